@@ -306,7 +306,7 @@ class Edge(Section):
     image_max_age_seconds: int = Field(86_400, ge=60, le=31_536_000, description="Upper bound for /_next/image.")
     static_paths: tuple[UrlPath, ...] = Field(("/_next/static/*", "/images/*"), min_length=1, max_length=8, description="Cached as static.")
     upload_paths: tuple[UrlPath, ...] = Field(("/api/upload",), max_length=5, description="Prefixes where bodies may be large files.")
-    max_body_kb: int = Field(1024, ge=8, le=10_240, description="Content-Length above this is refused outside upload_paths.")
+    max_body_mb: Literal[1, 10, 100] = Field(1, description="Bodies declared at this size and more are refused outside upload_paths.")
     redirects: tuple[Redirect, ...] = Field((Redirect(source="/dashboard/", destination="/dashboard"),), max_length=50)
     rewrites: tuple[Rewrite, ...] = Field((), max_length=50, description="None by default (the manual's would hide a real /api/health).")
     error_max_age_seconds: int = Field(5, ge=0, le=5, description="How long an error response is cached.")
@@ -354,6 +354,11 @@ class Service(Section):
         ("/tmp", "/app/.next/cache"), max_length=5, description="Paths on scratch volumes; the root file system is read-only."
     )
     database_ca_path: UrlPath = Field("/etc/ssl/rds/global-bundle.pem", description="RDS CA bundle in the image (container/Dockerfile).")
+    placeholder_image: str = Field(
+        "public.ecr.aws/docker/library/node:24-alpine", min_length=5, description="Runs a few lines that answer until the first release."
+    )
+    psql_image: str = Field("public.ecr.aws/docker/library/postgres:17-alpine", min_length=5, description="psql of the operations task.")
+    redis_cli_image: str = Field("public.ecr.aws/docker/library/redis:7-alpine", min_length=5, description="redis-cli of the operations task.")
     migration_command: tuple[str, ...] = Field(("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task.")
 
     @model_validator(mode="after")
@@ -433,6 +438,12 @@ class Settings(Section):
     def _fits_together(self) -> Self:
         if not self.network.nat_gateways and not self.network.interface_endpoints:
             raise ValueError("network.nat_gateways = 0 and network.interface_endpoints = false: tasks could reach no AWS service; set one")
+        images = (self.service.placeholder_image, self.service.psql_image, self.service.redis_cli_image)
+        if not self.network.nat_gateways and any(image.startswith("public.ecr.aws/") for image in images):
+            raise ValueError(
+                "network.nat_gateways = 0: endpoints do not reach public.ecr.aws; set service.placeholder_image, psql_image and "
+                "redis_cli_image to copies in a private ECR repository"
+            )
         if self.network.nat_gateways > len(self.network.zones):
             raise ValueError(f"network.nat_gateways = {self.network.nat_gateways} is more than the {len(self.network.zones)} zones")
         if not self.termination_protection and not self.termination_protection_opt_out_reason:

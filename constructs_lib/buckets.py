@@ -1,0 +1,158 @@
+"""The buckets: uploads, backups, pages, access logs. All private, TLS only, encrypted, kept when their stack goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from environments import schema
+
+
+class PrivateBucket(s3.Bucket):
+    """What all buckets share."""
+
+    def __init__(self, scope: Construct, construct_id: str, **overrides: Any) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            **{
+                "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
+                "enforce_ssl": True,
+                "minimum_tls_version": 1.2,
+                "versioned": True,
+                "object_ownership": s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+                "removal_policy": RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+                **overrides,
+            },
+        )
+
+
+class AccessLogBucket(PrivateBucket):
+    """Where the other buckets, the load balancer and CloudFront write their access logs.
+
+    SSE-S3, since load balancers cannot write to a bucket under a KMS key; ACLs allowed, since CloudFront's standard
+    logging grants itself write access by one.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_PREFERRED,
+            versioned=False,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire-access-logs",
+                    expiration=Duration.days(settings.access_log_days),
+                    abort_incomplete_multipart_upload_after=Duration.days(1),
+                )
+            ],
+        )
+
+
+class UploadBucket(PrivateBucket):
+    """Users' files. Old versions can be brought back for the days in the settings."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Storage,
+        domain: schema.Domain | None,
+        key: kms.IKey,
+        access_logs: s3.IBucket,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="uploads/",
+            cors=[self._own_domain_only(domain)] if domain else None,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="tidy-up",
+                    abort_incomplete_multipart_upload_after=Duration.days(settings.incomplete_upload_days),
+                    noncurrent_version_expiration=Duration.days(settings.upload_old_version_days),
+                    expired_object_delete_marker=True,
+                )
+            ],
+        )
+
+    @staticmethod
+    def _own_domain_only(domain: schema.Domain) -> s3.CorsRule:
+        """CORS needs a name that is known before the edge exists: only a domain of one's own is."""
+        methods = [s3.HttpMethods.GET, s3.HttpMethods.HEAD, s3.HttpMethods.PUT, s3.HttpMethods.POST]
+        return s3.CorsRule(
+            allowed_origins=[f"https://{domain.name}"],
+            allowed_methods=methods,
+            allowed_headers=["content-type", "content-md5", "x-amz-*"],
+            exposed_headers=["ETag"],
+            max_age=3600,
+        )
+
+
+class BackupBucket(PrivateBucket):
+    """Database dumps by tier (`daily/`, `weekly/`, `monthly/`), locked and kept as long as the settings say."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, key: kms.IKey, access_logs: s3.IBucket) -> None:
+        tiers = {"daily": settings.daily_backup_days, "weekly": settings.weekly_backup_days, "monthly": settings.monthly_backup_days}
+        lock = s3.ObjectLockRetention.governance(Duration.days(settings.object_lock_days)) if settings.object_lock else None
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="backups/",
+            object_lock_enabled=settings.object_lock or None,
+            object_lock_default_retention=lock,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id=f"expire-{tier}",
+                    prefix=f"{tier}/",
+                    expiration=Duration.days(days),
+                    noncurrent_version_expiration=Duration.days(settings.daily_backup_days),
+                    abort_incomplete_multipart_upload_after=Duration.days(1),
+                )
+                for tier, days in tiers.items()
+            ],
+        )
+
+
+class PagesBucket(PrivateBucket):
+    """Static pages CloudFront serves when the application cannot. Public content, so SSE-S3 and no key to share."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, access_logs: s3.IBucket) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="pages/",
+            lifecycle_rules=[s3.LifecycleRule(id="tidy-up", noncurrent_version_expiration=Duration.days(30))],
+        )
+        # This account's distributions, not one of them: the one that reads is made in a later stack, and naming it
+        # here would close a cycle.
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="DistributionsOfThisAccountRead",
+                principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
+                actions=["s3:GetObject"],
+                resources=[self.arn_for_objects("errors/*")],
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                    "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"},
+                },
+            )
+        )

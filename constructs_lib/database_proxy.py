@@ -1,0 +1,55 @@
+"""RDS Proxy: the pool between the application and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from constructs_lib.database import PORT, Database
+from constructs_lib.network import Network
+from environments import schema
+
+
+class DatabaseProxy(Construct):
+    """A proxy that takes TLS only and knows the users whose secrets it is given. `.connections` opens its door.
+
+    Prisma pins its sessions (prisma/orm#5866), so the proxy holds connections through a failover and bounds them, but
+    does not multiplex: the figures in docs/connection-pool.md are sized one to one.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.ConnectionPool,
+        network: Network,
+        database: Database,
+        users: Sequence[secretsmanager.ISecret],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.security_group = ec2.SecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: entered by name, leaves for PostgreSQL", allow_all_outbound=False
+        )
+        self.proxy = rds.DatabaseProxy(
+            self,
+            "Proxy",
+            proxy_target=rds.ProxyTarget.from_instance(database.instance),
+            vpc=network.vpc,
+            vpc_subnets=network.isolated_subnets,
+            security_groups=[self.security_group],
+            secrets=list(users),
+            require_tls=True,
+            iam_auth=False,
+            borrow_timeout=Duration.seconds(settings.acquire_timeout_seconds),
+            idle_client_timeout=Duration.seconds(settings.proxy_idle_client_seconds),
+            max_connections_percent=settings.proxy_max_connections_percent,
+            max_idle_connections_percent=settings.proxy_max_idle_percent,
+        )
+        self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
+        self.connections.allow_to(database.connections, PORT, "RDS Proxy to PostgreSQL")

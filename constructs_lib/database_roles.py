@@ -1,0 +1,156 @@
+"""The function that keeps PostgreSQL's roles and the connection secrets as they should be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from aws_cdk import CfnElement, CustomResource, Duration, Stack, TimeZone
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.cache import Cache
+from constructs_lib.database import DATABASE_NAME, PORT, Database
+from constructs_lib.database_proxy import DatabaseProxy
+from constructs_lib.generated_secret import SecretShell
+from constructs_lib.network import Network
+from constructs_lib.python_function import SOURCE, PythonFunction
+from environments import schema
+
+SPECIFICATION = SOURCE / "database_roles"
+
+
+class DatabaseRoles(Construct):
+    """Creates and corrects the roles at deployment and once a day, and writes the secrets that hold connection URLs.
+
+    `connection` is what the application reads (DATABASE_URL through the proxy, DIRECT_URL, REDIS_URL and psql's
+    variables); `migration_connection` what the migration task reads. Both change only here.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Database,
+        database_ca_path: str,
+        network: Network,
+        database: Database,
+        proxy: DatabaseProxy,
+        cache: Cache,
+        users: Mapping[str, secretsmanager.ISecret],
+        libraries: lambda_.ILayerVersion,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.connection = SecretShell(
+            self, "Connection", description="The application's DATABASE_URL, DIRECT_URL and REDIS_URL", written_by="the database-roles function"
+        ).secret
+        self.migration_connection = SecretShell(
+            self, "MigrationConnection", description="The migration task's DATABASE_URL", written_by="the database-roles function"
+        ).secret
+        self._environment = {
+            "DATABASE_HOST": database.instance.db_instance_endpoint_address,
+            "DATABASE_PORT": database.instance.db_instance_endpoint_port,
+            "DATABASE_NAME": DATABASE_NAME,
+            "DATABASE_CA_PATH": database_ca_path,
+            "PROXY_HOST": proxy.proxy.endpoint,
+            "REDIS_HOST": cache.endpoint,
+            "REDIS_PORT": cache.port,
+            "CONNECTION_LIMIT": str(settings.pool.connections_per_task),
+            "POOL_TIMEOUT_SECONDS": str(settings.pool.acquire_timeout_seconds),
+            "POOL_IDLE_SECONDS": str(settings.pool.idle_seconds),
+            "MASTER_SECRET": database.master_secret.secret_arn,
+            "USER_SECRETS": json.dumps({name: secret.secret_arn for name, secret in users.items()}),
+            "REDIS_SECRET": cache.auth_token.secret_arn,
+            "CONNECTION_SECRET": self.connection.secret_arn,
+            "MIGRATION_SECRET": self.migration_connection.secret_arn,
+        }
+        self._dead_letters = self._define_dead_letters()
+        self.function = self._define_function(network, libraries)
+        self._allow(database, cache, users)
+        self.applied = self._apply_at_deployment(database)
+        self._apply_daily(settings.roles_schedule)
+
+    def _define_dead_letters(self) -> sqs.Queue:
+        queue = sqs.Queue(self, "DeadLetters", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14))
+        acknowledge(queue, {"AwsSolutions-SQS3": "This queue is itself the dead-letter queue of the daily schedule."})
+        return queue
+
+    def _define_function(self, network: Network, libraries: lambda_.ILayerVersion) -> PythonFunction:
+        security_group = ec2.SecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Database roles: to PostgreSQL and AWS over HTTPS", allow_all_outbound=False
+        )
+        security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager and CloudFormation")
+        return PythonFunction(
+            self,
+            "Function",
+            package="database_roles",
+            description="Creates and corrects PostgreSQL roles and writes the connection secrets",
+            timeout=Duration.minutes(5),
+            libraries=libraries,
+            environment=self._environment,
+            vpc=network.vpc,
+            vpc_subnets=network.private_subnets,
+            security_groups=[security_group],
+        )
+
+    def _allow(self, database: Database, cache: Cache, users: Mapping[str, secretsmanager.ISecret]) -> None:
+        self.function.connections.allow_to(database.connections, PORT, "Database roles to PostgreSQL")
+        for secret in (database.master_secret, cache.auth_token, *users.values(), self.connection, self.migration_connection):
+            secret.grant_read(self.function)
+        for secret in (self.connection, self.migration_connection):
+            secret.grant_write(self.function)
+
+    def _apply_at_deployment(self, database: Database) -> CustomResource:
+        """Runs again whenever what the roles or the URLs are made of has changed: the properties hash it."""
+        resource = CustomResource(
+            self,
+            "Apply",
+            resource_type="Custom::DatabaseRoles",
+            service_token=self.function.function_arn,
+            service_timeout=Duration.minutes(10),
+            properties={"Specification": _hash_of(SPECIFICATION), **self._environment},
+        )
+        resource.node.add_dependency(database.instance, self.function)
+        return resource
+
+    def _apply_daily(self, cron: str) -> None:
+        role = iam.Role(self, "ScheduleRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"), description="Invokes the daily run")
+        scheduler.Schedule(
+            self,
+            "Daily",
+            description="Corrects database roles once a day",
+            schedule=scheduler.ScheduleExpression.expression(cron, TimeZone.ETC_UTC),
+            target=targets.LambdaInvoke(
+                self.function,
+                role=role,
+                dead_letter_queue=self._dead_letters,
+                retry_attempts=3,
+                max_event_age=Duration.hours(2),
+                input=scheduler.ScheduleTargetInput.from_object({"source": "schedule"}),
+            ),
+        )
+        resource = self.function.node.default_child
+        assert isinstance(resource, CfnElement)
+        function = Stack.of(self).get_logical_id(resource)
+        acknowledge(
+            role.node.find_child("DefaultPolicy"),
+            {f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]": "The versions of this one function, as the CDK's target grants them."},
+        )
+
+
+def _hash_of(folder: Path) -> str:
+    """Hash of the Python files that say what the roles are, line endings aside."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_text(encoding="utf-8").encode() + b"\0")
+    return digest.hexdigest()[:32]

@@ -1,0 +1,64 @@
+"""Secrets whose value AWS makes up, so that nobody ever types or sees it."""
+
+from __future__ import annotations
+
+import json
+import string
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from constructs_lib.acknowledgements import acknowledge
+
+# Named as characters, not as a class (`exclude_punctuation`): the embedded AWS honours only this form, and a value
+# without punctuation needs no quoting in any URL, shell or AUTH command.
+PUNCTUATION = string.punctuation
+
+
+class GeneratedSecret(secretsmanager.Secret):
+    """A generated value under the AWS-managed key (a key of ours granted across stacks would close a cycle).
+
+    `username` makes it a JSON object with `username` and `password`, as RDS Proxy wants it; `key` one with that single
+    key. Its length is never changed after creation: that would generate it anew.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        description: str,
+        not_rotated_because: str,
+        username: str | None = None,
+        key: str = "value",
+        length: int = 48,
+        exclude_characters: str = PUNCTUATION,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description=description,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=length,
+                exclude_characters=exclude_characters,
+                include_space=False,
+                secret_string_template=json.dumps({"username": username} if username else {}),
+                generate_string_key="password" if username else key,
+            ),
+        )
+        acknowledge(self, {"AwsSolutions-SMG4": not_rotated_because})
+
+
+class SecretShell(secretsmanager.CfnSecret):
+    """A secret CloudFormation creates empty; its value is written later by a function, or by the operator.
+
+    A template that composed the value would put the old one back at its next change.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, description: str, written_by: str) -> None:
+        super().__init__(scope, construct_id, description=description)
+        self.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+        self.secret = secretsmanager.Secret.from_secret_complete_arn(scope, f"{construct_id}Reference", self.ref)
+        acknowledge(self, {"AwsSolutions-SMG4": f"Created without a value, which is written by {written_by}: Secrets Manager cannot rotate it."})

@@ -1,0 +1,242 @@
+"""The Fargate service that runs Carmen, its scaling and its roll-back alarms."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, Token
+from aws_cdk import aws_applicationautoscaling as autoscaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.container_environment import ContainerEnvironment
+from constructs_lib.image_repository import NO_IMAGE_YET
+from constructs_lib.javascript import with_settings
+from constructs_lib.load_balancer import CONTAINER_PORT
+from constructs_lib.network import Network
+from constructs_lib.retention import retention_days
+from environments import schema
+
+NON_ROOT = "1001"  # the user of container/Dockerfile
+
+
+class ApplicationImage(Construct):
+    """Which image runs: read from the image parameter at deployment, the placeholder as long as it says so."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Service, parameter_name: str) -> None:
+        super().__init__(scope, construct_id)
+        parameter = CfnParameter(
+            self,
+            "Parameter",
+            type="AWS::SSM::Parameter::Value<String>",
+            default=parameter_name,
+            description="The application image, by digest; 'placeholder' until the first release",
+        )
+        self._health_path = settings.health_path
+        self._is_placeholder = CfnCondition(self, "IsPlaceholder", expression=Fn.condition_equals(parameter.value_as_string, NO_IMAGE_YET))
+        self.image = Fn.condition_if(self._is_placeholder.logical_id, settings.placeholder_image, parameter.value_as_string).to_string()
+        self.state = Fn.condition_if(
+            self._is_placeholder.logical_id,
+            f"awaiting first image: a placeholder answers; push an image and release it (parameter {parameter_name})",
+            parameter.value_as_string,
+        ).to_string()
+
+    def placeholder_command(self) -> list[str]:
+        """The placeholder's command; none once there is an image, which then brings its own."""
+        code = with_settings("placeholder.js", HEALTH_PATH=self._health_path)
+        choice = Fn.condition_if(self._is_placeholder.logical_id, ["node", "-e", code], Fn.ref("AWS::NoValue"))
+        return Token.as_list(choice)
+
+
+class WebService(Construct):
+    """Carmen behind the load balancer: non-root, read-only root file system, rolled back when a roll-out fails.
+
+    `.connections` opens doors for the tasks; `.task_role` and `.execution_role` are theirs.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Service,
+        network: Network,
+        cluster: ecs.ICluster,
+        image: ApplicationImage,
+        repository: ecr.IRepository,
+        environment: ContainerEnvironment,
+        target_group: elb.ApplicationTargetGroup,
+        security_group: ec2.ISecurityGroup,
+        alert_topic: sns.ITopic,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self.log_group = logs.LogGroup(
+            self, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+        )
+        self.task_definition = self._define_task(image, repository, environment)
+        self.service = self._define_service(network, cluster, security_group)
+        self.service.attach_to_application_target_group(target_group)
+        self.connections = self.service.connections
+        self._scale(target_group)
+        self._roll_back_on_alarm(target_group, alert_topic)
+
+    @property
+    def task_role(self) -> iam.IRole:
+        """What the application's own calls to AWS run as."""
+        return self.task_definition.task_role
+
+    def _define_task(
+        self, image: ApplicationImage, repository: ecr.IRepository, environment: ContainerEnvironment
+    ) -> ecs.FargateTaskDefinition:
+        task = fargate_task(self, "Task", settings=self._settings, cpu=self._settings.cpu, memory_mib=self._settings.memory_mib)
+        container = task.add_container(
+            "Carmen",
+            container_name="carmen",
+            image=ecs.ContainerImage.from_registry(image.image),
+            command=image.placeholder_command(),
+            environment=environment.variables,
+            secrets=environment.secrets,
+            user=NON_ROOT,
+            readonly_root_filesystem=True,
+            port_mappings=[ecs.PortMapping(container_port=CONTAINER_PORT, name="http")],
+            logging=ecs.LogDriver.aws_logs(stream_prefix="carmen", log_group=self.log_group, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
+            stop_timeout=Duration.seconds(30),
+            linux_parameters=_no_capabilities(self, "LinuxParameters"),
+        )
+        for number, path in enumerate(self._settings.writable_paths, start=1):
+            volume = f"scratch-{number}"
+            task.add_volume(name=volume)
+            container.add_mount_points(ecs.MountPoint(container_path=path, source_volume=volume, read_only=False))
+        repository.grant_pull(task.obtain_execution_role())
+        acknowledge_pull(task.obtain_execution_role())
+        acknowledge(
+            task,
+            {"AwsSolutions-ECS2": "The environment contract's plain values are settings without secrets; every secret comes from Secrets Manager."},
+        )
+        return task
+
+    def _define_service(self, network: Network, cluster: ecs.ICluster, security_group: ec2.ISecurityGroup) -> ecs.FargateService:
+        # No desired count: autoscaling owns it, and a deployment must not put it back (aws/aws-cdk#3919).
+        return ecs.FargateService(
+            self,
+            "Service",
+            cluster=cluster,
+            task_definition=self.task_definition,
+            capacity_provider_strategies=[
+                ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT" if self._settings.spot else "FARGATE", weight=1)
+            ],
+            vpc_subnets=network.private_subnets,
+            security_groups=[security_group],
+            assign_public_ip=False,
+            availability_zone_rebalancing=ecs.AvailabilityZoneRebalancing.ENABLED,
+            min_healthy_percent=100,
+            max_healthy_percent=200,
+            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+            health_check_grace_period=Duration.seconds(self._settings.health_grace_seconds),
+            propagate_tags=ecs.PropagatedTagSource.SERVICE,
+            enable_ecs_managed_tags=True,
+        )
+
+    def _scale(self, target_group: elb.ApplicationTargetGroup) -> None:
+        settings = self._settings
+        scaling = self.service.auto_scale_task_count(min_capacity=settings.min_tasks, max_capacity=settings.max_tasks)
+        scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=settings.cpu_target_percent)
+        scaling.scale_on_memory_utilization("Memory", target_utilization_percent=settings.memory_target_percent)
+        scaling.scale_on_request_count("Requests", requests_per_target=settings.requests_per_task_per_minute, target_group=target_group)
+        for number, entry in enumerate(settings.scheduled_scaling, start=1):
+            scaling.scale_on_schedule(
+                f"Scheduled{number}",
+                schedule=autoscaling.Schedule.expression(entry.schedule),
+                min_capacity=entry.min_tasks,
+                max_capacity=entry.max_tasks,
+            )
+
+    def _roll_back_on_alarm(self, target_group: elb.ApplicationTargetGroup, topic: sns.ITopic) -> None:
+        """A roll-out that makes one of these alarms is undone by ECS."""
+        alarms = [
+            cloudwatch.Alarm(
+                self,
+                "ServerErrors",
+                alarm_description="Tasks answer 5xx: rolls a running deployment back. Runbook: docs/runbooks/server-errors.md",
+                metric=target_group.metrics.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT, period=Duration.minutes(1), statistic="Sum"),
+                threshold=25,
+                evaluation_periods=2,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            ),
+            cloudwatch.Alarm(
+                self,
+                "UnhealthyTasks",
+                alarm_description="Tasks fail their health check: rolls a running deployment back. Runbook: docs/runbooks/unhealthy-tasks.md",
+                metric=target_group.metrics.unhealthy_host_count(period=Duration.minutes(1), statistic="Minimum"),
+                threshold=1,
+                evaluation_periods=5,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            ),
+        ]
+        for alarm in alarms:
+            alarm.add_alarm_action(actions.SnsAction(topic))
+            alarm.add_ok_action(actions.SnsAction(topic))
+        self.service.enable_deployment_alarms([alarm.alarm_name for alarm in alarms], behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM)
+
+
+def fargate_task(scope: Construct, construct_id: str, *, settings: schema.Service, cpu: int, memory_mib: int) -> ecs.FargateTaskDefinition:
+    """A Fargate task definition for the settings' architecture."""
+    return ecs.FargateTaskDefinition(
+        scope,
+        construct_id,
+        cpu=cpu,
+        memory_limit_mib=memory_mib,
+        runtime_platform=ecs.RuntimePlatform(
+            cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX
+        ),
+    )
+
+
+def acknowledge_pull(execution_role: iam.IRole) -> None:
+    """What cdk-nag says of a role that may pull images."""
+    policy = execution_role.node.find_child("DefaultPolicy")
+    acknowledge(policy, {"AwsSolutions-IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources (AWS Service Authorization Reference, ECR)."})
+
+
+def allow_uploads(role: iam.IRole, bucket: s3.IBucket, key: kms.IKey) -> None:
+    """Lets the application read, write and delete its users' files, and list them; not the bucket's settings or old versions."""
+    role.add_to_principal_policy(
+        iam.PolicyStatement(
+            sid="UserFiles",
+            actions=["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            resources=[f"{bucket.bucket_arn}/*"],
+        )
+    )
+    exporter = Stack.of(bucket)
+    export = exporter.resolve(exporter.export_value(bucket.bucket_arn))["Fn::ImportValue"]
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {f"AwsSolutions-IAM5[Resource::{export}/*]": "Users' files are all objects of this one bucket; it holds nothing else."},
+    )
+    role.add_to_principal_policy(iam.PolicyStatement(sid="ListUserFiles", actions=["s3:ListBucket"], resources=[bucket.bucket_arn]))
+    role.add_to_principal_policy(
+        iam.PolicyStatement(
+            sid="UserFilesKey",
+            actions=["kms:Decrypt", "kms:GenerateDataKey"],
+            resources=[key.key_arn],
+            conditions={"StringEquals": {"kms:ViaService": f"s3.{Stack.of(role).region}.amazonaws.com"}},
+        )
+    )
+
+
+def _no_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:
+    parameters = ecs.LinuxParameters(scope, construct_id, init_process_enabled=True)
+    parameters.drop_capabilities(ecs.Capability.ALL)
+    return parameters

@@ -1,0 +1,54 @@
+"""What all stacks of an environment share: where they go, their tags, their protection."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+import jsii
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from environments.schema import Settings
+
+EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
+
+
+class CarmenStack(cdk.Stack):
+    """A stack called `Carmen<Environment><name>`; a stateful one refuses deletion unless the settings say why not."""
+
+    def __init__(
+        self, scope: Construct, name: str, *, settings: Settings, description: str, stateful: bool = False, region: str | None = None
+    ) -> None:
+        self._zones = list(settings.network.zones)
+        super().__init__(
+            scope,
+            f"{settings.stack_prefix}{name}",
+            env=cdk.Environment(account=settings.account, region=region or settings.region),
+            description=f"Carmen {settings.name}: {description}",
+            termination_protection=stateful and settings.termination_protection,
+        )
+        self._tag(settings)
+        self._bound(settings)
+        if stateful and settings.termination_protection_opt_out_reason:
+            self.add_metadata("TerminationProtectionOptOut", settings.termination_protection_opt_out_reason)
+
+    @property
+    @jsii.member(jsii_name="availabilityZones")
+    def availability_zones(self) -> list[str]:
+        """The zones of the settings; CDK would look them up in AWS."""
+        return self._zones
+
+    def _tag(self, settings: Settings) -> None:
+        tags = {
+            "environment": settings.name,
+            "owner": settings.tags.owner,
+            "cost-center": settings.tags.cost_center,
+            "repository": settings.tags.repository,
+        }
+        for key, value in tags.items():
+            # A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765).
+            cdk.Tags.of(self).add(key, value, exclude_resource_types=["AWS::CloudFront::VpcOrigin"])
+
+    def _bound(self, settings: Settings) -> None:
+        if settings.permissions_boundary:
+            policy = iam.ManagedPolicy.from_managed_policy_name(self, "PermissionsBoundary", settings.permissions_boundary)
+            iam.PermissionsBoundary.of(self).apply(policy)

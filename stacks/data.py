@@ -1,0 +1,58 @@
+"""CarmenProdData: PostgreSQL with its proxy and roles, and Redis."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from constructs_lib.cache import Cache
+from constructs_lib.database import Database
+from constructs_lib.database_proxy import DatabaseProxy
+from constructs_lib.database_roles import DatabaseRoles
+from constructs_lib.generated_secret import GeneratedSecret
+from constructs_lib.python_function import libraries_layer
+from environments.schema import Settings
+from stacks.base import CarmenStack
+from stacks.network import NetworkStack
+from stacks.storage import StorageStack
+
+APPLICATION_USERS = ("carmen_app_a", "carmen_app_b")
+PROXY_MONITOR = "carmen_monitor_proxy"
+
+
+class DataStack(CarmenStack):
+    """State with a query language."""
+
+    def __init__(self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack) -> None:
+        super().__init__(scope, "Data", settings=settings, description="PostgreSQL, its proxy and roles, Redis", stateful=True)
+        users = {user: self._user_secret(user) for user in (*APPLICATION_USERS, PROXY_MONITOR)}
+        self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
+        self.proxy = DatabaseProxy(
+            self,
+            "DatabaseProxy",
+            settings=settings.database.pool,
+            network=network.network,
+            database=self.database,
+            users=list(users.values()),
+        )
+        self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
+        self.roles = DatabaseRoles(
+            self,
+            "DatabaseRoles",
+            settings=settings.database,
+            database_ca_path=settings.service.database_ca_path,
+            network=network.network,
+            database=self.database,
+            proxy=self.proxy,
+            cache=self.cache,
+            users=users,
+            libraries=libraries_layer(self),
+        )
+
+    def _user_secret(self, user: str) -> GeneratedSecret:
+        return GeneratedSecret(
+            self,
+            "".join(part.capitalize() for part in user.split("_")),
+            description=f"Password of {user}, known to RDS Proxy",
+            username=user,
+            not_rotated_because="Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); two users that take turns are there for one that does not.",
+        )

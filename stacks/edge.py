@@ -1,0 +1,57 @@
+"""CarmenProdEdge: all between the user and the container."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as targets
+from constructs import Construct
+
+from constructs_lib.distribution import Distribution
+from constructs_lib.load_balancer import LoadBalancer
+from environments.schema import Settings
+from stacks.base import EDGE_REGION, CarmenStack
+from stacks.edge_global import EdgeGlobalStack, domain_certificate
+from stacks.network import NetworkStack
+from stacks.storage import StorageStack
+
+
+class EdgeStack(CarmenStack):
+    """Before the service, which needs CloudFront's name in NEXTAUTH_URL."""
+
+    def __init__(
+        self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, edge_global: EdgeGlobalStack
+    ) -> None:
+        super().__init__(scope, "Edge", settings=settings, description="CloudFront, its VPC origin, the internal load balancer, DNS")
+        same_region = settings.region == EDGE_REGION
+        self.balancer = LoadBalancer(
+            self,
+            "Balancer",
+            settings=settings.service,
+            origin_timeout_seconds=settings.edge.origin_timeout_seconds,
+            network=network.network,
+            access_logs=storage.access_logs,
+            # CloudFront's certificate serves here too when it lives in this region; another region needs its own.
+            certificate=edge_global.certificate if same_region else domain_certificate(self, settings.domain),
+        )
+        self.distribution = Distribution(
+            self,
+            "Edge",
+            settings=settings.edge,
+            domain=settings.domain,
+            vpc_origin=self.balancer.vpc_origin,
+            pages=storage.pages,
+            access_logs=storage.access_logs,
+            certificate=edge_global.certificate,
+            web_acl_arn=edge_global.firewall.web_acl.attr_arn,
+        )
+        self._point_domain_here(settings)
+
+    def _point_domain_here(self, settings: Settings) -> None:
+        if not settings.domain:
+            return
+        zone = route53.HostedZone.from_hosted_zone_attributes(
+            self, "DomainZone", hosted_zone_id=settings.domain.hosted_zone_id, zone_name=settings.domain.hosted_zone_name
+        )
+        target = route53.RecordTarget.from_alias(targets.CloudFrontTarget(self.distribution.distribution))
+        route53.ARecord(self, "Ipv4", zone=zone, record_name=settings.domain.name, target=target)
+        route53.AaaaRecord(self, "Ipv6", zone=zone, record_name=settings.domain.name, target=target)

@@ -1,0 +1,37 @@
+"""CarmenProdEdgeGlobal: what CloudFront needs in us-east-1."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_route53 as route53
+from constructs import Construct
+
+from constructs_lib.web_firewall import WebFirewall
+from environments.schema import Domain, Settings
+from stacks.base import EDGE_REGION, CarmenStack
+
+
+class EdgeGlobalStack(CarmenStack):
+    """The web firewall, and the certificate of one's own domain."""
+
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(
+            scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION
+        )
+        self.firewall = WebFirewall(self, "WebFirewall", settings=settings.edge, log_group_suffix=settings.stack_prefix.lower())
+        self.certificate = domain_certificate(self, settings.domain)
+
+
+def hosted_zone(scope: Construct, domain: Domain) -> route53.IHostedZone:
+    """The zone of the settings, by its id: nothing is looked up."""
+    return route53.HostedZone.from_hosted_zone_attributes(
+        scope, "Zone", hosted_zone_id=domain.hosted_zone_id, zone_name=domain.hosted_zone_name
+    )
+
+
+def domain_certificate(scope: Construct, domain: Domain | None) -> acm.Certificate | None:
+    """A certificate for the domain in the stack's own region, validated by DNS; none without a domain."""
+    if not domain:
+        return None
+    zone = hosted_zone(scope, domain)
+    return acm.Certificate(scope, "Certificate", domain_name=domain.name, validation=acm.CertificateValidation.from_dns(zone))

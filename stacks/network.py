@@ -1,0 +1,17 @@
+"""CarmenProdNetwork: the VPC."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from constructs_lib.network import Network
+from environments.schema import Settings
+from stacks.base import CarmenStack
+
+
+class NetworkStack(CarmenStack):
+    """Everything with an address lives in here."""
+
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(scope, "Network", settings=settings, description="VPC, subnets, ways out, flow logs")
+        self.network = Network(self, "Network", settings=settings.network)

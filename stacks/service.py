@@ -1,0 +1,118 @@
+"""CarmenProdService: the cluster, Carmen, and tasks that run once."""
+
+from __future__ import annotations
+
+from aws_cdk import aws_ecs as ecs
+from constructs import Construct
+
+from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.cache import PORT as REDIS_PORT
+from constructs_lib.container_environment import ContainerEnvironment
+from constructs_lib.database import DATABASE_NAME
+from constructs_lib.database import PORT as DATABASE_PORT
+from constructs_lib.one_off_tasks import MigrationTask, OperationsTask
+from constructs_lib.retention import bound_log_group
+from constructs_lib.web_service import ApplicationImage, WebService, allow_uploads
+from environments.schema import Settings
+from stacks.alerts import AlertsStack
+from stacks.base import CarmenStack
+from stacks.data import DataStack
+from stacks.edge import EdgeStack
+from stacks.network import NetworkStack
+from stacks.storage import StorageStack
+
+
+class ServiceStack(CarmenStack):
+    """What changes most, and holds no state."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        settings: Settings,
+        *,
+        network: NetworkStack,
+        alerts: AlertsStack,
+        storage: StorageStack,
+        data: DataStack,
+        edge: EdgeStack,
+    ) -> None:
+        super().__init__(scope, "Service", settings=settings, description="ECS cluster, Carmen, migration and operations tasks")
+        self.image = ApplicationImage(self, "Image", settings=settings.service, parameter_name=storage.images.parameter_name)
+        self.cluster = self._define_cluster(settings, network)
+        self.environment_contract = ContainerEnvironment(
+            self,
+            "Environment",
+            settings=settings.application,
+            region=self.region,
+            url=edge.distribution.url,
+            domain=settings.domain,
+            uploads=storage.uploads,
+            connection=data.roles.connection,
+        )
+        self.web = WebService(
+            self,
+            "Web",
+            settings=settings.service,
+            network=network.network,
+            cluster=self.cluster,
+            image=self.image,
+            repository=storage.images.repository,
+            environment=self.environment_contract,
+            target_group=edge.balancer.target_group,
+            security_group=edge.balancer.task_security_group,
+            alert_topic=alerts.topic,
+        )
+        self.migration = MigrationTask(
+            self,
+            "Migration",
+            settings=settings.service,
+            network=network.network,
+            image=self.image,
+            repository=storage.images.repository,
+            connection=data.roles.migration_connection,
+        )
+        self.operations = OperationsTask(
+            self,
+            "Operations",
+            settings=settings.service,
+            network=network.network,
+            connection=data.roles.connection,
+            database={
+                "PGHOST": data.database.instance.db_instance_endpoint_address,
+                "PGPORT": data.database.instance.db_instance_endpoint_port,
+                "PGDATABASE": DATABASE_NAME,
+            },
+            cache={"REDIS_HOST": data.cache.endpoint, "REDIS_PORT": data.cache.port},
+        )
+        self._open_doors(data)
+        allow_uploads(self.web.task_role, storage.uploads, storage.key)
+
+    def _define_cluster(self, settings: Settings, network: NetworkStack) -> ecs.Cluster:
+        insights = settings.service.container_insights
+        cluster = ecs.Cluster(
+            self,
+            "Cluster",
+            vpc=network.network.vpc,
+            container_insights_v2=ecs.ContainerInsights[insights.upper()],
+            enable_fargate_capacity_providers=True,
+        )
+        if insights == "disabled":
+            acknowledge(cluster, {"AwsSolutions-ECS4": "service.container_insights is disabled for this environment: nobody is called for it."})
+        else:
+            bound_log_group(
+                self,
+                "ContainerInsightsRetention",
+                name=f"/aws/ecs/containerinsights/{cluster.cluster_name}/performance",
+                days=settings.service.log_retention_days,
+            )
+        return cluster
+
+    def _open_doors(self, data: DataStack) -> None:
+        """The one who connects opens: the provider stands in an earlier stack and must not know."""
+        from_tasks = self.web.connections
+        from_tasks.allow_to(data.proxy.connections, DATABASE_PORT, "Carmen to RDS Proxy (DATABASE_URL)")
+        from_tasks.allow_to(data.database.connections, DATABASE_PORT, "Carmen to PostgreSQL (DIRECT_URL)")
+        from_tasks.allow_to(data.cache.connections, REDIS_PORT, "Carmen to Redis")
+        self.migration.connections.allow_to(data.database.connections, DATABASE_PORT, "Migrations to PostgreSQL")
+        self.operations.connections.allow_to(data.database.connections, DATABASE_PORT, "Operations to PostgreSQL")
+        self.operations.connections.allow_to(data.cache.connections, REDIS_PORT, "Operations to Redis")

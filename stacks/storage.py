@@ -1,0 +1,33 @@
+"""CarmenProdStorage: the encryption key, the buckets, the image repository."""
+
+from __future__ import annotations
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from constructs_lib.buckets import AccessLogBucket, BackupBucket, PagesBucket, UploadBucket
+from constructs_lib.image_repository import ImageRepository
+from environments.schema import Settings
+from stacks.base import CarmenStack
+
+
+class StorageStack(CarmenStack):
+    """What outlives every deployment, databases aside."""
+
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(scope, "Storage", settings=settings, description="Encryption key, buckets, image repository", stateful=True)
+        self.key = kms.Key(
+            self,
+            "Key",
+            description="Carmen's data at rest: buckets, database, cache",
+            enable_key_rotation=True,
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        )
+        self.access_logs = AccessLogBucket(self, "AccessLogs", settings=settings.storage)
+        self.uploads = UploadBucket(
+            self, "Uploads", settings=settings.storage, domain=settings.domain, key=self.key, access_logs=self.access_logs
+        )
+        self.backups = BackupBucket(self, "Backups", settings=settings.storage, key=self.key, access_logs=self.access_logs)
+        self.pages = PagesBucket(self, "Pages", access_logs=self.access_logs)
+        self.images = ImageRepository(self, "Images", settings=settings.storage, parameter_name=f"/carmen/{settings.name}/image")
