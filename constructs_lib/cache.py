@@ -96,7 +96,9 @@ class Cache(Construct):
         group.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         acknowledge(
             group,
-            {"AwsSolutions-AEC5": "Every Redis client expects 6379; who may connect is decided by security groups, TLS and AUTH, not by the port."},
+            {
+                "AwsSolutions-AEC5": "Every Redis client expects 6379; who may connect is decided by security groups, TLS and AUTH, not by the port."
+            },
         )
         if not settings.replicas:
             acknowledge(group, {"AwsSolutions-AEC4": "cache.replicas is 0 for this environment: the cache can be lost and refills itself."})

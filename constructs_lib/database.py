@@ -45,7 +45,11 @@ class Database(Construct):
 
     def _define_security_group(self) -> ec2.SecurityGroup:
         return ec2.SecurityGroup(
-            self, "SecurityGroup", vpc=self._network.vpc, description="PostgreSQL: entered by name, leaves for nowhere", allow_all_outbound=False
+            self,
+            "SecurityGroup",
+            vpc=self._network.vpc,
+            description="PostgreSQL: entered by name, leaves for nowhere",
+            allow_all_outbound=False,
         )
 
     def _define_instance(self) -> rds.DatabaseInstance:
@@ -110,14 +114,21 @@ class Database(Construct):
     def _acknowledge(self) -> None:
         acknowledge(
             self.instance,
-            {"AwsSolutions-RDS11": "The manual and every client use 5432; who may connect is decided by security groups, TLS and roles, not by the port."},
+            {
+                "AwsSolutions-RDS11": "The manual and every client use 5432; who may connect is decided by security groups, TLS and roles, not by the port."
+            },
         )
         acknowledge(
             self.master_secret,
-            {"AwsSolutions-SMG4": "Used by the database-roles function alone, at deployment and once a day; no session of a person or task depends on it."},
+            {
+                "AwsSolutions-SMG4": "Used by the database-roles function alone, at deployment and once a day; no session of a person or task depends on it."
+            },
         )
         if not self._settings.multi_az:
-            acknowledge(self.instance, {"AwsSolutions-RDS3": "database.multi_az is false for this environment: an outage of one zone is accepted here."})
+            acknowledge(
+                self.instance,
+                {"AwsSolutions-RDS3": "database.multi_az is false for this environment: an outage of one zone is accepted here."},
+            )
         if reason := self._settings.deletion_protection_opt_out_reason:
             acknowledge(self.instance, {"AwsSolutions-RDS10": reason})
 

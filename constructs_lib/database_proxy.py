@@ -34,7 +34,11 @@ class DatabaseProxy(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.security_group = ec2.SecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: entered by name, leaves for PostgreSQL", allow_all_outbound=False
+            self,
+            "SecurityGroup",
+            vpc=network.vpc,
+            description="RDS Proxy: entered by name, leaves for PostgreSQL",
+            allow_all_outbound=False,
         )
         self.proxy = rds.DatabaseProxy(
             self,

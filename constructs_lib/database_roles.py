@@ -52,7 +52,10 @@ class DatabaseRoles(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.connection = SecretShell(
-            self, "Connection", description="The application's DATABASE_URL, DIRECT_URL and REDIS_URL", written_by="the database-roles function"
+            self,
+            "Connection",
+            description="The application's DATABASE_URL, DIRECT_URL and REDIS_URL",
+            written_by="the database-roles function",
         ).secret
         self.migration_connection = SecretShell(
             self, "MigrationConnection", description="The migration task's DATABASE_URL", written_by="the database-roles function"
@@ -81,7 +84,9 @@ class DatabaseRoles(Construct):
         self._apply_daily(settings.roles_schedule)
 
     def _define_dead_letters(self) -> sqs.Queue:
-        queue = sqs.Queue(self, "DeadLetters", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14))
+        queue = sqs.Queue(
+            self, "DeadLetters", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14)
+        )
         acknowledge(queue, {"AwsSolutions-SQS3": "This queue is itself the dead-letter queue of the daily schedule."})
         return queue
 
@@ -124,7 +129,9 @@ class DatabaseRoles(Construct):
         return resource
 
     def _apply_daily(self, cron: str) -> None:
-        role = iam.Role(self, "ScheduleRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"), description="Invokes the daily run")
+        role = iam.Role(
+            self, "ScheduleRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"), description="Invokes the daily run"
+        )
         scheduler.Schedule(
             self,
             "Daily",

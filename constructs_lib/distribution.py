@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Annotations, Aws, Duration
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
@@ -130,7 +130,7 @@ class Distribution(Construct):
             comment="Carmen",
             domain_names=[domain.name] if domain else None,
             certificate=certificate,
-            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if certificate else None,
+            **({"minimum_protocol_version": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021} if certificate else {}),
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=cloudfront.PriceClass[f"PRICE_CLASS_{self._settings.price_class.upper()}"],
             web_acl_id=web_acl_arn,
@@ -146,20 +146,20 @@ class Distribution(Construct):
         )
         acknowledge(
             distribution,
-            {"AwsSolutions-CFR1": "Carmen is used by travelling staff: no country is shut out. `edge.rate_limits` and the address lists bound abuse."},
-        )
-        acknowledge(
-            distribution,
             {
-                "Annotation::@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac": (
-                    "The pages bucket's policy admits this account's distributions already (constructs_lib/buckets.py)."
-                )
+                "AwsSolutions-CFR1": "Carmen is used by travelling staff: no country is shut out. `edge.rate_limits` and the address lists bound abuse."
             },
+        )
+        Annotations.of(distribution).acknowledge_warning(
+            "@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac",
+            "The pages bucket's policy admits this account's distributions already (constructs_lib/buckets.py).",
         )
         if not domain:
             acknowledge(
                 distribution,
-                {"AwsSolutions-CFR4": "No domain is set, so CloudFront's own certificate serves, whose minimum protocol AWS fixes at TLSv1."},
+                {
+                    "AwsSolutions-CFR4": "No domain is set, so CloudFront's own certificate serves, whose minimum protocol AWS fixes at TLSv1."
+                },
             )
         return distribution
 
@@ -258,5 +258,7 @@ class Distribution(Construct):
                 "CacheControl": "public, max-age=60",
             },
             physical_id=f"{pages.bucket_name}{PAGE_PATH}",
-            permissions=[iam.PolicyStatement(actions=["s3:PutObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{pages.bucket_name}{PAGE_PATH}"])],
+            permissions=[
+                iam.PolicyStatement(actions=["s3:PutObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{pages.bucket_name}{PAGE_PATH}"])
+            ],
         )

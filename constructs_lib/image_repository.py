@@ -33,7 +33,9 @@ class ImageRepository(Construct):
             image_scan_on_push=True,
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             lifecycle_rules=[
-                ecr.LifecycleRule(description="Untagged images go after a week", tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)),
+                ecr.LifecycleRule(
+                    description="Untagged images go after a week", tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)
+                ),
                 ecr.LifecycleRule(description="The newest images stay, to roll back to", max_image_count=images_kept),
             ],
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,

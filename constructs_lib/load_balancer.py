@@ -145,5 +145,3 @@ class LoadBalancer(Construct):
             to_port=443 if https else 80,
             description="CloudFront's VPC origin",
         )
-
-

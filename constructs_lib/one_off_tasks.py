@@ -55,7 +55,10 @@ class MigrationTask(Construct):
         )
         repository.grant_pull(self.task_definition.obtain_execution_role())
         acknowledge_pull(self.task_definition.obtain_execution_role())
-        acknowledge(self.task_definition, {"AwsSolutions-ECS2": "Two plain values that are no secrets; the database URL comes from Secrets Manager."})
+        acknowledge(
+            self.task_definition,
+            {"AwsSolutions-ECS2": "Two plain values that are no secrets; the database URL comes from Secrets Manager."},
+        )
 
 
 class OperationsTask(Construct):
@@ -100,7 +103,9 @@ class OperationsTask(Construct):
                 essential=name == "psql",
             )
         self._allow_exec()
-        acknowledge(self.task_definition, {"AwsSolutions-ECS2": "Host names and ports in plain; user and passwords come from Secrets Manager."})
+        acknowledge(
+            self.task_definition, {"AwsSolutions-ECS2": "Host names and ports in plain; user and passwords come from Secrets Manager."}
+        )
 
     def _allow_exec(self) -> None:
         """ECS Exec's channel; AWS offers no resources to name for it."""
@@ -113,7 +118,9 @@ class OperationsTask(Construct):
         )
         acknowledge(
             self.task_definition.task_role.node.find_child("DefaultPolicy"),
-            {"AwsSolutions-IAM5[Resource::*]": "ssmmessages knows no resources (AWS Service Authorization Reference, Session Manager Message Gateway)."},
+            {
+                "AwsSolutions-IAM5[Resource::*]": "ssmmessages knows no resources (AWS Service Authorization Reference, Session Manager Message Gateway)."
+            },
         )
 
 

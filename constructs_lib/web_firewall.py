@@ -178,9 +178,7 @@ def _method_is(method: str) -> Statement:
 def _matches(field: dict[str, object], text: str, constraint: str, transformation: str) -> Statement:
     return Statement(
         byte_match_statement=wafv2.CfnWebACL.ByteMatchStatementProperty(
-            field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(
-                uri_path=field.get("UriPath"), method=field.get("Method")
-            ),
+            field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(uri_path=field.get("UriPath"), method=field.get("Method")),
             positional_constraint=constraint,
             search_string=text,
             text_transformations=[wafv2.CfnWebACL.TextTransformationProperty(priority=0, type=transformation)],

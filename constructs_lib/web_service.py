@@ -121,7 +121,9 @@ class WebService(Construct):
         acknowledge_pull(task.obtain_execution_role())
         acknowledge(
             task,
-            {"AwsSolutions-ECS2": "The environment contract's plain values are settings without secrets; every secret comes from Secrets Manager."},
+            {
+                "AwsSolutions-ECS2": "The environment contract's plain values are settings without secrets; every secret comes from Secrets Manager."
+            },
         )
         return task
 
@@ -168,7 +170,9 @@ class WebService(Construct):
                 self,
                 "ServerErrors",
                 alarm_description="Tasks answer 5xx: rolls a running deployment back. Runbook: docs/runbooks/server-errors.md",
-                metric=target_group.metrics.http_code_target(elb.HttpCodeTarget.TARGET_5XX_COUNT, period=Duration.minutes(1), statistic="Sum"),
+                metric=target_group.metrics.http_code_target(
+                    elb.HttpCodeTarget.TARGET_5XX_COUNT, period=Duration.minutes(1), statistic="Sum"
+                ),
                 threshold=25,
                 evaluation_periods=2,
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
@@ -207,7 +211,10 @@ def fargate_task(scope: Construct, construct_id: str, *, settings: schema.Servic
 def acknowledge_pull(execution_role: iam.IRole) -> None:
     """What cdk-nag says of a role that may pull images."""
     policy = execution_role.node.find_child("DefaultPolicy")
-    acknowledge(policy, {"AwsSolutions-IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources (AWS Service Authorization Reference, ECR)."})
+    acknowledge(
+        policy,
+        {"AwsSolutions-IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources (AWS Service Authorization Reference, ECR)."},
+    )
 
 
 def allow_uploads(role: iam.IRole, bucket: s3.IBucket, key: kms.IKey) -> None:

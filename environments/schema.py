@@ -36,10 +36,7 @@ ZONES_NOT_SERVED = {
     "cac1-az3": "CloudFront VPC origins do not serve it",
 }
 RESERVED_VARIABLES = frozenset(
-    """NODE_ENV PORT HOSTNAME NEXT_PUBLIC_APP_URL DATABASE_URL DIRECT_URL REDIS_URL NEXTAUTH_URL NEXTAUTH_SECRET JWT_SECRET
-    WEBHOOK_SECRET EMAIL_FROM SMTP_HOST SMTP_PORT SMTP_USER SMTP_PASSWORD SMTP_SECURE UPLOAD_STORAGE AWS_S3_BUCKET AWS_REGION
-    AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY API_RATE_LIMIT SENTRY_DSN ENABLE_ANALYTICS LOG_LEVEL ENABLE_ADVANCED_ANALYTICS
-    ENABLE_EXPERIMENTAL_FEATURES""".split()
+    ["NODE_ENV", "PORT", "HOSTNAME", "NEXT_PUBLIC_APP_URL", "DATABASE_URL", "DIRECT_URL", "REDIS_URL", "NEXTAUTH_URL", "NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET", "EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "UPLOAD_STORAGE", "AWS_S3_BUCKET", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "API_RATE_LIMIT", "SENTRY_DSN", "ENABLE_ANALYTICS", "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS", "ENABLE_EXPERIMENTAL_FEATURES"]
 )
 GIB_BY_FAMILY_AT_LARGE = {"t": 8, "m": 8, "r": 16}
 SIZE_OF_LARGE = {"micro": 1 / 8, "small": 1 / 4, "medium": 1 / 2, "large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "8xlarge": 16}
@@ -345,7 +342,9 @@ class Service(Section):
     memory_target_percent: int = Field(75, ge=10, le=95, description="Target tracking on memory.")
     requests_per_task_per_minute: int = Field(1000, ge=10, le=1_000_000, description="Target tracking on requests.")
     scheduled_scaling: tuple[ScheduledScaling, ...] = Field((), max_length=10)
-    health_path: UrlPath = Field("/api/health/live", description="Asked by the load balancer; shallow, so that a dead database stops no task.")
+    health_path: UrlPath = Field(
+        "/api/health/live", description="Asked by the load balancer; shallow, so that a dead database stops no task."
+    )
     health_grace_seconds: int = Field(120, ge=0, le=900, description="Time to start before health counts.")
     spot: bool = Field(False, description="Run on Fargate Spot.")
     container_insights: Literal["enhanced", "enabled", "disabled"] = Field("enhanced", description="Cluster metrics.")
@@ -358,8 +357,12 @@ class Service(Section):
         "public.ecr.aws/docker/library/node:24-alpine", min_length=5, description="Runs a few lines that answer until the first release."
     )
     psql_image: str = Field("public.ecr.aws/docker/library/postgres:17-alpine", min_length=5, description="psql of the operations task.")
-    redis_cli_image: str = Field("public.ecr.aws/docker/library/redis:7-alpine", min_length=5, description="redis-cli of the operations task.")
-    migration_command: tuple[str, ...] = Field(("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task.")
+    redis_cli_image: str = Field(
+        "public.ecr.aws/docker/library/redis:7-alpine", min_length=5, description="redis-cli of the operations task."
+    )
+    migration_command: tuple[str, ...] = Field(
+        ("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -386,7 +389,9 @@ class ExtraSecret(Section):
 class Application(Section):
     """The container's environment. Source: manual "Environment Configuration"."""
 
-    api_rate_limit: int = Field(100, ge=1, le=1_000_000, description="API_RATE_LIMIT: requests per hour per IP, counted by the application.")
+    api_rate_limit: int = Field(
+        100, ge=1, le=1_000_000, description="API_RATE_LIMIT: requests per hour per IP, counted by the application."
+    )
     log_level: Literal["trace", "debug", "info", "warn", "error"] = Field("info", description="LOG_LEVEL.")
     enable_analytics: bool = Field(True, description="ENABLE_ANALYTICS.")
     enable_advanced_analytics: bool = Field(True, description="ENABLE_ADVANCED_ANALYTICS.")
@@ -413,7 +418,9 @@ class Settings(Section):
     """One environment, whole. `name` comes from the file's name."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9]{1,11}$", description="The file's name; CarmenProd for prod.toml.")
-    region: str = Field("us-east-1", pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$", description="Where the application lives; the edge is in us-east-1.")
+    region: str = Field(
+        "us-east-1", pattern=r"^[a-z]{2,4}(-[a-z]+)+-\d$", description="Where the application lives; the edge is in us-east-1."
+    )
     account: str | None = Field(None, pattern=r"^\d{12}$", description="AWS account; absent: that of the credentials at deployment.")
     permissions_boundary: str | None = Field(None, pattern=r"^[\w+=,.@-]{1,128}$", description="Name of a policy bounding every role.")
     termination_protection: bool = Field(True, description="Stateful stacks refuse deletion.")

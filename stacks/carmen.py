@@ -46,11 +46,17 @@ class CarmenTopStack(CarmenStack):
             "DatabaseEndpoint": (data.database.instance.db_instance_endpoint_address, "PostgreSQL itself (DIRECT_URL)"),
             "DatabaseProxyEndpoint": (data.proxy.proxy.endpoint, "RDS Proxy (DATABASE_URL)"),
             "RedisEndpoint": (data.cache.endpoint, "Redis, TLS"),
-            "ConnectionSecret": (data.roles.connection.secret_arn, "The application's connection URLs, written by the database-roles function"),
+            "ConnectionSecret": (
+                data.roles.connection.secret_arn,
+                "The application's connection URLs, written by the database-roles function",
+            ),
             "Cluster": (service.cluster.cluster_name, "ECS cluster"),
             "Service": (service.web.service.service_name, "ECS service"),
             "MigrationTask": (service.migration.task_definition.task_definition_arn, "Task definition that migrates the database"),
-            "OperationsTask": (service.operations.task_definition.task_definition_arn, "Task definition for a shell with psql and redis-cli"),
+            "OperationsTask": (
+                service.operations.task_definition.task_definition_arn,
+                "Task definition for a shell with psql and redis-cli",
+            ),
             "Dashboard": (dashboard.dashboard.dashboard_name, "CloudWatch dashboard"),
         }
         for name, (value, description) in outputs.items():

@@ -15,9 +15,7 @@ class EdgeGlobalStack(CarmenStack):
     """The web firewall, and the certificate of one's own domain."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
-        super().__init__(
-            scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION
-        )
+        super().__init__(scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION)
         self.firewall = WebFirewall(self, "WebFirewall", settings=settings.edge, log_group_suffix=settings.stack_prefix.lower())
         self.certificate = domain_certificate(self, settings.domain)
 

@@ -97,7 +97,9 @@ class ServiceStack(CarmenStack):
             enable_fargate_capacity_providers=True,
         )
         if insights == "disabled":
-            acknowledge(cluster, {"AwsSolutions-ECS4": "service.container_insights is disabled for this environment: nobody is called for it."})
+            acknowledge(
+                cluster, {"AwsSolutions-ECS4": "service.container_insights is disabled for this environment: nobody is called for it."}
+            )
         else:
             bound_log_group(
                 self,

@@ -1,0 +1,87 @@
+"""Makes PostgreSQL's roles and the connection secrets what they should be: at deployment and once a day."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import closing
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import cloudformation, connection_secret, database, secret_values
+
+from database_roles import roles
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
+    """Called by CloudFormation, which gets its answer at the URL it sent, or by the daily schedule."""
+    if "ResponseURL" in event:
+        cloudformation.answer(event, "database-roles", correct)
+        return None
+    return correct()
+
+
+def correct() -> dict[str, str]:
+    """Roles first, secrets after: no secret names a role that does not exist yet. Safe to repeat at any point."""
+    client = boto3.client("secretsmanager")
+    master = secret_values.read(os.environ["MASTER_SECRET"], client)
+    users = {name: secret_values.read(arn, client) for name, arn in json.loads(os.environ["USER_SECRETS"]).items()}
+    migration = secret_values.read(os.environ["MIGRATION_SECRET"], client)
+    current = secret_values.read(os.environ["CONNECTION_SECRET"], client)
+    redis_token = secret_values.read(os.environ["REDIS_SECRET"], client)["value"]
+    endpoints = _endpoints()
+
+    owner_password = connection_secret.password_of(migration) or secrets.token_hex(24)
+    passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
+    with closing(
+        database.connect(
+            host=endpoints.database_host,
+            port=endpoints.database_port,
+            database=endpoints.database_name,
+            user=master["username"],
+            password=master["password"],
+        )
+    ) as connection:
+        outcome = roles.apply(connection, passwords)
+    logger.info("roles hold", changes=outcome.changes, refused=outcome.refused)
+
+    # The user in use stays in use: taking turns is rotation's business.
+    user = connection_secret.user_of(current)
+    if user not in roles.APPLICATION_LOGINS:
+        user = roles.APPLICATION_LOGINS[0]
+    written = {
+        "connection": secret_values.write_if_changed(
+            os.environ["CONNECTION_SECRET"],
+            connection_secret.application_secret(endpoints, user=user, password=passwords[user], redis_token=redis_token),
+            client,
+        ),
+        "migration": secret_values.write_if_changed(
+            os.environ["MIGRATION_SECRET"],
+            connection_secret.migration_secret(endpoints, user=roles.OWNER, password=owner_password),
+            client,
+        ),
+    }
+    logger.info("secrets hold", written=written)
+    return {"Changes": str(len(outcome.changes)), "Refused": str(len(outcome.refused))}
+
+
+def _endpoints() -> connection_secret.Endpoints:
+    environment = os.environ
+    return connection_secret.Endpoints(
+        database_host=environment["DATABASE_HOST"],
+        proxy_host=environment["PROXY_HOST"],
+        database_port=int(environment["DATABASE_PORT"]),
+        database_name=environment["DATABASE_NAME"],
+        database_ca_path=environment["DATABASE_CA_PATH"],
+        redis_host=environment["REDIS_HOST"],
+        redis_port=int(environment["REDIS_PORT"]),
+        connection_limit=int(environment["CONNECTION_LIMIT"]),
+        pool_timeout_seconds=int(environment["POOL_TIMEOUT_SECONDS"]),
+        pool_idle_seconds=int(environment["POOL_IDLE_SECONDS"]),
+    )

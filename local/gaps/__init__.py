@@ -1,0 +1,24 @@
+"""What ministack's CloudFormation lacks, as handlers that call ministack's own service APIs.
+
+One module per part of the infrastructure; `register()` puts them all in place. Types for which
+the emulator has no service are listed in `RECORDED`: the stack keeps their properties, and
+nothing else exists of them.
+"""
+
+RECORDED = (
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::Logs::QueryDefinition",
+    "AWS::WAFv2::LoggingConfiguration",
+)
+
+
+def register() -> None:
+    """Add the handlers to ministack, once, before it serves. Imports it, and so reads the environment."""
+    from local.gaps import alerts, data, edge, handlers, network, service, storage
+
+    for part in (network, alerts, storage, data, edge, service):
+        part.register()
+    for resource_type in RECORDED:
+        handlers.record(resource_type)
+    handlers.install()

