@@ -36,7 +36,36 @@ ZONES_NOT_SERVED = {
     "cac1-az3": "CloudFront VPC origins do not serve it",
 }
 RESERVED_VARIABLES = frozenset(
-    ["NODE_ENV", "PORT", "HOSTNAME", "NEXT_PUBLIC_APP_URL", "DATABASE_URL", "DIRECT_URL", "REDIS_URL", "NEXTAUTH_URL", "NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET", "EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "UPLOAD_STORAGE", "AWS_S3_BUCKET", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "API_RATE_LIMIT", "SENTRY_DSN", "ENABLE_ANALYTICS", "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS", "ENABLE_EXPERIMENTAL_FEATURES"]
+    [
+        "NODE_ENV",
+        "PORT",
+        "HOSTNAME",
+        "NEXT_PUBLIC_APP_URL",
+        "DATABASE_URL",
+        "DIRECT_URL",
+        "REDIS_URL",
+        "NEXTAUTH_URL",
+        "NEXTAUTH_SECRET",
+        "JWT_SECRET",
+        "WEBHOOK_SECRET",
+        "EMAIL_FROM",
+        "SMTP_HOST",
+        "SMTP_PORT",
+        "SMTP_USER",
+        "SMTP_PASSWORD",
+        "SMTP_SECURE",
+        "UPLOAD_STORAGE",
+        "AWS_S3_BUCKET",
+        "AWS_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "API_RATE_LIMIT",
+        "SENTRY_DSN",
+        "ENABLE_ANALYTICS",
+        "LOG_LEVEL",
+        "ENABLE_ADVANCED_ANALYTICS",
+        "ENABLE_EXPERIMENTAL_FEATURES",
+    ]
 )
 GIB_BY_FAMILY_AT_LARGE = {"t": 8, "m": 8, "r": 16}
 SIZE_OF_LARGE = {"micro": 1 / 8, "small": 1 / 4, "medium": 1 / 2, "large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "8xlarge": 16}

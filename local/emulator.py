@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def environment(port: int, state: Path, node_modules: Path) -> dict[str, str]:
     }
 
 
-async def serve(port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(port: int, ending: threading.Event) -> None:
+    """Serve until SIGTERM or SIGINT; `ending` is then set first, for whoever still asks the emulator things."""
     from hypercorn.asyncio import serve as serve_asgi
     from hypercorn.config import Config
     from ministack.app import app
@@ -57,6 +58,7 @@ async def serve(port: int) -> None:
 
     def end() -> None:
         if not stop.is_set():
+            ending.set()
             stop.set()
             os.killpg(0, signal.SIGTERM)  # the functions and what they started; a running one would be waited for
             signal.alarm(STOP_SECONDS)
@@ -71,8 +73,8 @@ async def serve(port: int) -> None:
     await serve_asgi(app, config, shutdown_trigger=stop.wait)
 
 
-def run(port: int, state: Path, node_modules: Path, prepare: Callable[[], None] | None = None) -> None:
-    """Become the emulator. `prepare` runs before it serves: the place for `on_database_created`."""
+def run(port: int, state: Path, node_modules: Path, prepare: Callable[[threading.Event], None] | None = None) -> None:
+    """Become the emulator. `prepare` runs before it serves, and gets an event that is set when it ends."""
     values = environment(port, state.resolve(), node_modules.resolve())
     for name in ("HOME", "TMPDIR", "STATE_DIR", "S3_DATA_DIR"):
         Path(values[name]).mkdir(parents=True, exist_ok=True)
@@ -85,10 +87,11 @@ def run(port: int, state: Path, node_modules: Path, prepare: Callable[[], None] 
     from local import gaps  # here, as register imports ministack, which reads the environment
 
     gaps.register()
+    ending = threading.Event()
     if prepare is not None:
-        prepare()
+        prepare(ending)
     try:
-        asyncio.run(serve(port))
+        asyncio.run(serve(port, ending))
     finally:
         shutil.rmtree(values["TMPDIR"], ignore_errors=True)  # the functions' unpacked code
 

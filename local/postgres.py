@@ -13,7 +13,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -26,6 +25,8 @@ from types import TracebackType
 from typing import Self
 
 import trustme
+
+from local.processes import LOCALHOST, free_port, stop_with_us
 
 # Both architectures, so that one table serves laptops (aarch64) and CI (x86_64).
 _SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
@@ -128,7 +129,7 @@ class RdsLookAlike:
     It ends with the process that started it, however that ends.
     """
 
-    host = "127.0.0.1"
+    host = LOCALHOST
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class RdsLookAlike:
         self.log = self.directory / "postgres.log"
         self.ca_file = self.directory / "ca.pem"
         self.master, self.password, self.database = master, password, database
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.skipped_parameters: dict[str, str] = {}
         self._installation = installation.resolve()
         self._parameters = dict(parameters or {})
@@ -178,7 +179,7 @@ class RdsLookAlike:
                 [*_unprivileged(), self._program("postgres"), "-D", self.data],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), start_new_session=True,
             )  # fmt: skip
-        self._watcher = _stop_with_us(self._process.pid)
+        self._watcher = stop_with_us(self._process.pid)
         try:
             self._wait_until_ready()
             if new:
@@ -354,17 +355,6 @@ def _runs_in(directory: Path, pid: int) -> bool:
         return False
 
 
-def _stop_with_us(pid: int) -> subprocess.Popen[bytes]:
-    """A watcher that stops `pid` when this process is gone: its end of the pipe then closes.
-
-    Not PR_SET_PDEATHSIG: that fires when the starting *thread* ends, and emulator handlers run on worker threads.
-    """
-    return subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill -INT "$0"', str(pid)],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-
-
 def _server_uid() -> int:
     return os.getuid() or pwd.getpwnam("nobody").pw_uid
 
@@ -379,13 +369,6 @@ def _unprivileged() -> list[str]:
     nobody = pwd.getpwuid(_server_uid())
     return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
             "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((RdsLookAlike.host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _escape(value: str) -> str:

@@ -28,13 +28,16 @@ def missing(environment: dict[str, str]) -> list[str]:
     return [name for name in CONTRACT if not environment.get(name) and not (name in MAY_BE_EMPTY and name in environment)]
 
 
-def connect(url: str) -> Connection:
-    """Opens a Prisma URL as Prisma would: `sslaccept=strict` verifies the server, against the CA in `sslcert`."""
+def connect(url: str, authorities: str | None = None) -> Connection:
+    """Opens a Prisma URL as Prisma would: `sslaccept=strict` verifies the server, against the CA in `sslcert`.
+
+    `authorities` takes the place of `sslcert`, which names a file inside an image.
+    """
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     context = None
     if options.get("sslmode", "prefer") != "disable":
-        context = ssl.create_default_context(cafile=options.get("sslcert"))
+        context = ssl.create_default_context(cafile=authorities or options.get("sslcert"))
         if options.get("sslaccept") != "strict":
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return Connection(

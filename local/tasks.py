@@ -1,13 +1,13 @@
 """Gives the emulator's ECS tasks a process: the emulator keeps the books (RunTask, UpdateService), this runs programs.
 
 Without Docker the emulator marks every task RUNNING at once and starts nothing. So its list of RUNNING tasks is the
-list of processes that should be there, whoever asked for them, and following that list is all that `watch` does.
+list of processes that should be there, whoever asked for them, and following that list is all that `TaskRunner.watch` does.
 """
 
+import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -16,19 +16,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.processes import LOCALHOST, free_port, stop_with_us
 
 Programs = Mapping[str, Sequence[str]]  # prefix of an image's name → the local program that takes its place
-
-_LOCALHOST = "127.0.0.1"
 
 
 class Emulator:
     """The clients that are needed, all at one endpoint."""
 
     def __init__(self, session: boto3.Session, endpoint_url: str) -> None:
-        self.ecs, self.secrets, self.ssm = (session.client(name, endpoint_url=endpoint_url) for name in ("ecs", "secretsmanager", "ssm"))
+        quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})  # an emulator that ends answers nothing
+        self.ecs, self.secrets, self.ssm = (
+            session.client(name, endpoint_url=endpoint_url, config=quick) for name in ("ecs", "secretsmanager", "ssm")
+        )
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Process:
     """A task's process. `replaced` says what differs from the container's environment: variable → (there, here)."""
 
     popen: "subprocess.Popen[bytes]"
+    watcher: "subprocess.Popen[bytes]"
     environment: dict[str, str]
     log: Path
     port: int | None = None
@@ -43,7 +50,7 @@ class Process:
 
     @property
     def url(self) -> str:
-        return f"http://{_LOCALHOST}:{self.port}"
+        return f"http://{LOCALHOST}:{self.port}"
 
     def stop(self, patience: float = 10) -> int:
         """SIGTERM, then SIGKILL, as ECS does; returns the exit code."""
@@ -53,33 +60,9 @@ class Process:
         except subprocess.TimeoutExpired:
             self.popen.kill()
             return self.popen.wait()
-
-
-def run_task_definition(
-    emulator: Emulator, arn: str, programs: Programs, logs: Path, overrides: Mapping[str, Any] | None = None, name: str | None = None
-) -> Process:
-    """Starts the task definition's first essential container as a local process; its output goes to `logs`."""
-    definition = emulator.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
-    container = next(c for c in definition["containerDefinitions"] if c.get("essential", True))
-    for override in (overrides or {}).get("containerOverrides", []):
-        if override["name"] == container["name"]:
-            container |= {key: override[key] for key in ("command",) if key in override}
-            container["environment"] = [*container.get("environment", []), *override.get("environment", [])]
-    argv = _program(container, programs)
-    environment = _environment(emulator, container)
-    port = _free_port() if container.get("portMappings") else None
-    replaced: dict[str, tuple[str | None, str]] = {}
-    if port is not None:  # tasks share this machine's ports here, and 0.0.0.0 would be open to the neighbours
-        replaced = {key: (environment.get(key), value) for key, value in (("PORT", str(port)), ("HOSTNAME", _LOCALHOST))}
-        environment |= {key: here for key, (_, here) in replaced.items()}
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"{name or definition['family']}.log"
-    with log.open("ab") as output:
-        popen = subprocess.Popen(
-            argv, env={"PATH": os.environ.get("PATH", os.defpath)} | environment,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
-    return Process(popen, environment, log, port, replaced)
+        finally:
+            self.watcher.kill()
+            self.watcher.communicate()
 
 
 def wait_until_healthy(process: Process, path: str, patience: float = 30) -> None:
@@ -98,37 +81,102 @@ def wait_until_healthy(process: Process, path: str, patience: float = 30) -> Non
     raise TimeoutError(f"{process.url}{path} was not healthy within {patience:.0f} s: {answer}")
 
 
-def watch(emulator: Emulator, cluster: str, programs: Programs, logs: Path, until: threading.Event, every: float = 0.5) -> None:
-    """Starts and stops processes as the cluster's tasks come and go; ends them all when `until` is set."""
-    processes: dict[str, Process] = {}
-    try:
-        while not until.is_set():
-            follow(emulator, cluster, programs, logs, processes)
-            until.wait(every)
-    finally:
-        for process in processes.values():
-            process.stop()
+@dataclass
+class TaskRunner:
+    """Starts and stops processes as tasks come and go.
 
+    `programs` take the place of images; `files` says where a path inside an image is on this machine (variables that
+    name one are changed, and `Process.replaced` tells); `trusted` stands for the image's own list of authorities.
+    """
 
-def follow(emulator: Emulator, cluster: str, programs: Programs, logs: Path, processes: dict[str, Process]) -> None:
-    """One step of `watch`: `processes`, by task ARN, is brought in line with the cluster's RUNNING tasks."""
-    pages = emulator.ecs.get_paginator("list_tasks").paginate(cluster=cluster, desiredStatus="RUNNING")
-    wanted = [arn for page in pages for arn in page["taskArns"]]
-    for arn in processes.keys() - set(wanted):
-        processes.pop(arn).stop()
-    for arn in wanted:
-        if arn not in processes:
-            (task,) = emulator.ecs.describe_tasks(cluster=cluster, tasks=[arn])["tasks"]
-            try:
-                processes[arn] = run_task_definition(
-                    emulator, task["taskDefinitionArn"], programs, logs, task.get("overrides"), arn.rsplit("/", 1)[-1]
-                )
-            except (LookupError, OSError, emulator.secrets.exceptions.ClientError) as error:
-                emulator.ecs.stop_task(cluster=cluster, task=arn, reason=f"CannotStart: {error}"[:255])
-        elif (code := processes[arn].popen.poll()) is not None:
-            # The API has no way to hand over the exit code: it is kept in the reason.
-            del processes[arn]
-            emulator.ecs.stop_task(cluster=cluster, task=arn, reason=f"Essential container exited with code {code}")
+    emulator: Emulator
+    programs: Programs
+    logs: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
+    trusted: Path | None = None
+    processes: dict[str, Process] = field(default_factory=dict)  # by task ARN
+
+    def run(self, arn: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Process:
+        """Starts the task definition's first essential container as a local process; its output goes to `logs`."""
+        definition = self.emulator.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        container = next(c for c in definition["containerDefinitions"] if c.get("essential", True))
+        for override in (overrides or {}).get("containerOverrides", []):
+            if override["name"] == container["name"]:
+                container |= {key: override[key] for key in ("command",) if key in override}
+                container["environment"] = [*container.get("environment", []), *override.get("environment", [])]
+        argv = _program(container, self.programs)
+        asked = _environment(self.emulator, container)
+        port = free_port() if container.get("portMappings") else None
+        environment = asked | self._differences(asked, port)
+        replaced = {key: (asked.get(key), here) for key, here in environment.items() if asked.get(key) != here}
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"{name or definition['family']}.log"
+        with log.open("ab") as output:
+            popen = subprocess.Popen(
+                argv,
+                env={"PATH": os.environ.get("PATH", os.defpath)} | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return Process(popen, stop_with_us(popen.pid), environment, log, port, replaced)
+
+    def _differences(self, environment: Mapping[str, str], port: int | None) -> dict[str, str]:
+        """What a process needs otherwise than a container, as variables."""
+        here = {}
+        for variable, value in environment.items():
+            for path, place in self.files.items():
+                value = value.replace(path, str(place)).replace(quote(path, safe=""), quote(str(place), safe=""))
+            here[variable] = value
+        if self.trusted:
+            here["SSL_CERT_FILE"] = str(self.trusted)
+        if port is not None:  # tasks share this machine's ports here, and 0.0.0.0 would be open to the neighbours
+            here |= {"PORT": str(port), "HOSTNAME": LOCALHOST}
+        return here
+
+    def watch(self, until: threading.Event, every: float = 0.5) -> None:
+        """Follows all clusters until `until` is set, then ends the processes. Writes `logs/tasks.json` for people and tests."""
+        try:
+            while not until.is_set():
+                # The emulator starts after us, ends before us, and deletes clusters while we look at them.
+                with contextlib.suppress(ClientError, BotoCoreError):
+                    for cluster in self.emulator.ecs.list_clusters()["clusterArns"]:
+                        self.follow(cluster)
+                self._tell()
+                until.wait(every)
+        finally:
+            for process in self.processes.values():
+                process.stop()
+
+    def follow(self, cluster: str) -> None:
+        """One step of `watch`: the processes are brought in line with the cluster's RUNNING tasks."""
+        ecs, here = self.emulator.ecs, f":task/{cluster.rsplit('/', 1)[-1]}/"
+        pages = ecs.get_paginator("list_tasks").paginate(cluster=cluster, desiredStatus="RUNNING")
+        wanted = [arn for page in pages for arn in page["taskArns"]]
+        for arn in [arn for arn in self.processes if here in arn and arn not in wanted]:
+            self.processes.pop(arn).stop()
+        for arn in wanted:
+            if arn not in self.processes:
+                (task,) = ecs.describe_tasks(cluster=cluster, tasks=[arn])["tasks"]
+                try:
+                    self.processes[arn] = self.run(task["taskDefinitionArn"], task.get("overrides"), arn.rsplit("/", 1)[-1])
+                except (LookupError, OSError, ClientError) as error:
+                    ecs.stop_task(cluster=cluster, task=arn, reason=f"CannotStart: {error}"[:255])
+            elif (code := self.processes[arn].popen.poll()) is not None:
+                # The API has no way to hand over the exit code: it is kept in the reason.
+                self.processes.pop(arn).stop()
+                ecs.stop_task(cluster=cluster, task=arn, reason=f"Essential container exited with code {code}")
+
+    def _tell(self) -> None:
+        told = {
+            arn: {"pid": one.popen.pid, "url": one.url if one.port else None, "log": str(one.log), "replaced": sorted(one.replaced)}
+            for arn, one in self.processes.items()
+        }
+        self.logs.mkdir(parents=True, exist_ok=True)
+        draft = self.logs / "tasks.json.new"
+        draft.write_text(json.dumps(told, indent=1))
+        draft.rename(self.logs / "tasks.json")
 
 
 def _program(container: Mapping[str, Any], programs: Programs) -> list[str]:
@@ -160,10 +208,3 @@ def _secret(emulator: Emulator, value_from: str) -> str:
     found = emulator.secrets.get_secret_value(SecretId=":".join(fields[:7]), **{k: v for k, v in which.items() if v})
     text: str = found["SecretString"]
     return str(json.loads(text)[json_key]) if json_key else text
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOCALHOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -34,7 +34,6 @@ class CarmenTopStack(CarmenStack):
         )
         outputs = {
             "Url": (edge.distribution.url, "Where users go"),
-            "ImageState": (service.image.state, "The image that runs, or that the first one is awaited"),
             "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
             "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
             "SecretsToFill": (

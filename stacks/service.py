@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aws_cdk import CfnOutput
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
@@ -84,8 +86,9 @@ class ServiceStack(CarmenStack):
             },
             cache={"REDIS_HOST": data.cache.endpoint, "REDIS_PORT": data.cache.port},
         )
-        self._open_doors(data)
+        self._open_doors(settings, data)
         allow_uploads(self.web.task_role, storage.uploads, storage.key)
+        CfnOutput(self, "ImageState", value=self.image.state, description="The image that runs, or that the first one is awaited")
 
     def _define_cluster(self, settings: Settings, network: NetworkStack) -> ecs.Cluster:
         insights = settings.service.container_insights
@@ -109,9 +112,11 @@ class ServiceStack(CarmenStack):
             )
         return cluster
 
-    def _open_doors(self, data: DataStack) -> None:
+    def _open_doors(self, settings: Settings, data: DataStack) -> None:
         """The one who connects opens: the provider stands in an earlier stack and must not know."""
         from_tasks = self.web.connections
+        from_tasks.allow_to_any_ipv4(ec2.Port.HTTPS, "AWS services, Sentry, Slack")
+        from_tasks.allow_to_any_ipv4(ec2.Port.tcp(settings.application.smtp_port), "Mail")
         from_tasks.allow_to(data.proxy.connections, DATABASE_PORT, "Carmen to RDS Proxy (DATABASE_URL)")
         from_tasks.allow_to(data.database.connections, DATABASE_PORT, "Carmen to PostgreSQL (DIRECT_URL)")
         from_tasks.allow_to(data.cache.connections, REDIS_PORT, "Carmen to Redis")

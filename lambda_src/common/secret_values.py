@@ -11,14 +11,14 @@ Secret = dict[str, str]
 
 
 def read(arn: str, client: Any = None) -> Secret:
-    """The secret's current value; empty when it was created without one."""
+    """The secret's current value; empty when it was created without one, or with an empty text."""
     client = client or boto3.client("secretsmanager")
     try:
         value = client.get_secret_value(SecretId=arn)["SecretString"]
     except client.exceptions.ResourceNotFoundException:
         client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not its value
         return {}
-    return cast(Secret, json.loads(value))
+    return cast(Secret, json.loads(value or "{}"))
 
 
 def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:

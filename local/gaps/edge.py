@@ -81,9 +81,10 @@ def delete_origin(origin: str, properties: Properties) -> None:
 
 
 def complete_web_acl(physical_id: str, properties: Properties, old: Properties) -> None:
-    """ministack's handler keeps the template's spelling of names, so that clients do not find `ARN`."""
+    """ministack's handler keeps the template's spelling of names and search strings, which clients cannot read back."""
     key = waf_key(physical_id)
-    token = client("wafv2").get_web_acl(**key)["LockToken"]
+    summaries = client("wafv2").list_web_acls(Scope=key["Scope"])["WebACLs"]
+    token = next(summary["LockToken"] for summary in summaries if summary["Id"] == key["Id"])
     call("wafv2", "update_web_acl", properties, **key, LockToken=token)
 
 

@@ -14,20 +14,22 @@ from urllib.parse import quote
 import boto3
 import pytest
 import trustme
-from conftest import INSTALLATIONS
 
-from local.postgres import RdsLookAlike, _free_port, install
+from local.postgres import RdsLookAlike, install
+from local.processes import free_port
 from local.stand_in_carmen import CONTRACT, database_error
-from local.tasks import Emulator, Process, follow, run_task_definition, wait_until_healthy
+from local.tasks import Emulator, Process, TaskRunner, wait_until_healthy
+from tests.conftest import ROOT
+from tests.lambdas.conftest import INSTALLATIONS
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/carmen"
-PROGRAMS = {IMAGE: (sys.executable, str(Path(__file__).parent.parent / "local" / "stand_in_carmen.py"))}
+PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"))}
 PLACEHOLDER = "require('http').createServer((q, r) => r.end(process.env.GREETING)).listen(process.env.PORT, process.env.HOSTNAME)"
 
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    port, home = _free_port(), tmp_path_factory.mktemp("emulator")
+    port, home = free_port(), tmp_path_factory.mktemp("emulator")
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1",
                    "MINISTACK_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}  # fmt: skip
     with (home / "log").open("wb") as log, subprocess.Popen([Path(sys.executable).with_name("ministack")], env=environment,
@@ -83,7 +85,7 @@ def _get(process: Process, path: str) -> tuple[int, bytes]:
 
 
 def test_the_application_answers_over_the_database(emulator: Emulator, application: str, database: RdsLookAlike, tmp_path: Path) -> None:
-    process = run_task_definition(emulator, application, PROGRAMS, tmp_path)
+    process = TaskRunner(emulator, PROGRAMS, tmp_path).run(application)
     try:
         wait_until_healthy(process, "/api/health")
         assert process.environment["JWT_SECRET"] == "from-ssm"
@@ -113,7 +115,7 @@ def test_the_database_is_verified(database: RdsLookAlike, tmp_path: Path) -> Non
 def test_missing_variables_are_named(emulator: Emulator, tmp_path: Path) -> None:
     arn = _register(emulator, "incomplete", image=IMAGE, secrets={}, environment=dict.fromkeys(CONTRACT[2:], "x"))
     with pytest.raises(RuntimeError, match="missing: NODE_ENV, NEXT_PUBLIC_APP_URL"):
-        wait_until_healthy(run_task_definition(emulator, arn, PROGRAMS, tmp_path), "/api/health")
+        wait_until_healthy(TaskRunner(emulator, PROGRAMS, tmp_path).run(arn), "/api/health")
 
 
 def test_services_and_tasks_are_followed(emulator: Emulator, application: str, tmp_path: Path) -> None:
@@ -121,11 +123,12 @@ def test_services_and_tasks_are_followed(emulator: Emulator, application: str, t
                             environment={"GREETING": "hello"}, command=["node", "-e", PLACEHOLDER])  # fmt: skip
     emulator.ecs.create_cluster(clusterName="c")
     emulator.ecs.create_service(cluster="c", serviceName="s", taskDefinition=placeholder, desiredCount=1)
-    processes: dict[str, Process] = {}
+    runner = TaskRunner(emulator, PROGRAMS, tmp_path)
+    (cluster,) = emulator.ecs.list_clusters()["clusterArns"]
 
     def step() -> list[Process]:
-        follow(emulator, "c", PROGRAMS, tmp_path, processes)
-        return list(processes.values())
+        runner.follow(cluster)
+        return list(runner.processes.values())
 
     try:
         (first,) = step()
@@ -150,5 +153,5 @@ def test_services_and_tasks_are_followed(emulator: Emulator, application: str, t
         (task,) = emulator.ecs.describe_tasks(cluster="c", tasks=[task["taskArn"]])["tasks"]
         assert (task["lastStatus"], task["stoppedReason"]) == ("STOPPED", "Essential container exited with code 3")
     finally:
-        for process in processes.values():
+        for process in runner.processes.values():
             process.stop()

@@ -1,0 +1,214 @@
+"""Proves a deployment on the embedded AWS with real input: what the templates promise, tried."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+from pg8000.exceptions import DatabaseError
+from pg8000.native import Connection
+
+from local.deployment import Deployment
+from local.server import authorities
+from local.stand_in_carmen import CONTRACT, connect
+
+RELEASED = "@sha256:" + "c" * 64  # the stand-in's image: ECR holds no images here
+NOT_PERMITTED = "42501"
+# Role → (may log in, bypasses row-level security, member of). RDS's own roles as the look-alike has them.
+ROLES = {
+    "carmen_app": (False, False, []),
+    "carmen_app_a": (True, False, ["carmen_app"]),
+    "carmen_app_b": (True, False, ["carmen_app"]),
+    "carmen_backup": (True, False, ["pg_read_all_data", "rds_iam"]),
+    "carmen_maintenance": (True, False, ["pg_maintain", "rds_iam"]),
+    "carmen_monitor": (True, False, ["pg_monitor", "rds_iam"]),
+    "carmen_monitor_proxy": (True, False, []),
+    "carmen_owner": (True, False, []),
+}
+
+
+class NotAccepted(Exception):
+    """Something the deployment promised does not hold."""
+
+
+def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
+    """Runs every proof; raises NotAccepted at the first that fails."""
+    say(placeholder_answers(deployment))
+    say(roles_hold(deployment))
+    say(application_may_and_may_not(deployment))
+    say(release(deployment))
+    say(application_answers(deployment))
+    say(upload_goes_and_comes_back(deployment))
+
+
+def placeholder_answers(deployment: Deployment) -> str:
+    """Before the first image: 200 on the health path, 503 and why elsewhere, and an output that says so."""
+    task = _task(deployment)
+    _expect(_get(task, "/api/health/live"), (200, b"ok"))
+    _expect(_get(task, "/dashboard"), (503, b"awaiting first image"))
+    state = deployment.outputs("Service")["ImageState"]
+    if not state.startswith("awaiting first image"):
+        raise NotAccepted(f"the ImageState output says {state!r}")
+    return "the placeholder answers 200 on the health path and 503 elsewhere; the output ImageState says so"
+
+
+def roles_hold(deployment: Deployment) -> str:
+    """The real PostgreSQL behind the deployed instance has the roles with exactly their attributes and memberships."""
+    with _as_master(deployment) as master:
+        rows = master.run(
+            """SELECT rolname::text, rolcanlogin, rolbypassrls,
+                      ARRAY(SELECT g.rolname::text FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid WHERE a.member = r.oid ORDER BY 1),
+                      rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication
+                 FROM pg_roles r WHERE rolname LIKE 'carmen\\_%' AND rolname <> current_user"""
+        )
+        found = {name: (login, bypass, groups) for name, login, bypass, groups, _ in rows}
+        _expect(found, ROLES)
+        _expect([row[0] for row in rows if row[4]], [])
+        _expect(master.run("SELECT count(*) FROM pg_extension WHERE extname = 'pg_stat_statements'"), [[1]])
+    return f"{len(ROLES)} roles exist in the real PostgreSQL with exactly their privileges; pg_stat_statements is there"
+
+
+def application_may_and_may_not(deployment: Deployment) -> str:
+    """DIRECT_URL of the deployed secret works on data that the owner made, and is refused everything else."""
+    refused = [
+        "CREATE TABLE mine ()",
+        "DROP TABLE acceptance",
+        "TRUNCATE acceptance",
+        "ALTER TABLE acceptance ADD c int",
+        "CREATE ROLE intruder",
+        "CREATE SCHEMA intruder",
+        "CREATE EXTENSION file_fdw",
+        "SELECT * FROM pg_authid",
+        "SET ROLE carmen_owner",
+        "COPY acceptance TO '/tmp/x'",
+    ]
+    with closing(_connect(deployment, _secret(deployment, "MigrationConnection")["DIRECT_URL"])) as owner:
+        owner.run("DROP TABLE IF EXISTS acceptance")
+        owner.run("CREATE TABLE acceptance (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text)")
+        with closing(_connect(deployment, _secret(deployment, "Connection")["DIRECT_URL"])) as application:
+            application.run("INSERT INTO acceptance (note) VALUES ('Größe')")
+            application.run("UPDATE acceptance SET note = note || '!'")
+            _expect(application.run("SELECT note FROM acceptance"), [["Größe!"]])
+            application.run("DELETE FROM acceptance")
+            for statement in refused:
+                _expect_refusal(application, statement)
+        owner.run("DROP TABLE acceptance")
+    return f"DIRECT_URL of the deployed secret reads and writes as the application, and is refused {len(refused)} things it must not do"
+
+
+def release(deployment: Deployment) -> str:
+    """The first image: the parameter is set and the service deployed; no template changes."""
+    repository = deployment.outputs()["ImageRepository"]
+    deployment.client("ssm").put_parameter(
+        Name=deployment.outputs()["ImageParameter"], Value=repository + RELEASED, Type="String", Overwrite=True
+    )
+    deployment.deploy(f"{deployment.top_stack}Service")
+    state = deployment.outputs("Service")["ImageState"]
+    _expect(state, repository + RELEASED)
+    return "the image parameter was set and the service deployed: the stand-in's image runs, no template changed"
+
+
+def application_answers(deployment: Deployment) -> str:
+    """The stand-in, with exactly the deployed task's variables, answers over the database it was given."""
+    task = _task(deployment, after="Carmen (stand-in)")
+    status, body = _get(task, "/api/health")
+    if status != 200:
+        raise NotAccepted(f"/api/health answers {status}: {body.decode()}")
+    for path in ("/api/health/live", "/dashboard", "/api/auth/session"):
+        _expect(_get(task, path)[0], 200)
+    return f"the stand-in Carmen got all {len(CONTRACT)} variables of the contract and answers its health path over the database at {task['url']}"
+
+
+def upload_goes_and_comes_back(deployment: Deployment) -> str:
+    """An object in the deployed bucket, encrypted with the deployed key."""
+    s3, bucket = deployment.client("s3"), deployment.outputs()["UploadBucket"]
+    body = bytes(range(256)) * 4096
+    s3.put_object(Bucket=bucket, Key="acceptance/ö.bin", Body=body)
+    answer = s3.get_object(Bucket=bucket, Key="acceptance/ö.bin")
+    _expect(answer["Body"].read() == body, True)
+    _expect(answer.get("ServerSideEncryption"), "aws:kms")
+    s3.delete_object(Bucket=bucket, Key="acceptance/ö.bin")
+    return f"1 MiB went into {bucket} and back, encrypted with the deployed key"
+
+
+def _task(deployment: Deployment, after: str = "") -> dict[str, Any]:
+    """The service's task, once it runs and answers; `after` is a word its log must hold."""
+    deadline, seen = time.monotonic() + 60, "no task"
+    while time.monotonic() < deadline:
+        for task in deployment.tasks():
+            with open(task["log"], encoding="utf-8") as log:
+                seen = log.read()[-500:]
+            if task["url"] and after in seen:
+                with contextlib.suppress(OSError):
+                    _get(task, "/api/health/live")
+                    return task
+        time.sleep(0.2)
+    raise NotAccepted(f"no task answered within 60 s: {seen}")
+
+
+def _get(task: dict[str, Any], path: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(task["url"] + path, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def _secret(deployment: Deployment, part: str) -> dict[str, str]:
+    """The value of a secret of the data stack, by the end of its construct's path."""
+    cloudformation = deployment.client("cloudformation")
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=f"{deployment.top_stack}Data")
+    (arn,) = (
+        resource["PhysicalResourceId"]
+        for page in pages
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::SecretsManager::Secret" and resource["LogicalResourceId"].startswith(f"DatabaseRoles{part}")
+    )
+    value: dict[str, str] = json.loads(deployment.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+    return value
+
+
+def _connect(deployment: Deployment, url: str) -> Connection:
+    return connect(url, authorities=str(authorities(deployment.folder)))
+
+
+@contextlib.contextmanager
+def _as_master(deployment: Deployment) -> Iterator[Connection]:
+    rds, secrets = deployment.client("rds"), deployment.client("secretsmanager")
+    (instance,) = rds.describe_db_instances()["DBInstances"]
+    masters = [secret for secret in secrets.list_secrets()["SecretList"] if "DatabaseInstanceSecret" in secret["Name"]]
+    value = json.loads(secrets.get_secret_value(SecretId=masters[0]["ARN"])["SecretString"])
+    context = ssl.create_default_context(cafile=str(authorities(deployment.folder)))
+    with closing(
+        Connection(
+            value["username"],
+            password=value["password"],
+            host=instance["Endpoint"]["Address"],
+            port=instance["Endpoint"]["Port"],
+            database=instance["DBName"],
+            ssl_context=context,
+        )
+    ) as connection:
+        yield connection
+
+
+def _expect(found: object, wanted: object) -> None:
+    if found != wanted:
+        raise NotAccepted(f"expected {wanted!r}, found {found!r}")
+
+
+def _expect_refusal(connection: Connection, statement: str) -> None:
+    try:
+        connection.run(statement)
+    except DatabaseError as error:
+        if error.args[0]["C"] == NOT_PERMITTED:
+            return
+        raise NotAccepted(f"{statement!r} failed, but not for lack of privilege: {error.args[0]['M']}") from None
+    raise NotAccepted(f"the application was allowed: {statement}")

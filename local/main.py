@@ -1,0 +1,143 @@
+"""`make local`, `make local-update`, `make local-destroy`: production's own templates on this machine, no account needed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from local.acceptance import NotAccepted, accept
+from local.deployment import ROOT, Deployment, DeploymentError
+
+FOLDER = ROOT / ".local" / "run"
+DIFFERENCES = (
+    "templates: none; what is deployed is what `make synth ENV=prod` writes",
+    "functions run on this machine's Python and processor instead of python3.14 on arm64",
+    "database parameters that are formulas of the instance class are left at PostgreSQL's defaults",
+    "RDS Proxy is a record: its host name leads straight to PostgreSQL, nothing is pooled",
+    "Redis, CloudFront, WAF and the load balancer are control plane only: no request passes through them",
+    "autoscaling is recorded only: the service runs one task; the task's port is a free one on 127.0.0.1",
+)
+
+
+class Progress:
+    """Lines with the seconds since the start, so that nobody wonders whether it still works."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._start:5.1f} s] {text}", flush=True)
+
+
+def up(deployment: Deployment, say: Callable[[str], None]) -> None:
+    """Starts, deploys, proves, and tells what to do next."""
+    say("starting the embedded AWS (whatever an earlier run left is ended)")
+    deployment.start()
+    say(f"synthesizing {deployment.top_stack}")
+    deployment.synth()
+    say("bootstrapping the account for the CDK")
+    deployment.bootstrap()
+    say(f"cdk deploy {deployment.top_stack}: eight stacks, half a minute or so")
+    deployment.deploy()
+    say("proving it with real input")
+    accept(deployment, lambda text: say(f"  ✓ {text}"))
+    say("asking every resource's own service for it")
+    print(_inventory(deployment))
+    _summary(deployment)
+
+
+def update(deployment: Deployment, say: Callable[[str], None]) -> None:
+    """Deploys what `environments/<name>.toml` says now."""
+    deployment.client("cloudformation")  # says so at once when there is nothing to update
+    say("synthesizing")
+    before = {path.name: path.read_bytes() for path in deployment.assembly.glob("*.template.json")}
+    deployment.synth()
+    changed = sorted(
+        path.name.removesuffix(".template.json")
+        for path in deployment.assembly.glob("*.template.json")
+        if before.get(path.name) != path.read_bytes()
+    )
+    if not changed:
+        say(f'nothing changed: edit environments/{deployment.environment}.toml (say, [application] log_level = "debug") and run this again')
+        return
+    say(f"changed: {', '.join(changed)}; deploying")
+    deployment.deploy()
+    say("done")
+
+
+def destroy(deployment: Deployment, say: Callable[[str], None]) -> None:
+    """Takes protection off, destroys, lists what was retained, ends the server, wipes the folder."""
+    try:
+        say("taking protection off and destroying")
+        kept = deployment.destroy()
+        print("Retained, as in AWS (data is never deleted with its stack):")
+        for (stack, kind), count in sorted(Counter((stack, kind) for stack, kind, _ in kept).items()):
+            print(f"  {stack:<22} {count:>2} × {kind}")
+    except DeploymentError as error:
+        say(f"nothing to destroy: {error}")
+    deployment.stop()
+    shutil.rmtree(deployment.folder, ignore_errors=True)
+    if deployment.folder == FOLDER:
+        shutil.rmtree(FOLDER.parent, ignore_errors=True)
+    say("the embedded AWS has ended and its folder is gone")
+
+
+def _inventory(deployment: Deployment) -> str:
+    """The closing table; raises DeploymentError when a resource is not what its template says."""
+    environment = {**os.environ, **deployment.variables()}
+    command = [sys.executable, "-m", "local.inventory", *deployment.stacks()]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise DeploymentError(f"Not every resource is what its template says:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _summary(deployment: Deployment) -> None:
+    outputs = deployment.outputs()
+    (task,) = deployment.tasks()[:1] or [{"url": "nowhere"}]
+    print(f"\n{deployment.top_stack} is deployed on this machine.\n")
+    print(f"  Carmen's stand-in   {task['url']}/dashboard  (health: {task['url']}/api/health)")
+    print(f"  {'ImageState':<19} {deployment.outputs('Service')['ImageState']}")
+    for name in ("UploadBucket", "BackupBucket", "DatabaseEndpoint", "Cluster"):
+        print(f"  {name:<19} {outputs[name]}")
+    print("\nStill empty, to be given by the operator:")
+    for entry in outputs["SecretsToFill"].split(", "):
+        print(f"  {entry}")
+    print("\nWhat differs from AWS:")
+    for difference in DIFFERENCES:
+        print(f"  - {difference}")
+    print("\nTo look around with the AWS CLI or boto3:")
+    print("  export " + " ".join(f"{name}={value}" for name, value in deployment.variables().items()))
+    print("\nNext: edit environments/prod.toml and `make local-update`; `make local-destroy` ends it.")
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; 1 with a message when something does not work, 130 on Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["up", "update", "destroy"])
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="everything is written below it")
+    options = parser.parse_args(arguments)
+    deployment = Deployment(options.folder.resolve())
+    command = {"up": up, "update": update, "destroy": destroy}[options.command]
+    try:
+        with deployment.alone():
+            command(deployment, Progress())
+    except (DeploymentError, NotAccepted) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        deployment.stop()
+        print("\nStopped; the embedded AWS has ended too. `make local` starts anew.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

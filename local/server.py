@@ -1,0 +1,110 @@
+"""The embedded AWS as one process: the emulator, a real PostgreSQL behind each RDS instance, processes behind ECS tasks.
+
+    python -m local.server --port 4566 --folder .local/run
+
+Ends on SIGTERM with all it started, and if it is killed, they end by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+
+import boto3
+
+from local import emulator
+from local.postgres import RdsLookAlike, install
+from local.processes import LOCALHOST
+from local.tasks import Emulator, TaskRunner
+
+ROOT = Path(__file__).parent.parent
+ACCOUNT = "000000000000"
+INSTALLATIONS = ROOT / ".local" / "postgresql"
+STAND_IN = (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"))
+CA_PATH_IN_IMAGE = "/etc/ssl/rds/global-bundle.pem"
+
+
+def authorities(folder: Path) -> Path:
+    """The certificate authorities of all embedded databases, in one file."""
+    return folder / "rds-authorities.pem"
+
+
+class Databases:
+    """The PostgreSQL servers behind the emulated RDS instances, by identifier."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, RdsLookAlike] = {}
+        self._lock = threading.Lock()
+
+    def start(
+        self, identifier: str, engine_version: str, db_name: str, master_username: str, master_password: str, parameters: dict[str, str]
+    ) -> tuple[str, int]:
+        """Called when an instance is created; returns where it listens."""
+        server = RdsLookAlike(
+            install(int(engine_version.split(".")[0]), INSTALLATIONS),
+            self._folder / "databases" / identifier,
+            master=master_username,
+            password=master_password,
+            database=db_name,
+            parameters=parameters,
+            durable=False,
+        )
+        server.start()
+        with self._lock:
+            self._running[identifier] = server
+            with authorities(self._folder).open("a") as bundle:
+                bundle.write(server.ca_file.read_text())
+        return LOCALHOST, server.port
+
+    def stop(self, identifier: str) -> None:
+        """Called when an instance is deleted."""
+        self._running.pop(identifier).stop()
+
+    def stop_all(self) -> None:
+        """Called when the emulator ends."""
+        for identifier in list(self._running):
+            self.stop(identifier)
+
+
+def run(port: int, folder: Path) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    databases = Databases(folder)
+
+    def prepare(ending: threading.Event) -> None:
+        from local.gaps.data import on_database_created, on_database_deleted
+
+        authorities(folder).touch()
+        os.environ["RDS_CA_FILE"] = str(authorities(folder))  # functions inherit it: lambda_src/common/database.py
+        on_database_created(databases.start)
+        on_database_deleted(databases.stop)
+        session = boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=emulator.REGION)
+        runner = TaskRunner(
+            Emulator(session, f"http://{LOCALHOST}:{port}"),
+            {f"{ACCOUNT}.dkr.ecr.": STAND_IN},
+            folder / "tasks",
+            files={CA_PATH_IN_IMAGE: authorities(folder)},
+            trusted=authorities(folder),
+        )
+        threading.Thread(target=runner.watch, args=(ending,), name="task-runner").start()
+
+    try:
+        emulator.run(port, folder / "emulator", ROOT / "node_modules", prepare)
+    finally:
+        databases.stop_all()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="everything is written below it")
+    options = parser.parse_args()
+    run(options.port, options.folder.resolve())
+
+
+if __name__ == "__main__":
+    main()
