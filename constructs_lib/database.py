@@ -28,7 +28,7 @@ class Database(Construct):
         self._network = network
         self._key = key
         self.engine = rds.DatabaseInstanceEngine.postgres(
-            version=rds.PostgresEngineVersion.of(settings.engine_major, settings.engine_major)
+            version=rds.PostgresEngineVersion.of(schema.ENGINE_VERSIONS[settings.engine_major], settings.engine_major)
         )
         self.security_group = self._define_security_group()
         self.instance = self._define_instance()

@@ -43,7 +43,7 @@ class DatabaseProxy(Construct):
         self.proxy = rds.DatabaseProxy(
             self,
             "Proxy",
-            proxy_target=rds.ProxyTarget.from_instance(database.instance),
+            proxy_target=rds.ProxyTarget.from_instance(database.instance),  # also opens the database's door to the proxy
             vpc=network.vpc,
             vpc_subnets=network.isolated_subnets,
             security_groups=[self.security_group],
@@ -56,4 +56,3 @@ class DatabaseProxy(Construct):
             max_idle_connections_percent=settings.proxy_max_idle_percent,
         )
         self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
-        self.connections.allow_to(database.connections, PORT, "RDS Proxy to PostgreSQL")

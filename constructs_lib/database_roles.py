@@ -80,7 +80,7 @@ class DatabaseRoles(Construct):
         self._dead_letters = self._define_dead_letters()
         self.function = self._define_function(network, libraries)
         self._allow(database, cache, users)
-        self.applied = self._apply_at_deployment(database)
+        self.applied = self._apply_at_deployment()
         self._apply_daily(settings.roles_schedule)
 
     def _define_dead_letters(self) -> sqs.Queue:
@@ -91,10 +91,10 @@ class DatabaseRoles(Construct):
         return queue
 
     def _define_function(self, network: Network, libraries: lambda_.ILayerVersion) -> PythonFunction:
-        security_group = ec2.SecurityGroup(
+        self._security_group = ec2.SecurityGroup(
             self, "SecurityGroup", vpc=network.vpc, description="Database roles: to PostgreSQL and AWS over HTTPS", allow_all_outbound=False
         )
-        security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager and CloudFormation")
+        self._security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager and CloudFormation")
         return PythonFunction(
             self,
             "Function",
@@ -105,7 +105,7 @@ class DatabaseRoles(Construct):
             environment=self._environment,
             vpc=network.vpc,
             vpc_subnets=network.private_subnets,
-            security_groups=[security_group],
+            security_groups=[self._security_group],
         )
 
     def _allow(self, database: Database, cache: Cache, users: Mapping[str, secretsmanager.ISecret]) -> None:
@@ -115,7 +115,7 @@ class DatabaseRoles(Construct):
         for secret in (self.connection, self.migration_connection):
             secret.grant_write(self.function)
 
-    def _apply_at_deployment(self, database: Database) -> CustomResource:
+    def _apply_at_deployment(self) -> CustomResource:
         """Runs again whenever what the roles or the URLs are made of has changed: the properties hash it."""
         resource = CustomResource(
             self,
@@ -125,7 +125,9 @@ class DatabaseRoles(Construct):
             service_timeout=Duration.minutes(10),
             properties={"Specification": _hash_of(SPECIFICATION), **self._environment},
         )
-        resource.node.add_dependency(database.instance, self.function)
+        # What CloudFormation cannot see from the properties: the function's permissions and its way to the database.
+        assert self.function.role
+        resource.node.add_dependency(self.function.role, self._security_group)
         return resource
 
     def _apply_daily(self, cron: str) -> None:

@@ -41,7 +41,7 @@ class LoadBalancer(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._network = network
-        self.security_group = self._define_security_group("SecurityGroup", "Load balancer: from CloudFront's VPC origin, to the tasks")
+        self.security_group = self._define_security_group("SecurityGroup", "Load balancer: from the VPC origin of CloudFront, to the tasks")
         self.task_security_group = self._define_security_group("TaskSecurityGroup", "Tasks: from the load balancer, to data and AWS")
         self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs)
         self.target_group = self._define_target_group()
@@ -143,5 +143,5 @@ class LoadBalancer(Construct):
             ip_protocol="tcp",
             from_port=443 if https else 80,
             to_port=443 if https else 80,
-            description="CloudFront's VPC origin",
+            description="The VPC origin of CloudFront",
         )

@@ -101,7 +101,7 @@ class WebFirewall(Construct):
         )
         redacted = [{"SingleHeader": {"Name": name}} for name in REDACTED_HEADERS]
         keep = [{"ActionCondition": {"Action": action}} for action in ("BLOCK", "COUNT", "EXCLUDED_AS_COUNT")]
-        configuration = wafv2.CfnLoggingConfiguration(
+        wafv2.CfnLoggingConfiguration(
             self,
             "Logging",
             resource_arn=self.web_acl.attr_arn,
@@ -110,7 +110,6 @@ class WebFirewall(Construct):
             redacted_fields=[*redacted, {"QueryString": {}}],
             logging_filter={"DefaultBehavior": "DROP", "Filters": [{"Behavior": "KEEP", "Requirement": "MEETS_ANY", "Conditions": keep}]},
         )
-        configuration.node.add_dependency(group)
 
 
 _NO_TRANSFORMATION = [wafv2.CfnWebACL.TextTransformationProperty(priority=0, type="NONE")]

@@ -35,6 +35,8 @@ ZONES_NOT_SERVED = {
     "apne2-az1": "CloudFront VPC origins do not serve it",
     "cac1-az3": "CloudFront VPC origins do not serve it",
 }
+# The minor version an instance is created with; RDS then moves it on by itself (auto minor version upgrade).
+ENGINE_VERSIONS = {"15": "15.19", "16": "16.15", "17": "17.11", "18": "18.6"}
 RESERVED_VARIABLES = frozenset(
     [
         "NODE_ENV",

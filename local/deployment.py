@@ -120,6 +120,7 @@ class Deployment:
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": "local",
             "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,  # boto3 reads only this one
         }
 
     def client(self, service: str) -> Any:

@@ -121,6 +121,8 @@ def agrees(expected: Any, actual: Any, exactly: bool = False) -> bool:
     """Whether a description holds what the template says, whatever the spelling of names and scalars."""
     if expected is ANYTHING or expected is None:
         return True
+    if isinstance(actual, bytes):
+        actual = actual.decode()  # blobs, such as the search strings of WAF rules
     if isinstance(actual, str) and isinstance(expected, dict | list) and actual[:1] in "{[":
         actual = json.loads(actual)  # policies travel as text
     if isinstance(expected, str) and isinstance(actual, dict | list) and expected[:1] in "{[":

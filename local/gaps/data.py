@@ -105,6 +105,9 @@ def before_database_delete(identifier: str, properties: Properties) -> None:
 
 
 def proxy_attributes(name: str) -> Attributes:
+    """Nothing pools here: where real servers run, on this machine, the proxy's name leads to them."""
+    if _start is not None:
+        ministack_rds._db_proxies[name]["Endpoint"] = "127.0.0.1"
     proxy = client("rds").describe_db_proxies(DBProxyName=name)["DBProxies"][0]
     return {"DBProxyArn": proxy["DBProxyArn"], "Endpoint": proxy["Endpoint"], "VpcId": proxy["VpcId"]}
 

@@ -1,0 +1,115 @@
+"""What a reviewer reads: production's templates whole, staging's and dev's differences to them.
+
+Left out, since other tests hold them and they would drown the rest: tags, construct paths, the CDK's bootstrap check.
+Asset hashes are masked, so that a change of a function's code does not touch a snapshot. `make snapshots` writes anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.json import JSONSnapshotExtension
+
+from environments.loading import load
+from environments.schema import Settings
+from tests.conftest import Built
+
+ASSET_HASH = re.compile(r"[0-9a-f]{64}")
+# How the CDK ends ids: 8 hexadecimal digits of the path, for some 32 more, around the port in security group rules.
+CDK_HASHES = {
+    r"(?<=[A-Za-z])[0-9A-F]{8}[0-9a-f]{32}": "#",
+    r"(?<=[A-Za-z])[0-9A-F]{8}(5432|6379|3006)(?:[0-9A-F]{8}|(?=to))": r"\1",
+    r"(?<=[A-Za-z0-9])[0-9A-F]{16}(?![0-9A-Fa-f])": "##",
+    r"(?<=[A-Za-z0-9])[0-9A-F]{8}(?![0-9A-Fa-f])": "#",
+}
+BOOTSTRAP = {"Parameters": "BootstrapVersion", "Rules": "CheckBootstrapVersion"}
+STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", ""]
+
+
+@pytest.fixture
+def snapshot_json(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(JSONSnapshotExtension)
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=[name or "Top" for name in STACKS])
+def test_production(built: Built, snapshot_json: SnapshotAssertion, stack: str) -> None:
+    assert _readable(built.templates[f"CarmenProd{stack}"]) == snapshot_json
+
+
+@pytest.mark.parametrize("environment", ["staging", "dev"])
+def test_differences_to_production(built: Built, snapshot_json: SnapshotAssertion, environment: str) -> None:
+    settings = load(environment)
+    differences: dict[str, Any] = {}
+    for stack in STACKS:
+        production = _without_hashes(_readable(built.templates[f"CarmenProd{stack}"]))
+        other = _without_hashes(_as_production(_readable(built.templates[f"{settings.stack_prefix}{stack}"]), settings))
+        differences |= _differences(production, other, stack or "Top")
+    assert differences == snapshot_json
+
+
+def _readable(template: dict[str, Any]) -> dict[str, Any]:
+    masked = json.loads(ASSET_HASH.sub("<asset>", json.dumps(template)))
+    for section, name in BOOTSTRAP.items():
+        masked.get(section, {}).pop(name, None)
+        if not masked.get(section):
+            masked.pop(section, None)
+    for resource in masked["Resources"].values():
+        resource.get("Properties", {}).pop("Tags", None)
+        metadata = resource.get("Metadata", {})
+        metadata.pop("aws:cdk:path", None)
+        metadata.pop("aws:asset:path", None)
+        if not metadata:
+            resource.pop("Metadata", None)
+    return dict(masked)
+
+
+def _as_production(template: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """With the environment's name taken for production's, so that only real differences are left."""
+    text = json.dumps(template).replace(settings.stack_prefix, "CarmenProd").replace(f"/carmen/{settings.name}/", "/carmen/prod/")
+    text = text.replace(f"Carmen {settings.name}:", "Carmen prod:").replace(f"carmen{settings.name}", "carmenprod")
+    renamed: dict[str, Any] = json.loads(text)
+    return renamed
+
+
+def _without_hashes(template: dict[str, Any]) -> dict[str, Any]:
+    """The CDK ends ids with a hash of the path, which holds the environment's name."""
+    bare: dict[str, Any] = json.loads(_strip(json.dumps({**template, "Resources": {}})))
+    bare["Resources"] = {}
+    for logical_id, resource in template["Resources"].items():
+        name = _strip(logical_id)
+        if name in bare["Resources"]:  # ids that differ in their hash alone
+            name = f"{name} ({resource['Type']})"
+        bare["Resources"][name] = json.loads(_strip(json.dumps(resource)))
+    assert len(bare["Resources"]) == len(template["Resources"])
+    return bare
+
+
+def _strip(text: str) -> str:
+    for pattern, replacement in CDK_HASHES.items():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def _differences(production: Any, other: Any, path: str) -> dict[str, Any]:
+    """Path → [production's value, the other's], leaves only; `absent` where there is none."""
+    pairs: list[tuple[Any, Any, Any]] = []
+    if isinstance(production, dict) and isinstance(other, dict):
+        pairs = [(key, production.get(key, "absent"), other.get(key, "absent")) for key in sorted({*production, *other})]
+    elif isinstance(production, list) and isinstance(other, list) and len(production) == len(other):
+        pairs = [(number, *both) for number, both in enumerate(zip(production, other, strict=True))]
+    elif production != other:
+        return {path: [_short(production), _short(other)]}
+    return {key: value for name, one, another in pairs for key, value in _differences(one, another, f"{path}/{name}").items()}
+
+
+def _short(value: Any) -> Any:
+    """A whole resource that only one side has is told by its type, a list of references by its length."""
+    if isinstance(value, dict) and "Type" in value:
+        return value["Type"]
+    if isinstance(value, list) and value and all(isinstance(item, dict) and len(item) == 1 for item in value):
+        return f"{len(value)} × {next(iter(value[0]))}"
+    return value
