@@ -131,6 +131,9 @@ class Database(Construct):
             )
         if reason := self._settings.deletion_protection_opt_out_reason:
             acknowledge(self.instance, {"AwsSolutions-RDS10": reason})
+            resource = self.instance.node.default_child
+            assert isinstance(resource, rds.CfnDBInstance)
+            resource.add_metadata("DeletionProtectionOptOut", reason)
 
 
 def rds_parameters(parameters: schema.DatabaseParameters) -> dict[str, str]:

@@ -99,7 +99,8 @@ class WebFirewall(Construct):
             retention=retention_days(self._settings.waf_log_retention_days),
             removal_policy=RemovalPolicy.DESTROY,
         )
-        redacted = [{"SingleHeader": {"Name": name}} for name in REDACTED_HEADERS]
+        field = wafv2.CfnLoggingConfiguration.FieldToMatchProperty
+        redacted = [field(single_header={"Name": name}) for name in REDACTED_HEADERS]
         keep = [{"ActionCondition": {"Action": action}} for action in ("BLOCK", "COUNT", "EXCLUDED_AS_COUNT")]
         wafv2.CfnLoggingConfiguration(
             self,
@@ -107,7 +108,7 @@ class WebFirewall(Construct):
             resource_arn=self.web_acl.attr_arn,
             log_destination_configs=[group.log_group_arn.removesuffix(":*")],
             # Query strings carry sign-in and reset tokens.
-            redacted_fields=[*redacted, {"QueryString": {}}],
+            redacted_fields=[*redacted, field(query_string={})],
             logging_filter={"DefaultBehavior": "DROP", "Filters": [{"Behavior": "KEEP", "Requirement": "MEETS_ANY", "Conditions": keep}]},
         )
 

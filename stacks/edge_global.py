@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aws_cdk import CrossStackReferences, ReferenceStrength
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from constructs import Construct
@@ -18,6 +19,11 @@ class EdgeGlobalStack(CarmenStack):
         super().__init__(scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION)
         self.firewall = WebFirewall(self, "WebFirewall", settings=settings.edge, log_group_suffix=settings.stack_prefix.lower())
         self.certificate = domain_certificate(self, settings.domain)
+        if settings.region != EDGE_REGION:
+            # Exports end at the region's border; a weak reference reads the other stack's output at deployment.
+            for produced in (self.firewall.web_acl, self.certificate):
+                if produced:
+                    CrossStackReferences.of(produced).produce(ReferenceStrength.WEAK)
 
 
 def hosted_zone(scope: Construct, domain: Domain) -> route53.IHostedZone:
