@@ -13,6 +13,7 @@ import pwd
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -152,7 +153,7 @@ class RdsLookAlike:
         self.master, self.password, self.database = master, password, database
         self.port = port or free_port()
         self.skipped_parameters: dict[str, str] = {}
-        self._installation = installation.resolve()
+        self._installation = _reachable(installation.resolve())
         self._parameters = dict(parameters or {})
         self._durable = durable
         self._sockets = self.data
@@ -369,6 +370,28 @@ def _unprivileged() -> list[str]:
     nobody = pwd.getpwuid(_server_uid())
     return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
             "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]  # fmt: skip
+
+
+def _reachable(installation: Path) -> Path:
+    """The installation, or a copy of it where the server's user can get at it.
+
+    initdb asks access(2) for its programs, which heeds no capability: below /root or a 0700 folder it finds nothing.
+    The copy is root's own, and used again.
+    """
+    if os.getuid() != 0 or all(folder.stat().st_mode & stat.S_IXOTH for folder in installation.parents):
+        return installation
+    copy = Path("/var/tmp") / f"carmen-{installation.name}"
+    if not copy.exists():
+        draft = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
+        shutil.copytree(installation, draft, dirs_exist_ok=True, symlinks=True)
+        draft.chmod(0o755)
+        try:
+            draft.rename(copy)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(draft)
+    if copy.is_symlink() or copy.stat().st_uid != 0:
+        raise PermissionError(f"{copy} is not root's own: remove it")
+    return copy
 
 
 def _escape(value: str) -> str:

@@ -1,0 +1,154 @@
+"""`make local`, `make local-update` and `make local-destroy`, as a newcomer runs them, in a folder whose name has spaces."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from local.deployment import SERVER, Deployment
+from local.gaps import RECORDED
+from local.processes import is_running
+from tests.conftest import ROOT, Built
+
+pytestmark = [pytest.mark.deployment, pytest.mark.xdist_group("deployment")]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of this tree, and what `local.main` said in it."""
+
+    root: Path
+    output: str
+
+    @property
+    def deployment(self) -> Deployment:
+        return Deployment(self.root / ".local" / "run")
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return _run(self.root, command)
+
+
+def _run(root: Path, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "local.main", command], cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    root = tmp_path_factory.mktemp("a fresh") / "clone of it"
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in files.stdout.splitlines():
+        if (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    for installed in (".venv", "node_modules", ".build"):
+        (root / installed).symlink_to(ROOT / installed)
+    done = _run(root, "up")
+    try:
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Checkout(root, done.stdout)
+    finally:
+        _run(root, "destroy")
+
+
+def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: Checkout, built: Built) -> None:
+    """The list of what the emulator can only record may shrink, and grows knowingly."""
+    deployed = {resource["Type"] for name, t in built.templates.items() if name.startswith("CarmenProd") for resource in t["Resources"].values()}
+    recorded = {line.split()[0] for line in checkout.output.splitlines() if line.startswith("AWS::") and line.split()[1:] and line.split()[0] in RECORDED}
+    assert recorded == {
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::WAFv2::LoggingConfiguration",
+    }
+    listed = {line.split()[0] for line in checkout.output.splitlines() if line.startswith(("AWS::", "Custom::"))}
+    assert listed == deployed
+
+
+def test_the_proofs_were_made_and_the_summary_says_what_a_newcomer_needs(checkout: Checkout) -> None:
+    assert checkout.output.count("✓") == 6
+    for part in ("/dashboard", "Still empty", "SENTRY_DSN", "What differs from AWS", "make local-destroy", "export AWS_ENDPOINT_URL="):
+        assert part in checkout.output
+
+
+def test_only_loopback_is_listened_on(checkout: Checkout) -> None:
+    state = json.loads((checkout.deployment.folder / "server.json").read_text())
+    group = os.getpgid(state["pid"])
+    listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=False).stdout.splitlines()
+    ours = [line.split()[3] for line in listening if f"pid={state['pid']}," in line or f"pid={group}," in line]
+    assert ours
+    assert all(address.startswith("127.0.0.1:") for address in ours)
+
+
+def test_the_unavailable_page_and_the_image_parameter_are_there(checkout: Checkout) -> None:
+    deployment = checkout.deployment
+    buckets = [bucket["Name"] for bucket in deployment.client("s3").list_buckets()["Buckets"]]
+    (pages,) = [name for name in buckets if "pages" in name]
+    page = deployment.client("s3").get_object(Bucket=pages, Key="errors/unavailable.html")
+    assert page["ContentType"] == "text/html; charset=utf-8"
+    assert b"not available" in page["Body"].read()
+    parameter = deployment.client("ssm").get_parameter(Name="/carmen/prod/image")["Parameter"]["Value"]
+    assert "@sha256:" in parameter
+
+
+def test_an_update_changes_the_setting_and_leaves_the_image_alone(checkout: Checkout) -> None:
+    settings = checkout.root / "environments" / "prod.toml"
+    settings.write_text(settings.read_text() + '\n[application]\nlog_level = "debug"\n\n[network]\nflow_log_retention_days = 30\n')
+    done = checkout.run("update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "changed: CarmenProdNetwork, CarmenProdService; deploying" in done.stdout
+    ecs = checkout.deployment.client("ecs")
+    cluster = checkout.deployment.outputs()["Cluster"]
+    (service,) = ecs.describe_services(cluster=cluster, services=[checkout.deployment.outputs()["Service"]])["services"]
+    (container,) = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]["containerDefinitions"]
+    assert {"name": "LOG_LEVEL", "value": "debug"} in container["environment"]
+    assert "@sha256:" in container["image"]
+    assert "nothing changed" in checkout.run("update").stdout
+
+
+def test_a_wrong_setting_stops_an_update_before_anything_is_deployed(checkout: Checkout) -> None:
+    settings = checkout.root / "environments" / "prod.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace('log_level = "debug"', 'log_level = "loud"'))
+    done = checkout.run("update")
+    settings.write_text(before)
+    assert done.returncode == 1
+    assert "application.log_level = 'loud'" in done.stderr
+
+
+def test_destroy_says_what_is_kept_and_leaves_nothing_running(checkout: Checkout) -> None:
+    state = json.loads((checkout.deployment.folder / "server.json").read_text())
+    tasks = [task["pid"] for task in checkout.deployment.tasks()]
+    assert tasks
+    done = checkout.run("destroy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 × AWS::S3::Bucket" in done.stdout
+    assert "1 × AWS::RDS::DBInstance" in done.stdout
+    assert not is_running(state["pid"], SERVER)
+    assert not [pid for pid in tasks if Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()]
+    assert not (checkout.root / ".local").exists()
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(checkout.root) not in running
+    assert "Nothing is deployed here" in checkout.run("update").stderr
+    assert "nothing to destroy" in checkout.run("destroy").stdout
+
+
+def test_a_killed_server_takes_its_processes_along(tmp_path: Path) -> None:
+    """And the next start works with what it left."""
+    deployment = Deployment(tmp_path / "run")
+    deployment.start()
+    state = json.loads((deployment.folder / "server.json").read_text())
+    os.kill(state["pid"], signal.SIGKILL)
+    deployment.start()
+    try:
+        assert json.loads((deployment.folder / "server.json").read_text())["pid"] != state["pid"]
+        assert deployment.client("sts").get_caller_identity()["Account"] == "000000000000"
+    finally:
+        deployment.stop()
