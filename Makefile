@@ -49,6 +49,7 @@ settings: install ## What ENV resolves to, and where each value comes from
 	@$(PYTHON) -m environments.loading $(ENV)
 
 synth: install ## Synthesize ENV into cdk.out, without credentials or network
+	@rm -rf cdk.out # the CLI shows what an earlier validation-report.json says
 	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env=$(ENV)
 
 validate: install ## Judge the templates of all environments: cfn-lint, cloudformation-validate, cdk-nag

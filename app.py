@@ -7,9 +7,10 @@ import sys
 import aws_cdk as cdk
 
 from environments.loading import SettingsError, environment_names, load
+from stacks.base import REPRODUCIBLE
 from stacks.carmen import build_environment
 
-app = cdk.App()
+app = cdk.App(context=REPRODUCIBLE)
 wanted = app.node.try_get_context("env")
 try:
     for settings in [load(name) for name in ([wanted] if wanted else environment_names())]:

@@ -30,7 +30,9 @@ class Cache(Construct):
             self,
             "AuthToken",
             description="Redis AUTH token",
-            not_rotated_because="Secrets Manager has no rotation for Redis AUTH; a new token must reach the cluster and the connection secret together.",
+            not_rotated_because=(
+                "Secrets Manager has no rotation for Redis AUTH; a new token must reach the cluster and the connection secret together."
+            ),
             length=64,
         )
         self.security_group = self._define_security_group()
@@ -97,7 +99,9 @@ class Cache(Construct):
         acknowledge(
             group,
             {
-                "AwsSolutions-AEC5": "Every Redis client expects 6379; who may connect is decided by security groups, TLS and AUTH, not by the port."
+                "AwsSolutions-AEC5": (
+                    "Every Redis client expects 6379; who may connect is decided by security groups, TLS and AUTH, not by the port."
+                )
             },
         )
         if not settings.replicas:

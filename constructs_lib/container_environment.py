@@ -62,7 +62,7 @@ class ContainerEnvironment(Construct):
         return {
             "NODE_ENV": "production",
             "PORT": str(CONTAINER_PORT),
-            "HOSTNAME": "0.0.0.0",  # Next.js binds to the container's own name otherwise and fails its health checks
+            "HOSTNAME": "0.0.0.0",  # noqa: S104 (in a container) Next.js binds to the container's own name otherwise and fails its health checks
             "NEXT_TELEMETRY_DISABLED": "1",
             "NEXT_PUBLIC_APP_URL": url,
             "NEXTAUTH_URL": url,
@@ -94,7 +94,10 @@ class ContainerEnvironment(Construct):
             self,
             _construct_id(name),
             description=f"{name} of the application",
-            not_rotated_because=f"A new {name} ends every session and signature made with the old one: it is changed by a person, at a time of their choosing.",
+            not_rotated_because=(
+                f"A new {name} ends every session and signature made with the old one: it is changed by a "
+                f"person, at a time of their choosing."
+            ),
             length=extra.length,
             exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else UNPRINTABLE,
         )

@@ -115,13 +115,17 @@ class Database(Construct):
         acknowledge(
             self.instance,
             {
-                "AwsSolutions-RDS11": "The manual and every client use 5432; who may connect is decided by security groups, TLS and roles, not by the port."
+                "AwsSolutions-RDS11": (
+                    "The manual and every client use 5432; who may connect is decided by security groups, TLS and roles, not by the port."
+                )
             },
         )
         acknowledge(
             self.master_secret,
             {
-                "AwsSolutions-SMG4": "Used by the database-roles function alone, at deployment and once a day; no session of a person or task depends on it."
+                "AwsSolutions-SMG4": (
+                    "Used by the database-roles function alone, at deployment and once a day; no session of a person or task depends on it."
+                )
             },
         )
         if not self._settings.multi_az:

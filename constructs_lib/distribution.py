@@ -130,7 +130,7 @@ class Distribution(Construct):
             comment="Carmen",
             domain_names=[domain.name] if domain else None,
             certificate=certificate,
-            **({"minimum_protocol_version": cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021} if certificate else {}),
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if certificate else None,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=cloudfront.PriceClass[f"PRICE_CLASS_{self._settings.price_class.upper()}"],
             web_acl_id=web_acl_arn,
@@ -147,7 +147,9 @@ class Distribution(Construct):
         acknowledge(
             distribution,
             {
-                "AwsSolutions-CFR1": "Carmen is used by travelling staff: no country is shut out. `edge.rate_limits` and the address lists bound abuse."
+                "AwsSolutions-CFR1": (
+                    "Carmen is used by travelling staff: no country is shut out. `edge.rate_limits` and the address lists bound abuse."
+                )
             },
         )
         Annotations.of(distribution).acknowledge_warning(
@@ -158,7 +160,9 @@ class Distribution(Construct):
             acknowledge(
                 distribution,
                 {
-                    "AwsSolutions-CFR4": "No domain is set, so CloudFront's own certificate serves, whose minimum protocol AWS fixes at TLSv1."
+                    "AwsSolutions-CFR4": (
+                        "No domain is set, so CloudFront's own certificate serves, whose minimum protocol AWS fixes at TLSv1."
+                    )
                 },
             )
         return distribution

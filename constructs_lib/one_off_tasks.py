@@ -119,7 +119,9 @@ class OperationsTask(Construct):
         acknowledge(
             self.task_definition.task_role.node.find_child("DefaultPolicy"),
             {
-                "AwsSolutions-IAM5[Resource::*]": "ssmmessages knows no resources (AWS Service Authorization Reference, Session Manager Message Gateway)."
+                "AwsSolutions-IAM5[Resource::*]": (
+                    "ssmmessages knows no resources (AWS Service Authorization Reference, Session Manager Message Gateway)."
+                )
             },
         )
 

@@ -64,7 +64,8 @@ class PythonFunction(lambda_.Function):
             self.role,
             {
                 f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/{name}]": (
-                    "AWS's own minimum for a function: to write its log, and in a VPC to attach its network interface, which IAM cannot narrow."
+                    "AWS's own minimum for a function: to write its log, and in a VPC to attach its network interface, "
+                    "which IAM cannot narrow."
                 )
                 for name in managed
             },

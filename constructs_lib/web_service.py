@@ -122,7 +122,9 @@ class WebService(Construct):
         acknowledge(
             task,
             {
-                "AwsSolutions-ECS2": "The environment contract's plain values are settings without secrets; every secret comes from Secrets Manager."
+                "AwsSolutions-ECS2": (
+                    "The environment contract's plain values are settings without secrets; every secret comes from Secrets Manager."
+                )
             },
         )
         return task
@@ -181,7 +183,9 @@ class WebService(Construct):
             cloudwatch.Alarm(
                 self,
                 "UnhealthyTasks",
-                alarm_description="Tasks fail their health check: rolls a running deployment back. Runbook: docs/runbooks/unhealthy-tasks.md",
+                alarm_description=(
+                    "Tasks fail their health check: rolls a running deployment back. Runbook: docs/runbooks/unhealthy-tasks.md"
+                ),
                 metric=target_group.metrics.unhealthy_host_count(period=Duration.minutes(1), statistic="Minimum"),
                 threshold=1,
                 evaluation_periods=5,
@@ -192,7 +196,11 @@ class WebService(Construct):
         for alarm in alarms:
             alarm.add_alarm_action(actions.SnsAction(topic))
             alarm.add_ok_action(actions.SnsAction(topic))
-        self.service.enable_deployment_alarms([alarm.alarm_name for alarm in alarms], behavior=ecs.AlarmBehavior.ROLLBACK_ON_ALARM)
+        # As a property: the CDK's method warns of a cycle that these alarms, which watch the target group, cannot make.
+        resource = self.service.node.default_child
+        assert isinstance(resource, ecs.CfnService)
+        names = [alarm.alarm_name for alarm in alarms]
+        resource.add_property_override("DeploymentConfiguration.Alarms", {"AlarmNames": names, "Enable": True, "Rollback": True})
 
 
 def fargate_task(scope: Construct, construct_id: str, *, settings: schema.Service, cpu: int, memory_mib: int) -> ecs.FargateTaskDefinition:

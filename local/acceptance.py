@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from pg8000.exceptions import DatabaseError
@@ -143,8 +144,7 @@ def _task(deployment: Deployment, after: str = "") -> dict[str, Any]:
     deadline, seen = time.monotonic() + 60, "no task"
     while time.monotonic() < deadline:
         for task in deployment.tasks():
-            with open(task["log"], encoding="utf-8") as log:
-                seen = log.read()[-500:]
+            seen = Path(task["log"]).read_text(encoding="utf-8")[-500:]
             if task["url"] and after in seen:
                 with contextlib.suppress(OSError):
                     _get(task, "/api/health/live")

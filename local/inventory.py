@@ -204,10 +204,10 @@ def concrete(value: Any) -> Any:
     return value
 
 
-class Functions(jmespath.functions.Functions):
+class Functions(jmespath.functions.Functions):  # type: ignore[misc]  # jmespath has no types
     """JMESPath cannot walk over keys: `pairs` makes a list of names and values of an object."""
 
-    @jmespath.functions.signature({"types": ["object", "null"]})
+    @jmespath.functions.signature({"types": ["object", "null"]})  # type: ignore[untyped-decorator]  # jmespath has no types
     def _func_pairs(self, values: dict[str, Any] | None) -> list[dict[str, Any]]:
         return [{"name": name, "value": value} for name, value in (values or {}).items()]
 

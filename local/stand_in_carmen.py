@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pg8000.native import Connection, InterfaceError
+from pg8000.native import Connection, DatabaseError, InterfaceError
 
 # The manual's "Environment Configuration", in its order. REDIS_URL joined it; AWS keys left it for the task role.
 CONTRACT = (
@@ -59,11 +59,10 @@ def database_error(url: str) -> str | None:
             connection.run("SELECT 1")
         finally:
             connection.close()
+    except DatabaseError as error:  # carries a dictionary
+        return str(error.args[0]["M"])
     except (InterfaceError, OSError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    except Exception as error:  # pg8000's DatabaseError carries a dictionary
-        reason = error.args[0] if error.args else {}
-        return str(reason.get("M", error)) if isinstance(reason, dict) else str(error)
     return None
 
 

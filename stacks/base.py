@@ -9,6 +9,8 @@ from constructs import Construct
 
 from environments.schema import Settings
 
+# Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
+REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}
 EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
 
 

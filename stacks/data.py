@@ -54,5 +54,8 @@ class DataStack(CarmenStack):
             "".join(part.capitalize() for part in user.split("_")),
             description=f"Password of {user}, known to RDS Proxy",
             username=user,
-            not_rotated_because="Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); two users that take turns are there for one that does not.",
+            not_rotated_because=(
+                "Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); two users that "
+                "take turns are there for one that does not."
+            ),
         )

@@ -16,11 +16,12 @@ import pytest
 
 from environments.loading import environment_names, load
 from environments.schema import Settings
+from stacks.base import REPRODUCIBLE
 from stacks.carmen import CarmenTopStack, build_environment
 
 ROOT = Path(__file__).parent.parent
 # Without cdk.json's context, the tests would look at another template than the one deployed.
-CONTEXT: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+CONTEXT: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"] | REPRODUCIBLE
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         install(request.param, INSTALLATIONS),
         tmp_path_factory.mktemp(f"a cluster {request.param}"),
         master="carmen_master",
-        password="it's: master%/?",  # noqa: S106 (of a server that lives for one test run)
+        password="it's: master%/?",
         database="carmen",
         parameters={
             "log_statement": "ddl",

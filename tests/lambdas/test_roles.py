@@ -29,7 +29,7 @@ def run(server: RdsLookAlike, master: Connection) -> Iterator[Callable[[str, str
                 sessions[role] = stack.enter_context(connect(server, role, PASSWORDS[role], database))
             return list(sessions[role].run(sql) or [])
         answer = server.as_rdsadmin(f"SET SESSION AUTHORIZATION {role};\n{sql};", database)  # IAM logins have no password
-        return [line.split("|") for line in answer.splitlines()]
+        return [list(line.split("|")) for line in answer.splitlines()]
 
     with ExitStack() as stack:
         yield as_role

@@ -61,8 +61,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: Checkout, built: Built) -> None:
     """The list of what the emulator can only record may shrink, and grows knowingly."""
-    deployed = {resource["Type"] for name, t in built.templates.items() if name.startswith("CarmenProd") for resource in t["Resources"].values()}
-    recorded = {line.split()[0] for line in checkout.output.splitlines() if line.startswith("AWS::") and line.split()[1:] and line.split()[0] in RECORDED}
+    deployed = {
+        resource["Type"] for name, t in built.templates.items() if name.startswith("CarmenProd") for resource in t["Resources"].values()
+    }
+    recorded = {
+        line.split()[0]
+        for line in checkout.output.splitlines()
+        if line.startswith("AWS::") and line.split()[1:] and line.split()[0] in RECORDED
+    }
     assert recorded == {
         "AWS::ApplicationAutoScaling::ScalableTarget",
         "AWS::ApplicationAutoScaling::ScalingPolicy",

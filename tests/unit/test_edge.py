@@ -142,7 +142,9 @@ def _run(file: str, event: dict[str, Any], **values: object) -> dict[str, Any]:
 
 def _request(uri: str, query: dict[str, Any] | None = None, accept: str | None = None) -> dict[str, Any]:
     edge = load("prod").edge
-    event = {"request": {"method": "GET", "uri": uri, "querystring": query or {}, "headers": {"accept": {"value": accept}} if accept else {}}}
+    event = {
+        "request": {"method": "GET", "uri": uri, "querystring": query or {}, "headers": {"accept": {"value": accept}} if accept else {}}
+    }
     redirects = {rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in edge.redirects}
     return _run("viewer_request.js", event, REDIRECTS=redirects, REWRITES={"/old": "/new"})
 

@@ -16,9 +16,34 @@ from tests.unit.conftest import Variant, by_id, only
 
 STACK = "CarmenProdService"
 # The manual's contract; AWS keys are replaced by the task role.
-CONTRACT = """NODE_ENV NEXT_PUBLIC_APP_URL DATABASE_URL DIRECT_URL NEXTAUTH_URL NEXTAUTH_SECRET JWT_SECRET EMAIL_FROM SMTP_HOST SMTP_PORT
-    SMTP_USER SMTP_PASSWORD SMTP_SECURE UPLOAD_STORAGE AWS_S3_BUCKET AWS_REGION WEBHOOK_SECRET API_RATE_LIMIT SENTRY_DSN
-    ENABLE_ANALYTICS LOG_LEVEL ENABLE_ADVANCED_ANALYTICS ENABLE_EXPERIMENTAL_FEATURES REDIS_URL PORT HOSTNAME""".split()
+CONTRACT = {
+    "NODE_ENV",
+    "NEXT_PUBLIC_APP_URL",
+    "DATABASE_URL",
+    "DIRECT_URL",
+    "NEXTAUTH_URL",
+    "NEXTAUTH_SECRET",
+    "JWT_SECRET",
+    "EMAIL_FROM",
+    "SMTP_HOST",
+    "SMTP_PORT",
+    "SMTP_USER",
+    "SMTP_PASSWORD",
+    "SMTP_SECURE",
+    "UPLOAD_STORAGE",
+    "AWS_S3_BUCKET",
+    "AWS_REGION",
+    "WEBHOOK_SECRET",
+    "API_RATE_LIMIT",
+    "SENTRY_DSN",
+    "ENABLE_ANALYTICS",
+    "LOG_LEVEL",
+    "ENABLE_ADVANCED_ANALYTICS",
+    "ENABLE_EXPERIMENTAL_FEATURES",
+    "REDIS_URL",
+    "PORT",
+    "HOSTNAME",
+}
 SECRET = {"DATABASE_URL", "DIRECT_URL", "REDIS_URL", "NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET", "SMTP_PASSWORD", "SENTRY_DSN"}
 
 
@@ -34,7 +59,7 @@ def _plain(container: dict[str, Any]) -> dict[str, Any]:
 def test_the_container_gets_the_manuals_contract_name_by_name(built: Built) -> None:
     container = _container(built)
     secrets = {entry["Name"] for entry in container["Secrets"]}
-    assert set(CONTRACT) == (set(_plain(container)) | secrets) - {"NEXT_TELEMETRY_DISABLED"}
+    assert (set(_plain(container)) | secrets) - {"NEXT_TELEMETRY_DISABLED"} == CONTRACT
     assert secrets == SECRET
     plain = _plain(container)
     assert (plain["NODE_ENV"], plain["API_RATE_LIMIT"], plain["LOG_LEVEL"], plain["SMTP_PORT"]) == ("production", "100", "info", "587")
@@ -153,6 +178,10 @@ def test_the_migration_task_alone_reads_the_owners_connection(built: Built) -> N
 
 def test_the_application_reaches_its_files_and_no_settings_of_the_bucket(built: Built) -> None:
     policy = by_id(built.resources("AWS::IAM::Policy", STACK), "/WebTaskTaskRole")["Properties"]["PolicyDocument"]["Statement"]
-    actions = {action for statement in policy for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])}
+    actions = {
+        action
+        for statement in policy
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
     assert not [action for action in actions if re.search(r"\*|Bucket(?!$)|Version|Acl|Policy", action.removesuffix("ListBucket"))]
     assert {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"} <= actions
