@@ -19,8 +19,24 @@ class AlertTopic(Construct):
         super().__init__(scope, construct_id)
         self._key = self._define_key()
         self.topic = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self._key, enforce_ssl=True)
+        self._admit_alarms()
         for email in settings.emails:
             self.topic.add_subscription(subscriptions.EmailSubscription(email))
+
+    def _admit_alarms(self) -> None:
+        """A policy of its own (`enforce_ssl` makes one) takes the place of the default that let alarms publish."""
+        self.topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsOfThisAccountPublish",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[self.topic.topic_arn],
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                    "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:*"},
+                },
+            )
+        )
 
     def _define_key(self) -> kms.Key:
         """A key of its own: CloudWatch cannot publish to a topic under the AWS-managed one, whose policy is fixed."""

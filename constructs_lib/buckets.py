@@ -122,7 +122,7 @@ class BackupBucket(PrivateBucket):
                     id=f"expire-{tier}",
                     prefix=f"{tier}/",
                     expiration=Duration.days(days),
-                    noncurrent_version_expiration=Duration.days(settings.daily_backup_days),
+                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 )
                 for tier, days in tiers.items()

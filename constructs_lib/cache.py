@@ -9,6 +9,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.generated_secret import GeneratedSecret
 from constructs_lib.network import Network
 from environments import schema
@@ -55,9 +56,7 @@ class Cache(Construct):
         return self._group.ref
 
     def _define_security_group(self) -> ec2.SecurityGroup:
-        return ec2.SecurityGroup(
-            self, "SecurityGroup", vpc=self._network.vpc, description="Redis: entered by name, leaves for nowhere", allow_all_outbound=False
-        )
+        return ClosedSecurityGroup(self, "SecurityGroup", vpc=self._network.vpc, description="Redis: entered by name, leaves for nowhere")
 
     def _define_replication_group(self, key: kms.IKey) -> elasticache.CfnReplicationGroup:
         settings = self._settings

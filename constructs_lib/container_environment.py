@@ -12,22 +12,25 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set: the task role replaces 
 
 from __future__ import annotations
 
+import json
 import string
 
-from aws_cdk import RemovalPolicy, SecretValue
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
-from constructs_lib.generated_secret import PUNCTUATION, GeneratedSecret
-from constructs_lib.load_balancer import CONTAINER_PORT
+from constructs_lib.generated_secret import PUNCTUATION, GeneratedSecret, SecretShell
+from constructs_lib.load_balancer import CONTAINER_PORT, keep_alive_milliseconds
+from constructs_lib.sdk_call import SdkCall
 from environments import schema
 
 FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
 GENERATED = ("NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
 GIVEN = ("SMTP_PASSWORD", "SENTRY_DSN")
+# The version of the empty value: the same token twice puts it once.
+EMPTY_VERSION = "carmen-0000-empty-0000-until-given-0"
 # What a shell, a URL or JSON would need quoted stays out of "printable" too.
 UNPRINTABLE = "\"'\\`$ "
 
@@ -43,26 +46,30 @@ class ContainerEnvironment(Construct):
         settings: schema.Application,
         region: str,
         url: str,
+        origin_timeout_seconds: int,
         domain: schema.Domain | None,
         uploads: s3.IBucket,
         connection: secretsmanager.ISecret,
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
-        self.variables = self._plain(region, url, domain, uploads)
-        self.given = {name: self._define_given(name) for name in self._given_names()}
+        self.variables = self._plain(region, url, origin_timeout_seconds, domain, uploads)
+        self.given: dict[str, secretsmanager.ISecret] = {name: self._define_given(name) for name in self._given_names()}
         self.generated = {name: self._define_generated(name) for name in self._generated_names()}
         self.secrets: dict[str, ecs.Secret] = {
             **{name: ecs.Secret.from_secrets_manager(connection, name) for name in FROM_CONNECTION},
-            **{name: ecs.Secret.from_secrets_manager(secret, "value") for name, secret in (self.generated | self.given).items()},
+            **{name: ecs.Secret.from_secrets_manager(secret, "value") for name, secret in {**self.generated, **self.given}.items()},
         }
 
-    def _plain(self, region: str, url: str, domain: schema.Domain | None, uploads: s3.IBucket) -> dict[str, str]:
+    def _plain(
+        self, region: str, url: str, origin_timeout_seconds: int, domain: schema.Domain | None, uploads: s3.IBucket
+    ) -> dict[str, str]:
         settings = self._settings
         return {
             "NODE_ENV": "production",
             "PORT": str(CONTAINER_PORT),
             "HOSTNAME": "0.0.0.0",  # noqa: S104 (in a container) Next.js binds to the container's own name otherwise and fails its health checks
+            "KEEP_ALIVE_TIMEOUT": str(keep_alive_milliseconds(origin_timeout_seconds)),  # read by Next.js's own server
             "NEXT_TELEMETRY_DISABLED": "1",
             "NEXT_PUBLIC_APP_URL": url,
             "NEXTAUTH_URL": url,
@@ -102,17 +109,23 @@ class ContainerEnvironment(Construct):
             exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else UNPRINTABLE,
         )
 
-    def _define_given(self, name: str) -> secretsmanager.Secret:
-        """Starts empty: a task would not start on a secret without any value, and no value belongs in a template."""
-        secret = secretsmanager.Secret(
+    def _define_given(self, name: str) -> secretsmanager.ISecret:
+        """An empty value is put once, since a task does not start on a secret without any.
+
+        By a call and not by the template, which could put the emptiness back over what the operator gave.
+        """
+        shell = SecretShell(self, _construct_id(name), description=f"{name} of the application", written_by="the operator")
+        SdkCall(
             self,
-            _construct_id(name),
-            description=f"{name} of the application, given by the operator",
-            secret_object_value={"value": SecretValue.unsafe_plain_text("")},
-            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+            f"{_construct_id(name)}Empty",
+            service="SecretsManager",
+            action="PutSecretValue",
+            parameters={"SecretId": shell.ref, "SecretString": json.dumps({"value": ""}), "ClientRequestToken": EMPTY_VERSION},
+            physical_id=f"{name}-empty",
+            permissions=[iam.PolicyStatement(actions=["secretsmanager:PutSecretValue"], resources=[shell.ref])],
+            once=True,
         )
-        acknowledge(secret, {"AwsSolutions-SMG4": f"{name} is issued by another party and given by the operator: AWS cannot rotate it."})
-        return secret
+        return shell.secret
 
 
 def _construct_id(name: str) -> str:

@@ -9,6 +9,7 @@ from aws_cdk import aws_rds as rds
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.generated_secret import PUNCTUATION
 from constructs_lib.network import Network
 from constructs_lib.retention import bound_log_group
@@ -44,12 +45,8 @@ class Database(Construct):
         return secret
 
     def _define_security_group(self) -> ec2.SecurityGroup:
-        return ec2.SecurityGroup(
-            self,
-            "SecurityGroup",
-            vpc=self._network.vpc,
-            description="PostgreSQL: entered by name, leaves for nowhere",
-            allow_all_outbound=False,
+        return ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=self._network.vpc, description="PostgreSQL: entered by name, leaves for nowhere"
         )
 
     def _define_instance(self) -> rds.DatabaseInstance:
@@ -85,11 +82,13 @@ class Database(Construct):
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
             enable_performance_insights=True,
             performance_insight_encryption_key=self._key,
+            database_insights_mode=rds.DatabaseInsightsMode[settings.insights.upper()],
             cloudwatch_logs_exports=list(LOG_EXPORTS),
         )
         resource = instance.node.default_child
         assert isinstance(resource, rds.CfnDBInstance)
-        resource.performance_insights_retention_period = settings.performance_insights_days
+        resource.performance_insights_retention_period = {"standard": 7, "advanced": 465}[settings.insights]
+        instance.node.find_child("Secret").apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)  # type: ignore[attr-defined]
         return instance
 
     def _define_parameter_group(self) -> rds.ParameterGroup:

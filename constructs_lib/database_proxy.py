@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
-from aws_cdk import Duration
+from aws_cdk import Duration, Names
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.database import PORT, Database
 from constructs_lib.network import Network
 from environments import schema
@@ -31,18 +33,17 @@ class DatabaseProxy(Construct):
         network: Network,
         database: Database,
         users: Sequence[secretsmanager.ISecret],
+        zones: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
-        self.security_group = ec2.SecurityGroup(
-            self,
-            "SecurityGroup",
-            vpc=network.vpc,
-            description="RDS Proxy: entered by name, leaves for PostgreSQL",
-            allow_all_outbound=False,
+        self.security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: entered by name, leaves for PostgreSQL"
         )
         self.proxy = rds.DatabaseProxy(
             self,
             "Proxy",
+            # A proxy's subnets cannot be changed, and its replacement is made first: another set of zones, another name.
+            db_proxy_name=f"{Names.unique_resource_name(self, max_length=50, separator='-')}-{_short_hash(zones)}",
             proxy_target=rds.ProxyTarget.from_instance(database.instance),  # also opens the database's door to the proxy
             vpc=network.vpc,
             vpc_subnets=network.isolated_subnets,
@@ -55,4 +56,9 @@ class DatabaseProxy(Construct):
             max_connections_percent=settings.proxy_max_connections_percent,
             max_idle_connections_percent=settings.proxy_max_idle_percent,
         )
+        self.targets = self.proxy.node.find_child("ProxyTargetGroup")
         self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
+
+
+def _short_hash(zones: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(zones).encode()).hexdigest()[:6]

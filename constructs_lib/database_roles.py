@@ -19,6 +19,7 @@ from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
 from constructs_lib.cache import Cache
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.database import DATABASE_NAME, PORT, Database
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.generated_secret import SecretShell
@@ -26,7 +27,7 @@ from constructs_lib.network import Network
 from constructs_lib.python_function import SOURCE, PythonFunction
 from environments import schema
 
-SPECIFICATION = SOURCE / "database_roles"
+SPECIFICATION = (SOURCE / "database_roles", SOURCE / "common")
 
 
 class DatabaseRoles(Construct):
@@ -42,7 +43,6 @@ class DatabaseRoles(Construct):
         construct_id: str,
         *,
         settings: schema.Database,
-        database_ca_path: str,
         network: Network,
         database: Database,
         proxy: DatabaseProxy,
@@ -64,7 +64,6 @@ class DatabaseRoles(Construct):
             "DATABASE_HOST": database.instance.db_instance_endpoint_address,
             "DATABASE_PORT": database.instance.db_instance_endpoint_port,
             "DATABASE_NAME": DATABASE_NAME,
-            "DATABASE_CA_PATH": database_ca_path,
             "PROXY_HOST": proxy.proxy.endpoint,
             "REDIS_HOST": cache.endpoint,
             "REDIS_PORT": cache.port,
@@ -80,19 +79,19 @@ class DatabaseRoles(Construct):
         self._dead_letters = self._define_dead_letters()
         self.function = self._define_function(network, libraries)
         self._allow(database, cache, users)
-        self.applied = self._apply_at_deployment()
+        self.applied = self._apply_at_deployment(database)
         self._apply_daily(settings.roles_schedule)
 
     def _define_dead_letters(self) -> sqs.Queue:
         queue = sqs.Queue(
             self, "DeadLetters", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14)
         )
-        acknowledge(queue, {"AwsSolutions-SQS3": "This queue is itself the dead-letter queue of the daily schedule."})
+        acknowledge(queue, {"AwsSolutions-SQS3": "This queue is itself the dead-letter queue, of the schedule and of the function."})
         return queue
 
     def _define_function(self, network: Network, libraries: lambda_.ILayerVersion) -> PythonFunction:
-        self._security_group = ec2.SecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Database roles: to PostgreSQL and AWS over HTTPS", allow_all_outbound=False
+        self._security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Database roles: to PostgreSQL and AWS over HTTPS"
         )
         self._security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager and CloudFormation")
         return PythonFunction(
@@ -102,6 +101,7 @@ class DatabaseRoles(Construct):
             description="Creates and corrects PostgreSQL roles and writes the connection secrets",
             timeout=Duration.minutes(5),
             libraries=libraries,
+            dead_letter_queue=self._dead_letters,
             environment=self._environment,
             vpc=network.vpc,
             vpc_subnets=network.private_subnets,
@@ -115,7 +115,7 @@ class DatabaseRoles(Construct):
         for secret in (self.connection, self.migration_connection):
             secret.grant_write(self.function)
 
-    def _apply_at_deployment(self) -> CustomResource:
+    def _apply_at_deployment(self, database: Database) -> CustomResource:
         """Runs again whenever what the roles or the URLs are made of has changed: the properties hash it."""
         resource = CustomResource(
             self,
@@ -123,11 +123,11 @@ class DatabaseRoles(Construct):
             resource_type="Custom::DatabaseRoles",
             service_token=self.function.function_arn,
             service_timeout=Duration.minutes(10),
-            properties={"Specification": _hash_of(SPECIFICATION), **self._environment},
+            properties={"Specification": _hash_of(*SPECIFICATION), **self._environment},
         )
         # What CloudFormation cannot see from the properties: the function's permissions and its way to the database.
         assert self.function.role
-        resource.node.add_dependency(self.function.role, self._security_group)
+        resource.node.add_dependency(self.function.role, self._security_group, database.security_group)
         return resource
 
     def _apply_daily(self, cron: str) -> None:
@@ -157,9 +157,9 @@ class DatabaseRoles(Construct):
         )
 
 
-def _hash_of(folder: Path) -> str:
-    """Hash of the Python files that say what the roles are, line endings aside."""
+def _hash_of(*folders: Path) -> str:
+    """Hash of the Python files that say what roles and URLs are, line endings aside."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(path for folder in folders for path in folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_text(encoding="utf-8").encode() + b"\0")
     return digest.hexdigest()[:32]

@@ -19,7 +19,7 @@ PAGE_PATH = "/errors/unavailable.html"
 # The answers CloudFront itself gives for an origin it cannot reach. 503 is left alone: the application and the
 # placeholder use it and say why in the body (ADR 0007).
 STATUSES_WITH_PAGE = (502, 504)
-ERROR_STATUSES = (500, 502, 503, 504)
+ERROR_STATUSES = (404, 500, 502, 503, 504)
 
 
 class Distribution(Construct):
@@ -41,7 +41,11 @@ class Distribution(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._origin = origins.VpcOrigin.with_vpc_origin(
-            vpc_origin, read_timeout=Duration.seconds(settings.origin_timeout_seconds), keepalive_timeout=Duration.seconds(5)
+            vpc_origin,
+            # The name on the load balancer's certificate; without one, the balancer's own name.
+            domain_name=domain.name if domain else None,
+            read_timeout=Duration.seconds(settings.origin_timeout_seconds),
+            keepalive_timeout=Duration.seconds(5),
         )
         self._headers = self._define_headers_policy()
         self._viewer_request = self._define_function(
@@ -181,13 +185,16 @@ class Distribution(Construct):
         )
 
     def _static_behavior(self) -> cloudfront.BehaviorOptions:
-        """Files with a hash in their name, and pictures: kept as long as the origin says, a year when it says nothing."""
+        """Files with a hash in their name, and pictures: a year, whatever the origin says (ADR 0010).
+
+        No cookie reaches the origin and none comes back, so what is shared was made for nobody in particular.
+        """
         year = Duration.seconds(self._settings.static_max_age_seconds)
         policy = cloudfront.CachePolicy(
             self,
             "StaticFiles",
             comment="Static files: by path and query, for a year",
-            min_ttl=Duration.seconds(0),
+            min_ttl=year,
             default_ttl=year,
             max_ttl=year,
             query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),

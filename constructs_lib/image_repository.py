@@ -56,6 +56,7 @@ class ImageRepository(Construct):
             },
             physical_id=self.parameter_name,
             ignore_errors="ParameterAlreadyExists",
+            once=True,
             permissions=[
                 iam.PolicyStatement(
                     actions=["ssm:PutParameter"],

@@ -12,11 +12,22 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.network import Network
 from constructs_lib.sdk_call import SdkCall
 from environments import schema
 
 CONTAINER_PORT = 3006
+
+
+def idle_timeout_seconds(origin_timeout_seconds: int) -> int:
+    """When the balancer closes an idle connection: after CloudFront has given up, so that CloudFront tells the user."""
+    return origin_timeout_seconds + 10
+
+
+def keep_alive_milliseconds(origin_timeout_seconds: int) -> int:
+    """When the application does: after the balancer, or requests meet closed connections and users see 502."""
+    return (idle_timeout_seconds(origin_timeout_seconds) + 5) * 1000
 
 
 class LoadBalancer(Construct):
@@ -50,7 +61,7 @@ class LoadBalancer(Construct):
         self._admit_cloudfront_only(https=certificate is not None)
 
     def _define_security_group(self, construct_id: str, description: str) -> ec2.SecurityGroup:
-        return ec2.SecurityGroup(self, construct_id, vpc=self._network.vpc, description=description, allow_all_outbound=False)
+        return ClosedSecurityGroup(self, construct_id, vpc=self._network.vpc, description=description)
 
     def _define_load_balancer(self, origin_timeout_seconds: int, access_logs: s3.IBucket) -> elb.ApplicationLoadBalancer:
         balancer = elb.ApplicationLoadBalancer(
@@ -63,8 +74,7 @@ class LoadBalancer(Construct):
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,
             deletion_protection=False,
-            # Above CloudFront's wait, so that the one who gives up first is the one who tells the user.
-            idle_timeout=Duration.seconds(origin_timeout_seconds + 10),
+            idle_timeout=Duration.seconds(idle_timeout_seconds(origin_timeout_seconds)),
         )
         balancer.log_access_logs(access_logs, "load-balancer")
         return balancer
@@ -101,7 +111,8 @@ class LoadBalancer(Construct):
     def _define_vpc_origin(self, *, https: bool) -> cloudfront.VpcOrigin:
         return cloudfront.VpcOrigin(
             self,
-            "VpcOrigin",
+            # Another id with another protocol: a VPC origin in use cannot be changed, only replaced (aws/aws-cdk#34629).
+            "VpcOriginHttps" if https else "VpcOrigin",
             endpoint=cloudfront.VpcOriginEndpoint.application_load_balancer(self.load_balancer),
             protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY if https else cloudfront.OriginProtocolPolicy.HTTP_ONLY,
             origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
@@ -128,7 +139,8 @@ class LoadBalancer(Construct):
             output_paths=["SecurityGroups.0.GroupId"],
             permissions=[iam.PolicyStatement(actions=["ec2:DescribeSecurityGroups"], resources=["*"])],
         )
-        lookup.node.add_dependency(self.vpc_origin)
+        # The call waits for the origin; its permissions do not, so that IAM has spread them by then.
+        lookup.node.find_child("Resource").node.add_dependency(self.vpc_origin)
         policy = lookup.node.find_child("CustomResourcePolicy")
         acknowledge(
             policy,

@@ -9,6 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.retention import retention_days
 from environments import schema
 
@@ -89,8 +90,8 @@ class Network(Construct):
         self.vpc.add_gateway_endpoint("S3Endpoint", service=ec2.GatewayVpcEndpointAwsService.S3)
         if not self._settings.interface_endpoints:
             return
-        security_group = ec2.SecurityGroup(
-            self, "EndpointSecurityGroup", vpc=self.vpc, description="Interface endpoints: HTTPS from the VPC", allow_all_outbound=False
+        security_group = ClosedSecurityGroup(
+            self, "EndpointSecurityGroup", vpc=self.vpc, description="Interface endpoints: HTTPS from the VPC"
         )
         security_group.add_ingress_rule(ec2.Peer.ipv4(self._settings.cidr), ec2.Port.HTTPS, "HTTPS from the VPC")
         for name, service in ENDPOINT_SERVICES.items():

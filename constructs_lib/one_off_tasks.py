@@ -12,9 +12,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.network import Network
 from constructs_lib.retention import retention_days
-from constructs_lib.web_service import NON_ROOT, ApplicationImage, acknowledge_pull, fargate_task
+from constructs_lib.web_service import NON_ROOT, ApplicationImage, acknowledge_pull, allow_pull, fargate_task
 from environments import schema
 
 
@@ -36,8 +37,8 @@ class MigrationTask(Construct):
         connection: secretsmanager.ISecret,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.security_group = ec2.SecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Migration task: to PostgreSQL and AWS over HTTPS", allow_all_outbound=False
+        self.security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Migration task: to PostgreSQL and AWS over HTTPS"
         )
         self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Image, secrets and logs")
         self.connections = self.security_group.connections
@@ -55,6 +56,7 @@ class MigrationTask(Construct):
         )
         repository.grant_pull(self.task_definition.obtain_execution_role())
         acknowledge_pull(self.task_definition.obtain_execution_role())
+        allow_pull(self.task_definition, [settings.placeholder_image])
         acknowledge(
             self.task_definition,
             {"AwsSolutions-ECS2": "Two plain values that are no secrets; the database URL comes from Secrets Manager."},
@@ -79,8 +81,8 @@ class OperationsTask(Construct):
         cache: dict[str, str],
     ) -> None:
         super().__init__(scope, construct_id)
-        self.security_group = ec2.SecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Operations task: to data and AWS over HTTPS", allow_all_outbound=False
+        self.security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Operations task: to data and AWS over HTTPS"
         )
         self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Images, secrets, logs and ECS Exec")
         self.connections = self.security_group.connections
@@ -102,6 +104,7 @@ class OperationsTask(Construct):
                 logging=logging,
                 essential=name == "psql",
             )
+        allow_pull(self.task_definition, [settings.psql_image, settings.redis_cli_image])
         self._allow_exec()
         acknowledge(
             self.task_definition, {"AwsSolutions-ECS2": "Host names and ports in plain; user and passwords come from Secrets Manager."}

@@ -15,7 +15,7 @@ from constructs_lib.acknowledgements import acknowledge
 
 
 class SdkCall(cr.AwsCustomResource):
-    """The CDK's AwsCustomResource with our defaults: the call runs on creation and when its parameters change.
+    """The CDK's AwsCustomResource with our defaults: the call runs on creation and, unless `once`, when its parameters change.
 
     Uses the SDK that the Lambda runtime carries (a newer one would be downloaded at deployment), an own log group, and
     exactly the permissions given. Nothing is called on deletion.
@@ -33,6 +33,7 @@ class SdkCall(cr.AwsCustomResource):
         permissions: Sequence[iam.PolicyStatement],
         output_paths: Sequence[str] = (),
         ignore_errors: str | None = None,
+        once: bool = False,
     ) -> None:
         call = cr.AwsSdkCall(
             service=service,
@@ -46,7 +47,8 @@ class SdkCall(cr.AwsCustomResource):
         super().__init__(
             scope,
             construct_id,
-            on_update=call,
+            on_create=call,
+            on_update=None if once else call,
             policy=cr.AwsCustomResourcePolicy.from_statements(list(permissions)),
             install_latest_aws_sdk=False,
             log_group=_log_group(Stack.of(scope)),

@@ -18,7 +18,8 @@ Statement = wafv2.CfnWebACL.StatementProperty
 
 # Rules that read bodies block file uploads and rich text. They only label (Count); `_BODY_ATTACKS` then blocks by label
 # outside the upload paths. XSS and SQL patterns stay counted: rich text holds HTML by design (the application
-# sanitises it, manual "Input Validation"), free text holds quotes, and Prisma sends parameters, not SQL.
+# sanitises it, manual "Input Validation"), free text holds quotes, and Prisma sends parameters, not SQL. The known bad
+# inputs (Log4j and the like) stay blocked everywhere: no file or text of an honest user holds them.
 COUNTED_IN_COMMON = (
     "SizeRestrictions_BODY",
     "CrossSiteScripting_BODY",
@@ -26,7 +27,7 @@ COUNTED_IN_COMMON = (
     "GenericRFI_BODY",
     "EC2MetaDataSSRF_BODY",
 )
-COUNTED_IN_SQLI = ("SQLi_BODY",)
+COUNTED_IN_SQLI = ("SQLi_BODY", "SQLiExtendedPatterns_BODY")
 _BODY_ATTACKS = ("GenericLFI_Body", "GenericRFI_Body", "EC2MetaDataSSRF_Body")
 REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret")
 
@@ -168,20 +169,23 @@ def _managed(name: str, group: str, counted: Sequence[str] = ()) -> Rule:
 
 
 def _path_starts_with(prefix: str) -> Statement:
-    return _matches({"UriPath": {}}, prefix, "STARTS_WITH", "NORMALIZE_PATH")
+    """Decoded first: Next.js decodes a path before it routes, so `/api/%61uth/` is a way around otherwise."""
+    return _matches({"UriPath": {}}, prefix, "STARTS_WITH", ("URL_DECODE", "NORMALIZE_PATH"))
 
 
 def _method_is(method: str) -> Statement:
-    return _matches({"Method": {}}, method, "EXACTLY", "NONE")
+    return _matches({"Method": {}}, method, "EXACTLY", ("NONE",))
 
 
-def _matches(field: dict[str, object], text: str, constraint: str, transformation: str) -> Statement:
+def _matches(field: dict[str, object], text: str, constraint: str, transformations: Sequence[str]) -> Statement:
     return Statement(
         byte_match_statement=wafv2.CfnWebACL.ByteMatchStatementProperty(
             field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(uri_path=field.get("UriPath"), method=field.get("Method")),
             positional_constraint=constraint,
             search_string=text,
-            text_transformations=[wafv2.CfnWebACL.TextTransformationProperty(priority=0, type=transformation)],
+            text_transformations=[
+                wafv2.CfnWebACL.TextTransformationProperty(priority=priority, type=name) for priority, name in enumerate(transformations)
+            ],
         )
     )
 

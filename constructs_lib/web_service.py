@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, Token
+import re
+from collections.abc import Sequence
+
+from aws_cdk import Aws, CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, Token
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -26,6 +29,7 @@ from constructs_lib.network import Network
 from constructs_lib.retention import retention_days
 from environments import schema
 
+PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
 NON_ROOT = "1001"  # the user of container/Dockerfile
 
 
@@ -74,6 +78,7 @@ class WebService(Construct):
         image: ApplicationImage,
         repository: ecr.IRepository,
         environment: ContainerEnvironment,
+        balancer: elb.ApplicationLoadBalancer,
         target_group: elb.ApplicationTargetGroup,
         security_group: ec2.ISecurityGroup,
         alert_topic: sns.ITopic,
@@ -84,11 +89,11 @@ class WebService(Construct):
             self, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
         )
         self.task_definition = self._define_task(image, repository, environment)
-        self.service = self._define_service(network, cluster, security_group)
+        self.service = self._define_service(network, cluster, security_group, environment)
         self.service.attach_to_application_target_group(target_group)
         self.connections = self.service.connections
         self._scale(target_group)
-        self._roll_back_on_alarm(target_group, alert_topic)
+        self._roll_back_on_alarm(balancer, target_group, alert_topic)
 
     @property
     def task_role(self) -> iam.IRole:
@@ -119,6 +124,7 @@ class WebService(Construct):
             container.add_mount_points(ecs.MountPoint(container_path=path, source_volume=volume, read_only=False))
         repository.grant_pull(task.obtain_execution_role())
         acknowledge_pull(task.obtain_execution_role())
+        allow_pull(task, [self._settings.placeholder_image])
         acknowledge(
             task,
             {
@@ -129,7 +135,15 @@ class WebService(Construct):
         )
         return task
 
-    def _define_service(self, network: Network, cluster: ecs.ICluster, security_group: ec2.ISecurityGroup) -> ecs.FargateService:
+    def _define_service(
+        self, network: Network, cluster: ecs.ICluster, security_group: ec2.ISecurityGroup, environment: ContainerEnvironment
+    ) -> ecs.FargateService:
+        service = self._new_service(network, cluster, security_group)
+        # What ECS needs before the first task and until the last one: providers, and permission to read image and secrets.
+        service.node.add_dependency(cluster, self.task_definition.obtain_execution_role(), environment)
+        return service
+
+    def _new_service(self, network: Network, cluster: ecs.ICluster, security_group: ec2.ISecurityGroup) -> ecs.FargateService:
         # No desired count: autoscaling owns it, and a deployment must not put it back (aws/aws-cdk#3919).
         return ecs.FargateService(
             self,
@@ -165,7 +179,9 @@ class WebService(Construct):
                 max_capacity=entry.max_tasks,
             )
 
-    def _roll_back_on_alarm(self, target_group: elb.ApplicationTargetGroup, topic: sns.ITopic) -> None:
+    def _roll_back_on_alarm(
+        self, balancer: elb.ApplicationLoadBalancer, target_group: elb.ApplicationTargetGroup, topic: sns.ITopic
+    ) -> None:
         """A roll-out that makes one of these alarms is undone by ECS."""
         alarms = [
             cloudwatch.Alarm(
@@ -182,11 +198,22 @@ class WebService(Construct):
             ),
             cloudwatch.Alarm(
                 self,
+                "UnreachableTasks",
+                alarm_description="The load balancer reaches no task: rolls a running deployment back. "
+                "Runbook: docs/runbooks/server-errors.md",
+                metric=balancer.metrics.http_code_elb(elb.HttpCodeElb.ELB_5XX_COUNT, period=Duration.minutes(1), statistic="Sum"),
+                threshold=25,
+                evaluation_periods=2,
+                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            ),
+            cloudwatch.Alarm(
+                self,
                 "UnhealthyTasks",
                 alarm_description=(
                     "Tasks fail their health check: rolls a running deployment back. Runbook: docs/runbooks/unhealthy-tasks.md"
                 ),
-                metric=target_group.metrics.unhealthy_host_count(period=Duration.minutes(1), statistic="Minimum"),
+                metric=target_group.metrics.unhealthy_host_count(period=Duration.minutes(1), statistic="Maximum"),
                 threshold=1,
                 evaluation_periods=5,
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
@@ -214,6 +241,20 @@ def fargate_task(scope: Construct, construct_id: str, *, settings: schema.Servic
             cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX
         ),
     )
+
+
+def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
+    """Lets a task pull those of `images` that are in a private ECR repository; public ones need no permission."""
+    for number, image in enumerate(images, start=1):
+        if match := PRIVATE_IMAGE.match(image):
+            repository = ecr.Repository.from_repository_attributes(
+                task,
+                f"Image{number}",
+                repository_arn=f"arn:{Aws.PARTITION}:ecr:{match['region']}:{match['account']}:repository/{match['name']}",
+                repository_name=match["name"],
+            )
+            repository.grant_pull(task.obtain_execution_role())
+            acknowledge_pull(task.obtain_execution_role())
 
 
 def acknowledge_pull(execution_role: iam.IRole) -> None:

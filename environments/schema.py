@@ -22,9 +22,11 @@ VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,62}$
 Cron = Annotated[str, StringConstraints(pattern=r"^cron\(\S+( \S+){5}\)$")]
 WeeklyWindow = Annotated[
     str,
-    StringConstraints(pattern=r"^(mon|tue|wed|thu|fri|sat|sun):[0-2]\d:[0-5]\d-(mon|tue|wed|thu|fri|sat|sun):[0-2]\d:[0-5]\d$"),
+    StringConstraints(
+        pattern=r"^(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d-(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d$"
+    ),
 ]
-DailyWindow = Annotated[str, StringConstraints(pattern=r"^[0-2]\d:[0-5]\d-[0-2]\d:[0-5]\d$")]
+DailyWindow = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 ZONES_NOT_SERVED = {
     # RDS Proxy silently drops the first (FIELD_NOTES); CloudFront VPC origins serve none of them:
@@ -92,6 +94,27 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether two daily ranges in minutes meet, midnight taken into account."""
     minutes = [{(start + step) % 1440 for step in range((end - start) % 1440)} for start, end in (one, other)]
     return bool(minutes[0] & minutes[1])
+
+
+def zone_prefix(region: str) -> str:
+    """How the zone ids of a region begin: `euc1` for eu-central-1, `apse2` for ap-southeast-2."""
+    area, *directions, number = region.split("-")
+    short = {"north": "n", "south": "s", "east": "e", "west": "w", "central": "c"}
+    words = re.findall("|".join(short), "".join(directions))
+    return area + "".join(short[word] for word in words) + number
+
+
+def _daily_minute(cron: str) -> int | None:
+    """The minute of the day a schedule fires at, when it names one hour and minute."""
+    minute, hour = cron.removeprefix("cron(").split()[:2]
+    return int(hour) * 60 + int(minute) if minute.isdigit() and hour.isdigit() else None
+
+
+def _window_minutes(window: str) -> int:
+    """Length of a weekly window such as sun:23:30-mon:00:30."""
+    days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    start, end = (days.index(part[:3]) * 1440 + _minutes(part[4:]) for part in window.split("-"))
+    return (end - start) % (7 * 1440)
 
 
 class Section(BaseModel):
@@ -213,7 +236,7 @@ class Database(Section):
     roles_schedule: Cron = Field("cron(30 0 * * ? *)", description="When database roles are corrected, UTC, daily.")
     deletion_protection: bool = Field(True, description="Refuse to delete the instance.")
     deletion_protection_opt_out_reason: Reason | None = Field(None, description="Needed when deletion_protection is false.")
-    performance_insights_days: Literal[7, 31, 62, 93, 186, 372, 731] = Field(7, description="7 is free of charge.")
+    insights: Literal["standard", "advanced"] = Field("standard", description="Database Insights: 7 days free of charge, or 465 days paid.")
     log_retention_days: LogRetentionDays = Field(90, description="How long PostgreSQL's logs are kept in CloudWatch.")
     parameters: DatabaseParameters = DatabaseParameters()
     pool: ConnectionPool = ConnectionPool()
@@ -235,9 +258,13 @@ class Database(Section):
         start, end = (_minutes(part) for part in self.backup_window.split("-"))
         if (end - start) % 1440 < 30:
             raise ValueError(f"backup_window = {self.backup_window} must be at least 30 minutes long")
+        if not 30 <= _window_minutes(self.maintenance_window) <= 1440:
+            raise ValueError(f"maintenance_window = {self.maintenance_window} must be between 30 minutes and 24 hours long")
         begin, finish = (_minutes(part[4:]) for part in self.maintenance_window.split("-"))
         if _overlap((start, end), (begin, finish)):
             raise ValueError(f"backup_window {self.backup_window} and maintenance_window {self.maintenance_window} overlap")
+        if (at := _daily_minute(self.roles_schedule)) is not None and _overlap((start, end), (at, at + 5)):
+            raise ValueError(f"roles_schedule {self.roles_schedule} starts inside backup_window {self.backup_window}")
         carried = int(instance_memory_gib(self.instance_class) * 1024**3 / 9_531_392)
         if self.parameters.max_connections > carried:
             raise ValueError(
@@ -258,7 +285,14 @@ class Cache(Section):
         description="Cache entries and rate counters share the memory: the counter of a caller who still calls is recent and stays; "
         "a counter left without expiry can still go; a write is never refused.",
     )
-    maintenance_window: WeeklyWindow = Field("sun:06:30-sun:07:30", description="ElastiCache maintenance, UTC.")
+    maintenance_window: WeeklyWindow = Field("sun:06:30-sun:07:30", description="ElastiCache maintenance, UTC, an hour or more.")
+
+    @field_validator("maintenance_window")
+    @classmethod
+    def _an_hour_or_more(cls, value: str) -> str:
+        if not 60 <= _window_minutes(value) <= 1440:
+            raise ValueError("must be between one hour and 24 hours long")
+        return value
 
 
 class Domain(Section):
@@ -383,7 +417,6 @@ class Service(Section):
     writable_paths: tuple[UrlPath, ...] = Field(
         ("/tmp", "/app/.next/cache"), max_length=5, description="Paths on scratch volumes; the root file system is read-only."
     )
-    database_ca_path: UrlPath = Field("/etc/ssl/rds/global-bundle.pem", description="RDS CA bundle in the image (container/Dockerfile).")
     placeholder_image: str = Field(
         "public.ecr.aws/docker/library/node:24-alpine", min_length=5, description="Runs a few lines that answer until the first release."
     )
@@ -402,6 +435,8 @@ class Service(Section):
         for entry in self.scheduled_scaling:
             if entry.max_tasks < entry.min_tasks:
                 raise ValueError(f"scheduled_scaling {entry.schedule}: max_tasks is below min_tasks")
+        if len(set(self.writable_paths)) != len(self.writable_paths):
+            raise ValueError("writable_paths names a path twice")
         gib = self.memory_mib / 1024
         lowest, highest = {256: (0.5, 2), 512: (1, 4), 1024: (2, 8), 2048: (4, 16), 4096: (8, 30)}[self.cpu]
         if not lowest <= gib <= highest or (self.memory_mib % 1024 and self.memory_mib != 512):
@@ -492,12 +527,19 @@ class Settings(Section):
                 f"storage.object_lock_days = {storage.object_lock_days} is above storage.daily_backup_days = {storage.daily_backup_days}: "
                 "a daily dump could not expire"
             )
-        pool, tasks = self.database.pool, self.service.max_tasks
+        foreign = [zone for zone in self.network.zones if not zone.startswith(f"{zone_prefix(self.region)}-")]
+        if foreign:
+            raise ValueError(
+                f"network.zones: {', '.join(foreign)} are not in region = {self.region}, "
+                f"whose zone ids begin with {zone_prefix(self.region)}-"
+            )
+        pool = self.database.pool
+        tasks = max([self.service.max_tasks, *(entry.max_tasks for entry in self.service.scheduled_scaling)])
         needed = tasks * 2 * pool.connections_per_task + pool.reserve
         offered = self.database.parameters.max_connections * pool.proxy_max_connections_percent // 100
         if needed > offered:
             raise ValueError(
-                f"connections do not add up: service.max_tasks {tasks} × 2 (a roll-out) × pool.connections_per_task "
+                f"connections do not add up: service.max_tasks (scheduled ones too) {tasks} × 2 (a roll-out) × pool.connections_per_task "
                 f"{pool.connections_per_task} + pool.reserve {pool.reserve} = {needed}, but max_connections "
                 f"{self.database.parameters.max_connections} × {pool.proxy_max_connections_percent} % = {offered}: "
                 "lower max_tasks or connections_per_task, or raise database.parameters.max_connections"

@@ -24,7 +24,6 @@ ROOT = Path(__file__).parent.parent
 ACCOUNT = "000000000000"
 INSTALLATIONS = ROOT / ".local" / "postgresql"
 STAND_IN = (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"))
-CA_PATH_IN_IMAGE = "/etc/ssl/rds/global-bundle.pem"
 
 
 def authorities(folder: Path) -> Path:
@@ -86,7 +85,6 @@ def run(port: int, folder: Path) -> None:
             Emulator(session, f"http://{LOCALHOST}:{port}"),
             {f"{ACCOUNT}.dkr.ecr.": STAND_IN},
             folder / "tasks",
-            files={CA_PATH_IN_IMAGE: authorities(folder)},
             trusted=authorities(folder),
         )
         threading.Thread(target=runner.watch, args=(ending,), name="task-runner").start()

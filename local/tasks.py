@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -85,14 +84,12 @@ def wait_until_healthy(process: Process, path: str, patience: float = 30) -> Non
 class TaskRunner:
     """Starts and stops processes as tasks come and go.
 
-    `programs` take the place of images; `files` says where a path inside an image is on this machine (variables that
-    name one are changed, and `Process.replaced` tells); `trusted` stands for the image's own list of authorities.
+    `programs` take the place of images; `trusted` stands for the image's own list of certificate authorities.
     """
 
     emulator: Emulator
     programs: Programs
     logs: Path
-    files: Mapping[str, Path] = field(default_factory=dict)
     trusted: Path | None = None
     processes: dict[str, Process] = field(default_factory=dict)  # by task ARN
 
@@ -107,7 +104,7 @@ class TaskRunner:
         argv = _program(container, self.programs)
         asked = _environment(self.emulator, container)
         port = free_port() if container.get("portMappings") else None
-        environment = asked | self._differences(asked, port)
+        environment = asked | self._differences(port)
         replaced = {key: (asked.get(key), here) for key, here in environment.items() if asked.get(key) != here}
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name or definition['family']}.log"
@@ -122,15 +119,9 @@ class TaskRunner:
             )
         return Process(popen, stop_with_us(popen.pid), environment, log, port, replaced)
 
-    def _differences(self, environment: Mapping[str, str], port: int | None) -> dict[str, str]:
+    def _differences(self, port: int | None) -> dict[str, str]:
         """What a process needs otherwise than a container, as variables."""
-        here = {}
-        for variable, value in environment.items():
-            for path, place in self.files.items():
-                value = value.replace(path, str(place)).replace(quote(path, safe=""), quote(str(place), safe=""))
-            here[variable] = value
-        if self.trusted:
-            here["SSL_CERT_FILE"] = str(self.trusted)
+        here = {"SSL_CERT_FILE": str(self.trusted)} if self.trusted else {}
         if port is not None:  # tasks share this machine's ports here, and 0.0.0.0 would be open to the neighbours
             here |= {"PORT": str(port), "HOSTNAME": LOCALHOST}
         return here

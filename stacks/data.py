@@ -33,13 +33,13 @@ class DataStack(CarmenStack):
             network=network.network,
             database=self.database,
             users=list(users.values()),
+            zones=settings.network.zones,
         )
         self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
         self.roles = DatabaseRoles(
             self,
             "DatabaseRoles",
             settings=settings.database,
-            database_ca_path=settings.service.database_ca_path,
             network=network.network,
             database=self.database,
             proxy=self.proxy,
@@ -47,6 +47,8 @@ class DataStack(CarmenStack):
             users=users,
             libraries=libraries_layer(self),
         )
+        # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
+        self.proxy.targets.node.add_dependency(self.roles.applied)
 
     def _user_secret(self, user: str) -> GeneratedSecret:
         return GeneratedSecret(

@@ -1,7 +1,7 @@
 """The one module that writes connection URLs.
 
-Values are percent-encoded; TLS mode and certificate authority are named. RDS Proxy shows a certificate of Amazon Trust
-Services, which images trust already; the instance shows one of RDS's own authorities, so DIRECT_URL names their bundle.
+Values are percent-encoded and the TLS mode is named: `sslaccept=strict` verifies the server against what the image trusts.
+No `sslcert`: Prisma reads the first certificate of that file only, and RDS's bundle holds over a hundred (ADR 0010).
 Source: Prisma "Connection URLs: PostgreSQL"; AWS "Using TLS/SSL with RDS Proxy"; manual "Connection Pooling".
 """
 
@@ -21,7 +21,6 @@ class Endpoints:
     proxy_host: str
     database_port: int
     database_name: str
-    database_ca_path: str
     redis_host: str
     redis_port: int
     connection_limit: int
@@ -65,7 +64,7 @@ def password_of(secret: Secret) -> str | None:
 
 
 def _direct_url(endpoints: Endpoints, user: str, password: str) -> str:
-    return _database_url(endpoints, endpoints.database_host, user, password, {"sslcert": endpoints.database_ca_path})
+    return _database_url(endpoints, endpoints.database_host, user, password, {})
 
 
 def _database_url(endpoints: Endpoints, host: str, user: str, password: str, options: dict[str, str]) -> str:

@@ -49,7 +49,9 @@ def correct() -> dict[str, str]:
         )
     ) as connection:
         outcome = roles.apply(connection, passwords)
-    logger.info("roles hold", changes=outcome.changes, refused=outcome.refused)
+    logger.info("roles were corrected", changes=outcome.changes, refused=outcome.refused)
+    if grave := [refusal for refusal in outcome.refused if not refusal.startswith(roles.TOLERATED)]:
+        raise PermissionError(f"the master was refused: {'; '.join(grave)}")
 
     # The user in use stays in use: taking turns is rotation's business.
     user = connection_secret.user_of(current)
@@ -68,7 +70,7 @@ def correct() -> dict[str, str]:
         ),
     }
     logger.info("secrets hold", written=written)
-    return {"Changes": str(len(outcome.changes)), "Refused": str(len(outcome.refused))}
+    return {"Changes": str(len(outcome.changes)), "Refused": "; ".join(outcome.refused)}
 
 
 def _endpoints() -> connection_secret.Endpoints:
@@ -78,7 +80,6 @@ def _endpoints() -> connection_secret.Endpoints:
         proxy_host=environment["PROXY_HOST"],
         database_port=int(environment["DATABASE_PORT"]),
         database_name=environment["DATABASE_NAME"],
-        database_ca_path=environment["DATABASE_CA_PATH"],
         redis_host=environment["REDIS_HOST"],
         redis_port=int(environment["REDIS_PORT"]),
         connection_limit=int(environment["CONNECTION_LIMIT"]),

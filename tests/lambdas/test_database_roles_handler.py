@@ -76,7 +76,6 @@ def secrets(server: RdsLookAlike, master: Connection, monkeypatch: pytest.Monkey
         "PROXY_HOST": "proxy.example",
         "DATABASE_PORT": str(server.port),
         "DATABASE_NAME": database,
-        "DATABASE_CA_PATH": "/etc/ssl/rds/global-bundle.pem",
         "REDIS_HOST": "redis.example",
         "REDIS_PORT": "6379",
         "CONNECTION_LIMIT": "20",
@@ -103,7 +102,7 @@ def test_the_written_urls_work_whatever_the_password_holds(server: RdsLookAlike,
     assert connection_secret.password_of(connection) == f"carmen_app_a {AWKWARD}"
     assert "@proxy.example:" in connection["DATABASE_URL"]
     assert "connection_limit=20&pool_timeout=2&max_idle_connection_lifetime=30" in connection["DATABASE_URL"]
-    assert "sslmode=require&sslaccept=strict&sslcert=%2Fetc%2Fssl%2Frds%2Fglobal-bundle.pem" in connection["DIRECT_URL"]
+    assert connection["DIRECT_URL"].endswith("?sslmode=require&sslaccept=strict")
     assert connection["REDIS_URL"] == f"rediss://:{'r' * 64}@redis.example:6379"
     for secret, user in ((connection, "carmen_app_a"), (secrets.values["migration"] or {}, "carmen_owner")):
         password = connection_secret.password_of(secret) or ""
@@ -156,7 +155,19 @@ def _event(url: str, kind: str) -> dict[str, Any]:
 def test_cloudformation_is_told_of_success(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
     url, answers = cloudformation
     handler(_event(url, "Create"), CONTEXT)
-    assert [(a["Status"], a["PhysicalResourceId"], a["Data"]["Refused"]) for a in answers] == [("SUCCESS", "database-roles", "1")]
+    assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in answers] == [("SUCCESS", "database-roles")]
+    assert answers[0]["Data"]["Refused"].startswith("ALTER ROLE carmen_backup BYPASSRLS")
+
+
+def test_a_refusal_that_matters_fails_the_run(server: RdsLookAlike, secrets: Secrets) -> None:
+    server.as_rdsadmin("CREATE ROLE outsider; CREATE ROLE carmen_app_stranger; GRANT carmen_app_stranger TO outsider")
+    handler({"source": "schedule"}, CONTEXT)  # strangers' own roles are none of ours
+    server.as_rdsadmin("ALTER ROLE carmen_monitor SUPERUSER")
+    try:
+        with pytest.raises(PermissionError, match="carmen_monitor"):
+            handler({"source": "schedule"}, CONTEXT)
+    finally:
+        server.as_rdsadmin("ALTER ROLE carmen_monitor NOSUPERUSER; DROP ROLE outsider; DROP ROLE carmen_app_stranger")
 
 
 def test_cloudformation_is_told_of_failure_without_secrets(

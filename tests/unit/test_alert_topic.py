@@ -15,9 +15,13 @@ def test_the_topic_is_encrypted_with_a_key_that_alarms_may_use(built: Built) -> 
     assert alarms["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
-def test_only_tls_may_publish(built: Built) -> None:
-    (statement,) = only(built.resources("AWS::SNS::TopicPolicy", STACK))["PolicyDocument"]["Statement"]
-    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+def test_only_tls_and_alarms_of_this_account_may_publish(built: Built) -> None:
+    denied, allowed = only(built.resources("AWS::SNS::TopicPolicy", STACK))["PolicyDocument"]["Statement"]
+    assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    # With a policy of its own, the topic loses the default that let alarms publish.
+    assert (allowed["Effect"], allowed["Action"]) == ("Allow", "sns:Publish")
+    assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
 def test_people_are_subscribed(variant: Variant) -> None:

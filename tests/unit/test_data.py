@@ -28,6 +28,7 @@ def test_the_instance_is_protected_encrypted_and_private(built: Built) -> None:
         "PreferredMaintenanceWindow": "sun:05:00-sun:06:00",
         "EnablePerformanceInsights": True,
         "PerformanceInsightsRetentionPeriod": 7,
+        "DatabaseInsightsMode": "standard",
         "EnableCloudwatchLogsExports": ["postgresql", "upgrade"],
         "EnableIAMDatabaseAuthentication": True,
         "CopyTagsToSnapshot": True,

@@ -30,7 +30,8 @@ def test_nothing_but_cloudfront_reaches_the_balancer(built: Built) -> None:
     balancer = only(built.resources("AWS::ElasticLoadBalancingV2::LoadBalancer", STACK))
     assert balancer["Scheme"] == "internal"
     group = by_id(built.resources("AWS::EC2::SecurityGroup", STACK), "BalancerSecurityGroup")["Properties"]
-    assert not {"SecurityGroupIngress", "SecurityGroupEgress"} & set(group)
+    assert "SecurityGroupIngress" not in group
+    assert [rule["CidrIp"] for rule in group["SecurityGroupEgress"]] == ["127.0.0.1/32"]  # in place of EC2's default: anywhere
     ingress = [
         r["Properties"]
         for r in built.resources("AWS::EC2::SecurityGroupIngress", STACK).values()
@@ -49,6 +50,7 @@ def test_the_hop_is_https_with_a_domain(variant: Variant) -> None:
     assert (origin["OriginProtocolPolicy"], origin["OriginSSLProtocols"]) == ("https-only", ["TLSv1.2"])
     config = _distribution(built)
     assert config["Aliases"] == ["carmen.example.com"]
+    assert "carmen.example.com" in {origin["DomainName"] for origin in config["Origins"] if "VpcOriginConfig" in origin}
     assert config["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
     records = built.resources("AWS::Route53::RecordSet", STACK).values()
     assert {record["Properties"]["Type"] for record in records} == {"A", "AAAA"}
@@ -73,7 +75,7 @@ def test_dynamic_paths_are_never_cached(built: Built) -> None:
 
 def test_static_files_are_cached_for_a_year(built: Built) -> None:
     policy = by_id(built.resources("AWS::CloudFront::CachePolicy", STACK), "StaticFiles")["Properties"]["CachePolicyConfig"]
-    assert (policy["DefaultTTL"], policy["MaxTTL"]) == (YEAR, YEAR)
+    assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (YEAR, YEAR, YEAR)
     key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
     assert (key["CookiesConfig"]["CookieBehavior"], key["HeadersConfig"]["HeaderBehavior"]) == ("none", "none")
     assert {_behaviors(built)[path]["CachePolicyId"]["Ref"] for path in ("/_next/static/*", "/images/*")} == {"EdgeStaticFiles2DBCC12A"}
@@ -92,7 +94,7 @@ def test_errors_are_cached_for_five_seconds_at_most_and_keep_their_status(built:
     assert {answer["ErrorCachingMinTTL"] for answer in answers.values()} == {5}
     pages = {code: answer["ResponseCode"] for code, answer in answers.items() if "ResponsePagePath" in answer}
     assert pages == {502: 502, 504: 504}
-    assert set(answers) == {500, 502, 503, 504}
+    assert set(answers) == {404, 500, 502, 503, 504}
 
 
 def test_every_path_gets_the_manuals_headers_over_https(built: Built) -> None:
@@ -179,5 +181,10 @@ def test_accept_of_other_paths_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("status", "kept"), [(200, True), (206, True), (304, True), (404, False), (301, False), (500, False)])
 def test_static_files_are_immutable_on_success_only(status: int, kept: bool) -> None:
-    answer = _run("static_response.js", {"response": {"statusCode": status, "headers": {}}}, CACHE_CONTROL="public, immutable")
-    assert ("cache-control" in answer["headers"]) is kept
+    answer = _run(
+        "static_response.js",
+        {"response": {"statusCode": status, "headers": {}, "cookies": {"session": {"value": "x"}}}},
+        CACHE_CONTROL="public, immutable",
+    )
+    assert answer["headers"]["cache-control"]["value"] == ("public, immutable" if kept else "no-store")
+    assert answer["cookies"] == {}

@@ -59,7 +59,7 @@ def _plain(container: dict[str, Any]) -> dict[str, Any]:
 def test_the_container_gets_the_manuals_contract_name_by_name(built: Built) -> None:
     container = _container(built)
     secrets = {entry["Name"] for entry in container["Secrets"]}
-    assert (set(_plain(container)) | secrets) - {"NEXT_TELEMETRY_DISABLED"} == CONTRACT
+    assert (set(_plain(container)) | secrets) - {"NEXT_TELEMETRY_DISABLED", "KEEP_ALIVE_TIMEOUT"} == CONTRACT
     assert secrets == SECRET
     plain = _plain(container)
     assert (plain["NODE_ENV"], plain["API_RATE_LIMIT"], plain["LOG_LEVEL"], plain["SMTP_PORT"]) == ("production", "100", "info", "587")
@@ -72,9 +72,12 @@ def test_generated_secrets_are_long_enough(built: Built) -> None:
         assert by_id(secrets, name)["Properties"]["GenerateSecretString"]["PasswordLength"] >= 32
 
 
-def test_given_secrets_start_empty(built: Built) -> None:
+def test_given_secrets_get_an_empty_value_once_and_never_from_the_template(built: Built) -> None:
     for name in ("SmtpPassword", "SentryDsn"):
-        assert by_id(built.resources("AWS::SecretsManager::Secret", STACK), name)["Properties"]["SecretString"] == '{"value":""}'
+        assert "SecretString" not in by_id(built.resources("AWS::SecretsManager::Secret", STACK), name)["Properties"]
+        call = by_id(built.resources("Custom::AWS", STACK), f"{name}Empty")["Properties"]
+        assert "Update" not in call
+        assert '\\"value\\": \\"\\"' in json.dumps(call["Create"])
 
 
 def test_further_variables_and_secrets_come_from_toml_alone(variant: Variant) -> None:
@@ -85,7 +88,7 @@ def test_further_variables_and_secrets_come_from_toml_alone(variant: Variant) ->
     assert {"STRIPE_KEY", "SIGNING_KEY"} <= {entry["Name"] for entry in container["Secrets"]}
     signing = by_id(built.resources("AWS::SecretsManager::Secret", STACK), "SigningKey")["Properties"]["GenerateSecretString"]
     assert (signing["PasswordLength"], "!" in signing["ExcludeCharacters"]) == (64, False)
-    assert by_id(built.resources("AWS::SecretsManager::Secret", STACK), "StripeKey")["Properties"]["SecretString"] == '{"value":""}'
+    assert "StripeKeyEmpty" in str(list(built.resources("Custom::AWS", STACK)))
 
 
 def test_the_task_is_confined(built: Built) -> None:
@@ -102,7 +105,7 @@ def test_a_failed_roll_out_is_rolled_back(built: Built) -> None:
     deployment = service["DeploymentConfiguration"]
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["Alarms"]["Enable"] is deployment["Alarms"]["Rollback"] is True
-    assert len(deployment["Alarms"]["AlarmNames"]) == 2
+    assert len(deployment["Alarms"]["AlarmNames"]) == 3
     assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
     assert service["HealthCheckGracePeriodSeconds"] == 120
     assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
@@ -159,6 +162,28 @@ def _get(port: int, path: str) -> tuple[int, bytes]:
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_idle_connections_end_at_the_balancer_first(built: Built) -> None:
+    """Otherwise a request meets a connection the application has just closed, and the user sees 502."""
+    balancer = only(built.resources("AWS::ElasticLoadBalancingV2::LoadBalancer", "CarmenProdEdge"))["LoadBalancerAttributes"]
+    (idle,) = [int(a["Value"]) for a in balancer if a["Key"] == "idle_timeout.timeout_seconds"]
+    assert (idle, int(_plain(_container(built))["KEEP_ALIVE_TIMEOUT"])) == (40, 45_000)
+
+
+def test_the_service_waits_for_providers_permissions_and_values(built: Built) -> None:
+    (service,) = built.resources("AWS::ECS::Service", STACK).values()
+    needed = ("ExecutionRoleDefaultPolicy", "Cluster", "SmtpPasswordEmpty", "SentryDsnEmpty")
+    assert [part for part in needed if not any(part in name for name in service["DependsOn"])] == []
+
+
+def test_private_images_can_be_pulled(variant: Variant) -> None:
+    mirror = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror/node:1"
+    images = dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image"), mirror)
+    built = variant(service=images)
+    for task in ("WebTask", "MigrationTask", "OperationsTask"):
+        policy = json.dumps(by_id(built.resources("AWS::IAM::Policy", STACK), f"/{task}ExecutionRole"))
+        assert "ecr:us-east-1:123456789012:repository/mirror/node" in policy
 
 
 def test_only_the_operations_task_takes_exec(built: Built) -> None:

@@ -99,7 +99,7 @@ def test_every_setting_says_what_it_means() -> None:
         ),
         (
             "[service]\nmax_tasks = 7",
-            "connections do not add up: service.max_tasks 7 × 2 (a roll-out) × pool.connections_per_task 20 + pool.reserve 30 = 310, "
+            "connections do not add up: service.max_tasks (scheduled ones too) 7 × 2 (a roll-out) × pool.connections_per_task 20 + pool.reserve 30 = 310, "
             "but max_connections 300 × 90 % = 270: lower max_tasks or connections_per_task, or raise database.parameters.max_connections",
         ),
         (
@@ -123,6 +123,20 @@ def test_every_setting_says_what_it_means() -> None:
             "[application.extra_variables]\nDATABASE_URL = 'x'",
             "application: extra variable DATABASE_URL is part of the environment contract and set by this application",
         ),
+        (
+            "region = 'eu-central-1'",
+            "network.zones: use1-az1, use1-az2, use1-az4 are not in region = eu-central-1, whose zone ids begin with euc1-",
+        ),
+        (
+            "[database]\nroles_schedule = 'cron(10 2 * * ? *)'",
+            "database: roles_schedule cron(10 2 * * ? *) starts inside backup_window 02:00-02:30",
+        ),
+        (
+            "[cache]\nmaintenance_window = 'sun:06:30-sun:06:40'",
+            "cache.maintenance_window = 'sun:06:30-sun:06:40': must be between one hour and 24 hours long "
+            "(ElastiCache maintenance, UTC, an hour or more.)",
+        ),
+        ("[service]\nwritable_paths = ['/tmp', '/tmp']", "service: writable_paths names a path twice"),
         ("name = 'other'", "name: not set here; the file's own name is the environment's name"),
     ],
 )
