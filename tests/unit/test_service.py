@@ -77,7 +77,7 @@ def test_given_secrets_get_an_empty_value_once_and_never_from_the_template(built
         assert "SecretString" not in by_id(built.resources("AWS::SecretsManager::Secret", STACK), name)["Properties"]
         call = by_id(built.resources("Custom::AWS", STACK), f"{name}Empty")["Properties"]
         assert "Update" not in call
-        assert '\\"value\\": \\"\\"' in json.dumps(call["Create"])
+        assert '\\"value\\": \\"\\"' in "".join(part for part in call["Create"]["Fn::Join"][1] if isinstance(part, str))
 
 
 def test_further_variables_and_secrets_come_from_toml_alone(variant: Variant) -> None:
