@@ -1,0 +1,218 @@
+"""Every role of the synthesized templates with what its policies say, references resolved to the ARNs they will be.
+
+Judges of policies and the tests of least privilege need documents without intrinsics. Names that AWS makes up at
+deployment become `<stack>-<logical id>`, the account is ACCOUNT; all stacks of an assembly live in it side by side, so
+that what one environment may do to another can be asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = "123456789012"
+Document = dict[str, Any]
+
+# What `Fn::GetAtt … Arn` gives, or `Ref` for those below; `{id}` is the physical name.
+ARNS = {
+    "AWS::CloudFront::Distribution": "arn:aws:cloudfront::{account}:distribution/{id}",
+    "AWS::EC2::SecurityGroup": "arn:aws:ec2:{region}:{account}:security-group/{id}",
+    "AWS::EC2::VPC": "arn:aws:ec2:{region}:{account}:vpc/{id}",
+    "AWS::ECR::Repository": "arn:aws:ecr:{region}:{account}:repository/{id}",
+    "AWS::ECS::Cluster": "arn:aws:ecs:{region}:{account}:cluster/{id}",
+    "AWS::ECS::Service": "arn:aws:ecs:{region}:{account}:service/{id}",
+    "AWS::ECS::TaskDefinition": "arn:aws:ecs:{region}:{account}:task-definition/{id}:1",
+    "AWS::IAM::ManagedPolicy": "arn:aws:iam::{account}:policy/{id}",
+    "AWS::IAM::Role": "arn:aws:iam::{account}:role/{id}",
+    "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{id}",
+    "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{id}",
+    "AWS::Logs::LogGroup": "arn:aws:logs:{region}:{account}:log-group:{id}:*",
+    "AWS::RDS::DBInstance": "arn:aws:rds:{region}:{account}:db:{id}",
+    "AWS::S3::Bucket": "arn:aws:s3:::{id}",
+    "AWS::SNS::Topic": "arn:aws:sns:{region}:{account}:{id}",
+    "AWS::SQS::Queue": "arn:aws:sqs:{region}:{account}:{id}",
+    "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:{region}:{account}:secret:{id}-AbCdEf",
+    "AWS::WAFv2::WebACL": "arn:aws:wafv2:{region}:{account}:global/webacl/{id}/1",
+}
+REF_IS_ARN = {
+    "AWS::ECS::Service",
+    "AWS::ECS::TaskDefinition",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::SNS::Topic",
+    "AWS::SecretsManager::Secret",
+    "AWS::SecretsManager::SecretTargetAttachment",
+}
+# Resource types that carry a policy, and the properties that say it and whom it guards.
+RESOURCE_POLICIES = {
+    "AWS::ECR::Repository": ("RepositoryPolicyText", None),
+    "AWS::KMS::Key": ("KeyPolicy", None),
+    "AWS::S3::BucketPolicy": ("PolicyDocument", "Bucket"),
+    "AWS::SNS::TopicPolicy": ("PolicyDocument", "Topics"),
+    "AWS::SQS::QueuePolicy": ("PolicyDocument", "Queues"),
+    "AWS::SecretsManager::ResourcePolicy": ("ResourcePolicy", "SecretId"),
+}
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role and all that is attached to it."""
+
+    stack: str
+    logical_id: str
+    arn: str
+    trust: Document
+    policies: Mapping[str, Document] = field(default_factory=dict)
+    boundary: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`Stack/LogicalId`, as tests and acknowledgements name resources."""
+        return f"{self.stack}/{self.logical_id}"
+
+
+class Assembly:
+    """The templates of a `cdk.out`, with references resolved."""
+
+    def __init__(self, folder: Path) -> None:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        stacks = {name: entry for name, entry in manifest["artifacts"].items() if entry["type"] == "aws:cloudformation:stack"}
+        self.templates: dict[str, Document] = {
+            name: json.loads((folder / entry["properties"]["templateFile"]).read_text(encoding="utf-8")) for name, entry in stacks.items()
+        }
+        self._regions = {name: entry["environment"].rsplit("/", 1)[1] for name, entry in stacks.items()}
+        self._exports = {
+            output["Export"]["Name"]: (stack, output["Value"])
+            for stack, template in self.templates.items()
+            for output in template.get("Outputs", {}).values()
+            if isinstance(output.get("Export", {}).get("Name"), str)
+        }
+
+    def resources(self, kind: str) -> Iterator[tuple[str, str, Document]]:
+        """(stack, logical id, resource with its properties resolved) of a type."""
+        for stack, template in self.templates.items():
+            for logical_id, resource in template["Resources"].items():
+                if resource["Type"] == kind:
+                    yield stack, logical_id, {**resource, "Properties": self.resolve(stack, resource.get("Properties", {}))}
+
+    def roles(self) -> list[Role]:
+        """All roles, each with its inline and attached policies; raises ValueError for one with a policy of AWS's, whose text is not here."""
+        attached: dict[str, dict[str, Document]] = {}
+        for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+            for stack, logical_id, policy in self.resources(kind):
+                for role in policy["Properties"].get("Roles", []):
+                    attached.setdefault(role, {})[f"{stack}/{logical_id}"] = policy["Properties"]["PolicyDocument"]
+        roles = []
+        for stack, logical_id, role in self.resources("AWS::IAM::Role"):
+            properties = role["Properties"]
+            inline = {f"{stack}/{logical_id}/{one['PolicyName']}": one["PolicyDocument"] for one in properties.get("Policies", [])}
+            if managed := [arn for arn in properties.get("ManagedPolicyArns", []) if ":iam::aws:" in arn]:
+                raise ValueError(
+                    f"{stack}/{logical_id} uses {', '.join(managed)}: AWS's own policies name no resource; write what is needed"
+                )
+            policies = {**inline, **attached.get(self._name(stack, logical_id), {})}
+            arn = self._arn(stack, logical_id, "AWS::IAM::Role")
+            boundary = properties.get("PermissionsBoundary")
+            roles.append(Role(stack, logical_id, arn, properties["AssumeRolePolicyDocument"], policies, boundary))
+        return roles
+
+    def resource_policies(self) -> dict[str, Document]:
+        """ARN of the guarded resource → its policy: buckets, keys, queues, topics, secrets, repositories."""
+        found: dict[str, Document] = {}
+        for kind, (document, guarded) in RESOURCE_POLICIES.items():
+            for stack, logical_id, resource in self.resources(kind):
+                properties = resource["Properties"]
+                if document not in properties:
+                    continue
+                names = [self._arn(stack, logical_id, kind)] if guarded is None else properties[guarded]
+                for name in names if isinstance(names, list) else [names]:
+                    found[self._guarded_arn(stack, kind, name)] = properties[document]
+        return found
+
+    def resolve(self, stack: str, value: Any) -> Any:
+        """`value` with every intrinsic replaced by what it will be; a condition is taken as false (an image is released)."""
+        if isinstance(value, list):
+            return [item for item in (self.resolve(stack, one) for one in value) if item is not None]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((function, argument),) = value.items()
+            if function == "Ref" or function.startswith("Fn::"):
+                return self._intrinsic(stack, function, argument)
+        resolved = {key: self.resolve(stack, one) for key, one in value.items()}
+        return {key: one for key, one in resolved.items() if one is not None}
+
+    def _intrinsic(self, stack: str, function: str, argument: Any) -> Any:
+        match function:
+            case "Ref":
+                return self._ref(stack, argument)
+            case "Fn::GetAtt":
+                return self._attribute(stack, *(argument if isinstance(argument, list) else argument.split(".", 1)))
+            case "Fn::Join":
+                return argument[0].join(str(part) for part in self.resolve(stack, argument[1]))
+            case "Fn::Sub":
+                return self._substitute(stack, argument)
+            case "Fn::ImportValue":
+                return self._export(self.resolve(stack, argument))
+            case "Fn::GetStackOutput":
+                return self.resolve(
+                    argument["StackName"], self.templates[argument["StackName"]]["Outputs"][argument["OutputName"]]["Value"]
+                )
+            case "Fn::If":
+                return self.resolve(stack, argument[2])
+            case "Fn::Select":
+                return self.resolve(stack, argument[1])[int(argument[0])]
+            case "Fn::Split":
+                return self.resolve(stack, argument[1]).split(argument[0])
+        raise ValueError(f"{stack}: {function} is not known here; add it to {__name__}")
+
+    def _ref(self, stack: str, name: str) -> Any:
+        region = self._regions[stack]
+        pseudo = {"AWS::Partition": "aws", "AWS::AccountId": ACCOUNT, "AWS::Region": region, "AWS::URLSuffix": "amazonaws.com"}
+        pseudo |= {"AWS::StackName": stack, "AWS::StackId": f"arn:aws:cloudformation:{region}:{ACCOUNT}:stack/{stack}/1"}
+        if name == "AWS::NoValue":
+            return None
+        if name in pseudo:
+            return pseudo[name]
+        template = self.templates[stack]
+        if name in template.get("Parameters", {}):
+            return template["Parameters"][name].get("Default", name)
+        resource = template["Resources"][name]
+        if resource["Type"] == "AWS::SecretsManager::SecretTargetAttachment":
+            return self.resolve(stack, resource["Properties"]["SecretId"])
+        return self._arn(stack, name, resource["Type"]) if resource["Type"] in REF_IS_ARN else self._name(stack, name)
+
+    def _attribute(self, stack: str, name: str, attribute: str) -> str:
+        kind = self.templates[stack]["Resources"][name]["Type"]
+        return self._arn(stack, name, kind) if attribute == "Arn" else f"{self._name(stack, name)}.{attribute}"
+
+    def _export(self, name: str) -> Any:
+        stack, value = self._exports[name]
+        return self.resolve(stack, value)
+
+    def _substitute(self, stack: str, argument: Any) -> str:
+        text, values = argument if isinstance(argument, list) else (argument, {})
+        for name in {part.split("}")[0] for part in text.split("${")[1:]}:
+            value = self.resolve(stack, values[name]) if name in values else self._reference(stack, name)
+            text = text.replace(f"${{{name}}}", str(value))
+        return str(text)
+
+    def _reference(self, stack: str, name: str) -> Any:
+        return self._attribute(stack, *name.split(".", 1)) if "." in name else self._ref(stack, name)
+
+    def _name(self, stack: str, logical_id: str) -> str:
+        resource = self.templates[stack]["Resources"][logical_id]
+        name = f"{stack}-{logical_id}"
+        return name.lower() if resource["Type"] in ("AWS::S3::Bucket", "AWS::ECR::Repository") else name
+
+    def _arn(self, stack: str, logical_id: str, kind: str) -> str:
+        if kind not in ARNS:
+            raise ValueError(f"{stack}/{logical_id}: how an ARN of {kind} looks is not known here; add it to {__name__}.ARNS")
+        return ARNS[kind].format(region=self._regions[stack], account=ACCOUNT, id=self._name(stack, logical_id))
+
+    def _guarded_arn(self, stack: str, kind: str, name: str) -> str:
+        """A bucket's policy names the bucket, a queue's the queue; the others name an ARN."""
+        guarded = {"AWS::S3::BucketPolicy": "AWS::S3::Bucket", "AWS::SQS::QueuePolicy": "AWS::SQS::Queue"}.get(kind)
+        return ARNS[guarded].format(region=self._regions[stack], account=ACCOUNT, id=name) if guarded else name
