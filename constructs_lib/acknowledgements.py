@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aws_cdk as cdk
 from constructs import IConstruct
 
@@ -14,3 +16,19 @@ def acknowledge(construct: IConstruct, findings: dict[str, str]) -> None:
     """
     for rule, reason in findings.items():
         cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions::{rule}", reason=reason))
+
+
+def named_in_finding(scope: IConstruct, value: str) -> str:
+    """`value` as cdk-nag writes it into a finding's id: references as `<LogicalId>` or `<LogicalId.Attribute>`."""
+    return _flat(cdk.Stack.of(scope).resolve(value))
+
+
+def _flat(value: Any) -> str:
+    match value:
+        case {"Ref": name}:
+            return f"<{name}>"
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"<{name}.{attribute}>"
+        case {"Fn::Join": [separator, parts]}:
+            return str(separator).join(_flat(part) for part in parts)
+    return str(value)

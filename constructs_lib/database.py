@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import CfnResource, Duration, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
@@ -88,7 +88,10 @@ class Database(Construct):
         resource = instance.node.default_child
         assert isinstance(resource, rds.CfnDBInstance)
         resource.performance_insights_retention_period = {"standard": 7, "advanced": 465}[settings.insights]
-        instance.node.find_child("Secret").apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)  # type: ignore[attr-defined]
+        secret = instance.node.find_child("Secret").node.default_child
+        assert isinstance(secret, CfnResource)
+        secret.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+        secret.add_property_override("GenerateSecretString.ExcludePunctuation", True)  # see generated_secret.PUNCTUATION
         return instance
 
     def _define_parameter_group(self) -> rds.ParameterGroup:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from aws_cdk import CfnElement, CustomResource, Duration, Stack, TimeZone
+from aws_cdk import CustomResource, Duration, TimeZone
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -17,7 +17,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, named_in_finding
 from constructs_lib.cache import Cache
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.database import DATABASE_NAME, PORT, Database
@@ -146,12 +146,10 @@ class DatabaseRoles(Construct):
                 input=scheduler.ScheduleTargetInput.from_object({"source": "schedule"}),
             ),
         )
-        resource = self.function.node.default_child
-        assert isinstance(resource, CfnElement)
-        function = Stack.of(self).get_logical_id(resource)
+        versions = named_in_finding(self, f"{self.function.function_arn}:*")
         acknowledge(
             role.node.find_child("DefaultPolicy"),
-            {f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]": "The versions of this one function, as the CDK's target grants them."},
+            {f"AwsSolutions-IAM5[Resource::{versions}]": "The versions of this one function, as the CDK's target grants them."},
         )
 
 

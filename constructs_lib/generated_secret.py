@@ -11,8 +11,8 @@ from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
 
-# Named as characters, not as a class (`exclude_punctuation`): the embedded AWS honours only this form, and a value
-# without punctuation needs no quoting in any URL, shell or AUTH command.
+# A value without punctuation needs no quoting in any URL, shell or AUTH command. Named as characters too, since the embedded
+# AWS does not honour `exclude_punctuation`; named as characters alone, AWS refuses: it would still require one of each class.
 PUNCTUATION = string.punctuation
 
 
@@ -43,6 +43,7 @@ class GeneratedSecret(secretsmanager.Secret):
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 password_length=length,
                 exclude_characters=exclude_characters,
+                exclude_punctuation=exclude_characters == PUNCTUATION,
                 include_space=False,
                 secret_string_template=json.dumps({"username": username} if username else {}),
                 generate_string_key="password" if username else key,

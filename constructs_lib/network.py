@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.retention import retention_days
+from constructs_lib.sdk_call import SdkCall
 from environments import schema
 
 MOST_ZONES = 3
@@ -36,6 +38,7 @@ class Network(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self.vpc = self._define_vpc()
+        self._close_default_security_group()
         self._place_subnets_by_zone_id()
         self._add_endpoints()
         self._add_flow_logs()
@@ -57,7 +60,7 @@ class Network(Construct):
             # A zone added later must not move the address ranges of the others: that would replace their subnets.
             reserved_azs=MOST_ZONES - len(self._settings.zones),
             nat_gateways=self._settings.nat_gateways,
-            restrict_default_security_group=True,
+            restrict_default_security_group=False,  # by our own calls: _close_default_security_group
             subnet_configuration=[
                 ec2.SubnetConfiguration(name=name, subnet_type=kind, cidr_mask=prefix + 4, map_public_ip_on_launch=False)
                 if kind is ec2.SubnetType.PUBLIC
@@ -75,6 +78,29 @@ class Network(Construct):
     def isolated_subnets(self) -> ec2.SubnetSelection:
         """Where data lives: no way out, none in."""
         return ec2.SubnetSelection(subnet_group_name="Isolated")
+
+    def _close_default_security_group(self) -> None:
+        """Takes the two rules away that EC2 gives it. The CDK's own function for it keeps its log for ever and takes no tags."""
+        group = self.vpc.vpc_default_security_group
+        for direction, rule in {
+            "Ingress": {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "UserId": Aws.ACCOUNT_ID}]},
+            "Egress": {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+        }.items():
+            SdkCall(
+                self,
+                f"CloseDefaultSecurityGroup{direction}",
+                service="EC2",
+                action=f"RevokeSecurityGroup{direction}",
+                parameters={"GroupId": group, "IpPermissions": [rule]},
+                physical_id=f"{group}-{direction.lower()}",
+                ignore_errors="InvalidPermission.NotFound",
+                permissions=[
+                    iam.PolicyStatement(
+                        actions=[f"ec2:RevokeSecurityGroup{direction}"],
+                        resources=[f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:security-group/{group}"],
+                    )
+                ],
+            )
 
     def _place_subnets_by_zone_id(self) -> None:
         """CDK knows zone names only; CloudFormation takes ids, which mean the same zone in every account."""
@@ -103,4 +129,18 @@ class Network(Construct):
         group = logs.LogGroup(
             self, "FlowLogGroup", retention=retention_days(self._settings.flow_log_retention_days), removal_policy=RemovalPolicy.DESTROY
         )
-        self.vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(group))
+        role = iam.Role(
+            self, "FlowLogRole", assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com"), description="Writes the VPC's flow logs"
+        )
+        group.grant(role, "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+        flow_log = ec2.CfnFlowLog(  # the CDK's own construct would let the role pass itself on
+            self,
+            "FlowLog",
+            resource_id=self.vpc.vpc_id,
+            resource_type="VPC",
+            traffic_type="ALL",
+            log_destination_type="cloud-watch-logs",
+            log_group_name=group.log_group_name,
+            deliver_logs_permission_arn=role.role_arn,
+        )
+        flow_log.node.add_dependency(role)  # with its policy

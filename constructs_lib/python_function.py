@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from aws_cdk import Duration, RemovalPolicy
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.function_role import function_role
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "lambda_src"
@@ -40,6 +39,7 @@ class PythonFunction(lambda_.Function):
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         **overrides: Any,
     ) -> None:
+        log_group = logs.LogGroup(scope, f"{construct_id}LogGroup", retention=log_retention, removal_policy=RemovalPolicy.DESTROY)
         super().__init__(
             scope,
             construct_id,
@@ -55,20 +55,9 @@ class PythonFunction(lambda_.Function):
             timeout=timeout,
             environment={"POWERTOOLS_SERVICE_NAME": package.replace("_", "-"), "POWERTOOLS_LOG_LEVEL": "INFO", **environment},
             logging_format=lambda_.LoggingFormat.JSON,
-            log_group=logs.LogGroup(scope, f"{construct_id}LogGroup", retention=log_retention, removal_policy=RemovalPolicy.DESTROY),
+            log_group=log_group,
+            role=function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc="vpc" in overrides),
             **overrides,
-        )
-        managed = ["AWSLambdaBasicExecutionRole", *(["AWSLambdaVPCAccessExecutionRole"] if "vpc" in overrides else [])]
-        assert isinstance(self.role, iam.Role)
-        acknowledge(
-            self.role,
-            {
-                f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/{name}]": (
-                    "AWS's own minimum for a function: to write its log, and in a VPC to attach its network interface, "
-                    "which IAM cannot narrow."
-                )
-                for name in managed
-            },
         )
 
 
@@ -81,6 +70,5 @@ def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
         "Libraries",
         description="Third-party Python of the functions: pure Python, so it runs on any architecture",
         code=lambda_.Code.from_asset(str(LIBRARIES), exclude=["**/__pycache__", "**/*.pyc"]),
-        compatible_runtimes=[lambda_.Runtime.PYTHON_3_14],
         removal_policy=RemovalPolicy.RETAIN,
     )

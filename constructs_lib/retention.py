@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from aws_cdk import Stack
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.sdk_call import SdkCall
 
 _NAMES = {
     1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH", 60: "TWO_MONTHS",
@@ -21,18 +23,35 @@ def retention_days(days: int) -> logs.RetentionDays:
 
 
 def bound_log_group(scope: Construct, construct_id: str, *, name: str, days: int) -> None:
-    """Gives the log group `name`, which an AWS service makes for itself, a retention of `days`."""
-    logs.LogRetention(scope, construct_id, log_group_name=name, retention=retention_days(days))
-    function = Stack.of(scope).node.find_child("LogRetentionaae0aa3c5b4d4f87b02d85b201efdd8a")
-    role = function.node.find_child("ServiceRole")
-    acknowledge(
-        role,
-        {
-            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]": (
-                "The CDK's own log-retention function; the managed policy lets it write its log and no more."
-            ),
-            "AwsSolutions-IAM5[Resource::*]": (
-                "The CDK's own log-retention function: it may set a retention on any log group, and neither read nor delete one."
-            ),
-        },
+    """Gives the log group `name`, which an AWS service makes for itself, a retention of `days`.
+
+    By two calls on this one group, made first if the service has not written yet. The CDK's LogRetention would be a function
+    that may change any group of the account, and whose own log is kept for ever.
+    """
+    # The end stands for the group's streams; IAM knows no group without (CloudWatch Logs User Guide, "Resources and operations").
+    arn = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}:*"
+    create = SdkCall(
+        scope,
+        f"{construct_id}Group",
+        service="CloudWatchLogs",
+        action="CreateLogGroup",
+        parameters={"logGroupName": name},
+        physical_id=name,
+        ignore_errors="ResourceAlreadyExistsException",
+        permissions=[iam.PolicyStatement(actions=["logs:CreateLogGroup"], resources=[arn])],
     )
+    bound = SdkCall(
+        scope,
+        construct_id,
+        service="CloudWatchLogs",
+        action="PutRetentionPolicy",
+        parameters={"logGroupName": name, "retentionInDays": days},
+        physical_id=name,
+        permissions=[iam.PolicyStatement(actions=["logs:PutRetentionPolicy"], resources=[arn])],
+    )
+    bound.node.add_dependency(create)
+    for call in (create, bound):
+        acknowledge(
+            call.node.find_child("CustomResourcePolicy"),
+            {f"AwsSolutions-IAM5[Resource::{named_in_finding(call, arn)}]": "One log group; the end of its ARN stands for its streams."},
+        )

@@ -11,14 +11,15 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import custom_resources as cr
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.function_role import function_role
 
 
 class SdkCall(cr.AwsCustomResource):
     """The CDK's AwsCustomResource with our defaults: the call runs on creation and, unless `once`, when its parameters change.
 
-    Uses the SDK that the Lambda runtime carries (a newer one would be downloaded at deployment), an own log group, and
-    exactly the permissions given. Nothing is called on deletion.
+    Uses the SDK that the Lambda runtime carries (a newer one would be downloaded at deployment). All calls of a stack share
+    one function, with a log group and a role of its own that holds exactly the permissions given. Nothing is called on
+    deletion.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class SdkCall(cr.AwsCustomResource):
         ignore_errors: str | None = None,
         once: bool = False,
     ) -> None:
+        log_group, role = _shared(Stack.of(scope))
         call = cr.AwsSdkCall(
             service=service,
             action=action,
@@ -51,23 +53,17 @@ class SdkCall(cr.AwsCustomResource):
             on_update=None if once else call,
             policy=cr.AwsCustomResourcePolicy.from_statements(list(permissions)),
             install_latest_aws_sdk=False,
-            log_group=_log_group(Stack.of(scope)),
+            log_group=log_group,
+            role=role,
             timeout=Duration.minutes(2),
             service_timeout=Duration.minutes(5),
         )
-        acknowledge(
-            Stack.of(self).node.find_child(f"AWS{cr.AwsCustomResource.PROVIDER_FUNCTION_UUID.replace('-', '')}"),
-            {
-                "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]": (
-                    "The CDK's own custom-resource function; the managed policy lets it write its log and no more."
-                )
-            },
-        )
 
 
-def _log_group(stack: Stack) -> logs.ILogGroup:
-    """One log group a stack: all its calls share one function."""
-    existing = stack.node.try_find_child("SdkCallLogGroup")
-    if isinstance(existing, logs.LogGroup):
-        return existing
-    return logs.LogGroup(stack, "SdkCallLogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+def _shared(stack: Stack) -> tuple[logs.ILogGroup, iam.IRole]:
+    """The log group and the role of the function that makes a stack's calls."""
+    log_group, role = (stack.node.try_find_child(name) for name in ("SdkCallLogGroup", "SdkCallRole"))
+    if isinstance(log_group, logs.LogGroup) and isinstance(role, iam.Role):
+        return log_group, role
+    log_group = logs.LogGroup(stack, "SdkCallLogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+    return log_group, function_role(stack, "SdkCallRole", log_group=log_group, description="Makes AWS API calls at deployment")

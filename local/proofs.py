@@ -89,12 +89,6 @@ def security_group_rule(resource: Resource) -> dict[str, Any]:
     return {"GroupIds": [resource.properties["GroupId"]]}
 
 
-def default_group(resource: Resource) -> dict[str, Any]:
-    """The network's default group; the property is an attribute of the network."""
-    network = resource.properties["DefaultSecurityGroupId"]
-    return {"Filters": [{"Name": "vpc-id", "Values": [network]}, {"Name": "group-name", "Values": ["default"]}]}
-
-
 RULE = "{IpProtocol: IpProtocol, FromPort: FromPort, ToPort: ToPort, CidrIp: IpRanges[].CidrIp, Group: UserIdGroupPairs[].GroupId}"
 TEMPLATE_RULE = "{IpProtocol: IpProtocol, FromPort: FromPort, ToPort: ToPort, CidrIp: CidrIp, Group: %s}"
 
@@ -654,25 +648,11 @@ PROOFS: dict[str, Proof] = {
         "wafv2", "get_ip_set", web_acl, "IPSet", {"=Addresses": "Addresses", "IPAddressVersion": "IPAddressVersion"}
     ),
     "AWS::WAFv2::WebACL": Proof("wafv2", "get_web_acl", web_acl, "WebACL", {"=Rules": "Rules", "DefaultAction": "DefaultAction"}),
-    "Custom::LogRetention": Proof(
-        "logs",
-        "describe_log_groups",
-        lambda r: {"logGroupNamePrefix": r.properties["LogGroupName"]},
-        "logGroups[0]",
-        camel("RetentionInDays"),
-    ),
     "Custom::S3BucketNotifications": Proof(
         "s3",
         "get_bucket_notification_configuration",
         lambda r: {"Bucket": r.properties["BucketName"]},
         "@",
         {"NotificationConfiguration": "@"},
-    ),
-    "Custom::VpcRestrictDefaultSG": Proof(
-        "ec2",
-        "describe_security_groups",
-        default_group,
-        "SecurityGroups[0]",
-        {"=`[]`": "[IpPermissions, IpPermissionsEgress][]"},
     ),
 }

@@ -12,6 +12,8 @@ from environments.schema import Settings
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
 REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}
 EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
+# A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765); a proxy's target group takes no tags.
+UNTAGGED = ("AWS::CloudFront::VpcOrigin", "AWS::RDS::DBProxyTargetGroup")
 
 
 class CarmenStack(cdk.Stack):
@@ -47,8 +49,7 @@ class CarmenStack(cdk.Stack):
             "repository": settings.tags.repository,
         }
         for key, value in tags.items():
-            # A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765).
-            cdk.Tags.of(self).add(key, value, exclude_resource_types=["AWS::CloudFront::VpcOrigin"])
+            cdk.Tags.of(self).add(key, value, exclude_resource_types=list(UNTAGGED))
 
     def _bound(self, settings: Settings) -> None:
         if settings.permissions_boundary:

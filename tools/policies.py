@@ -98,7 +98,7 @@ class Assembly:
                     yield stack, logical_id, {**resource, "Properties": self.resolve(stack, resource.get("Properties", {}))}
 
     def roles(self) -> list[Role]:
-        """All roles, each with its inline and attached policies; raises ValueError for one with a policy of AWS's, whose text is not here."""
+        """All roles, each with its inline and attached policies; raises ValueError for one with a policy of AWS's own."""
         attached: dict[str, dict[str, Document]] = {}
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
             for stack, logical_id, policy in self.resources(kind):

@@ -104,6 +104,16 @@ def test_the_unavailable_page_and_the_image_parameter_are_there(checkout: Checko
     assert "@sha256:" in parameter
 
 
+def test_the_calls_at_deployment_closed_the_default_group_and_bounded_logs_aws_names_itself(checkout: Checkout) -> None:
+    groups = checkout.deployment.client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])
+    rules = {g["VpcId"]: (g["IpPermissions"], g["IpPermissionsEgress"]) for g in groups["SecurityGroups"]}
+    (vpc,) = [vpc for vpc in checkout.deployment.client("ec2").describe_vpcs()["Vpcs"] if not vpc["IsDefault"]]
+    assert rules[vpc["VpcId"]] == ([], [])
+    found = checkout.deployment.client("logs").describe_log_groups()["logGroups"]
+    bounded = [g["logGroupName"] for g in found if g["logGroupName"].startswith(("/aws/rds/", "/aws/ecs/")) and g["retentionInDays"] == 90]
+    assert [name.rsplit("/", 1)[1] for name in bounded] == ["performance", "postgresql", "upgrade"]
+
+
 def test_an_update_changes_the_setting_and_leaves_the_image_alone(checkout: Checkout) -> None:
     settings = checkout.root / "environments" / "prod.toml"
     settings.write_text(settings.read_text() + '\n[application]\nlog_level = "debug"\n\n[network]\nflow_log_retention_days = 30\n')

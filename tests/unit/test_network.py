@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 
 from tests.conftest import Built
-from tests.unit.conftest import Variant, only
+from tests.unit.conftest import Variant, by_id, only
 
 STACK = "CarmenProdNetwork"
 
@@ -45,6 +46,7 @@ def test_ways_out_are_nat_or_endpoints(variant: Variant, built: Built) -> None:
 
 
 def test_the_default_security_group_is_closed_and_flows_are_logged(built: Built) -> None:
-    assert len(built.resources("Custom::VpcRestrictDefaultSG", STACK)) == 1
+    calls = [json.dumps(r["Properties"]["Create"]) for r in built.resources("Custom::AWS", STACK).values()]
+    assert [sum(f"RevokeSecurityGroup{direction}" in call for call in calls) for direction in ("Ingress", "Egress")] == [1, 1]
     assert only(built.resources("AWS::EC2::FlowLog", STACK))["TrafficType"] == "ALL"
-    assert only(built.resources("AWS::Logs::LogGroup", STACK))["RetentionInDays"] == 90
+    assert by_id(built.resources("AWS::Logs::LogGroup", STACK), "FlowLogGroup")["Properties"]["RetentionInDays"] == 90
