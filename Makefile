@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 OFFLINE := --no-notices --no-validation
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock settings synth diff deploy snapshots format lint types validate test pr local local-update local-destroy \
+.PHONY: help install lock settings synth diff deploy snapshots format judge security-page lint types test pr local local-update local-destroy \
 	bench-synth secrets clean
 
 help: ## This list
@@ -54,8 +54,11 @@ synth: install ## Synthesize ENV into cdk.out, without credentials or network
 	@rm -rf cdk.out # the CLI shows what an earlier validation-report.json says
 	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env=$(ENV)
 
-validate: install ## Judge the templates of all environments: cfn-lint, cloudformation-validate, cdk-nag
-	@$(PYTHON) -m pytest -q tests/invariants/test_validators.py tests/invariants/test_nag.py
+judge: install ## Let seven tools of others judge the templates of all environments, every role, and the repository
+	@$(PYTHON) -m tools.judge
+
+security-page: install ## Write docs/security.md anew: what judges found and why it stands
+	@$(PYTHON) -m tools.security_page
 
 diff: install ## What a deployment of ENV would change (needs AWS credentials)
 	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env=$(ENV) $(STACK)

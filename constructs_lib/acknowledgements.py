@@ -1,4 +1,4 @@
-"""A finding of cdk-nag that is right as it is: named exactly, with the reason, beside the resource it excuses."""
+"""A judge's finding that is right as it is: named exactly, with the reason, beside the resource it excuses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from constructs import IConstruct
 
 
 def acknowledge(construct: IConstruct, findings: dict[str, str]) -> None:
-    """Records `findings` (rule id such as `AwsSolutions-S1` → reason) on `construct`.
+    """Records `findings` (name → reason) on `construct`: `AwsSolutions-S1` of cdk-nag, or another judge's, `Parliament::…`.
 
-    The id is qualified for cdk-nag 3, which then logs the finding with its reason instead of hiding it. One that no
-    longer excuses anything fails tests/invariants/test_nag.py.
+    Names of cdk-nag are qualified for it, which then logs the finding with its reason instead of hiding it. One that no
+    longer excuses anything fails `make judge`; docs/security.md lists all.
     """
-    for rule, reason in findings.items():
-        cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=f"AwsSolutions::{rule}", reason=reason))
+    for name, reason in findings.items():
+        qualified = name if name.startswith(("Parliament::", "Cloudsplaining::")) else f"AwsSolutions::{name}"
+        cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=qualified, reason=reason))
 
 
 def named_in_finding(scope: IConstruct, value: str) -> str:

@@ -18,6 +18,7 @@ NETWORK_INTERFACE_ACTIONS = (
     "ec2:DescribeSubnets",
     "ec2:UnassignPrivateIpAddresses",
 )
+SOURCE_FUNCTION = "lambda:SourceFunctionArn"
 
 
 def function_role(scope: Construct, construct_id: str, *, log_group: logs.ILogGroup, description: str, in_vpc: bool = False) -> iam.Role:
@@ -41,16 +42,27 @@ def _allow_network_interfaces(role: iam.Role) -> None:
             effect=iam.Effect.DENY,
             actions=list(NETWORK_INTERFACE_ACTIONS),
             resources=["*"],
-            conditions={"ArnLike": {"lambda:SourceFunctionArn": own_functions}},
+            conditions={"ArnLike": {SOURCE_FUNCTION: own_functions}},
         )
+    )
+    changing = [action for action in NETWORK_INTERFACE_ACTIONS if "Describe" not in action]
+    reason = (
+        "Lambda makes a VPC function's network interfaces under its role before they have names, and requires the actions on all "
+        "resources (AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's own "
+        "code is denied them."
     )
     acknowledge(
         role.node.find_child("DefaultPolicy"),
         {
-            "AwsSolutions-IAM5[Resource::*]": (
-                "Lambda makes a VPC function's network interfaces under its role before they have names, and requires the actions on "
-                "all resources (AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the "
-                "function's own code is denied them."
-            )
+            "AwsSolutions-IAM5[Resource::*]": reason,
+            f"Parliament::RESOURCE_STAR[{', '.join(changing)}]": reason,
+            **{f"Cloudsplaining::InfrastructureModification[{action}]": reason for action in changing},
+            **{
+                f"Parliament::UNKNOWN_CONDITION_FOR_ACTION[Unknown condition {SOURCE_FUNCTION} for action {action}]": (
+                    f"Lambda sets {SOURCE_FUNCTION} on every call of a function's code (AWS Lambda Developer Guide, Using source function "
+                    "ARN); parliament knows only the keys of the service called."
+                )
+                for action in NETWORK_INTERFACE_ACTIONS
+            },
         },
     )

@@ -34,7 +34,7 @@ ARNS = {
     "AWS::S3::Bucket": "arn:aws:s3:::{id}",
     "AWS::SNS::Topic": "arn:aws:sns:{region}:{account}:{id}",
     "AWS::SQS::Queue": "arn:aws:sqs:{region}:{account}:{id}",
-    "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:{region}:{account}:secret:{id}-AbCdEf",
+    "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:{region}:{account}:secret:{id}-AbCdEf",  # pragma: allowlist secret (a form)
     "AWS::WAFv2::WebACL": "arn:aws:wafv2:{region}:{account}:global/webacl/{id}/1",
 }
 REF_IS_ARN = {
