@@ -96,7 +96,7 @@ def test_cdk_preflight_finds_what_only_a_deployment_would(tmp_path: Path) -> Non
     def add(app: cdk.App) -> None:
         bucket = s3.CfnBucket(cdk.Stack(app, "Wrong"), "Bucket")
         bucket.object_lock_enabled = False
-        bucket.object_lock_configuration = {"ObjectLockEnabled": "Enabled"}
+        bucket.object_lock_configuration = s3.CfnBucket.ObjectLockConfigurationProperty(object_lock_enabled="Enabled")
 
     assert {finding.where.split("/")[0] for finding in judge.preflight(tmp_path, add)} == {"Wrong"}
 
