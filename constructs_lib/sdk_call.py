@@ -56,6 +56,7 @@ class SdkCall(cr.AwsCustomResource):
             log_group=log_group,
             role=role,
             timeout=Duration.minutes(2),
+            memory_size=256,
             service_timeout=Duration.minutes(5),
         )
 

@@ -1,0 +1,126 @@
+"""Valid settings at their extremes, for hypothesis: a real environment with some settings moved to a border of what is allowed.
+
+Borders are read from the schema: bounds, every choice of a Literal, shortest and longest lists. What a bound cannot say
+(domains, redirects, schedules) has samples below. Combinations that the schema refuses are dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from environments.loading import FOLDER, environment_names
+from environments.schema import Settings
+
+DOMAIN = {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ", "hosted_zone_name": "example.com"}
+EUROPE = ("euc1-az1", "euc1-az2", "euc1-az3")
+MIRROR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror:1"
+REASON = "A reason that is long enough to be one, for a test."
+# Settings that only go together with others, or whose borders are not in the schema.
+SAMPLES: list[dict[str, Any]] = [
+    {"domain": DOMAIN},
+    {"domain": {**DOMAIN, "name": "example.com"}},
+    {"region": "eu-central-1", "network": {"zones": EUROPE}},
+    {"region": "eu-central-1", "network": {"zones": EUROPE[:2]}, "domain": DOMAIN},
+    {
+        "network": {"nat_gateways": 0, "interface_endpoints": True},
+        "service": dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image"), MIRROR),
+    },
+    {"network": {"interface_endpoints": True}},
+    {"network": {"cidr": "172.16.0.0/20"}},
+    {"network": {"cidr": "10.0.0.0/16", "zones": ("use1-az6", "use1-az5")}},
+    {"account": "123456789012", "permissions_boundary": "carmen-boundary"},
+    {"alerts": {"emails": ("on-call@example.com", "second@example.com")}},
+    {"database": {"deletion_protection": False, "deletion_protection_opt_out_reason": REASON}},
+    {"database": {"instance_class": "r8g.8xlarge", "parameters": {"max_connections": 5000}}},
+    {"database": {"instance_class": "m7g.large", "parameters": {"shared_preload_libraries": ("pg_stat_statements", "pg_cron")}}},
+    {"termination_protection": False, "termination_protection_opt_out_reason": REASON},
+    {"edge": {"redirects": (), "rewrites": ({"source": "/old", "destination": "/new"},)}},
+    {"edge": {"redirects": tuple({"source": f"/r{n}", "destination": f"/to/{n}", "permanent": False} for n in range(50))}},
+    {"edge": {"upload_paths": (), "static_paths": ("/_next/static/*",)}},
+    {"edge": {"headers": {"content_security_policy": "", "permissions_policy": "", "hsts_max_age_seconds": 0}}},
+    {"service": {"scheduled_scaling": ({"schedule": "cron(0 20 ? * MON-FRI *)", "min_tasks": 0, "max_tasks": 0},)}},
+    {"service": {"writable_paths": ()}},
+    {"service": {"cpu": 4096, "memory_mib": 30_720}},
+    {"service": {"cpu": 256, "memory_mib": 512, "architecture": "X86_64"}},
+    {"application": {"extra_variables": {f"EXTRA_{n}": "x" * 40 for n in range(20)}}},
+    {"application": {"extra_secrets": {"PAYROLL_KEY": {"alphabet": "printable", "length": 256}, "ERP_LICENCE": {"generated": False}}}},
+    {"application": {"email_from": "noreply@example.com", "smtp_host": "smtp.example.com", "smtp_user": "carmen"}},
+]
+
+
+def borders() -> dict[str, list[Any]]:
+    """Dotted key → the values at the border of what the schema allows for it."""
+    return {key: values for key, field in _leaves(Settings, "") if (values := _at_the_border(field))}
+
+
+def _leaves(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _at_the_border(field: FieldInfo) -> list[Any]:
+    kind = field.annotation
+    if get_origin(kind) in (Union, UnionType):
+        return []  # what may be absent has samples
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    if kind is bool:
+        return [True, False]
+    bounds = [getattr(one, name) for one in field.metadata for name in ("ge", "le", "gt", "lt") if hasattr(one, name)]
+    if kind in (int, float):
+        return [kind(bound) for bound in bounds]
+    lengths = [one for one in field.metadata if isinstance(one, annotated_types.MinLen | annotated_types.MaxLen)]
+    if kind is str and lengths and isinstance(field.default, str):
+        return ["x" * max(getattr(one, "min_length", 0) or getattr(one, "max_length", 0), 1) for one in lengths]
+    return []
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = copy.deepcopy(base)
+    for key, value in change.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _or_none(values: dict[str, Any]) -> Settings | None:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError:
+        return None
+
+
+@st.composite
+def _moved(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(environment_names()))
+    values = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    values["name"] = draw(st.sampled_from(["prod", "q2", "abcdefghijkl"]))
+    for sample in draw(st.lists(st.sampled_from(SAMPLES), max_size=2)):
+        values = _merged(values, sample)
+    moves = borders()
+    for key in draw(st.lists(st.sampled_from(sorted(moves)), max_size=5, unique=True)):
+        moved = _merged(values, _nested(key, draw(st.sampled_from(moves[key]))))
+        values = moved if _or_none(moved) else values  # one that does not go with the rest stays where it was
+    return values
+
+
+def settings() -> st.SearchStrategy[Settings]:
+    """Valid settings; each move that the schema refuses beside the others is left out."""
+    return _moved().map(_or_none).filter(bool)  # type: ignore[arg-type, return-value]  # filter drops the None

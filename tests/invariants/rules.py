@@ -1,0 +1,367 @@
+"""What holds of every template, whatever the settings: each rule yields what breaks it, named by `Stack/LogicalId`.
+
+Rules look at templates alone, so that they judge the three real environments, generated ones, and mutated ones alike.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Template = dict[str, Any]
+Templates = Mapping[str, Template]
+Complaints = Iterator[str]
+RULES: dict[str, Callable[[Templates], Complaints]] = {}
+
+# A function that CloudFormation calls at deployment: the deployment itself waits for its answer, so it needs no dead letters.
+AT_DEPLOYMENT = "AWS679f53fac002430cb0da5b7982bd2287"
+STATEFUL = {
+    "AWS::KMS::Key",
+    "AWS::S3::Bucket",
+    "AWS::ECR::Repository",
+    "AWS::RDS::DBInstance",
+    "AWS::ElastiCache::ReplicationGroup",
+    "AWS::SecretsManager::Secret",
+}
+SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|DSN|DATABASE_URL|DIRECT_URL|REDIS_URL|PRIVATE|API_KEY")
+SECRET_VALUE = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE|xox[abp]-|hooks\.slack\.com/services/T|://[^/\s:\"{]+:[^@\s/\"{]+@")
+
+
+def rule(check: Callable[[Templates], Complaints]) -> Callable[[Templates], Complaints]:
+    RULES[check.__name__] = check
+    return check
+
+
+def each(templates: Templates, *kinds: str) -> Iterator[tuple[str, dict[str, Any], Template]]:
+    """(name, properties, resource) of all resources of these types; all there are without one."""
+    for stack, template in templates.items():
+        for logical_id, resource in template["Resources"].items():
+            if not kinds or resource["Type"] in kinds:
+                yield f"{stack}/{logical_id}", resource.get("Properties", {}), resource
+
+
+def nodes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every (key, value) below `value`."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inner
+            yield from nodes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from nodes(inner)
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def references(value: Any) -> Iterator[str]:
+    """Logical ids that `value` refers to."""
+    for key, target in nodes(value):
+        if key == "Ref":
+            yield target
+        elif key == "Fn::GetAtt":
+            yield target[0] if isinstance(target, list) else target.split(".")[0]
+
+
+def statements(properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for document in ("PolicyDocument", "KeyPolicy", "AssumeRolePolicyDocument", "RepositoryPolicyText", "ResourcePolicy"):
+        if document in properties:
+            yield from listed(properties[document]["Statement"])
+
+
+def actions(statement: dict[str, Any]) -> list[str]:
+    return [*listed(statement.get("Action")), *listed(statement.get("NotAction"))]
+
+
+@rule
+def every_reference_leads_somewhere(templates: Templates) -> Complaints:
+    exports = {
+        output["Export"]["Name"] for template in templates.values() for output in template.get("Outputs", {}).values() if "Export" in output
+    }
+    for stack, template in templates.items():
+        known = {*template["Resources"], *template.get("Parameters", {}), *template.get("Conditions", {})}
+        everything = [template["Resources"], template.get("Outputs", {}), template.get("Conditions", {})]
+        for target in references(everything):
+            if target not in known and not target.startswith("AWS::"):
+                yield f"{stack} refers to {target}"
+        for logical_id, resource in template["Resources"].items():
+            for target in listed(resource.get("DependsOn")):
+                if target not in template["Resources"]:
+                    yield f"{stack}/{logical_id} depends on {target}"
+        for key, value in nodes(everything):
+            if key == "Fn::ImportValue" and value not in exports:
+                yield f"{stack} imports {value}"
+            if key == "Fn::GetStackOutput" and value["OutputName"] not in templates[value["StackName"]].get("Outputs", {}):
+                yield f"{stack} reads {value}"
+
+
+@rule
+def nothing_is_public_but_the_edge(templates: Templates) -> Complaints:
+    wanted = {
+        "AWS::ElasticLoadBalancingV2::LoadBalancer": {"Scheme": "internal"},
+        "AWS::RDS::DBInstance": {"PubliclyAccessible": False},
+    }
+    for kind, properties_wanted in wanted.items():
+        for name, properties, _ in each(templates, kind):
+            yield from (f"{name} {key}" for key, value in properties_wanted.items() if properties.get(key) != value)
+    for name, properties, _ in each(templates, "AWS::EC2::Subnet"):
+        if properties.get("MapPublicIpOnLaunch"):
+            yield f"{name} gives public addresses"
+    for name, properties, _ in each(templates, "AWS::ECS::Service"):
+        if properties["NetworkConfiguration"]["AwsvpcConfiguration"].get("AssignPublicIp") != "DISABLED":
+            yield f"{name} has public addresses"
+    for name, properties, _ in each(templates, "AWS::S3::Bucket"):
+        block = properties.get("PublicAccessBlockConfiguration", {})
+        if [block.get(key) for key in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")] != [True] * 4:
+            yield f"{name} does not block public access"
+    for name, _, _ in each(templates, "AWS::EC2::Instance", "AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
+        yield f"{name} is a way in beside the edge"
+    for name, properties, resource in each(templates):
+        for statement in statements(properties):
+            principal = statement.get("Principal", {})
+            anybody = principal == "*" or "*" in [one for value in getattr(principal, "values", list)() for one in listed(value)]
+            if statement["Effect"] == "Allow" and (anybody or "NotPrincipal" in statement):
+                yield f"{name} lets anybody {statement.get('Action')}"
+        if resource["Type"] == "AWS::Lambda::Permission" and "." not in str(properties.get("Principal")):
+            yield f"{name} lets {properties.get('Principal')} invoke"
+
+
+@rule
+def doors_are_opened_by_name_and_for_one_port(templates: Templates) -> Complaints:
+    own = {properties["CidrBlock"] for _, properties, _ in each(templates, "AWS::EC2::VPC")}
+    loose = [
+        (name, rule, "Ingress" in direction)
+        for name, properties, _ in each(templates, "AWS::EC2::SecurityGroup")
+        for direction in ("SecurityGroupIngress", "SecurityGroupEgress")
+        for rule in properties.get(direction, [])
+    ]
+    loose += [
+        (name, properties, resource["Type"].endswith("Ingress"))
+        for name, properties, resource in each(templates, "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress")
+    ]
+    for name, one, inward in loose:
+        if one.get("CidrIp") == "127.0.0.1/32":  # in place of EC2's default rule: leads nowhere
+            continue
+        if one.get("IpProtocol") != "tcp" or "FromPort" not in one or one["FromPort"] != one.get("ToPort"):
+            yield f"{name} opens more than one port"
+        if inward and "CidrIp" in one and one["CidrIp"] not in own:
+            yield f"{name} lets {one['CidrIp']} in"
+        if "CidrIpv6" in one or (not inward and "CidrIp" in one and one["FromPort"] not in (443, 25, 465, 587, 2465, 2587)):
+            yield f"{name} lets out on {one.get('FromPort')}"
+    for name, properties, _ in each(templates, "AWS::EC2::SecurityGroup"):
+        if not properties.get("SecurityGroupEgress"):
+            yield f"{name} keeps EC2's default rule, which lets everything out"
+
+
+@rule
+def a_door_has_two_sides_that_agree(templates: Templates) -> Complaints:
+    """What a security group may reach must let it in, on the same port."""
+
+    def port(one: dict[str, Any]) -> str:
+        return "database" if "Port" in json.dumps(one["FromPort"]) or one["FromPort"] == 5432 else str(one["FromPort"])
+
+    groups = r"((?:Network|Balancer|Database|Cache|Migration|Operations|Endpoint|Probe|Backup)\w*?SecurityGroup)"
+
+    def pair(one: dict[str, Any], this: str, other: str) -> tuple[str, ...]:
+        ids = [re.findall(groups, json.dumps(one.get(key, ""))) for key in (this, other)]
+        return (*(found[-1] if found else "elsewhere" for found in ids), port(one))
+
+    into = Counter(pair(p, "SourceSecurityGroupId", "GroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupIngress"))
+    out = Counter(pair(p, "GroupId", "DestinationSecurityGroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupEgress"))
+    for door in {*into, *out}:
+        if "elsewhere" not in door and "FindVpcOrigin" not in door[0] and into[door] != out[door]:
+            yield f"{door[0]} to {door[1]} on {door[2]}: {out[door]} ways out, {into[door]} ways in"
+
+
+@rule
+def everything_at_rest_is_encrypted(templates: Templates) -> Complaints:
+    for name, properties, _ in each(templates, "AWS::RDS::DBInstance"):
+        if not (properties.get("StorageEncrypted") is True and "KmsKeyId" in properties and "PerformanceInsightsKMSKeyId" in properties):
+            yield name
+    for name, properties, _ in each(templates, "AWS::ElastiCache::ReplicationGroup"):
+        if not (properties.get("AtRestEncryptionEnabled") is True and "KmsKeyId" in properties):
+            yield name
+    for name, properties, _ in each(templates, "AWS::S3::Bucket"):
+        encryption = properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration", [{}])[0]
+        default = encryption.get("ServerSideEncryptionByDefault", {})
+        holds_data = any(part in name for part in ("/Uploads", "/Backups"))
+        if default.get("SSEAlgorithm") != ("aws:kms" if holds_data else "AES256") or (holds_data and "KMSMasterKeyID" not in default):
+            yield name
+        if holds_data and encryption.get("BucketKeyEnabled") is not True:
+            yield f"{name} calls KMS for every object"
+    for name, properties, _ in each(templates, "AWS::SQS::Queue"):
+        if not (properties.get("SqsManagedSseEnabled") is True or "KmsMasterKeyId" in properties):
+            yield name
+    for name, properties, _ in each(templates, "AWS::SNS::Topic"):
+        if "KmsMasterKeyId" not in properties:
+            yield name
+    for name, properties, _ in each(templates, "AWS::KMS::Key"):
+        if properties.get("EnableKeyRotation") is not True:
+            yield f"{name} does not rotate"
+
+
+@rule
+def every_hop_is_encrypted(templates: Templates) -> Complaints:
+    guarded = {"AWS::S3::BucketPolicy": "s3:*", "AWS::SQS::QueuePolicy": "sqs:*", "AWS::SNS::TopicPolicy": "sns:Publish"}
+    for name, properties, resource in each(templates, *guarded):
+        denied = [
+            statement.get("Condition", {})
+            for statement in statements(properties)
+            if statement["Effect"] == "Deny"
+            and statement["Principal"] in ("*", {"AWS": "*"})
+            and guarded[resource["Type"]] in listed(statement["Action"])
+        ]
+        if {"Bool": {"aws:SecureTransport": "false"}} not in denied:
+            yield f"{name} lets plain HTTP through"
+        if resource["Type"] == "AWS::S3::BucketPolicy" and {"NumericLessThan": {"s3:TlsVersion": 1.2}} not in denied:
+            yield f"{name} lets old TLS through"
+    for name, properties, _ in each(templates, "AWS::RDS::DBParameterGroup"):
+        if properties["Parameters"].get("rds.force_ssl") != "1":
+            yield f"{name} takes connections without TLS"
+    for name, properties, _ in each(templates, "AWS::RDS::DBProxy"):
+        if properties.get("RequireTLS") is not True:
+            yield f"{name} takes connections without TLS"
+    for name, properties, _ in each(templates, "AWS::ElastiCache::ReplicationGroup"):
+        if properties.get("TransitEncryptionEnabled") is not True or "AuthToken" not in properties:
+            yield f"{name} takes connections without TLS or token"
+    for name, properties, _ in each(templates, "AWS::CloudFront::Distribution"):
+        config = properties["DistributionConfig"]
+        for behavior in [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]:
+            if behavior["ViewerProtocolPolicy"] not in ("redirect-to-https", "https-only"):
+                yield f"{name} serves {behavior.get('PathPattern', '*')} without TLS"
+        if "Aliases" in config and config.get("ViewerCertificate", {}).get("MinimumProtocolVersion") != "TLSv1.2_2021":
+            yield f"{name} speaks old TLS"
+    certificate = any(each(templates, "AWS::CertificateManager::Certificate"))
+    for name, properties, _ in each(templates, "AWS::ElasticLoadBalancingV2::Listener"):
+        if properties["Protocol"] != ("HTTPS" if certificate else "HTTP"):  # ADR 0005: without a certificate, inside the VPC only
+            yield f"{name} speaks {properties['Protocol']}"
+    for name, properties, _ in each(templates, "AWS::CloudFront::VpcOrigin"):
+        if properties["VpcOriginEndpointConfig"]["OriginProtocolPolicy"] != ("https-only" if certificate else "http-only"):
+            yield f"{name} speaks {properties['VpcOriginEndpointConfig']['OriginProtocolPolicy']}"
+
+
+@rule
+def every_log_group_ends(templates: Templates) -> Complaints:
+    for name, properties, _ in each(templates, "AWS::Logs::LogGroup"):
+        if not properties.get("RetentionInDays"):
+            yield name
+    calls = json.dumps([properties for _, properties, _ in each(templates, "Custom::AWS")])
+    for name, properties, _ in each(templates, "AWS::RDS::DBInstance"):
+        bounded = re.findall(r"PutRetentionPolicy[^}]*?/aws/rds/instance/.*?/(\w+)\W+retentionInDays", calls)
+        yield from (f"{name} {export}" for export in properties.get("EnableCloudwatchLogsExports", []) if export not in bounded)
+    for name, properties, _ in each(templates, "AWS::ECS::Cluster"):
+        insights = [setting["Value"] for setting in properties.get("ClusterSettings", [])]
+        if insights != ["disabled"] and not re.search(r"PutRetentionPolicy.*?/aws/ecs/containerinsights/.*?retentionInDays", calls):
+            yield f"{name} insights"
+
+
+@rule
+def what_holds_state_outlives_its_stack(templates: Templates) -> Complaints:
+    kinds = {*STATEFUL, "AWS::RDS::DBParameterGroup"}
+    for name, properties, resource in each(templates, *kinds):
+        if "AlertsKey" in name:  # encrypts messages on their way, nothing that lasts
+            continue
+        if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != ("RetainExceptOnCreate", "Retain"):
+            yield name
+        if resource["Type"] == "AWS::S3::Bucket" and "/AccessLogs" not in name:
+            if properties.get("VersioningConfiguration") != {"Status": "Enabled"}:
+                yield f"{name} forgets what is overwritten"
+            if "DestinationBucketName" not in properties.get("LoggingConfiguration", {}):
+                yield f"{name} does not log who reads it"
+        if resource["Type"] == "AWS::RDS::DBInstance":
+            if not 1 <= int(properties.get("BackupRetentionPeriod", 0)) <= 35:
+                yield f"{name} has no point-in-time recovery"
+            if properties.get("DeleteAutomatedBackups") is not False or properties.get("CopyTagsToSnapshot") is not True:
+                yield f"{name} loses its backups with itself"
+            if (
+                properties.get("DeletionProtection") is not True
+                and len(resource.get("Metadata", {}).get("DeletionProtectionOptOut", "")) < 15
+            ):
+                yield f"{name} can be deleted, and nobody says why"
+        if resource["Type"] == "AWS::ECR::Repository" and properties.get("ImageTagMutability") != "IMMUTABLE":
+            yield f"{name} lets an image be replaced under its tag"
+
+
+@rule
+def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
+    for name, properties, resource in each(templates, "AWS::S3::Bucket"):
+        if "/Backups" not in name:
+            continue
+        rules = {one.get("Prefix"): one for one in properties.get("LifecycleConfiguration", {}).get("Rules", [])}
+        days = [rules.get(f"{tier}/", {}).get("ExpirationInDays", 0) for tier in ("daily", "weekly", "monthly")]
+        if not 0 < days[0] <= days[1] <= days[2]:
+            yield f"{name} keeps its tiers {days} days"
+        for prefix, one in rules.items():
+            if one.get("Status") != "Enabled" or "NoncurrentVersionExpiration" not in one or "AbortIncompleteMultipartUpload" not in one:
+                yield f"{name} {prefix} is not tidied up"
+        lock = properties.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention")
+        if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):
+            yield f"{name} is locked for {lock}"
+        if False and not properties.get("ObjectLockEnabled") and not resource.get("Metadata", {}).get("ObjectLockOptOut"):
+            yield f"{name} is not locked, and nobody says why"
+
+
+@rule
+def no_secret_stands_in_plain(templates: Templates) -> Complaints:
+    for stack, template in templates.items():
+        if found := SECRET_VALUE.search(json.dumps(template)):
+            yield f"{stack} holds {found[0][:12]}…"
+    for name, properties, _ in each(templates, "AWS::SecretsManager::Secret"):
+        if "SecretString" in properties:
+            yield f"{name} has its value in the template"
+        generate = properties.get("GenerateSecretString")
+        if generate is not None and generate.get("PasswordLength", 32) < 30:
+            yield f"{name} is short"
+    for name, properties, _ in each(templates, "AWS::ECS::TaskDefinition"):
+        for container in properties["ContainerDefinitions"]:
+            for variable in container.get("Environment", []):
+                if SECRET_NAME.search(variable["Name"]):
+                    yield f"{name} has {variable['Name']} in plain"
+    for name, properties, _ in each(templates, "AWS::RDS::DBInstance", "AWS::ElastiCache::ReplicationGroup"):
+        for key in ("MasterUserPassword", "AuthToken"):
+            if key in properties and "{{resolve:secretsmanager:" not in json.dumps(properties[key]):
+                yield f"{name} {key}"
+
+
+@rule
+def every_function_is_bounded_and_on_its_own(templates: Templates) -> Complaints:
+    roles: dict[str, list[str]] = defaultdict(list)
+    for name, properties, _ in each(templates, "AWS::Lambda::Function"):
+        roles[name.split("/")[0] + json.dumps(properties["Role"])].append(name)
+        if not 1 <= properties.get("Timeout", 0) <= 900 or not 128 <= properties.get("MemorySize", 0) <= 10_240:
+            yield f"{name} has no time-out or memory of its own"
+        if "LogGroup" not in properties.get("LoggingConfig", {}):
+            yield f"{name} logs to a group that nobody bounds"
+        if AT_DEPLOYMENT not in name and "TargetArn" not in properties.get("DeadLetterConfig", {}):
+            yield f"{name} loses the events it fails on"
+    yield from (f"{', '.join(names)} share a role" for names in roles.values() if len(names) > 1)
+    for name, properties, _ in each(templates, "AWS::Scheduler::Schedule"):
+        target = properties["Target"]
+        if "DeadLetterConfig" not in target or not target.get("RetryPolicy", {}).get("MaximumRetryAttempts"):
+            yield f"{name} loses what it cannot deliver"
+        if properties.get("State", "ENABLED") != "ENABLED":
+            yield f"{name} never fires"
+    for name, properties, _ in each(templates, "AWS::SQS::Queue"):
+        if properties.get("MessageRetentionPeriod", 0) < 1_209_600 and "DeadLetters" in name:
+            yield f"{name} forgets before somebody looks"
+
+
+@rule
+def every_alarm_watches_something_and_tells_somebody(templates: Templates) -> Complaints:
+    topics = [name.split("/")[1] for name, _, _ in each(templates, "AWS::SNS::Topic")]
+    for name, properties, _ in each(templates, "AWS::CloudWatch::Alarm"):
+        for key in ("AlarmActions", "OKActions"):
+            if not any(topic in json.dumps(properties.get(key, "")) for topic in topics):
+                yield f"{name} {key}: nobody is told"
+        if properties.get("ActionsEnabled") is False or "TreatMissingData" not in properties:
+            yield f"{name} is silent, or says nothing of missing data"
+        metrics = [properties, *(one.get("MetricStat", {}).get("Metric", {}) for one in properties.get("Metrics", []))]
+        dimensions = [dimension for metric in metrics for dimension in metric.get("Dimensions", [])]
+        if not any(isinstance(dimension["Value"], dict) for dimension in dimensions):
+            yield f"{name} watches no resource of ours"
+        if not re.search(r"docs/runbooks/[a-z-]+\.md", properties.get("AlarmDescription", "")):
+            yield f"{name} names no runbook"

@@ -1,0 +1,54 @@
+"""Every rule holds of the real environments, and of whatever else the settings allow."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, seed
+from hypothesis import settings as configured
+
+from environments.schema import Settings
+from tests.conftest import Built, build
+from tests.invariants import rules_of_shape
+from tests.invariants.generated_settings import borders, settings
+from tests.invariants.rules import RULES
+from tools import judge
+
+assert rules_of_shape  # importing it adds its rules
+
+# The same settings on every run, so that a failure is one of this commit; nothing is kept between runs.
+EACH_RUN = configured(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+AT_LENGTH = configured(EACH_RUN, max_examples=200)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_it_holds_of_the_real_environments(built: Built, name: str) -> None:
+    assert list(RULES[name](built.templates)) == []
+
+
+def test_the_borders_of_most_settings_are_known() -> None:
+    assert len(borders()) > 80
+
+
+@seed(1)
+@EACH_RUN
+@given(settings())
+def test_it_holds_of_settings_at_their_extremes(generated: Settings) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        templates = build([generated], Path(folder)).templates
+    assert [f"{name}: {complaint}" for name, rule in RULES.items() for complaint in rule(templates)] == []
+
+
+@pytest.mark.long
+@seed(2)
+@AT_LENGTH
+@given(settings())
+def test_no_judge_rejects_what_the_settings_allow(generated: Settings) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        built = build([generated], Path(folder) / "cdk.out")
+        known = judge.acknowledgements(built.app)
+        found = [*judge.nag(built), *judge.cloudformation_validate(built), *judge.parliament_findings(built), *judge.cfn_lint(built)]
+    assert [f"{name}: {complaint}" for name, rule in RULES.items() for complaint in rule(built.templates)] == []
+    assert [str(finding) for finding in found if not judge.excuse(finding, known)] == []
