@@ -13,11 +13,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from environments.paths import PathPrefix, PlainPath, StaticPath, meet
+
 LogRetentionDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653]
 Reason = Annotated[str, StringConstraints(min_length=15, strip_whitespace=True)]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$")]
 HostName = Annotated[str, StringConstraints(max_length=253, pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$")]
 UrlPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&()+,;=:@%/*-]*$")]
+# What a CloudFront response headers policy takes.
+HeaderValue = Annotated[str, StringConstraints(max_length=1783, pattern=r"^[ -~]*$")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,62}$")]
 Cron = Annotated[str, StringConstraints(pattern=r"^cron\(\S+( \S+){5}\)$")]
 WeeklyWindow = Annotated[
@@ -312,7 +316,7 @@ class Domain(Section):
 class Headers(Section):
     """Security headers on every response. Source: manual "Security Headers"; an empty string leaves a header out."""
 
-    content_security_policy: str = Field(
+    content_security_policy: HeaderValue = Field(
         "default-src 'self'; script-src 'self' 'unsafe-eval' 'unsafe-inline'; style-src 'self' 'unsafe-inline' "
         "https://fonts.googleapis.com; font-src 'self' https://fonts.gstatic.com; img-src 'self' data: https: blob:; "
         "connect-src 'self' https: wss:; frame-ancestors 'none'",
@@ -327,14 +331,19 @@ class Headers(Section):
     referrer_policy: Literal["origin-when-cross-origin", "strict-origin-when-cross-origin", "same-origin", "no-referrer"] = Field(
         "origin-when-cross-origin", description="Referrer-Policy."
     )
-    permissions_policy: str = Field("camera=(), microphone=(), geolocation=()", description="Permissions-Policy.")
+    permissions_policy: HeaderValue = Field("camera=(), microphone=(), geolocation=()", description="Permissions-Policy.")
 
 
-class Redirect(Section):
-    """One redirect: `source` is matched exactly; the query string is kept."""
+class PathRule(Section):
+    """From one path, matched exactly, to another."""
 
-    source: UrlPath
-    destination: UrlPath
+    source: PlainPath
+    destination: PlainPath
+
+
+class Redirect(PathRule):
+    """One redirect; the query string is kept."""
+
     permanent: bool = True
 
     @model_validator(mode="after")
@@ -344,11 +353,8 @@ class Redirect(Section):
         return self
 
 
-class Rewrite(Section):
-    """One rewrite: the origin is asked for `destination`; the user sees `source`."""
-
-    source: UrlPath
-    destination: UrlPath
+class Rewrite(PathRule):
+    """One rewrite: the origin is asked for `destination`; the user sees `source`, by whose rules the answer is kept or not."""
 
 
 class RateLimits(Section):
@@ -366,18 +372,22 @@ class Edge(Section):
     origin_timeout_seconds: int = Field(30, ge=5, le=120, description="Manual: maxDuration 30.")
     static_max_age_seconds: int = Field(31_536_000, ge=60, le=31_536_000, description="/_next/static/* and /images/* (manual: a year).")
     image_max_age_seconds: int = Field(86_400, ge=60, le=31_536_000, description="Upper bound for /_next/image.")
-    static_paths: tuple[UrlPath, ...] = Field(("/_next/static/*", "/images/*"), min_length=1, max_length=8, description="Cached as static.")
-    upload_paths: tuple[UrlPath, ...] = Field(("/api/upload",), max_length=5, description="Prefixes where bodies may be large files.")
+    static_paths: tuple[StaticPath, ...] = Field(
+        ("/_next/static/*", "/images/*"), min_length=1, max_length=8, description="Cached as static."
+    )
+    upload_paths: tuple[PathPrefix, ...] = Field(("/api/upload",), max_length=5, description="Prefixes where bodies may be large files.")
     max_body_mb: Literal[1, 10, 100] = Field(1, description="Bodies declared at this size and more are refused outside upload_paths.")
     redirects: tuple[Redirect, ...] = Field((Redirect(source="/dashboard/", destination="/dashboard"),), max_length=50)
     rewrites: tuple[Rewrite, ...] = Field((), max_length=50, description="None by default (the manual's would hide a real /api/health).")
-    error_max_age_seconds: int = Field(5, ge=0, le=5, description="How long an error response is cached.")
+    error_max_age_seconds: int = Field(
+        5, ge=0, le=5, description="How long the page for 502 and 504 is kept at the edge. The application's own errors are never kept."
+    )
     rate_limits: RateLimits = RateLimits()
     headers: Headers = Headers()
     waf_log_retention_days: LogRetentionDays = Field(90, description="How long WAF logs are kept.")
 
     @model_validator(mode="after")
-    def _no_redirect_chains(self) -> Self:
+    def _redirects_end(self) -> Self:
         sources = [redirect.source for redirect in self.redirects]
         if len(set(sources)) != len(sources):
             raise ValueError("redirects name a source twice")
@@ -385,6 +395,43 @@ class Edge(Section):
             if redirect.destination in sources:
                 raise ValueError(f"redirect {redirect.source} → {redirect.destination} leads to another redirect: name its end")
         return self
+
+    @model_validator(mode="after")
+    def _rewrites_have_an_effect(self) -> Self:
+        sources = [rewrite.source for rewrite in self.rewrites]
+        if len(set(sources)) != len(sources):
+            raise ValueError("rewrites name a source twice")
+        if both := sorted({redirect.source for redirect in self.redirects} & set(sources)):
+            raise ValueError(f"{', '.join(both)} stand in redirects and in rewrites: the redirect would always win")
+        for rewrite in self.rewrites:
+            if rewrite.source == rewrite.destination:
+                raise ValueError(f"rewrite {rewrite.source} leads to itself: leave it out")
+            rules = self._kept_by(rewrite.source)
+            if rules and rules != self._kept_by(rewrite.destination):
+                raise ValueError(
+                    f"rewrite {rewrite.source} → {rewrite.destination}: the answer would be kept as {rules} is, without cookies; "
+                    "redirect instead, or choose a source outside"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_viewer_function(self) -> Self:
+        rules: tuple[PathRule, ...] = (*self.redirects, *self.rewrites)
+        for rule in rules:
+            if meet(rule.source, "/errors/*"):
+                raise ValueError(f"{rule.source} is below /errors/, where no redirect or rewrite runs: choose another source")
+        # Beside the rest of constructs_lib/viewer_request.js; tests/edge holds that it fits.
+        characters = sum(len(rule.source) + len(rule.destination) + 48 for rule in rules)
+        if characters > 7500:
+            raise ValueError(
+                f"redirects and rewrites take {characters} characters (48 and their paths each), and CloudFront's function has room for "
+                "7500: shorten or drop some, or move them to the application's next.config"
+            )
+        return self
+
+    def _kept_by(self, path: str) -> str | None:
+        """The path pattern whose caching rules a path falls under, if any but the default's."""
+        return next((pattern for pattern in (*self.static_paths, "/_next/image") if meet(path, pattern)), None)
 
 
 class ScheduledScaling(Section):

@@ -137,6 +137,49 @@ def test_every_setting_says_what_it_means() -> None:
             "(ElastiCache maintenance, UTC, an hour or more.)",
         ),
         ("[service]\nwritable_paths = ['/tmp', '/tmp']", "service: writable_paths names a path twice"),
+        (
+            "[[edge.redirects]]\nsource = '/old/*'\ndestination = '/new'",
+            "edge.redirects.0.source = '/old/*': must begin with '/' and hold letters, digits and ._~!$&()+,;=:@%/- only; "
+            "'*', '?' and '#' mean nothing here",
+        ),
+        (
+            "[[edge.redirects]]\nsource = '/old'\ndestination = '//evil.example'",
+            "edge.redirects.0.destination = '//evil.example': write /evil.example: '//', '.', '..' and needless escapes are not read alike "
+            "by browsers and CloudFront",
+        ),
+        (
+            "[[edge.redirects]]\nsource = '/a'\ndestination = '/b/%2E%2e/%61'",
+            "edge.redirects.0.destination = '/b/%2E%2e/%61': write /a: '//', '.', '..' and needless escapes are not read alike "
+            "by browsers and CloudFront",
+        ),
+        (
+            "[[edge.redirects]]\nsource = '/a'\ndestination = '/b'\n[[edge.rewrites]]\nsource = '/a'\ndestination = '/c'",
+            "edge: /a stand in redirects and in rewrites: the redirect would always win",
+        ),
+        (
+            "[[edge.rewrites]]\nsource = '/images/me.png'\ndestination = '/api/me'",
+            "edge: rewrite /images/me.png → /api/me: the answer would be kept as /images/* is, without cookies; "
+            "redirect instead, or choose a source outside",
+        ),
+        (
+            "[[edge.redirects]]\nsource = '/errors/a'\ndestination = '/b'",
+            "edge: /errors/a is below /errors/, where no redirect or rewrite runs: choose another source",
+        ),
+        (
+            "[edge]\nstatic_paths = ['/images/*', '/_next/*']",
+            "edge.static_paths.1 = '/_next/*': takes in /_next/data/*, which must not be kept for a year: "
+            "choose a folder that holds files only (Cached as static.)",
+        ),
+        (
+            "[edge]\nstatic_paths = ['/images/*', '/assets/*.css']",
+            "edge.static_paths.1 = '/assets/*.css': must be a folder with all below it, such as /images/*, or one file, such as /favicon.ico "
+            "(Cached as static.)",
+        ),
+        (
+            "[edge]\nupload_paths = ['/']",
+            "edge.upload_paths.0 = '/': is the beginning of every path: name the paths that take files "
+            "(Prefixes where bodies may be large files.)",
+        ),
         ("name = 'other'", "name: not set here; the file's own name is the environment's name"),
     ],
 )
