@@ -19,7 +19,17 @@ PAGE_PATH = "/errors/unavailable.html"
 # The answers CloudFront itself gives for an origin it cannot reach. 503 is left alone: the application and the
 # placeholder use it and say why in the body (ADR 0007).
 STATUSES_WITH_PAGE = (502, 504)
-ERROR_STATUSES = (404, 500, 502, 503, 504)
+# The other errors CloudFront would keep for ten seconds and hand to everybody, cookies or not: the application's, so never kept.
+STATUSES_OF_THE_APPLICATION = (400, 403, 404, 405, 414, 500, 501, 503)
+
+
+def viewer_request(settings: schema.Edge) -> str:
+    """The code of the function that CloudFront runs on every request."""
+    return with_settings(
+        "viewer_request.js",
+        REDIRECTS={rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in settings.redirects},
+        REWRITES={rule.source: rule.destination for rule in settings.rewrites},
+    )
 
 
 class Distribution(Construct):
@@ -49,17 +59,12 @@ class Distribution(Construct):
         )
         self._headers = self._define_headers_policy()
         self._viewer_request = self._define_function(
-            "ViewerRequest",
-            "viewer_request.js",
-            "Redirects, rewrites, and one form of Accept for images",
-            REDIRECTS={rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in settings.redirects},
-            REWRITES={rule.source: rule.destination for rule in settings.rewrites},
+            "ViewerRequest", "Redirects, rewrites, and one form of Accept for images", viewer_request(settings)
         )
         self._static_response = self._define_function(
             "StaticResponse",
-            "static_response.js",
             "Cache-Control of static files, on success only",
-            CACHE_CONTROL=f"public, max-age={settings.static_max_age_seconds}, immutable",
+            with_settings("static_response.js", CACHE_CONTROL=f"public, max-age={settings.static_max_age_seconds}, immutable"),
         )
         self._pages_origin = self._define_pages_origin(pages)
         self.distribution = self._define_distribution(domain, access_logs, certificate, web_acl_arn)
@@ -105,12 +110,12 @@ class Distribution(Construct):
             remove_headers=["X-Powered-By", "Server"],
         )
 
-    def _define_function(self, construct_id: str, file: str, comment: str, **values: object) -> cloudfront.Function:
+    def _define_function(self, construct_id: str, comment: str, code: str) -> cloudfront.Function:
         return cloudfront.Function(
             self,
             construct_id,
             comment=comment,
-            code=cloudfront.FunctionCode.from_inline(with_settings(file, **values)),
+            code=cloudfront.FunctionCode.from_inline(code),
             runtime=cloudfront.FunctionRuntime.JS_2_0,
         )
 
@@ -146,7 +151,7 @@ class Distribution(Construct):
                 "/_next/image": image,
                 "/errors/*": self._page_behavior(),
             },
-            error_responses=[self._error_response(status) for status in ERROR_STATUSES],
+            error_responses=[*map(self._page_for, STATUSES_WITH_PAGE), *map(self._never_kept, STATUSES_OF_THE_APPLICATION)],
         )
         acknowledge(
             distribution,
@@ -245,11 +250,13 @@ class Distribution(Construct):
             compress=True,
         )
 
-    def _error_response(self, status: int) -> cloudfront.ErrorResponse:
+    def _page_for(self, status: int) -> cloudfront.ErrorResponse:
         ttl = Duration.seconds(self._settings.error_max_age_seconds)
-        if status in STATUSES_WITH_PAGE:
-            return cloudfront.ErrorResponse(http_status=status, response_http_status=status, response_page_path=PAGE_PATH, ttl=ttl)
-        return cloudfront.ErrorResponse(http_status=status, ttl=ttl)
+        return cloudfront.ErrorResponse(http_status=status, response_http_status=status, response_page_path=PAGE_PATH, ttl=ttl)
+
+    @staticmethod
+    def _never_kept(status: int) -> cloudfront.ErrorResponse:
+        return cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0))
 
     @staticmethod
     def _at(event: cloudfront.FunctionEventType, function: cloudfront.Function) -> cloudfront.FunctionAssociation:

@@ -1,29 +1,38 @@
 // CloudFront Function on viewer requests: redirects and rewrites from the settings, and one form of Accept for images.
 var REDIRECTS = /*REDIRECTS*/ {};
 var REWRITES = /*REWRITES*/ {};
+// Only servers in front of Next.js may say these: its own mark of a request that authentication has seen (CVE-2025-29927),
+// and the host that links are made with.
+var NOT_FROM_VIEWERS = ['x-middleware-subrequest', 'x-forwarded-host'];
 
 function handler(event) {
   var request = event.request;
-  var redirect = REDIRECTS[request.uri];
-  if (redirect) {
-    return {
-      statusCode: redirect.permanent ? 308 : 307,
-      statusDescription: redirect.permanent ? 'Permanent Redirect' : 'Temporary Redirect',
-      headers: { location: { value: redirect.destination + queryString(request.querystring) } },
-    };
+  if (REDIRECTS.hasOwnProperty(request.uri)) {
+    return redirectTo(REDIRECTS[request.uri], request.querystring);
   }
-  if (REWRITES[request.uri]) {
+  if (REWRITES.hasOwnProperty(request.uri)) {
     request.uri = REWRITES[request.uri];
   }
   if (request.uri === '/_next/image') {
     request.headers.accept = { value: imageFormats(request.headers.accept) };
   }
+  for (var i = 0; i < NOT_FROM_VIEWERS.length; i++) {
+    delete request.headers[NOT_FROM_VIEWERS[i]];
+  }
   return request;
+}
+
+function redirectTo(rule, parameters) {
+  return {
+    statusCode: rule.permanent ? 308 : 307,
+    statusDescription: rule.permanent ? 'Permanent Redirect' : 'Temporary Redirect',
+    headers: { location: { value: rule.destination + queryString(parameters) } },
+  };
 }
 
 // The optimiser answers by Accept; browsers send hundreds of forms of it that mean one of three.
 function imageFormats(accept) {
-  var value = accept ? accept.value : '';
+  var value = accept ? valuesOf(accept).join(',') : '';
   if (value.indexOf('image/avif') !== -1) return 'image/avif,image/webp';
   if (value.indexOf('image/webp') !== -1) return 'image/webp';
   return '*/*';
@@ -32,10 +41,24 @@ function imageFormats(accept) {
 function queryString(parameters) {
   var parts = [];
   for (var name in parameters) {
-    var values = parameters[name].multiValue || [parameters[name]];
+    var values = valuesOf(parameters[name]);
     for (var i = 0; i < values.length; i++) {
-      parts.push(values[i].value === '' ? name : name + '=' + values[i].value);
+      parts.push(values[i] === '' ? name : name + '=' + values[i]);
     }
   }
-  return parts.length ? '?' + parts.join('&') : '';
+  return parts.length ? '?' + escaped(parts.join('&')) : '';
+}
+
+// What came more than once stands in multiValue; `value` is its first only.
+function valuesOf(field) {
+  return (field.multiValue || [field]).map(function (one) {
+    return one.value;
+  });
+}
+
+// A Location is printable ASCII; CloudFront hands over other characters of a query as they are.
+function escaped(text) {
+  return text.replace(/[^!"$-~]+/g, function (part) {
+    return encodeURIComponent(part);
+  });
 }

@@ -1,14 +1,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
-import pytest
-
-from constructs_lib.javascript import with_settings
-from environments.loading import load
-from local.emulator import NODE
 from tests.conftest import Built
 from tests.unit.conftest import DOMAIN, Variant, by_id, only
 
@@ -89,12 +83,14 @@ def test_images_are_cached_by_query_and_accept(built: Built) -> None:
     assert key["CookiesConfig"]["CookieBehavior"] == "none"
 
 
-def test_errors_are_cached_for_five_seconds_at_most_and_keep_their_status(built: Built) -> None:
+def test_only_the_page_for_a_dead_origin_is_kept_and_errors_keep_their_status(built: Built, variant: Variant) -> None:
     answers = {answer["ErrorCode"]: answer for answer in _distribution(built)["CustomErrorResponses"]}
-    assert {answer["ErrorCachingMinTTL"] for answer in answers.values()} == {5}
     pages = {code: answer["ResponseCode"] for code, answer in answers.items() if "ResponsePagePath" in answer}
     assert pages == {502: 502, 504: 504}
-    assert set(answers) == {404, 500, 502, 503, 504}
+    kept = {code: answer["ErrorCachingMinTTL"] for code, answer in answers.items()}
+    assert kept == {502: 5, 504: 5, **dict.fromkeys((400, 403, 404, 405, 414, 500, 501, 503), 0)}
+    shorter = _distribution(variant(edge={"error_max_age_seconds": 1}))["CustomErrorResponses"]
+    assert {answer["ErrorCachingMinTTL"] for answer in shorter} == {0, 1}
 
 
 def test_every_path_gets_the_manuals_headers_over_https(built: Built) -> None:
@@ -133,58 +129,3 @@ def test_the_distribution_speaks_http3_behind_the_firewall_and_waits_30_seconds(
     assert "WebFirewallWebAcl" in json.dumps(config["WebACLId"])
     (origin,) = [o["VpcOriginConfig"] for o in config["Origins"] if "VpcOriginConfig" in o]
     assert origin["OriginReadTimeout"] == 30
-
-
-def _run(file: str, event: dict[str, Any], **values: object) -> dict[str, Any]:
-    """What the CloudFront Function answers, run by Node."""
-    script = f"{with_settings(file, **values)}\nconsole.log(JSON.stringify(handler({json.dumps(event)})));"
-    done = subprocess.run([str(NODE / "node"), "-e", script], capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout))
-
-
-def _request(uri: str, query: dict[str, Any] | None = None, accept: str | None = None) -> dict[str, Any]:
-    edge = load("prod").edge
-    event = {
-        "request": {"method": "GET", "uri": uri, "querystring": query or {}, "headers": {"accept": {"value": accept}} if accept else {}}
-    }
-    redirects = {rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in edge.redirects}
-    return _run("viewer_request.js", event, REDIRECTS=redirects, REWRITES={"/old": "/new"})
-
-
-def test_the_manuals_redirect_is_permanent_and_keeps_the_query() -> None:
-    answer = _request("/dashboard/", {"a": {"value": "1", "multiValue": [{"value": "1"}, {"value": "2"}]}, "b": {"value": ""}})
-    assert answer["statusCode"] == 308
-    assert answer["headers"]["location"]["value"] == "/dashboard?a=1&a=2&b"
-    assert _request("/dashboard")["uri"] == "/dashboard"
-
-
-def test_rewrites_change_what_the_origin_is_asked() -> None:
-    assert _request("/old")["uri"] == "/new"
-
-
-@pytest.mark.parametrize(
-    ("accept", "normal"),
-    [
-        ("image/avif,image/webp,image/apng,*/*;q=0.8", "image/avif,image/webp"),
-        ("image/webp,*/*", "image/webp"),
-        ("image/png", "*/*"),
-        (None, "*/*"),
-    ],
-)
-def test_accept_of_images_has_three_forms(accept: str | None, normal: str) -> None:
-    assert _request("/_next/image", accept=accept)["headers"]["accept"]["value"] == normal
-
-
-def test_accept_of_other_paths_is_left_alone() -> None:
-    assert _request("/dashboard", accept="text/html")["headers"]["accept"]["value"] == "text/html"
-
-
-@pytest.mark.parametrize(("status", "kept"), [(200, True), (206, True), (304, True), (404, False), (301, False), (500, False)])
-def test_static_files_are_immutable_on_success_only(status: int, kept: bool) -> None:
-    answer = _run(
-        "static_response.js",
-        {"response": {"statusCode": status, "headers": {}, "cookies": {"session": {"value": "x"}}}},
-        CACHE_CONTROL="public, immutable",
-    )
-    assert answer["headers"]["cache-control"]["value"] == ("public, immutable" if kept else "no-store")
-    assert answer["cookies"] == {}
