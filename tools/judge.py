@@ -51,8 +51,10 @@ HARMLESS = (
     r"^AWS::",
     r"[0-9A-F]{8}[0-9a-f]{32}$",
 )
-# Stand-ins and tests make up passwords for servers on 127.0.0.1: there, only patterns of real credentials count.
+# Stand-ins and tests make up passwords for servers on 127.0.0.1, addresses and bodies of requests: there, only patterns of real
+# credentials count.
 MADE_UP = ("tests/", "local/")
+GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String")
 LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "package-lock.json")
 
 
@@ -234,7 +236,7 @@ def secrets(files: list[Path]) -> list[Finding]:
     return [
         Finding(f"detect-secrets {secret.type}", f"{_shown(file)}:{secret.line_number}")
         for file, secret in found
-        if secret.type not in ("Secret Keyword", "Basic Auth Credentials") or not _shown(file).startswith(MADE_UP)
+        if secret.type not in GUESSES or not _shown(file).startswith(MADE_UP)
     ]
 
 

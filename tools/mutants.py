@@ -277,10 +277,11 @@ class Hunt:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """First without a fault, then with each."""
         items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and "test_judges" not in item.nodeid]
+        items.sort(key=lambda item: "tests/edge" in item.nodeid)  # the slowest last
         if failing := [item.nodeid for item in items if self._fails(item)]:
             raise pytest.UsageError(f"these tests fail without any fault: {', '.join(failing)}")
         for mutant in [one for one in mutants(self._built) if self._wanted in one.kind]:
-            killer = self._hunt(mutant, items)
+            killer = self._hunt(mutant, [item for item in items if "tests/edge" not in item.nodeid or "Edge" in mutant.stack])
             items.sort(key=lambda item: item is not killer)  # who killed one often kills the next
             if killer:
                 self.killed[mutant.kind] += 1
