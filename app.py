@@ -6,14 +6,13 @@ import sys
 
 import aws_cdk as cdk
 
-from environments.loading import SettingsError, environment_names, load
+from environments.loading import SettingsError, environments_wanted, load_all
 from stacks.base import REPRODUCIBLE
 from stacks.carmen import build_environment
 
 app = cdk.App(context=REPRODUCIBLE)
-wanted = app.node.try_get_context("env")
 try:
-    for settings in [load(name) for name in ([wanted] if wanted else environment_names())]:
+    for settings in load_all(environments_wanted(app.node.get_all_context())):
         build_environment(app, settings)
 except (SettingsError, FileNotFoundError) as error:
     sys.exit(f"\n{error}\n")

@@ -1,4 +1,4 @@
-"""A judge's finding that is right as it is: named exactly, with the reason, beside the resource it excuses."""
+"""What is as it is on purpose, with the reason beside the resource: findings of judges, and protections that are off."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ def _flat(value: Any) -> str:
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(_flat(part) for part in parts)
     return str(value)
+
+
+def record_opt_out(construct: IConstruct, protection: str, reason: str | None) -> None:
+    """Puts the reason for which `protection` is off into the template, as metadata of the resource; no reason, nothing off."""
+    if reason:
+        resource = construct if isinstance(construct, cdk.CfnResource) else construct.node.default_child
+        assert isinstance(resource, cdk.CfnResource)
+        resource.add_metadata(f"{protection}OptOut", reason)

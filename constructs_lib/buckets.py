@@ -10,6 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.acknowledgements import record_opt_out
 from environments import schema
 
 
@@ -128,6 +129,7 @@ class BackupBucket(PrivateBucket):
                 for tier, days in tiers.items()
             ],
         )
+        record_opt_out(self, "ObjectLock", settings.object_lock_opt_out_reason)
 
 
 class PagesBucket(PrivateBucket):

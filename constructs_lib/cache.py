@@ -8,7 +8,7 @@ from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.generated_secret import GeneratedSecret
 from constructs_lib.network import Network
@@ -103,6 +103,7 @@ class Cache(Construct):
                 )
             },
         )
-        if not settings.replicas:
-            acknowledge(group, {"AwsSolutions-AEC4": "cache.replicas is 0 for this environment: the cache can be lost and refills itself."})
+        if reason := settings.replicas_opt_out_reason:
+            acknowledge(group, {"AwsSolutions-AEC4": reason})
+            record_opt_out(group, "Replicas", reason)
         return group

@@ -8,7 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.generated_secret import PUNCTUATION
 from constructs_lib.network import Network
@@ -130,16 +130,13 @@ class Database(Construct):
                 )
             },
         )
-        if not self._settings.multi_az:
-            acknowledge(
-                self.instance,
-                {"AwsSolutions-RDS3": "database.multi_az is false for this environment: an outage of one zone is accepted here."},
-            )
-        if reason := self._settings.deletion_protection_opt_out_reason:
-            acknowledge(self.instance, {"AwsSolutions-RDS10": reason})
-            resource = self.instance.node.default_child
-            assert isinstance(resource, rds.CfnDBInstance)
-            resource.add_metadata("DeletionProtectionOptOut", reason)
+        for protection, rule, reason in (
+            ("MultiAz", "AwsSolutions-RDS3", self._settings.multi_az_opt_out_reason),
+            ("DeletionProtection", "AwsSolutions-RDS10", self._settings.deletion_protection_opt_out_reason),
+        ):
+            if reason:
+                acknowledge(self.instance, {rule: reason})
+                record_opt_out(self.instance, protection, reason)
 
 
 def rds_parameters(parameters: schema.DatabaseParameters) -> dict[str, str]:

@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.javascript import with_settings
 from constructs_lib.sdk_call import SdkCall
 from environments import schema
@@ -77,7 +77,7 @@ class Distribution(Construct):
         custom = [
             cloudfront.ResponseCustomHeader(header="Permissions-Policy", value=headers.permissions_policy, override=True)
         ] if headers.permissions_policy else []  # fmt: skip
-        return cloudfront.ResponseHeadersPolicy(
+        policy = cloudfront.ResponseHeadersPolicy(
             self,
             "SecurityHeaders",
             comment="Security headers of the operations manual",
@@ -109,6 +109,8 @@ class Distribution(Construct):
             custom_headers_behavior=cloudfront.ResponseCustomHeadersBehavior(custom_headers=custom) if custom else None,
             remove_headers=["X-Powered-By", "Server"],
         )
+        record_opt_out(policy, "Headers", headers.opt_out_reason)
+        return policy
 
     def _define_function(self, construct_id: str, comment: str, code: str) -> cloudfront.Function:
         return cloudfront.Function(

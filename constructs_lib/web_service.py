@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from aws_cdk import Aws, CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, Token
+from aws_cdk import Aws, CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, TimeZone, Token
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -175,6 +175,7 @@ class WebService(Construct):
             scaling.scale_on_schedule(
                 f"Scheduled{number}",
                 schedule=autoscaling.Schedule.expression(entry.schedule),
+                time_zone=TimeZone.of(entry.time_zone),
                 min_capacity=entry.min_tasks,
                 max_capacity=entry.max_tasks,
             )

@@ -1,27 +1,37 @@
-"""From `environments/<name>.toml` to `Settings`: reading, errors that teach, and where each value comes from.
+"""From `environments/<name>.toml` to `Settings`: reading, every mistake at once, and where each value comes from.
 
 `python -m environments.loading prod` prints what an environment resolves to (`make settings ENV=prod`).
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
+import re
 import sys
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from environments.messages import IN_KEY, Location, sentence, shown
+from environments.protection import COMPARED
 from environments.schema import Settings
+from environments.secret_values import kind_of_secret, named_like_a_secret
+from environments.values import as_toml, nearest
 
 FOLDER = Path(__file__).parent
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used; its text names file, key, value and what is allowed, one line a mistake."""
+    """Settings that cannot be used; each of `mistakes` names file, key, value and what is allowed, in a line."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
 
 
 def environment_names(folder: Path = FOLDER) -> list[str]:
@@ -29,83 +39,149 @@ def environment_names(folder: Path = FOLDER) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
+def environments_wanted(context: Mapping[str, Any], folder: Path = FOLDER) -> list[str]:
+    """Those that the command line asks for: the one of `-c env=…`, or all."""
+    for key, value in context.items():
+        if key != "env" and difflib.get_close_matches(key.lower(), ["env", "environment"], n=1):
+            raise SettingsError(f"-c {key}={value}: there is no such option; an environment is chosen by -c env={value}")
+    return [str(context["env"])] if "env" in context else environment_names(folder)
+
+
+def load_all(names: Iterable[str], folder: Path = FOLDER) -> list[Settings]:
+    """All environments named; raises SettingsError with the mistakes of all of them."""
+    loaded: list[Settings] = []
+    mistakes: list[str] = []
+    for name in names:
+        try:
+            loaded.append(load(name, folder))
+        except SettingsError as error:
+            mistakes += error.mistakes
+    if mistakes:
+        raise SettingsError(*dict.fromkeys(mistakes))
+    return loaded
+
+
 def load(name: str, folder: Path = FOLDER) -> Settings:
-    """Reads `<folder>/<name>.toml`; raises SettingsError with every mistake found, not just the first."""
-    path = folder / f"{name}.toml"
-    values = _read(path)
+    """Reads `<folder>/<name>.toml`; raises SettingsError with every mistake found, not just the first.
+
+    Production is compared with the environment it is rehearsed in, whose own mistakes are therefore told too.
+    """
+    values = _read(name, folder)
+    mistakes: list[str] = []
+    rehearsal = None
+    if COMPARED.get(name) in environment_names(folder):
+        try:
+            rehearsal = load(COMPARED[name], folder)
+        except SettingsError as error:
+            mistakes += error.mistakes
     try:
-        return Settings.model_validate({**values, "name": name})
-    except ValidationError as error:
-        lines = [f"{_shown(path)}: {_sentence(detail)}" for detail in error.errors()]
-        raise SettingsError("\n".join(lines)) from None
+        settings = validated(values, name, production_over=rehearsal)
+    except SettingsError as error:
+        raise SettingsError(*(f"{_shown(folder / name)}.toml: {mistake}" for mistake in error.mistakes), *mistakes) from None
+    if mistakes:
+        raise SettingsError(*mistakes)
+    return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(environment_names(path.parent)) or "none"
-        raise SettingsError(f"{_shown(path)} is not there. Environments that are: {known}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{_shown(path)} is not valid TOML: {error}") from None
+def validated(values: dict[str, Any], name: str, production_over: Settings | None = None) -> Settings:
+    """The settings that `values` make; raises SettingsError with every mistake, those in how values fit together included.
+
+    What fits together can be told of whole settings only. So wrong values are told and left out, and what is left is
+    validated again: a complaint that rests on a value left out is no finding.
+    """
+    lines: list[str] = []
+    left_out: list[Location] = []
     if "name" in values:
-        raise SettingsError(f"{_shown(path)}: name: not set here; the file's own name is the environment's name")
-    return values
+        lines.append("name: not set here; the file's own name is the environment's name")
+    rest = {**copy.deepcopy(values), "name": name}
+    settings, errors = _attempt(rest, production_over)
+    while errors:
+        lines += [sentence(error, values) for error in errors if not _rests_on(error, left_out)]
+        wrong = [_holder(error) for error in errors if error["type"] != "complaint"]
+        if not wrong:
+            break
+        left_out += wrong
+        for location in wrong:
+            _leave_out(rest, location)
+        rest.setdefault("name", "unnamed")
+        _, errors = _attempt(rest, production_over)
+    if settings is None or lines:
+        raise SettingsError(*dict.fromkeys(lines))
+    return settings
+
+
+def _attempt(values: dict[str, Any], production_over: Settings | None) -> tuple[Settings | None, list[ErrorDetails]]:
+    try:
+        return Settings.model_validate(values, context=production_over), []
+    except ValidationError as error:
+        return None, [one for one in error.errors() if not _is_counted_short(one)]
+
+
+def _is_counted_short(error: ErrorDetails) -> bool:
+    """pydantic counts a list's right entries only, and calls it too short for its wrong ones."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
+
+
+def _holder(error: ErrorDetails) -> Location:
+    """What to leave out for an error: the value; the whole list for an entry, the whole table for a key that it lacks."""
+    location = error["loc"][:-1] if error["type"] == "missing" else error["loc"]
+    cut = next((number for number, part in enumerate(location) if isinstance(part, int) or part == IN_KEY), len(location))
+    return location[:cut]
+
+
+def _leave_out(values: dict[str, Any], location: Location) -> None:
+    *tables, key = map(str, location)
+    for table in tables:
+        values = values.get(table, {})
+    values.pop(key, None)
+
+
+def _rests_on(error: ErrorDetails, left_out: list[Location]) -> bool:
+    """Whether an error is there only because of what was left out."""
+    if error["type"] == "complaint":
+        return any(f"{key}.".startswith(f"{shown(location)}.") for key in error["ctx"]["keys"] for location in left_out)
+    return error["loc"] in left_out
+
+
+def _read(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / f"{name}.toml"
+    known = environment_names(folder)
+    if not name.strip():
+        raise SettingsError(f"No environment is named: ENV=… or -c env=… takes one of {', '.join(known)}.")
+    if name not in known:
+        hint = nearest(name.lower(), known, "a new one is a new file there.")
+        raise SettingsError(
+            f"{_shown(path)} is not there: no environment '{name}'; {hint} Environments that are: {', '.join(known) or 'none'}."
+        )
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text)
+    except OSError as error:
+        raise SettingsError(f"{_shown(path)} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{_shown(path)} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}; save it as UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{_shown(path)} is not valid TOML: {_with_line(str(error), text)}") from None
+
+
+def _with_line(error: str, text: str) -> str:
+    """tomllib's message with the line it means, unless that may hold a secret."""
+    place, lines = re.search(r"\(at line (\d+), column \d+\)", error), text.splitlines()
+    if not place or int(place[1]) > len(lines):
+        return error
+    line = lines[int(place[1]) - 1].strip()
+    return error if kind_of_secret(line) or named_like_a_secret(line.partition("=")[0].strip()) else f"{error}: {line}"
 
 
 def _shown(path: Path) -> str:
     return path.relative_to(FOLDER.parent).as_posix() if path.is_relative_to(FOLDER.parent) else str(path)
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    """One mistake as `key = value: what is wrong, what is allowed`."""
-    key = ".".join(str(part) for part in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        known = _fields_at(detail["loc"][:-1])
-        near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-        return f"{key}: unknown key; {hint}"
-    if detail["type"] == "missing":
-        return f"{key}: required, but not given"
-    if isinstance(detail["input"], dict | BaseModel):
-        return f"{key}: {message}" if key else message
-    return f"{key} = {detail['input']!r}: {message}{_meaning_of(detail['loc'])}"
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the section at `location` knows."""
-    section = _section_at(location)
-    return [name for name in section.model_fields if name != "name" or section is not Settings]
-
-
-def _meaning_of(location: tuple[int | str, ...]) -> str:
-    """The description of the setting at `location`, to be put behind a message."""
-    names = [part for part in location if isinstance(part, str)]
-    field = _section_at(tuple(names[:-1])).model_fields.get(names[-1]) if names else None
-    return f" ({field.description})" if field and field.description else ""
-
-
-def _section_at(location: tuple[int | str, ...]) -> type[BaseModel]:
-    section: type[BaseModel] = Settings
-    for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            section = _section_of(section.model_fields[part].annotation) or section
-    return section
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section inside an annotation such as `Domain | None` or `tuple[Redirect, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, tuple, dict):
-        return next((found for part in get_args(annotation) if (found := _section_of(part))), None)
-    return None
-
-
 def resolved(name: str, folder: Path = FOLDER) -> list[tuple[str, str, str]]:
     """Every setting as (key, value, source); source is the TOML file or `default`."""
-    given = _read(folder / f"{name}.toml")
+    settings, given = load(name, folder), _read(name, folder)
     source = _shown(folder / f"{name}.toml")
 
     def walk(section: BaseModel, values: Any, prefix: str) -> list[tuple[str, str, str]]:
@@ -116,20 +192,10 @@ def resolved(name: str, folder: Path = FOLDER) -> list[tuple[str, str, str]]:
             if isinstance(value, BaseModel):
                 rows += walk(value, inner, f"{prefix}{field}.")
             else:
-                rows.append((f"{prefix}{field}", _printed(value), source if inner is not None else "default"))
+                rows.append((f"{prefix}{field}", as_toml(value), source if inner is not None else "default"))
         return rows
 
-    return walk(load(name, folder), {**given, "name": name}, "")
-
-
-def _printed(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_printed(item) for item in value) + "]"
-    if isinstance(value, BaseModel):
-        return "{" + ", ".join(f"{key} = {_printed(item)}" for key, item in value) + "}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value) if isinstance(value, str) else str(value)
+    return walk(settings, {**given, "name": name}, "")
 
 
 def main(arguments: list[str]) -> int:

@@ -7,7 +7,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.cache import PORT as REDIS_PORT
 from constructs_lib.container_environment import ContainerEnvironment
 from constructs_lib.database import DATABASE_NAME
@@ -101,10 +101,9 @@ class ServiceStack(CarmenStack):
             container_insights_v2=ecs.ContainerInsights[insights.upper()],
             enable_fargate_capacity_providers=True,
         )
-        if insights == "disabled":
-            acknowledge(
-                cluster, {"AwsSolutions-ECS4": "service.container_insights is disabled for this environment: nobody is called for it."}
-            )
+        if reason := settings.service.container_insights_opt_out_reason:
+            acknowledge(cluster, {"AwsSolutions-ECS4": reason})
+            record_opt_out(cluster, "ContainerInsights", reason)
         else:
             bound_log_group(
                 self,

@@ -315,7 +315,9 @@ class Hunt:
 def main(arguments: list[str]) -> int:
     """Prints the score of each class and every survivor; 1 when fewer than LEAST_KILLED_PERCENT are killed."""
     hunt, start = Hunt(*arguments[:1]), time.monotonic()
-    status = pytest.main(["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--disable-warnings", "-m", "not long", *FOLDERS], plugins=[hunt])
+    status = pytest.main(
+        ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--disable-warnings", "-m", "not long", *FOLDERS], plugins=[hunt]
+    )
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return int(status)
     kinds = sorted({*hunt.killed, *hunt.survivors})

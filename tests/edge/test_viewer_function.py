@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from constructs_lib.distribution import viewer_request
+from environments.loading import SettingsError, validated
 from environments.paths import LONGEST, normal_form
 from environments.schema import Edge, PathRule
 from tests.conftest import Built
@@ -168,12 +168,12 @@ def _edges(spellings: list[Callable[[str], str]]) -> st.SearchStrategy[dict[str,
 def test_a_redirect_ends_on_this_site_after_one_step_for_all_settings_accepted(runtime: Runtime) -> None:
     tried: dict[bool, int] = {True: 0, False: 0}
 
-    @settings(max_examples=600, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=800, deadline=None, derandomize=True, database=None)
     @given(values=_edges(SPELLINGS[:1]) | _edges(SPELLINGS), query=st.sampled_from(["", "?a=1&a=2", "?//evil.example"]))
     def holds(values: dict[str, Any], query: str) -> None:
         try:
-            edge = Edge.model_validate(values)
-        except ValidationError:
+            edge = validated({"edge": values}, "prod").edge
+        except SettingsError:
             tried[False] += 1
             return
         tried[True] += bool(edge.redirects)
@@ -198,12 +198,12 @@ def test_a_redirect_ends_on_this_site_after_one_step_for_all_settings_accepted(r
 def test_the_most_rules_accepted_fit_into_the_function_and_one_more_is_refused() -> None:
     def edge(count: int) -> Edge:
         numbered = [{"source": "/" + "s" * 50 + str(n), "destination": "/" + "d" * 45 + str(n)} for n in range(count)]
-        return Edge.model_validate({"redirects": numbered[: count // 2], "rewrites": numbered[count // 2 :]})
+        return validated({"edge": {"redirects": numbered[: count // 2], "rewrites": numbered[count // 2 :]}}, "prod").edge
 
     most = 50
     code = viewer_request(edge(most))
     assert LONGEST_CODE * 0.8 < len(code.encode()) <= LONGEST_CODE
-    with pytest.raises(ValidationError, match="CloudFront's function has room for 7500"):
+    with pytest.raises(SettingsError, match="do not fit into CloudFront's function; 7500 at most"):
         edge(most + 1)
 
 

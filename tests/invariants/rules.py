@@ -301,7 +301,7 @@ def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
         lock = properties.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention")
         if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):
             yield f"{name} is locked for {lock}"
-        if False and not properties.get("ObjectLockEnabled") and not resource.get("Metadata", {}).get("ObjectLockOptOut"):
+        if not properties.get("ObjectLockEnabled") and not resource.get("Metadata", {}).get("ObjectLockOptOut"):
             yield f"{name} is not locked, and nobody says why"
 
 

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from environments.loading import resolved
 from tests.conftest import ROOT, Built
 
 # Who may import whom; a room that is not listed is imported by nobody but itself and the tests.
@@ -102,11 +103,25 @@ def test_stateful_stacks_refuse_deletion(built: Built) -> None:
         assert protected == (set() if name == "dev" else {"Storage", "Data"})
 
 
-def test_an_opt_out_of_protection_reaches_the_template(built: Built) -> None:
-    for stack in ("CarmenDevStorage", "CarmenDevData"):
-        assert len(built.templates[stack]["Metadata"]["TerminationProtectionOptOut"]) > 15
-    (instance,) = built.resources("AWS::RDS::DBInstance", "CarmenDevData").values()
-    assert len(instance["Metadata"]["DeletionProtectionOptOut"]) > 15
+def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: Built) -> None:
+    """As metadata of the stack or resource: `object_lock_opt_out_reason` as `ObjectLockOptOut`."""
+    ending = "_opt_out_reason"
+    for name, top in built.tops.items():
+        metadata = [
+            part["Metadata"]
+            for stack, template in built.templates.items()
+            if stack.startswith(top.stack_name)
+            for part in (template, *template["Resources"].values())
+            if "Metadata" in part
+        ]
+        shown = {(key, text) for one in metadata for key, text in one.items() if key.endswith("OptOut")}
+        given = {
+            ("".join(map(str.capitalize, key.rpartition(".")[2].removesuffix(ending).split("_"))) + "OptOut", value.strip("'"))
+            for key, value, source in resolved(name)
+            if key.endswith(ending) and source != "default"
+        }
+        assert shown == given, name
+        assert (name == "prod") == (not given)
 
 
 def test_every_stack_and_output_has_a_description(built: Built) -> None:

@@ -9,6 +9,7 @@ import urllib.request
 from typing import Any
 
 from constructs_lib.javascript import with_settings
+from environments.consistency import RESERVED_PREFIXES, RESERVED_VARIABLES
 from local.emulator import NODE
 from local.processes import free_port
 from tests.conftest import Built
@@ -66,6 +67,12 @@ def test_the_container_gets_the_manuals_contract_name_by_name(built: Built) -> N
     assert (plain["ENABLE_ADVANCED_ANALYTICS"], plain["ENABLE_EXPERIMENTAL_FEATURES"], plain["HOSTNAME"]) == ("true", "false", "0.0.0.0")
 
 
+def test_no_variable_that_the_container_gets_can_be_overridden(built: Built) -> None:
+    container = _container(built)
+    names = set(_plain(container)) | {entry["Name"] for entry in container["Secrets"]}
+    assert {name for name in names if not name.startswith(RESERVED_PREFIXES)} == RESERVED_VARIABLES
+
+
 def test_generated_secrets_are_long_enough(built: Built) -> None:
     secrets = built.resources("AWS::SecretsManager::Secret", STACK)
     for name in ("NextauthSecret", "JwtSecret", "WebhookSecret"):
@@ -121,10 +128,11 @@ def test_it_scales_on_cpu_memory_and_requests(built: Built, variant: Variant) ->
         for p in policies
     }
     assert targets == {"ECSServiceAverageCPUUtilization": 60, "ECSServiceAverageMemoryUtilization": 75, "ALBRequestCountPerTarget": 1000}
-    night = {"schedule": "cron(0 20 ? * MON-FRI *)", "min_tasks": 0, "max_tasks": 0}
+    night = {"schedule": "cron(0 20 ? * MON-FRI *)", "time_zone": "Europe/Berlin", "min_tasks": 0, "max_tasks": 0}
     target = only(variant(service={"scheduled_scaling": [night]}).resources("AWS::ApplicationAutoScaling::ScalableTarget"))
     (action,) = target["ScheduledActions"]
-    assert (action["Schedule"], action["ScalableTargetAction"]) == ("cron(0 20 ? * MON-FRI *)", {"MinCapacity": 0, "MaxCapacity": 0})
+    assert (action["Schedule"], action["Timezone"]) == ("cron(0 20 ? * MON-FRI *)", "Europe/Berlin")
+    assert action["ScalableTargetAction"] == {"MinCapacity": 0, "MaxCapacity": 0}
 
 
 def test_the_image_is_read_at_deployment(built: Built) -> None:

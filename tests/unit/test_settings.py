@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import aws_cdk as cdk
+import boto3
+import cfnlint
 import pytest
 from pydantic import BaseModel
 
-from environments.loading import FOLDER, SettingsError, environment_names, load, main, resolved
-from environments.schema import Settings
+from environments.loading import SettingsError, environment_names, environments_wanted, load, main, resolved
+from environments.schedules import check_cron, meet_in_a_day, window_minutes
+from environments.schema import ENGINE_VERSIONS, Settings
+from environments.values import CACHE_NODES, REGIONS, SIZE_OF_LARGE, check_time_zone, instance_memory_gib
+from tests.conftest import build
 
 # The manual's figures that are choices, and where production has them by default (ADR 0003 names the exceptions).
 MANUAL = {
@@ -35,13 +45,6 @@ def _at(settings: BaseModel, key: str) -> object:
     for part in key.split("."):
         value = getattr(value, part)
     return value
-
-
-def _messages(tmp_path: Path, toml: str) -> list[str]:
-    (tmp_path / "prod.toml").write_text(toml, encoding="utf-8")
-    with pytest.raises(SettingsError) as caught:
-        load("prod", tmp_path)
-    return str(caught.value).splitlines()
 
 
 def test_the_real_environments_are_valid() -> None:
@@ -78,129 +81,11 @@ def test_every_setting_says_what_it_means() -> None:
     assert walk(Settings) == []
 
 
-@pytest.mark.parametrize(
-    ("toml", "message"),
-    [
-        ("regiom = 'us-east-1'", "regiom: unknown key; did you mean 'region'?"),
-        ("[database]\nmulti_zz = true", "database.multi_zz: unknown key; did you mean 'multi_az'?"),
-        (
-            "[database]\nengine_major = '14'",
-            "database.engine_major = '14': Input should be '15', '16', '17' or '18' (Manual: 15; why 17: ADR 0002.)",
-        ),
-        ("[service]\nmin_tasks = 7", "service: max_tasks = 6 is below min_tasks = 7"),
-        (
-            "[network]\nzones = ['use1-az3', 'use1-az1']",
-            "network.zones = ['use1-az3', 'use1-az1']: 'use1-az3' cannot be used: RDS Proxy and CloudFront VPC origins do not serve it "
-            "(Availability zone ids (not names: names mean another zone in every account).)",
-        ),
-        (
-            "[network]\nnat_gateways = 0",
-            "network.nat_gateways = 0 and network.interface_endpoints = false: tasks could reach no AWS service; set one",
-        ),
-        (
-            "[service]\nmax_tasks = 7",
-            "connections do not add up: service.max_tasks (scheduled ones too) 7 × 2 (a roll-out) × pool.connections_per_task 20 + pool.reserve 30 = 310, "
-            "but max_connections 300 × 90 % = 270: lower max_tasks or connections_per_task, or raise database.parameters.max_connections",
-        ),
-        (
-            "[database]\ndeletion_protection = false",
-            "database: deletion_protection = false needs deletion_protection_opt_out_reason (a sentence)",
-        ),
-        (
-            "[database]\nbackup_window = '05:30-06:00'",
-            "database: backup_window 05:30-06:00 and maintenance_window sun:05:00-sun:06:00 overlap",
-        ),
-        (
-            "[database.parameters]\nmax_connections = 1000",
-            "database: parameters.max_connections = 1000 is more than db.t4g.medium carries (450, memory / 9531392 as RDS reckons): "
-            "lower it or choose a larger instance_class",
-        ),
-        (
-            "[storage]\nobject_lock_days = 8",
-            "storage.object_lock_days = 8 is above storage.daily_backup_days = 7: a daily dump could not expire",
-        ),
-        (
-            "[application.extra_variables]\nDATABASE_URL = 'x'",
-            "application: extra variable DATABASE_URL is part of the environment contract and set by this application",
-        ),
-        (
-            "region = 'eu-central-1'",
-            "network.zones: use1-az1, use1-az2, use1-az4 are not in region = eu-central-1, whose zone ids begin with euc1-",
-        ),
-        (
-            "[database]\nroles_schedule = 'cron(10 2 * * ? *)'",
-            "database: roles_schedule cron(10 2 * * ? *) starts inside backup_window 02:00-02:30",
-        ),
-        (
-            "[cache]\nmaintenance_window = 'sun:06:30-sun:06:40'",
-            "cache.maintenance_window = 'sun:06:30-sun:06:40': must be between one hour and 24 hours long "
-            "(ElastiCache maintenance, UTC, an hour or more.)",
-        ),
-        ("[service]\nwritable_paths = ['/tmp', '/tmp']", "service: writable_paths names a path twice"),
-        (
-            "[[edge.redirects]]\nsource = '/old/*'\ndestination = '/new'",
-            "edge.redirects.0.source = '/old/*': must begin with '/' and hold letters, digits and ._~!$&()+,;=:@%/- only; "
-            "'*', '?' and '#' mean nothing here",
-        ),
-        (
-            "[[edge.redirects]]\nsource = '/old'\ndestination = '//evil.example'",
-            "edge.redirects.0.destination = '//evil.example': write /evil.example: '//', '.', '..' and needless escapes are not read alike "
-            "by browsers and CloudFront",
-        ),
-        (
-            "[[edge.redirects]]\nsource = '/a'\ndestination = '/b/%2E%2e/%61'",
-            "edge.redirects.0.destination = '/b/%2E%2e/%61': write /a: '//', '.', '..' and needless escapes are not read alike "
-            "by browsers and CloudFront",
-        ),
-        (
-            "[[edge.redirects]]\nsource = '/a'\ndestination = '/b'\n[[edge.rewrites]]\nsource = '/a'\ndestination = '/c'",
-            "edge: /a stand in redirects and in rewrites: the redirect would always win",
-        ),
-        (
-            "[[edge.rewrites]]\nsource = '/images/me.png'\ndestination = '/api/me'",
-            "edge: rewrite /images/me.png → /api/me: the answer would be kept as /images/* is, without cookies; "
-            "redirect instead, or choose a source outside",
-        ),
-        (
-            "[[edge.redirects]]\nsource = '/errors/a'\ndestination = '/b'",
-            "edge: /errors/a is below /errors/, where no redirect or rewrite runs: choose another source",
-        ),
-        (
-            "[edge]\nstatic_paths = ['/images/*', '/_next/*']",
-            "edge.static_paths.1 = '/_next/*': takes in /_next/data/*, which must not be kept for a year: "
-            "choose a folder that holds files only (Cached as static.)",
-        ),
-        (
-            "[edge]\nstatic_paths = ['/images/*', '/assets/*.css']",
-            "edge.static_paths.1 = '/assets/*.css': must be a folder with all below it, such as /images/*, or one file, such as /favicon.ico "
-            "(Cached as static.)",
-        ),
-        (
-            "[edge]\nupload_paths = ['/']",
-            "edge.upload_paths.0 = '/': is the beginning of every path: name the paths that take files "
-            "(Prefixes where bodies may be large files.)",
-        ),
-        ("name = 'other'", "name: not set here; the file's own name is the environment's name"),
-    ],
-)
-def test_a_mistake_is_told_with_what_to_do(tmp_path: Path, toml: str, message: str) -> None:
-    assert _messages(tmp_path, toml) == [f"{tmp_path / 'prod.toml'}: {message}"]
-
-
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    assert len(_messages(tmp_path, "regiom = 1\n[service]\ncpu = 3\n[cache]\nreplicas = 9")) == 3
-
-
-def test_a_file_that_is_not_there_or_not_toml(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"Environments that are: dev, prod, staging\."):
-        load("qa", FOLDER)
-    assert "is not valid TOML" in _messages(tmp_path, "[database")[0]
-
-
 def test_where_each_value_comes_from() -> None:
     rows = {key: (value, source) for key, value, source in resolved("staging")}
     assert rows["database.multi_az"] == ("false", "environments/staging.toml")
     assert rows["database.engine_major"] == ("'17'", "default")
+    assert rows["edge.redirects"] == ("[{source = '/dashboard/', destination = '/dashboard', permanent = true}]", "default")
     assert len(rows) > 100
 
 
@@ -209,3 +94,113 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "database.pool.connections_per_task" in capsys.readouterr().out
     assert main(["qa"]) == 1
     assert "environments/qa.toml is not there" in capsys.readouterr().err
+
+
+def test_an_environment_is_chosen_by_one_option_only() -> None:
+    flags = {"@aws-cdk/core:enablePartitionLiterals": True, "aws:cdk:enable-asset-metadata": True, "cdk-migrate": False}
+    assert environments_wanted(flags) == ["dev", "prod", "staging"]
+    assert environments_wanted({**flags, "env": "dev"}) == ["dev"]
+    assert environments_wanted({**flags, "env": ""}) == [""]
+    for key in ("enviroment", "environment", "Env", "ENV", "envs"):
+        with pytest.raises(SettingsError, match=rf"-c {key}=dev: there is no such option; an environment is chosen by -c env=dev"):
+            environments_wanted({**flags, key: "dev"})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "cron(0 3 * * ? *)",
+        "cron(*/15 8-18 ? * MON-FRI *)",
+        "cron(0,30 0/6 1,15 JAN,6-8 ? 2026-2030)",
+        "cron(0 0 L * ? *)",
+        "cron(0 8 15W * ? *)",
+        "cron(15 10 ? * 6L *)",
+        "cron(15 10 ? * 2#1 2199)",
+        "cron(0 22 ? * FRI-MON *)",
+    ],
+)
+def test_schedules_of_every_form_are_taken(expression: str) -> None:
+    check_cron(expression)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("02:00-02:30", "sun:02:29-sun:03:00", True),
+        ("02:00-02:30", "sun:02:30-sun:03:00", False),
+        ("23:45-00:15", "mon:00:00-mon:00:30", True),
+        ("00:15-00:45", "sun:23:30-mon:00:30", True),
+        ("12:00-12:30", "sat:12:00-sun:12:00", True),
+        ("05:30-06:00", "sun:06:00-sun:07:00", False),
+    ],
+)
+def test_windows_meet_over_midnight_and_over_the_end_of_the_week(one: str, other: str, meet: bool) -> None:
+    assert meet_in_a_day(window_minutes(one), window_minutes(other)) is meet
+
+
+def test_regions_are_those_of_aws() -> None:
+    assert list(REGIONS) == sorted(boto3.Session().get_available_regions("ec2"))
+
+
+def test_every_time_zone_that_the_cdk_names_is_taken() -> None:
+    zones = [getattr(cdk.TimeZone, name).timezone_name for name in dir(cdk.TimeZone) if name.isupper()]
+    assert len(zones) > 300
+    for zone in zones:
+        check_time_zone(zone)
+
+
+def test_the_classes_and_versions_offered_are_those_of_rds() -> None:
+    """cfn-lint carries what RDS itself says it can order."""
+    versions = _aws("aws_rds_dbinstance/engine_version.json")
+    rules = json.loads(_aws("aws_rds_dbinstance/db_instance_class.json"))["allOf"]
+    offered = {
+        version: set(rule["then"]["properties"]["DBInstanceClass"]["enum"])
+        for rule in rules
+        for version in ENGINE_VERSIONS.values()
+        if rule["if"]["properties"]["Engine"].get("const") == "postgres"
+        and re.search(rule["if"]["properties"]["EngineVersion"]["pattern"], version)
+    }
+    taken = {f"db.{name}" for name in _instance_classes()}
+    assert len(taken) == 36
+    for version in ENGINE_VERSIONS.values():
+        assert f'"{version}"' in versions
+        assert taken - offered[version] == set(), version
+
+
+def _instance_classes() -> Iterator[str]:
+    for family in ("t4g", "m6g", "m7g", "m8g", "r6g", "r7g", "r8g"):
+        for size in SIZE_OF_LARGE:
+            with contextlib.suppress(ValueError):
+                instance_memory_gib(f"{family}.{size}")
+                yield f"{family}.{size}"
+
+
+def test_the_node_types_taken_are_those_of_elasticache() -> None:
+    offered = set(re.findall(r"cache\.\w+\.\w+", _aws("aws_elasticache_cachecluster/cachenodetype_enum.json")))
+    taken = {f"cache.{family}.{size}" for family, sizes in CACHE_NODES.items() for size in sizes}
+    assert taken - offered == set()
+
+
+def _aws(name: str) -> str:
+    return (Path(cfnlint.__file__).parent / "data" / "schemas" / "extensions" / name).read_text()
+
+
+def test_the_longest_name_allowed_is_cut_nowhere_where_aws_has_limits(tmp_path: Path) -> None:
+    """RDS Proxy's is the first: the CDK cuts it from 18 characters on."""
+    built = build([Settings.model_validate({"name": "longest12345"})], tmp_path)
+    assert max(map(len, built.templates)) <= 128
+    exports = [
+        output["Export"]["Name"]
+        for template in built.templates.values()
+        for output in template.get("Outputs", {}).values()
+        if "Export" in output
+    ]
+    assert exports
+    assert max(map(len, exports)) <= 255
+    assert max(len(logical_id) for template in built.templates.values() for logical_id in template["Resources"]) <= 255
+    (proxy,) = built.resources("AWS::RDS::DBProxy").values()
+    assert re.fullmatch(r"CarmenLongest12345Data-DatabaseProxy-[0-9A-F]{8}-[0-9a-f]{6}", proxy["Properties"]["DBProxyName"])
+    names = {"AWS::CloudFront::VpcOrigin": ("VpcOriginEndpointConfig", 64), "AWS::CloudFront::CachePolicy": ("CachePolicyConfig", 128)}
+    for kind, (part, most) in names.items():
+        for resource in built.resources(kind).values():
+            assert len(resource["Properties"][part]["Name"]) <= most

@@ -1,0 +1,196 @@
+"""Mistakes in the words of whoever made them: `key = value: what is wrong; what is allowed (what the setting means)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from environments.protection import value_at
+from environments.schema import Settings
+from environments.secret_values import kind_of_secret, named_like_a_secret
+from environments.values import as_toml, nearest
+
+Location = tuple[int | str, ...]
+
+LONGEST_VALUE = 80
+# How pydantic marks an error in the key of a table, not in its value.
+IN_KEY = "[key]"
+WRONG_TYPE = {
+    "bool_type": "must be true or false, without quotes",
+    "int_type": "must be a whole number, without quotes",
+    "float_type": "must be a number, without quotes",
+    "string_type": "must be text in quotes",
+}
+
+
+def sentence(error: ErrorDetails, given: dict[str, Any]) -> str:
+    """One of pydantic's errors about the values `given`, as one line."""
+    kind, location, context = error["type"], error["loc"], error.get("ctx", {})
+    key = shown(location)
+    if kind == "complaint":
+        return _complaint(context["keys"], context["text"], error["input"], given)
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key; {_what_was_meant(location)}"
+    if kind == "missing":
+        return f"{key}: required, but not given{_meaning(location)}"
+    if location[:2] == ("application", "extra_secrets") and kind == "model_type":
+        return (
+            f"{key}: says how a secret is made, never its value; such as {{ generated = false }}. "
+            "A secret that was in a file is to be changed"
+        )
+    if location[-1] == IN_KEY:
+        return f"{key}: {context['error']}"
+    is_shown = not isinstance(error["input"], dict) and not named_like_a_secret(str(location[-1]))
+    value = f" = {printed(error['input'])}" if is_shown else ""
+    return f"{key}{value}: {_what_is_wrong(error)}{_meaning(location)}"
+
+
+def shown(location: Location) -> str:
+    """`edge.redirects[1].source`."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != IN_KEY]
+    return "".join(parts).removeprefix(".")
+
+
+def printed(value: Any) -> str:
+    """A value within a message: what looks like a secret is not repeated, and what is long is cut."""
+    text = as_toml(value)
+    if kind := kind_of_secret(text):
+        return f"<{kind}>"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _complaint(keys: tuple[str, ...], text: str, settings: Settings, given: dict[str, Any]) -> str:
+    """The keys with their values, those that nobody wrote marked as defaults."""
+    values = []
+    for key in keys:
+        location = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+        value = value_at(settings, key)
+        default = "" if _is_given(given, location) else " (default)"
+        values.append(f"{shown(location)} not given" if value is None else f"{shown(location)} = {printed(value)}{default}")
+    return f"{', '.join(values)}: {text}" if values else text
+
+
+def _is_given(given: Any, location: Location) -> bool:
+    for part in location:
+        if isinstance(given, dict) and part not in given:
+            return False
+        given = given[part]
+    return True
+
+
+def _what_is_wrong(error: ErrorDetails) -> str:
+    kind, location, context = error["type"], error["loc"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in WRONG_TYPE:
+        return WRONG_TYPE[kind]
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"must be {_bounds(location, 'ge', 'le')}"
+    if kind in ("string_too_short", "string_too_long"):
+        return f"must have {_bounds(location, 'min_length', 'max_length')} characters"
+    if kind in ("too_short", "too_long"):
+        return f"must have {_bounds(location, 'min_length', 'max_length')} entries"
+    if kind == "literal_error":
+        return _choice(error["input"], _literals(location))
+    if kind == "tuple_type":
+        if _section_of(_annotation(location)):
+            return f"must be a list of tables: [[{shown(location)}]]"
+        return f"must be a list: {printed(str(error['input']).replace(',', ' ').split())}"
+    if kind in ("model_type", "dict_type"):
+        section = _section_of(_annotation(location))
+        return f"must be a table: [{shown(location)}]" + (f" with {', '.join(section.model_fields)}" if section else "")
+    return error["msg"]
+
+
+def _choice(value: Any, allowed: tuple[Any, ...]) -> str:
+    choice = f"must be {', '.join(map(as_toml, allowed[:-1]))} or {as_toml(allowed[-1])}"
+    texts = [text for text in allowed if isinstance(text, str)]
+    if str(value) in texts and not isinstance(value, str):
+        return f"{choice}, in quotes"
+    near = nearest(value, texts, "") if isinstance(value, str) else ""
+    return f"{choice}; {near}" if near else choice
+
+
+def _bounds(location: Location, lower: str, upper: str) -> str:
+    """`1 to 35`, `at least 1`, `at most 8`."""
+    field = _field(location)
+    found = {name: getattr(bound, name) for bound in (field.metadata if field else ()) for name in (lower, upper) if hasattr(bound, name)}
+    if len(found) == 2:
+        return f"{found[lower]} to {found[upper]}"
+    return f"at least {found[lower]}" if lower in found else f"at most {found[upper]}"
+
+
+def _meaning(location: Location) -> str:
+    field = _field(location)
+    return f" ({field.description})" if field and field.description else ""
+
+
+def _what_was_meant(location: Location) -> str:
+    """The nearest right key: of the same table, or of another one."""
+    word = str(location[-1])
+    if named_like_a_secret(word):
+        return (
+            "by its name it is a secret, and none stands in TOML: SMTP_PASSWORD and SENTRY_DSN are filled after deployment "
+            "(make secrets), others are declared in application.extra_secrets"
+        )
+    if elsewhere := [key for key in _all_keys(Settings, "") if key.rpartition(".")[2] == word]:
+        return f"did you mean {' or '.join(repr(key) for key in elsewhere)}?"
+    section = _section_at(location[:-1])
+    known = [name for name in section.model_fields if name != "name" or section is not Settings]
+    return nearest(word.lower(), known, f"known here: {', '.join(known)}")
+
+
+def _all_keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        if inner := _section_of(field.annotation):
+            yield from _all_keys(inner, f"{prefix}{name}.")
+
+
+def _field(location: Location) -> FieldInfo | None:
+    """The setting at `location`, or the list or table that holds it."""
+    names = [part for part in location if isinstance(part, str)]
+    while names:
+        if field := _section_at(tuple(names[:-1])).model_fields.get(names[-1]):
+            return field
+        names.pop()
+    return None
+
+
+def _annotation(location: Location) -> Any:
+    field = _field(location)
+    return field.annotation if field else None
+
+
+def _literals(location: Location) -> tuple[Any, ...]:
+    """The values of the Literal in the annotation at `location`."""
+
+    def inside(annotation: Any) -> tuple[Any, ...]:
+        arguments = get_args(annotation)
+        if get_origin(annotation) in (Union, UnionType, tuple):
+            return next((found for part in arguments if (found := inside(part))), ())
+        return tuple(arguments)
+
+    return inside(_annotation(location))
+
+
+def _section_at(location: Location) -> type[BaseModel]:
+    section: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _section_of(section.model_fields[part].annotation) or section
+    return section
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section inside an annotation such as `Domain | None` or `tuple[Redirect, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, tuple, dict):
+        return next((found for part in get_args(annotation) if (found := _section_of(part))), None)
+    return None

@@ -1,0 +1,92 @@
+"""Windows of maintenance and cron expressions: what they mean, and what is wrong with one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+CRON_FORM = "cron(minute hour day-of-month month day-of-week year), such as cron(30 0 * * ? *)"
+
+
+@dataclass(frozen=True)
+class CronField:
+    """One field of a cron expression; `special` are the whole-field forms besides numbers, ranges, lists and steps."""
+
+    name: str
+    lowest: int
+    highest: int
+    words: tuple[str, ...] = ()
+    special: str = r"(?!)"
+    steps: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """`0 to 59`, `1 to 12 or JAN to DEC`."""
+        return f"{self.lowest} to {self.highest}" + (f" or {self.words[0]} to {self.words[-1]}" if self.words else "")
+
+    def takes(self, text: str) -> bool:
+        """Whether `text` can stand in this field."""
+        return bool(re.fullmatch(self.special, text)) or all(self._takes_item(item) for item in text.split(","))
+
+    def _takes_item(self, item: str) -> bool:
+        values, slash, step = item.partition("/")
+        if slash and not (self.steps and step.isdecimal() and 1 <= int(step) <= self.highest):
+            return False
+        return values == "*" or all(self._is_value(value) for value in values.split("-", 1))
+
+    def _is_value(self, text: str) -> bool:
+        return text in self.words or (text.isdecimal() and self.lowest <= int(text) <= self.highest)
+
+
+# EventBridge Scheduler's table, which Application Auto Scaling follows:
+# https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html#cron-based
+CRON_FIELDS = (
+    CronField("minute", 0, 59),
+    CronField("hour", 0, 23),
+    CronField("day of month", 1, 31, special=r"\?|L|([1-9]|[12]\d|3[01])W"),
+    CronField("month", 1, 12, words=MONTHS),
+    CronField("day of week", 1, 7, words=("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), special=r"\?|[1-7]?L|[1-7]#[1-5]", steps=False),
+    CronField("year", 1970, 2199),
+)
+
+
+def check_cron(expression: str) -> None:
+    """Raises ValueError for what is no cron expression of AWS."""
+    match = re.fullmatch(r"cron\((.*)\)", expression)
+    if not match:
+        raise ValueError(f"must be {CRON_FORM}")
+    texts = match[1].split()
+    if len(texts) != len(CRON_FIELDS):
+        raise ValueError(f"has {len(texts)} fields, not {len(CRON_FIELDS)}: {CRON_FORM}")
+    wrong = [
+        f"{field.name} '{text}' is not {field.allowed}" for field, text in zip(CRON_FIELDS, texts, strict=True) if not field.takes(text)
+    ]
+    if not wrong and (texts[2] == "?") == (texts[4] == "?"):
+        wrong = ["exactly one of day of month and day of week must be '?'"]
+    if wrong:
+        raise ValueError(f"{'; '.join(wrong)}: {CRON_FORM}")
+
+
+def daily_minute(cron: str) -> int | None:
+    """The minute of the day a schedule fires at, when it names one hour and minute."""
+    minute, hour = cron.removeprefix("cron(").split()[:2]
+    return int(hour) * 60 + int(minute) if minute.isdecimal() and hour.isdecimal() else None
+
+
+def window_minutes(window: str) -> tuple[int, int]:
+    """(start, length) in minutes: of the day for 02:00-02:30, of the week for sun:23:30-mon:00:30."""
+    start, end = (_minute(part) for part in window.split("-"))
+    return start, (end - start) % (7 * 1440 if window[0].isalpha() else 1440)
+
+
+def _minute(moment: str) -> int:
+    day, time = (DAYS.index(moment[:3]), moment[4:]) if moment[0].isalpha() else (0, moment)
+    hours, minutes = time.split(":")
+    return day * 1440 + int(hours) * 60 + int(minutes)
+
+
+def meet_in_a_day(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two (start, length) in minutes meet on some day, midnight taken into account."""
+    return (other[0] - one[0]) % 1440 < one[1] or (one[0] - other[0]) % 1440 < other[1]

@@ -1,0 +1,266 @@
+"""The kinds of value a setting takes, each with a sentence for whoever wrote one that is none.
+
+Nobody reads a pattern in an error: every kind says in words what it allows, with an example.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeVar
+
+from dateutil.zoneinfo import get_zonefile_instance
+from pydantic import AfterValidator, BaseModel, Strict, StringConstraints
+
+from environments.schedules import check_cron, window_minutes
+
+Item = TypeVar("Item")
+
+# The commercial partition's; tests/unit/test_settings.py holds them against botocore's list.
+REGIONS = (
+    "af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2",
+    "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7",
+    "ca-central-1", "ca-west-1", "eu-central-1", "eu-central-2", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2",
+    "eu-west-3", "il-central-1", "me-central-1", "me-south-1", "mx-central-1", "sa-east-1", "us-east-1", "us-east-2", "us-west-1",
+    "us-west-2",
+)  # fmt: skip
+ZONES_NOT_SERVED = {
+    # RDS Proxy silently drops the first (FIELD_NOTES); CloudFront VPC origins serve none of them:
+    # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-vpc-origins.html
+    "use1-az3": "RDS Proxy and CloudFront VPC origins do not serve it",
+    "usw1-az2": "CloudFront VPC origins do not serve it",
+    "apne1-az3": "CloudFront VPC origins do not serve it",
+    "apne2-az1": "CloudFront VPC origins do not serve it",
+    "cac1-az3": "CloudFront VPC origins do not serve it",
+}
+PRIVATE_RANGES = tuple(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))  # RFC 1918
+GIB_BY_FAMILY_AT_LARGE = {"t": 8, "m": 8, "r": 16}
+SIZE_OF_LARGE = {"micro": 1 / 8, "small": 1 / 4, "medium": 1 / 2, "large": 1, "xlarge": 2, "2xlarge": 4, "4xlarge": 8, "8xlarge": 16}
+# ElastiCache's current generation without data tiering; Redis 7.1 runs on all of it. The tests compare with AWS's own list.
+_LARGE_TO_16XLARGE = ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge")
+CACHE_NODES = {
+    "t4g": ("micro", "small", "medium"),
+    "t3": ("micro", "small", "medium"),
+    "m5": ("large", "xlarge", "2xlarge", "4xlarge", "12xlarge", "24xlarge"),
+    "r5": ("large", "xlarge", "2xlarge", "4xlarge", "12xlarge", "24xlarge"),
+    **dict.fromkeys(("m6g", "m7g", "r6g", "r7g"), _LARGE_TO_16XLARGE),
+}
+
+
+def form(pattern: str, allowed: str) -> AfterValidator:
+    """Text of the form `pattern`; all other is answered with `allowed`."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(allowed)
+        return text
+
+    return AfterValidator(check)
+
+
+def one_of(*allowed: int) -> AfterValidator:
+    """A whole number out of a few; a Literal would take `true` for 1."""
+
+    def check(number: int) -> int:
+        if number not in allowed:
+            raise ValueError(f"must be one of {', '.join(map(str, allowed))}")
+        return number
+
+    return AfterValidator(check)
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """`did you mean '…'?`, or `otherwise` when nothing known is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else otherwise
+
+
+def as_toml(value: Any) -> str:
+    """A value as the TOML file would have it."""
+    if isinstance(value, BaseModel | dict):
+        return "{" + ", ".join(f"{key} = {as_toml(item)}" for key, item in dict(value).items()) + "}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(as_toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+def _checked(check: Callable[[str], Any]) -> AfterValidator:
+    """`check` raises ValueError for text it does not take; what it returns is of no interest."""
+
+    def unchanged(text: str) -> str:
+        check(text)
+        return text
+
+    return AfterValidator(unchanged)
+
+
+def _each_once(items: tuple[Item, ...]) -> tuple[Item, ...]:
+    if twice := next((item for item in items if items.count(item) > 1), None):
+        raise ValueError(f"names {twice!r} twice" if isinstance(twice, str) else "says the same twice")
+    return items
+
+
+def check_region(region: str) -> None:
+    """Raises ValueError for a region that AWS does not have."""
+    if region not in REGIONS:
+        raise ValueError(f"is no AWS region; {nearest(region, REGIONS, 'such as us-east-1 or eu-central-1')}")
+
+
+def zone_prefix(region: str) -> str:
+    """How the zone ids of a region begin: `euc1` for eu-central-1, `apse2` for ap-southeast-2."""
+    area, direction, number = region.split("-")
+    short = {"north": "n", "south": "s", "east": "e", "west": "w", "central": "c"}
+    return area + "".join(short[word] for word in re.findall("|".join(short), direction)) + number
+
+
+def check_zone(zone: str) -> None:
+    """Raises ValueError for what is no availability zone id, or one that this architecture cannot use."""
+    if not re.fullmatch(r"[a-z]{3,5}\d-az\d", zone):
+        raise ValueError("must be a zone id such as use1-az1; aws ec2 describe-availability-zones lists them")
+    if zone in ZONES_NOT_SERVED:
+        raise ValueError(f"cannot be used: {ZONES_NOT_SERVED[zone]}")
+
+
+def check_range(text: str) -> ipaddress.IPv4Network:
+    """The IPv4 range that `text` is; raises ValueError when it is none."""
+    try:
+        interface = ipaddress.IPv4Interface(text)
+    except ValueError:
+        interface = None
+    if interface is None or "/" not in text:
+        raise ValueError("must be an IPv4 range such as 10.20.0.0/16")
+    if interface.ip != interface.network.network_address:
+        raise ValueError(f"is an address inside a range, not the range; did you mean {interface.network}?")
+    return interface.network
+
+
+def check_vpc_range(text: str) -> None:
+    """Raises ValueError for what is no range for this VPC: three subnets in each of up to three zones, a sixteenth each."""
+    network = check_range(text)
+    allowed = "/16 to /20, such as 10.20.0.0/16"
+    if not any(network.subnet_of(private) for private in PRIVATE_RANGES):
+        raise ValueError("must be private: inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")
+    if network.prefixlen > 20:
+        raise ValueError(f"is too small for the zones: three subnets in each of them take a sixteenth of the range each; {allowed}")
+    if network.prefixlen < 16:
+        raise ValueError(f"is larger than a VPC may be; {allowed}")
+
+
+def check_time_zone(name: str) -> None:
+    """Raises ValueError for what is no IANA time zone; the names are dateutil's, the same on every machine."""
+    names = get_zonefile_instance().zones
+    if name not in names:
+        raise ValueError(f"is no IANA time zone; {nearest(name, names, 'such as Europe/Berlin or Etc/UTC')}")
+
+
+def instance_memory_gib(instance_class: str) -> float:
+    """Memory of an RDS class such as `t4g.medium`; raises ValueError for one that is not offered."""
+    if instance_class.startswith("db."):
+        raise ValueError(f"stands without 'db.' here: {instance_class.removeprefix('db.')}")
+    match = re.fullmatch(r"(t4g|[mr][678]g)\.(\w+)", instance_class)
+    if not match or match[2] not in SIZE_OF_LARGE or (match[1] != "t4g" and SIZE_OF_LARGE[match[2]] < 1):
+        raise ValueError("is not offered: t4g.micro to t4g.2xlarge, m6g/m7g/m8g or r6g/r7g/r8g from large to 8xlarge")
+    if match[1] == "t4g" and SIZE_OF_LARGE[match[2]] > 4:
+        raise ValueError("is not offered: t4g ends at 2xlarge")
+    return GIB_BY_FAMILY_AT_LARGE[match[1][0]] * SIZE_OF_LARGE[match[2]]
+
+
+def check_cache_node(node_type: str) -> None:
+    """Raises ValueError for a node type that ElastiCache does not make Redis 7.1 on."""
+    prefix, _, rest = node_type.partition(".")
+    family, _, size = rest.partition(".")
+    if prefix != "cache":
+        raise ValueError("must begin with 'cache.', such as cache.t4g.micro")
+    if family not in CACHE_NODES:
+        raise ValueError(f"is not offered: families are {', '.join(CACHE_NODES)}")
+    if size not in CACHE_NODES[family]:
+        raise ValueError(f"is not offered: {family} comes as {', '.join(CACHE_NODES[family])}")
+
+
+def check_image(image: str) -> None:
+    """Raises ValueError for an image whose registry or version is left to whoever pulls it."""
+    registry, _, rest = image.partition("/")
+    if not rest or not re.search(r"[.:]", registry):
+        raise ValueError("must name its registry, such as public.ecr.aws/docker/library/node:24-alpine")
+    if not re.fullmatch(r"[^\s:@]+(:[\w][\w.-]{0,127}|(:[\w][\w.-]{0,127})?@sha256:[0-9a-f]{64})", rest):
+        raise ValueError("must end in a tag or digest, such as public.ecr.aws/docker/library/node:24-alpine")
+
+
+def lasting(at_least_minutes: int) -> AfterValidator:
+    """A window that is long enough, and no longer than a day."""
+
+    def check(window: str) -> str:
+        if not at_least_minutes <= window_minutes(window)[1] <= 1440:
+            raise ValueError(f"must last between {at_least_minutes} minutes and 24 hours")
+        return window
+
+    return AfterValidator(check)
+
+
+# A list of the TOML file; pydantic makes it a tuple, strict as it is otherwise.
+Entries = Annotated[tuple[Item, ...], Strict(False)]
+Distinct = Annotated[tuple[Item, ...], Strict(False), AfterValidator(_each_once)]
+
+LogRetentionDays = Annotated[int, one_of(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 3653)]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    form(r"(?s)(?=.{15})\S+(\s+\S+){2,}", "must be a sentence that says why, of 15 characters and three words or more"),
+]
+EnvironmentName = Annotated[
+    str,
+    form(
+        r"[a-z][a-z0-9]{1,11}",
+        "is no name for an environment: 2 to 12 lower-case letters and digits, a letter first, such as prod. Stacks, buckets and the "
+        "proxy are named after it, and the proxy's name (60 characters at most) is the first that would be cut",
+    ),
+]
+AccountId = Annotated[str, form(r"\d{12}", "must be the 12 digits of an AWS account")]
+PolicyName = Annotated[str, form(r"[\w+=,.@-]{1,128}", "must be the name of an IAM policy, not its ARN: up to 128 of A-Z a-z 0-9 _+=,.@-")]
+# https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html: what every service takes.
+TagValue = Annotated[str, form(r"[\w .:/=+@-]*", "may hold letters, digits, spaces and _ . : / = + - @, which is what AWS takes in a tag")]
+Region = Annotated[str, _checked(check_region)]
+ZoneId = Annotated[str, _checked(check_zone)]
+Range = Annotated[str, _checked(check_range)]
+VpcRange = Annotated[str, _checked(check_vpc_range)]
+Email = Annotated[str, form(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}", "must be an e-mail address such as on-call@example.com")]
+_HOST = r"(?=.{1,%d}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+HostName = Annotated[str, form(_HOST % 253, "must be a host name in lower case such as smtp.example.com, without https:// or a path")]
+CertificateName = Annotated[
+    str,
+    form(
+        _HOST % 64,
+        "must be a host name in lower case such as carmen.example.com, of 64 characters at most (ACM), without https:// or a path",
+    ),
+]
+HostedZoneId = Annotated[str, form(r"Z[A-Z0-9]{8,31}", "must be a Route 53 zone id such as Z0123456789ABCDEFGHIJ, without /hostedzone/")]
+_PATH = r"/[A-Za-z0-9._~!$&()+,;=:@%/-]*"
+UrlPath = Annotated[str, form(_PATH, "must be a path such as /api/health: a slash first, no space, *, ? or #")]
+ScratchPath = Annotated[
+    str, form(r"(?!/$)(/[A-Za-z0-9._-]+)+", "must be a folder such as /tmp: a slash first, none at the end, and not / itself")
+]
+# What a CloudFront response headers policy takes.
+HeaderValue = Annotated[
+    str, form(r"[\x20-\x7e]{0,1783}", "must be one line of at most 1,783 ASCII characters, or empty to leave the header out")
+]
+VariableName = Annotated[
+    str,
+    form(r"[A-Z][A-Z0-9_]{0,62}", "must be a name in capitals such as FEATURE_X: A-Z, 0-9 and _, a letter first, 63 characters at most"),
+]
+Cron = Annotated[str, _checked(check_cron)]
+TimeZone = Annotated[str, _checked(check_time_zone)]
+DailyWindow = Annotated[str, form(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", "must be hh:mm-hh:mm in UTC, such as 02:00-02:30")]
+WeeklyWindow = Annotated[
+    str,
+    form(
+        r"(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d-(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d",
+        "must be ddd:hh:mm-ddd:hh:mm in UTC, such as sun:05:00-sun:06:00",
+    ),
+]
+InstanceClass = Annotated[str, _checked(instance_memory_gib)]
+CacheNodeType = Annotated[str, _checked(check_cache_node)]
+Image = Annotated[str, _checked(check_image)]
