@@ -1,6 +1,8 @@
 # Every daily task. `make help` lists them; ENV chooses the environment (prod, staging, dev).
 ENV ?= prod
-STACK = Carmen$(shell echo '$(ENV)' | cut -c1 | tr a-z A-Z)$(shell echo '$(ENV)' | cut -c2-)
+# Through the shell's environment, so that no name can be taken for something else there; app.py says which names there are.
+export ENV
+STACK = "Carmen$$(printf %s "$$ENV" | cut -c1 | tr a-z A-Z)$$(printf %s "$$ENV" | cut -c2-)"
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 CDK := node_modules/.bin/cdk
@@ -12,8 +14,15 @@ unexport PYTHONDONTWRITEBYTECODE
 OFFLINE := --no-notices --no-validation
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install lock settings synth diff deploy snapshots format judge security-page lint types test pr local local-update local-destroy \
+TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test pr local local-update local-destroy \
 	bench-synth secrets clean
+.PHONY: $(TARGETS)
+
+# What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
+UNKNOWN := $(filter-out $(TARGETS) %/.installed,$(MAKECMDGOALS))
+$(if $(UNKNOWN),$(error There is no 'make $(firstword $(UNKNOWN))'. 'make help' lists what there is; an environment is given as ENV=dev))
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+$(foreach name,$(filter-out ENV PYTHON3,$(GIVEN)),$(error $(name)=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with))
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -48,11 +57,11 @@ lock: install ## Compile the *.in lists into pinned and hashed requirements
 	npm install --package-lock-only --no-audit --no-fund
 
 settings: install ## What ENV resolves to, and where each value comes from
-	@$(PYTHON) -m environments.loading $(ENV)
+	@$(PYTHON) -m environments.loading "$$ENV"
 
 synth: install ## Synthesize ENV into cdk.out, without credentials or network
 	@rm -rf cdk.out # the CLI shows what an earlier validation-report.json says
-	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env=$(ENV)
+	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env="$$ENV"
 
 judge: install ## Let seven tools of others judge the templates of all environments, every role, and the repository
 	@$(PYTHON) -m tools.judge
@@ -60,14 +69,17 @@ judge: install ## Let seven tools of others judge the templates of all environme
 security-page: install ## Write docs/security.md anew: what judges found and why it stands
 	@$(PYTHON) -m tools.security_page
 
+mutants: install ## How many faults in the templates the tests notice, class by class, without the snapshots
+	@$(PYTHON) -m tools.mutants
+
 diff: install ## What a deployment of ENV would change (needs AWS credentials)
-	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env=$(ENV) $(STACK)
+	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env="$$ENV" $(STACK)
 
 deploy: install ## Deploy ENV to AWS (needs AWS credentials)
-	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env=$(ENV) $(STACK)
+	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK)
 
 secrets: install ## Which secrets of ENV still wait for the operator (needs AWS credentials)
-	@$(PYTHON) -m tools.given_secrets $(ENV)
+	@$(PYTHON) -m tools.given_secrets "$$ENV"
 
 snapshots: install ## Write the snapshots anew; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
