@@ -24,6 +24,12 @@ DOMAIN = {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ
 EUROPE = ("euc1-az1", "euc1-az2", "euc1-az3")
 MIRROR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror:1"
 REASON = "A reason that is long enough to be one, for a test."
+# Settings of few values, which a validator lists.
+CHOICES = {
+    **{key: [1, 3653] for key in ("log_retention_days", "flow_log_retention_days", "waf_log_retention_days")},
+    "max_body_mb": [1, 10, 100],
+    "smtp_port": [25, 2587],
+}
 # Settings that only go together with others, or whose borders are not in the schema.
 SAMPLES: list[dict[str, Any]] = [
     {"domain": DOMAIN},
@@ -35,7 +41,7 @@ SAMPLES: list[dict[str, Any]] = [
         "service": dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image"), MIRROR),
     },
     {"network": {"interface_endpoints": True}},
-    {"network": {"cidr": "172.16.0.0/20"}},
+    {"network": {"cidr": "172.16.0.0/20", "peer_cidrs": ("10.0.0.0/8",)}},
     {"network": {"cidr": "10.0.0.0/16", "zones": ("use1-az6", "use1-az5")}},
     {"account": "123456789012", "permissions_boundary": "carmen-boundary"},
     {"alerts": {"emails": ("on-call@example.com", "second@example.com")}},
@@ -46,8 +52,22 @@ SAMPLES: list[dict[str, Any]] = [
     {"edge": {"redirects": (), "rewrites": ({"source": "/old", "destination": "/new"},)}},
     {"edge": {"redirects": tuple({"source": f"/r{n}", "destination": f"/to/{n}", "permanent": False} for n in range(50))}},
     {"edge": {"upload_paths": (), "static_paths": ("/_next/static/*",)}},
-    {"edge": {"headers": {"content_security_policy": "", "permissions_policy": "", "hsts_max_age_seconds": 0}}},
-    {"service": {"scheduled_scaling": ({"schedule": "cron(0 20 ? * MON-FRI *)", "min_tasks": 0, "max_tasks": 0},)}},
+    {
+        "edge": {
+            "headers": {
+                "content_security_policy": "",
+                "permissions_policy": "",
+                "hsts_max_age_seconds": 0,
+                "hsts_preload": False,
+                "opt_out_reason": REASON,
+            }
+        }
+    },
+    {
+        "service": {
+            "scheduled_scaling": ({"schedule": "cron(0 20 ? * MON-FRI *)", "time_zone": "Asia/Bangkok", "min_tasks": 0, "max_tasks": 0},)
+        }
+    },
     {"service": {"writable_paths": ()}},
     {"service": {"cpu": 4096, "memory_mib": 30_720}},
     {"service": {"cpu": 256, "memory_mib": 512, "architecture": "X86_64"}},
@@ -59,7 +79,7 @@ SAMPLES: list[dict[str, Any]] = [
 
 def borders() -> dict[str, list[Any]]:
     """Dotted key → the values at the border of what the schema allows for it."""
-    return {key: values for key, field in _leaves(Settings, "") if (values := _at_the_border(field))}
+    return {key: values for key, field in _leaves(Settings, "") if (values := CHOICES.get(key.rsplit(".", 1)[-1], _at_the_border(field)))}
 
 
 def _leaves(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -117,7 +137,9 @@ def _moved(draw: st.DrawFn) -> dict[str, Any]:
     moves = borders()
     for key in draw(st.lists(st.sampled_from(sorted(moves)), max_size=5, unique=True)):
         moved = _merged(values, _nested(key, draw(st.sampled_from(moves[key]))))
-        values = moved if _or_none(moved) else values  # one that does not go with the rest stays where it was
+        with_reason = _merged(moved, _nested(f"{key}_opt_out_reason", REASON))
+        # One that does not go with the rest, with or without a reason, stays where it was.
+        values = next((one for one in (moved, with_reason) if _or_none(one)), values)
     return values
 
 

@@ -249,14 +249,19 @@ def every_log_group_ends(templates: Templates) -> Complaints:
     for name, properties, _ in each(templates, "AWS::Logs::LogGroup"):
         if not properties.get("RetentionInDays"):
             yield name
-    calls = json.dumps([properties for _, properties, _ in each(templates, "Custom::AWS")])
     for name, properties, _ in each(templates, "AWS::RDS::DBInstance"):
+        calls = _calls(templates[name.split("/")[0]])
         bounded = re.findall(r"PutRetentionPolicy[^}]*?/aws/rds/instance/.*?/(\w+)\W+retentionInDays", calls)
         yield from (f"{name} {export}" for export in properties.get("EnableCloudwatchLogsExports", []) if export not in bounded)
     for name, properties, _ in each(templates, "AWS::ECS::Cluster"):
+        calls = _calls(templates[name.split("/")[0]])
         insights = [setting["Value"] for setting in properties.get("ClusterSettings", [])]
         if insights != ["disabled"] and not re.search(r"PutRetentionPolicy.*?/aws/ecs/containerinsights/.*?retentionInDays", calls):
             yield f"{name} insights"
+
+
+def _calls(template: Template) -> str:
+    return json.dumps([r["Properties"]["Create"] for r in template["Resources"].values() if r["Type"] == "Custom::AWS"])
 
 
 @rule
@@ -298,7 +303,8 @@ def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
         for prefix, one in rules.items():
             if one.get("Status") != "Enabled" or "NoncurrentVersionExpiration" not in one or "AbortIncompleteMultipartUpload" not in one:
                 yield f"{name} {prefix} is not tidied up"
-        lock = properties.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention")
+        configuration = properties.get("ObjectLockConfiguration", {})
+        lock = configuration.get("ObjectLockEnabled") == "Enabled" and configuration["Rule"]["DefaultRetention"]
         if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):
             yield f"{name} is locked for {lock}"
         if not properties.get("ObjectLockEnabled") and not resource.get("Metadata", {}).get("ObjectLockOptOut"):

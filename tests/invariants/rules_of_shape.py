@@ -129,6 +129,82 @@ def roles_are_narrow(templates: Templates) -> Complaints:
 
 
 @rule
+def every_role_may_do_something(templates: Templates) -> Complaints:
+    """A role whose policy is lost still deploys, and what wears it fails at run time."""
+    for stack, template in templates.items():
+        with_policy = {
+            role
+            for resource in template["Resources"].values()
+            if resource["Type"] == "AWS::IAM::Policy"
+            for role in references(resource["Properties"]["Roles"])
+        }
+        for logical_id, resource in template["Resources"].items():
+            # Prisma's migrations call no API of AWS.
+            if (
+                resource["Type"] == "AWS::IAM::Role"
+                and logical_id not in with_policy
+                and not logical_id.startswith("MigrationTaskTaskRole")
+            ):
+                yield f"{stack}/{logical_id}"
+
+
+@rule
+def what_lambda_needs_is_denied_to_the_functions_code(templates: Templates) -> Complaints:
+    for name, properties, _ in each(templates, "AWS::IAM::Policy"):
+        of_interfaces = [s for s in statements(properties) if "ec2:CreateNetworkInterface" in actions(s)]
+        if of_interfaces and [("lambda:SourceFunctionArn" in json.dumps(s), s["Effect"]) for s in of_interfaces] != [
+            (False, "Allow"),
+            (True, "Deny"),
+        ]:
+            yield name
+        for statement in statements(properties):
+            if "kms:Decrypt" in actions(statement) and "kms:ViaService" not in json.dumps(statement.get("Condition", {})):
+                yield f"{name} decrypts whatever the key encrypted"
+
+
+@rule
+def policies_of_resources_admit_by_name_and_for_this_account(templates: Templates) -> Complaints:
+    for name, properties, resource in each(
+        templates, "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::KMS::Key"
+    ):
+        for statement in statements(properties):
+            principal = statement["Principal"]
+            if statement["Effect"] == "Deny" or (resource["Type"] == "AWS::KMS::Key" and ":root" in json.dumps(principal)):
+                continue
+            if "*" in json.dumps(actions(statement)) or (resource["Type"] != "AWS::KMS::Key" and "*" in listed(statement["Resource"])):
+                yield f"{name} admits {principal} to {actions(statement)} on {statement['Resource']}"
+            # The CDK's statements for the logs of load balancers, which know no such condition.
+            delivery = principal == {"Service": "delivery.logs.amazonaws.com"} or "Service" not in principal
+            condition = json.dumps(statement.get("Condition", {}))
+            if not delivery and not ("aws:SourceAccount" in condition or "aws:SourceArn" in condition):
+                yield f"{name} lets {principal} act for anybody"
+            if delivery and "s3:PutObject" in actions(statement) and "AWSLogs" not in json.dumps(statement["Resource"]):
+                yield f"{name} lets {principal} write anywhere"
+            if (
+                principal == {"Service": "delivery.logs.amazonaws.com"}
+                and "s3:PutObject" in actions(statement)
+                and "s3:x-amz-acl" not in condition
+            ):
+                yield f"{name} lets {principal} keep what it writes"
+
+
+@rule
+def what_no_resource_does_is_called_for(templates: Templates) -> Complaints:
+    needed = (
+        "RevokeSecurityGroupIngress",
+        "RevokeSecurityGroupEgress",
+        "PutParameter",
+        "DescribeSecurityGroups",
+        "unavailable.html",
+        "PutSecretValue",
+    )
+    for prefix in _environments(templates):
+        mine = {name: template for name, template in templates.items() if _belongs(name, prefix, templates)}
+        calls = json.dumps([properties["Create"] for _, properties, _ in each(mine, "Custom::AWS")])
+        yield from (f"{prefix} calls no {call}" for call in needed if call not in calls)
+
+
+@rule
 def subnets_lead_where_they_should(templates: Templates) -> Complaints:
     for stack, template in templates.items():
         resources = template["Resources"]
@@ -181,8 +257,10 @@ def the_application_runs_confined_and_rolls_back(templates: Templates) -> Compla
         for container in properties["ContainerDefinitions"]:
             if "LogConfiguration" not in container or container.get("Privileged"):
                 yield f"{name} {container['Name']} leaves no log, or is privileged"
+            if container["Name"] in ("carmen", "migration") and container.get("User") in (None, "0", "root"):
+                yield f"{name} {container['Name']} is root"
             if container["Name"] == "carmen":
-                confined = container.get("ReadonlyRootFilesystem") is True and container.get("User") not in (None, "0", "root")
+                confined = container.get("ReadonlyRootFilesystem") is True
                 dropped = container.get("LinuxParameters", {}).get("Capabilities", {}).get("Drop")
                 if not confined or dropped != ["ALL"]:
                     yield f"{name} carmen may do more than it needs"

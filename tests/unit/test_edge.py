@@ -118,6 +118,7 @@ def test_every_path_gets_the_manuals_headers_over_https(built: Built) -> None:
 
 def test_headers_can_be_left_out(variant: Variant) -> None:
     headers = {"content_security_policy": "", "hsts_max_age_seconds": 0, "permissions_policy": "", "xss_protection": False}
+    headers |= {"opt_out_reason": "The application sends its own, for a test."}
     policy = only(variant(edge={"headers": headers}).resources("AWS::CloudFront::ResponseHeadersPolicy"))["ResponseHeadersPolicyConfig"]
     assert set(policy["SecurityHeadersConfig"]) == {"ContentTypeOptions", "FrameOptions", "ReferrerPolicy"}
     assert "CustomHeadersConfig" not in policy
@@ -129,3 +130,19 @@ def test_the_distribution_speaks_http3_behind_the_firewall_and_waits_30_seconds(
     assert "WebFirewallWebAcl" in json.dumps(config["WebACLId"])
     (origin,) = [o["VpcOriginConfig"] for o in config["Origins"] if "VpcOriginConfig" in o]
     assert origin["OriginReadTimeout"] == 30
+
+
+def test_functions_run_on_requests_everywhere_and_on_answers_of_static_paths(built: Built) -> None:
+    config = _distribution(built)
+    events = {
+        behavior.get("PathPattern", "*"): [function["EventType"] for function in behavior.get("FunctionAssociations", [])]
+        for behavior in [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]
+    }
+    static = ["viewer-request", "viewer-response"]
+    assert events == {
+        "*": ["viewer-request"],
+        "/_next/static/*": static,
+        "/images/*": static,
+        "/_next/image": ["viewer-request"],
+        "/errors/*": [],
+    }

@@ -218,3 +218,18 @@ def test_the_application_reaches_its_files_and_no_settings_of_the_bucket(built: 
     }
     assert not [action for action in actions if re.search(r"\*|Bucket(?!$)|Version|Acl|Policy", action.removesuffix("ListBucket"))]
     assert {"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"} <= actions
+
+
+def test_a_roll_out_that_makes_errors_is_rolled_back(built: Built) -> None:
+    """Alarm → metric, statistic, threshold, minutes, what missing data means."""
+    keys = ("MetricName", "Statistic", "Threshold", "EvaluationPeriods", "Period", "ComparisonOperator", "TreatMissingData")
+    found = {
+        name.split("/")[1][:-8]: tuple(alarm["Properties"][key] for key in keys)
+        for name, alarm in built.resources("AWS::CloudWatch::Alarm", STACK).items()
+    }
+    rest = (60, "GreaterThanOrEqualToThreshold", "notBreaching")
+    assert found == {
+        "WebServerErrors": ("HTTPCode_Target_5XX_Count", "Sum", 25, 2, *rest),
+        "WebUnreachableTasks": ("HTTPCode_ELB_5XX_Count", "Sum", 25, 2, *rest),
+        "WebUnhealthyTasks": ("UnHealthyHostCount", "Maximum", 1, 5, *rest),
+    }
