@@ -275,11 +275,10 @@ class Hunt:
         return result
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """First without a fault, then with each."""
+        """Without a fault, then with each, then without again: a fault that stayed would have killed all after it."""
         items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and "test_judges" not in item.nodeid]
         items.sort(key=lambda item: "tests/edge" in item.nodeid)  # the slowest last
-        if failing := [item.nodeid for item in items if self._fails(item)]:
-            raise pytest.UsageError(f"these tests fail without any fault: {', '.join(failing)}")
+        self._expect_no_failure(items)
         for mutant in [one for one in mutants(self._built) if self._wanted in one.kind]:
             killer = self._hunt(mutant, [item for item in items if "tests/edge" not in item.nodeid or "Edge" in mutant.stack])
             items.sort(key=lambda item: item is not killer)  # who killed one often kills the next
@@ -287,7 +286,12 @@ class Hunt:
                 self.killed[mutant.kind] += 1
             else:
                 self.survivors[mutant.kind].append(f"{mutant.stack}/{mutant.what}")
+        self._expect_no_failure(items)
         return True
+
+    def _expect_no_failure(self, items: list[pytest.Item]) -> None:
+        if failing := [item.nodeid for item in items if self._fails(item)]:
+            raise pytest.UsageError(f"these tests fail without any fault: {', '.join(failing)}")
 
     def _hunt(self, mutant: Mutant, items: list[pytest.Item]) -> pytest.Item | None:
         """The test that fails on `mutant`, if one does."""
