@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from aws_cdk import Aws, CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, TimeZone, Token
+from aws_cdk import Annotations, Aws, CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, TimeZone, Token
 from aws_cdk import aws_applicationautoscaling as autoscaling
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -256,6 +256,7 @@ def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
             )
             repository.grant_pull(task.obtain_execution_role())
             acknowledge_pull(task.obtain_execution_role())
+            Annotations.of(task).acknowledge_warning("@aws-cdk/aws-ecs:ecrImageRequiresPolicy", "The line above grants the pull.")
 
 
 def acknowledge_pull(execution_role: iam.IRole) -> None:
