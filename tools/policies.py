@@ -98,28 +98,44 @@ class Assembly:
                     yield stack, logical_id, {**resource, "Properties": self.resolve(stack, resource.get("Properties", {}))}
 
     def roles(self) -> list[Role]:
-        """All roles, each with its inline and attached policies; raises ValueError for one with a policy of AWS's own."""
+        """All roles, each with its inline and attached policies; raises ValueError for whatever else could give a permission."""
+        self._expect_roles_and_policies_alone()
         attached: dict[str, dict[str, Document]] = {}
+        managed: dict[str, tuple[str, Document]] = {}
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
             for stack, logical_id, policy in self.resources(kind):
+                name, document = f"{stack}/{logical_id}", policy["Properties"]["PolicyDocument"]
+                if kind == "AWS::IAM::ManagedPolicy":
+                    managed[self._arn(stack, logical_id, kind)] = name, document
                 for role in policy["Properties"].get("Roles", []):
-                    attached.setdefault(role, {})[f"{stack}/{logical_id}"] = policy["Properties"]["PolicyDocument"]
+                    attached.setdefault(role, {})[name] = document
         roles = []
         for stack, logical_id, role in self.resources("AWS::IAM::Role"):
             properties = role["Properties"]
             inline = {f"{stack}/{logical_id}/{one['PolicyName']}": one["PolicyDocument"] for one in properties.get("Policies", [])}
-            if managed := [arn for arn in properties.get("ManagedPolicyArns", []) if ":iam::aws:" in arn]:
+            arns = properties.get("ManagedPolicyArns", [])
+            if foreign := [arn for arn in arns if arn not in managed]:
                 raise ValueError(
-                    f"{stack}/{logical_id} uses {', '.join(managed)}: AWS's own policies name no resource; write what is needed"
+                    f"{stack}/{logical_id} uses {', '.join(foreign)}: AWS's own policies name no resource; write what is needed"
                 )
-            policies = {**inline, **attached.get(self._name(stack, logical_id), {})}
+            policies = {**inline, **dict(managed[arn] for arn in arns), **attached.get(self._name(stack, logical_id), {})}
             arn = self._arn(stack, logical_id, "AWS::IAM::Role")
             boundary = properties.get("PermissionsBoundary")
             roles.append(Role(stack, logical_id, arn, properties["AssumeRolePolicyDocument"], policies, boundary))
         return roles
 
+    def _expect_roles_and_policies_alone(self) -> None:
+        known = {"AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"}
+        for stack, template in self.templates.items():
+            for logical_id, resource in template["Resources"].items():
+                unread = {"Users", "Groups"} & set(resource.get("Properties", {}))
+                if resource["Type"].startswith("AWS::IAM::") and (resource["Type"] not in known or unread):
+                    raise ValueError(
+                        f"{stack}/{logical_id} is {resource['Type']} {' '.join(unread)}: {__name__} reads policies of roles only"
+                    )
+
     def resource_policies(self) -> dict[str, Document]:
-        """ARN of the guarded resource → its policy: buckets, keys, queues, topics, secrets, repositories."""
+        """ARN of the guarded resource → its policy: buckets, keys, queues, topics, secrets, repositories, functions."""
         found: dict[str, Document] = {}
         for kind, (document, guarded) in RESOURCE_POLICIES.items():
             for stack, logical_id, resource in self.resources(kind):
@@ -129,7 +145,14 @@ class Assembly:
                 names = [self._arn(stack, logical_id, kind)] if guarded is None else properties[guarded]
                 for name in names if isinstance(names, list) else [names]:
                     found[self._guarded_arn(stack, kind, name)] = properties[document]
+        for _, _, permission in self.resources("AWS::Lambda::Permission"):
+            statement = _as_statement(permission["Properties"])
+            found.setdefault(statement["Resource"], {"Statement": []})["Statement"].append(statement)
         return found
+
+    def arn(self, stack: str, logical_id: str) -> str:
+        """The ARN that a resource will have."""
+        return self._arn(stack, logical_id, self.templates[stack]["Resources"][logical_id]["Type"])
 
     def resolve(self, stack: str, value: Any) -> Any:
         """`value` with every intrinsic replaced by what it will be; a condition is taken as false (an image is released)."""
@@ -216,3 +239,22 @@ class Assembly:
         """A bucket's policy names the bucket, a queue's the queue; the others name an ARN."""
         guarded = {"AWS::S3::BucketPolicy": "AWS::S3::Bucket", "AWS::SQS::QueuePolicy": "AWS::SQS::Queue"}.get(kind)
         return ARNS[guarded].format(region=self._regions[stack], account=ACCOUNT, id=name) if guarded else name
+
+
+def _as_statement(permission: Document) -> Document:
+    """A function's permission, as Lambda writes it into the function's policy."""
+    principal = permission["Principal"]
+    conditions: Document = {}
+    if "SourceAccount" in permission:
+        conditions["StringEquals"] = {"aws:SourceAccount": permission["SourceAccount"]}
+    if "SourceArn" in permission:
+        conditions["ArnLike"] = {"aws:SourceArn": permission["SourceArn"]}
+    if unknown := set(permission) - {"Action", "FunctionName", "Principal", "SourceAccount", "SourceArn"}:
+        raise ValueError(f"{', '.join(sorted(unknown))} of AWS::Lambda::Permission is not known here; add it to {__name__}")
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service" if principal.endswith(".amazonaws.com") else "AWS": principal},
+        "Action": permission["Action"],
+        "Resource": permission["FunctionName"],
+        "Condition": conditions,
+    }
