@@ -25,6 +25,7 @@ from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.generated_secret import SecretShell
 from constructs_lib.network import Network
 from constructs_lib.python_function import SOURCE, PythonFunction
+from constructs_lib.trust import acting_for_this_account
 from environments import schema
 
 SPECIFICATION = (SOURCE / "database_roles", SOURCE / "common")
@@ -110,8 +111,9 @@ class DatabaseRoles(Construct):
         self.function.connections.allow_to(database.connections, PORT, "Database roles to PostgreSQL")
         for secret in (database.master_secret, cache.auth_token, *users.values(), self.connection, self.migration_connection):
             secret.grant_read(self.function)
-        for secret in (self.connection, self.migration_connection):
-            secret.grant_write(self.function)
+        # The values alone: the CDK's grant_write would also give the encryption key and the versions' stages away.
+        written = [self.connection.secret_arn, self.migration_connection.secret_arn]
+        self.function.add_to_role_policy(iam.PolicyStatement(actions=["secretsmanager:PutSecretValue"], resources=written))
 
     def _apply_at_deployment(self, database: Database) -> CustomResource:
         """Runs again whenever what the roles or the URLs are made of has changed: the properties hash it."""
@@ -130,7 +132,7 @@ class DatabaseRoles(Construct):
 
     def _apply_daily(self, cron: str) -> None:
         role = iam.Role(
-            self, "ScheduleRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"), description="Invokes the daily run"
+            self, "ScheduleRole", assumed_by=acting_for_this_account("scheduler.amazonaws.com"), description="Invokes the daily run"
         )
         scheduler.Schedule(
             self,

@@ -7,17 +7,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.acknowledgements import acknowledge, named_in_finding
 
-# Source: AWS "Giving Lambda functions access to resources in an Amazon VPC", required permissions and security best practice.
-NETWORK_INTERFACE_ACTIONS = (
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:CreateNetworkInterface",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:UnassignPrivateIpAddresses",
-)
+# Source: AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"; which action takes which
+# resources is EC2's page of the Service Authorization Reference.
+DESCRIBE_NETWORK = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
+MAKE_INTERFACES = ("ec2:CreateNetworkInterface",)
+CHANGE_INTERFACES = ("ec2:AssignPrivateIpAddresses", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses")
 SOURCE_FUNCTION = "lambda:SourceFunctionArn"
 
 
@@ -34,35 +30,47 @@ def function_role(scope: Construct, construct_id: str, *, log_group: logs.ILogGr
 
 
 def _allow_network_interfaces(role: iam.Role) -> None:
+    interfaces, subnets, security_groups = (
+        f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:{kind}/*" for kind in ("network-interface", "subnet", "security-group")
+    )
+    for sid, actions, resources in (
+        ("SeeTheVpc", DESCRIBE_NETWORK, ["*"]),
+        ("AttachToVpc", MAKE_INTERFACES, [interfaces, subnets, security_groups]),
+        ("KeepAttached", CHANGE_INTERFACES, [interfaces]),
+    ):
+        role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources))
     own_functions = f"arn:{Aws.PARTITION}:lambda:{Aws.REGION}:{Aws.ACCOUNT_ID}:function:{Aws.STACK_NAME}-*"
-    role.add_to_policy(iam.PolicyStatement(sid="AttachToVpc", actions=list(NETWORK_INTERFACE_ACTIONS), resources=["*"]))
+    denied = (*DESCRIBE_NETWORK, *MAKE_INTERFACES, *CHANGE_INTERFACES)
     role.add_to_policy(
         iam.PolicyStatement(
             sid="NotByItsOwnCode",
             effect=iam.Effect.DENY,
-            actions=list(NETWORK_INTERFACE_ACTIONS),
+            actions=list(denied),
             resources=["*"],
             conditions={"ArnLike": {SOURCE_FUNCTION: own_functions}},
         )
     )
-    changing = [action for action in NETWORK_INTERFACE_ACTIONS if "Describe" not in action]
-    reason = (
-        "Lambda makes a VPC function's network interfaces under its role before they have names, and requires the actions on all "
-        "resources (AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's own "
-        "code is denied them."
-    )
     acknowledge(
         role.node.find_child("DefaultPolicy"),
         {
-            "AwsSolutions-IAM5[Resource::*]": reason,
-            f"Parliament::RESOURCE_STAR[{', '.join(changing)}]": reason,
-            **{f"Cloudsplaining::InfrastructureModification[{action}]": reason for action in changing},
+            "AwsSolutions-IAM5[Resource::*]": (
+                "EC2's Describe actions know no resources (AWS Service Authorization Reference, EC2); Lambda needs them to attach the "
+                "function to its VPC, and the function's own code is denied them."
+            ),
+            **{
+                f"AwsSolutions-IAM5[Resource::{named_in_finding(role, resources)}]": (
+                    "Lambda makes the function's network interfaces before they have names, and wants all of the account's resources named "
+                    "(AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's own code "
+                    "is denied them."
+                )
+                for resources in (interfaces, subnets, security_groups)
+            },
             **{
                 f"Parliament::UNKNOWN_CONDITION_FOR_ACTION[Unknown condition {SOURCE_FUNCTION} for action {action}]": (
                     f"Lambda sets {SOURCE_FUNCTION} on every call of a function's code (AWS Lambda Developer Guide, Using source function "
                     "ARN); parliament knows only the keys of the service called."
                 )
-                for action in NETWORK_INTERFACE_ACTIONS
+                for action in denied
             },
         },
     )

@@ -13,6 +13,7 @@ from constructs import Construct
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.retention import retention_days
 from constructs_lib.sdk_call import SdkCall
+from constructs_lib.trust import acting_for_this_account
 from environments import schema
 
 MOST_ZONES = 3
@@ -130,7 +131,7 @@ class Network(Construct):
             self, "FlowLogGroup", retention=retention_days(self._settings.flow_log_retention_days), removal_policy=RemovalPolicy.DESTROY
         )
         role = iam.Role(
-            self, "FlowLogRole", assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com"), description="Writes the VPC's flow logs"
+            self, "FlowLogRole", assumed_by=acting_for_this_account("vpc-flow-logs.amazonaws.com"), description="Writes the VPC's flow logs"
         )
         group.grant(role, "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
         flow_log = ec2.CfnFlowLog(  # the CDK's own construct would let the role pass itself on

@@ -27,6 +27,7 @@ from constructs_lib.javascript import with_settings
 from constructs_lib.load_balancer import CONTAINER_PORT
 from constructs_lib.network import Network
 from constructs_lib.retention import retention_days
+from constructs_lib.trust import acting_for_this_account
 from environments import schema
 
 PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
@@ -238,6 +239,7 @@ def fargate_task(scope: Construct, construct_id: str, *, settings: schema.Servic
         construct_id,
         cpu=cpu,
         memory_limit_mib=memory_mib,
+        task_role=iam.Role(scope, f"{construct_id}Role", assumed_by=acting_for_this_account("ecs-tasks.amazonaws.com")),
         runtime_platform=ecs.RuntimePlatform(
             cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX
         ),

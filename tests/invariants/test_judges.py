@@ -103,13 +103,13 @@ def test_cdk_preflight_finds_what_only_a_deployment_would(tmp_path: Path) -> Non
 
 def test_parliament_and_cloudsplaining_find_a_star(built: Built, tmp_path: Path) -> None:
     def change(resources: Resources) -> None:
-        (policy,) = [r for name, r in resources.items() if name.startswith("WebTaskTaskRoleDefaultPolicy")]
+        (policy,) = [r for name, r in resources.items() if name.startswith("WebTaskRoleDefaultPolicy")]
         policy["Properties"]["PolicyDocument"]["Statement"] = [{"Effect": "Allow", "Action": "iam:PutRolePolicy", "Resource": "*"}]
 
     broken = _broken(built, tmp_path, "CarmenProdService", change)
     known = judge.acknowledgements(built.app)
     for findings in (judge.parliament_findings(broken), judge.cloudsplaining_findings(broken)):
-        assert {f.where for f in findings if not judge.excuse(f, known)} == {"CarmenProdService/Web/Task/TaskRole/DefaultPolicy/Resource"}
+        assert {f.where for f in findings if not judge.excuse(f, known)} == {"CarmenProdService/Web/TaskRole/DefaultPolicy/Resource"}
 
 
 def test_detect_secrets_finds_keys_tokens_and_passwords(tmp_path: Path) -> None:

@@ -136,4 +136,4 @@ def test_the_roles_function_writes_two_secrets_and_reads_the_rest(built: Built) 
     assert len(write["Resource"]) == 2
     (read,) = [s for s in statements if "secretsmanager:GetSecretValue" in s["Action"]]
     assert len(read["Resource"]) == 7
-    assert [s["Sid"] for s in statements if s["Resource"] == "*"] == ["AttachToVpc", "NotByItsOwnCode"]
+    assert [s["Sid"] for s in statements if s["Resource"] == "*"] == ["SeeTheVpc", "NotByItsOwnCode"]

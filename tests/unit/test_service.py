@@ -210,7 +210,7 @@ def test_the_migration_task_alone_reads_the_owners_connection(built: Built) -> N
 
 
 def test_the_application_reaches_its_files_and_no_settings_of_the_bucket(built: Built) -> None:
-    policy = by_id(built.resources("AWS::IAM::Policy", STACK), "/WebTaskTaskRole")["Properties"]["PolicyDocument"]["Statement"]
+    policy = by_id(built.resources("AWS::IAM::Policy", STACK), "/WebTaskRole")["Properties"]["PolicyDocument"]["Statement"]
     actions = {
         action
         for statement in policy
