@@ -1,0 +1,107 @@
+"""All environments side by side in one account, with names a person can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+
+from tests.conftest import Built
+from tools.iam import Account, Context
+from tools.policies import ARNS, Assembly
+
+# What a request carries unless a test says otherwise: TLS 1.3, straight from the principal, and for a function's role from
+# Lambda itself, which may more than the function's code.
+PLAIN: Context = {"s3:TlsVersion": "1.3", "kms:ViaService": None, "lambda:SourceFunctionArn": None}
+HASH = re.compile(r"[0-9A-F]{8}([0-9a-f]{32})?$")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of the account; its resources are called `Stack/LogicalId`, the CDK's hash left out."""
+
+    name: str
+    assembly: Assembly
+
+    @cached_property
+    def by_kind(self) -> dict[str, dict[str, str]]:
+        """Type → readable name → ARN."""
+        prefix = f"Carmen{self.name.capitalize()}"
+        found: dict[str, dict[str, str]] = {kind: {} for kind in ARNS}
+        for stack, template in self.assembly.templates.items():
+            for logical_id, resource in template["Resources"].items():
+                if re.match(rf"{prefix}([A-Z]|$)", stack) and resource["Type"] in ARNS:
+                    name = f"{stack.removeprefix(prefix)}/{HASH.sub('', logical_id).removeprefix(stack)}"
+                    found[resource["Type"]][name] = self.assembly.arn(stack, logical_id)
+        return found
+
+    @cached_property
+    def by_name(self) -> dict[str, str]:
+        """Readable name → ARN."""
+        return {name: arn for named in self.by_kind.values() for name, arn in named.items()}
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Readable name → ARN of its roles."""
+        return self.by_kind["AWS::IAM::Role"]
+
+    def names(self, kind: str) -> list[str]:
+        """The physical names of its resources of a type."""
+        return [physical_name(arn) for arn in self.by_kind[kind].values()]
+
+    def pattern(self, told: str) -> str:
+        """What a policy's Resource says, told by `Stack/Name`, `Stack/Name /what/follows`, `arn:…{Stack/Name}…{environment}…`, or `*`."""
+        if told.startswith(("arn:", "*")):
+            names = {name: physical_name(arn) for name, arn in self.by_name.items()} | {"environment": self.name}
+            return re.sub(r"\{([^}]+)\}", lambda match: names[match[1]], told)
+        name, _, rest = told.partition(" ")
+        return self.by_name[name] + rest
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class House:
+    """The account and its environments."""
+
+    account: Account
+    assembly: Assembly
+    environments: dict[str, Environment]
+
+    def everything(self, told: str) -> list[str]:
+        """The ARNs of all resources of a type, or of a name, whichever environment they belong to."""
+        kind, _, rest = told.partition(" ")
+        found = [
+            one_of(pattern) + (rest if kind in ARNS else "")
+            for environment in self.environments.values()
+            for pattern in (environment.by_kind[kind].values() if kind in ARNS else [environment.pattern(told)])
+        ]
+        return list(dict.fromkeys(found))
+
+    def roles(self) -> Iterator[tuple[Environment, str, str]]:
+        """(environment, readable name, ARN) of every role."""
+        for environment in self.environments.values():
+            for name, arn in environment.roles.items():
+                yield environment, name, arn
+
+
+@pytest.fixture(scope="session")
+def house(built: Built) -> House:
+    assembly = Assembly(built.assembly)
+    return House(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
+
+
+def physical_name(arn: str) -> str:
+    """What stands last in an ARN."""
+    return re.split("[:/]", arn.removesuffix(":*"))[-1]
+
+
+def one_of(pattern: str) -> str:
+    """A resource that a policy's pattern names; of a log group, one of its streams (CloudWatch Logs User Guide, "Resources and operations")."""
+    if ":log-group:" in pattern:
+        return pattern.removesuffix("*") + "log-stream:one"
+    return pattern if pattern == "*" else pattern.replace("*", "one")

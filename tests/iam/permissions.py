@@ -1,0 +1,244 @@
+"""What every role may do, and what none may. A new permission belongs here first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tools.iam import Context
+from tools.policies import ACCOUNT
+
+EVERYWHERE = ("prod", "staging", "dev")
+READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
+WRITE_LOG = "logs:CreateLogStream logs:PutLogEvents"
+PULL_IMAGE = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetDownloadUrlForLayer"
+THROUGH_S3: Context = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The service that assumes a role; `source` is what it acts for, and without one `page` is where AWS names no condition."""
+
+    service: str
+    source: str = ""
+    page: str = ""
+
+
+FUNCTION = Trust(
+    "lambda.amazonaws.com", page="Lambda Developer Guide, Defining Lambda function permissions with an execution role: no condition"
+)
+PROXY = Trust("rds.amazonaws.com", page="RDS User Guide, Configuring IAM authentication for RDS Proxy: no condition in the trust policy")
+TASK = Trust("ecs-tasks.amazonaws.com", source=f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/cluster/1")
+START_OF_TASK = Trust("ecs-tasks.amazonaws.com", page="ECS Developer Guide, Amazon ECS task execution IAM role: no condition")
+SCHEDULE = Trust("scheduler.amazonaws.com", source=f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule-group/default")
+FLOW_LOG = Trust("vpc-flow-logs.amazonaws.com", source=f"arn:aws:ec2:us-east-1:{ACCOUNT}:vpc-flow-log/fl-1")
+
+
+@dataclass(frozen=True)
+class May:
+    """Actions, separated by spaces, on what a policy names as Resource (Environment.pattern says how it is told)."""
+
+    actions: str
+    resource: str = "*"
+    context: Context = field(default_factory=dict)
+    environments: tuple[str, ...] = EVERYWHERE
+
+
+@dataclass(frozen=True)
+class RoleOf:
+    """Who assumes a role, and all that it may."""
+
+    trust: Trust
+    may: tuple[May, ...] = ()
+
+
+def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> May:
+    """Bounds a log group that an AWS service makes for itself."""
+    group = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:{log_group}:*"
+    return May("logs:CreateLogGroup logs:PutRetentionPolicy", group, environments=environments)
+
+
+ROLES = {
+    "Network/NetworkFlowLogRole": RoleOf(FLOW_LOG, (May(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
+    "Network/SdkCallRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Network/SdkCallLogGroup"),
+            May(
+                "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress",
+                f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/{{Network/NetworkVpc}}.DefaultSecurityGroup",
+            ),
+        ),
+    ),
+    "Storage/SdkCallRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Storage/SdkCallLogGroup"),
+            May("ssm:PutParameter", f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/carmen/{{environment}}/image"),
+        ),
+    ),
+    "Data/SdkCallRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Data/SdkCallLogGroup"),
+            retention("/aws/rds/instance/{Data/DatabaseInstance}/postgresql"),
+            retention("/aws/rds/instance/{Data/DatabaseInstance}/upgrade"),
+        ),
+    ),
+    "Data/DatabaseProxyIAMRole": RoleOf(
+        PROXY, tuple(May(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy"))
+    ),
+    "Data/DatabaseRolesFunctionRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Data/DatabaseRolesFunctionLogGroup"),
+            May("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
+            May(
+                "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:UnassignPrivateIpAddresses",
+                f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*",
+            ),
+            May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
+            May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/*"),
+            May("sqs:SendMessage", "Data/DatabaseRolesDeadLetters"),
+            *(May(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy")),
+            *(May(READ_SECRET, f"Data/{secret}") for secret in ("CacheAuthToken", "DatabaseInstanceSecret")),
+            May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesConnection"),
+            May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesMigrationConnection"),
+        ),
+    ),
+    "Data/DatabaseRolesScheduleRole": RoleOf(
+        SCHEDULE,
+        (
+            May("lambda:InvokeFunction", "Data/DatabaseRolesFunction"),
+            May("lambda:InvokeFunction", "Data/DatabaseRolesFunction :*"),
+            May("sqs:SendMessage", "Data/DatabaseRolesDeadLetters"),
+        ),
+    ),
+    "Edge/SdkCallRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Edge/SdkCallLogGroup"),
+            May("ec2:DescribeSecurityGroups"),
+            May("s3:PutObject", "Storage/Pages /errors/unavailable.html"),
+        ),
+    ),
+    "Service/SdkCallRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Service/SdkCallLogGroup"),
+            May("secretsmanager:PutSecretValue", "Service/EnvironmentSmtpPassword"),
+            May("secretsmanager:PutSecretValue", "Service/EnvironmentSentryDsn"),
+            retention("/aws/ecs/containerinsights/{Service/Cluster}/performance", environments=("prod", "staging")),
+        ),
+    ),
+    "Service/WebTaskRole": RoleOf(
+        TASK,
+        (
+            May(
+                "s3:AbortMultipartUpload s3:DeleteObject s3:GetObject s3:ListMultipartUploadParts s3:PutObject",
+                "Storage/Uploads /*",
+            ),
+            May("s3:ListBucket", "Storage/Uploads"),
+            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+        ),
+    ),
+    "Service/WebTaskExecutionRole": RoleOf(
+        START_OF_TASK,
+        (
+            May(WRITE_LOG, "Service/WebLogGroup"),
+            May("ecr:GetAuthorizationToken"),
+            May(PULL_IMAGE, "Storage/ImagesRepository"),
+            May(READ_SECRET, "Data/DatabaseRolesConnection"),
+            *(
+                May(READ_SECRET, f"Service/Environment{secret}")
+                for secret in ("JwtSecret", "NextauthSecret", "SentryDsn", "SmtpPassword", "WebhookSecret")
+            ),
+        ),
+    ),
+    "Service/MigrationTaskRole": RoleOf(TASK),
+    "Service/MigrationTaskExecutionRole": RoleOf(
+        START_OF_TASK,
+        (
+            May(WRITE_LOG, "Service/MigrationLogGroup"),
+            May("ecr:GetAuthorizationToken"),
+            May(PULL_IMAGE, "Storage/ImagesRepository"),
+            May(READ_SECRET, "Data/DatabaseRolesMigrationConnection"),
+        ),
+    ),
+    "Service/OperationsTaskRole": RoleOf(
+        TASK,
+        (May("ssmmessages:CreateControlChannel ssmmessages:CreateDataChannel ssmmessages:OpenControlChannel ssmmessages:OpenDataChannel"),),
+    ),
+    "Service/OperationsTaskExecutionRole": RoleOf(
+        START_OF_TASK, (May(WRITE_LOG, "Service/OperationsLogGroup"), May(READ_SECRET, "Data/DatabaseRolesConnection"))
+    ),
+}
+
+# Type of resource, `Stack/Name` or an ARN → what no role may do to any of them, in whichever environment.
+NEVER = {
+    "AWS::IAM::Role": (
+        "iam:AttachRolePolicy iam:CreateRole iam:DeleteRole iam:DeleteRolePermissionsBoundary iam:DeleteRolePolicy iam:DetachRolePolicy "
+        "iam:PassRole iam:PutRolePermissionsBoundary iam:PutRolePolicy iam:UpdateAssumeRolePolicy sts:AssumeRole sts:TagSession"
+    ),
+    f"arn:aws:iam::{ACCOUNT}:user/anybody": (
+        "iam:AttachUserPolicy iam:CreateAccessKey iam:CreateLoginProfile iam:CreateUser iam:PutUserPolicy iam:UpdateLoginProfile"
+    ),
+    f"arn:aws:iam::{ACCOUNT}:policy/anything": "iam:CreatePolicy iam:CreatePolicyVersion iam:SetDefaultPolicyVersion",
+    "arn:aws:iam::999999999999:role/deploy": "sts:AssumeRole",
+    "AWS::S3::Bucket": (
+        "s3:DeleteBucket s3:DeleteBucketPolicy s3:PutBucketAcl s3:PutBucketObjectLockConfiguration s3:PutBucketPolicy "
+        "s3:PutBucketPublicAccessBlock s3:PutBucketVersioning s3:PutEncryptionConfiguration s3:PutLifecycleConfiguration "
+        "s3:PutReplicationConfiguration s3:ListBucketVersions"
+    ),
+    "AWS::S3::Bucket /one": (
+        "s3:BypassGovernanceRetention s3:DeleteObjectVersion s3:PutObjectAcl s3:PutObjectLegalHold s3:PutObjectRetention s3:RestoreObject"
+    ),
+    "Storage/Backups /daily/one.sql.gz": "s3:DeleteObject s3:GetObject s3:PutObject",
+    "AWS::KMS::Key": (
+        "kms:CreateGrant kms:Decrypt kms:DeleteImportedKeyMaterial kms:DisableKey kms:DisableKeyRotation kms:Encrypt kms:GenerateDataKey "
+        "kms:PutKeyPolicy kms:ReEncryptFrom kms:ScheduleKeyDeletion"
+    ),
+    "AWS::SecretsManager::Secret": (
+        "secretsmanager:CancelRotateSecret secretsmanager:DeleteResourcePolicy secretsmanager:DeleteSecret "
+        "secretsmanager:PutResourcePolicy secretsmanager:ReplicateSecretToRegions secretsmanager:RotateSecret "
+        "secretsmanager:UpdateSecret secretsmanager:UpdateSecretVersionStage"
+    ),
+    f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/carmen/prod/image": "ssm:DeleteParameter ssm:GetParameter ssm:GetParameters",
+    f"arn:aws:ec2:us-east-1:{ACCOUNT}:instance/i-1": "ec2:RunInstances ec2:TerminateInstances ssm:SendCommand ssm:StartSession",
+    "AWS::EC2::SecurityGroup": (
+        "ec2:AuthorizeSecurityGroupEgress ec2:AuthorizeSecurityGroupIngress ec2:DeleteSecurityGroup ec2:ModifySecurityGroupRules"
+    ),
+    f"arn:aws:ec2:us-east-1:{ACCOUNT}:vpc-flow-log/fl-1": "ec2:DeleteFlowLogs",
+    "AWS::RDS::DBInstance": (
+        "rds:CreateDBSnapshot rds:DeleteDBInstance rds:ModifyDBInstance rds:RebootDBInstance rds:RestoreDBInstanceToPointInTime "
+        "rds:StopDBInstance"
+    ),
+    f"arn:aws:rds:us-east-1:{ACCOUNT}:snapshot:rds-1": "rds:CopyDBSnapshot rds:DeleteDBSnapshot rds:ModifyDBSnapshotAttribute",
+    f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:db-1/master": "rds-db:connect",
+    f"arn:aws:elasticache:us-east-1:{ACCOUNT}:replicationgroup:one": "elasticache:DeleteReplicationGroup elasticache:ModifyReplicationGroup",
+    "AWS::Lambda::Function": (
+        "lambda:AddPermission lambda:CreateFunction lambda:DeleteFunction lambda:PutFunctionConcurrency lambda:UpdateFunctionCode "
+        "lambda:UpdateFunctionConfiguration"
+    ),
+    "AWS::ECS::Cluster": "ecs:DeleteCluster ecs:ExecuteCommand ecs:UpdateCluster",
+    "AWS::ECS::TaskDefinition": "ecs:RunTask ecs:StartTask",
+    f"arn:aws:ecs:us-east-1:{ACCOUNT}:service/cluster/web": "ecs:DeleteService ecs:UpdateService",
+    f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/cluster/1": "ecs:ExecuteCommand ecs:StopTask",
+    "AWS::ECR::Repository": (
+        "ecr:BatchDeleteImage ecr:CompleteLayerUpload ecr:DeleteRepository ecr:PutImage ecr:PutImageTagMutability ecr:SetRepositoryPolicy"
+    ),
+    "AWS::Logs::LogGroup": (
+        "logs:DeleteLogGroup logs:DeleteLogStream logs:DeleteRetentionPolicy logs:FilterLogEvents logs:GetLogEvents "
+        "logs:PutSubscriptionFilter"
+    ),
+    "AWS::SNS::Topic": "sns:AddPermission sns:DeleteTopic sns:Publish sns:SetTopicAttributes sns:Subscribe",
+    "AWS::SQS::Queue": "sqs:DeleteMessage sqs:DeleteQueue sqs:PurgeQueue sqs:ReceiveMessage sqs:SetQueueAttributes",
+    f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/CarmenProd/1": (
+        "cloudformation:CreateStack cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:UpdateTerminationProtection"
+    ),
+    "AWS::CloudFront::Distribution": "cloudfront:CreateInvalidation cloudfront:DeleteDistribution cloudfront:UpdateDistribution",
+    "AWS::WAFv2::WebACL": "wafv2:DeleteLoggingConfiguration wafv2:DeleteWebACL wafv2:UpdateWebACL",
+    f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/default/one": "scheduler:CreateSchedule scheduler:DeleteSchedule scheduler:UpdateSchedule",
+    f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:one": "cloudwatch:DeleteAlarms cloudwatch:DisableAlarmActions cloudwatch:PutMetricAlarm",
+    f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/one": "cloudtrail:DeleteTrail cloudtrail:StopLogging",
+    "*": "organizations:LeaveOrganization iam:CreateAccountAlias kms:CreateKey sts:GetSessionToken",
+}

