@@ -7,6 +7,19 @@ from dataclasses import dataclass, field
 from tools.iam import Context
 from tools.policies import ACCOUNT
 
+REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference"
+# Action → the page by which it knows no resources, so that a policy can name none.
+NAMELESS = {
+    "ec2:DescribeNetworkInterfaces": f"{REFERENCE}/list_amazonec2.html",
+    "ec2:DescribeSecurityGroups": f"{REFERENCE}/list_amazonec2.html",
+    "ec2:DescribeSubnets": f"{REFERENCE}/list_amazonec2.html",
+    "ecr:GetAuthorizationToken": f"{REFERENCE}/list_amazonelasticcontainerregistry.html",
+    "ssmmessages:CreateControlChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
+    "ssmmessages:CreateDataChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
+    "ssmmessages:OpenControlChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
+    "ssmmessages:OpenDataChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
+}
+
 EVERYWHERE = ("prod", "staging", "dev")
 READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
 WRITE_LOG = "logs:CreateLogStream logs:PutLogEvents"

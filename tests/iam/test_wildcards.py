@@ -8,20 +8,9 @@ from policy_sentry.querying.actions import get_action_data
 from policy_sentry.shared.iam_data import get_service_prefix_data
 
 from tests.iam.conftest import House
+from tests.iam.permissions import NAMELESS
 from tools.policies import ACCOUNT
 
-REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference"
-# Action → the page by which it knows no resources, so that a policy can name none.
-NAMELESS = {
-    "ec2:DescribeNetworkInterfaces": f"{REFERENCE}/list_amazonec2.html",
-    "ec2:DescribeSecurityGroups": f"{REFERENCE}/list_amazonec2.html",
-    "ec2:DescribeSubnets": f"{REFERENCE}/list_amazonec2.html",
-    "ecr:GetAuthorizationToken": f"{REFERENCE}/list_amazonelasticcontainerregistry.html",
-    "ssmmessages:CreateControlChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-    "ssmmessages:CreateDataChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-    "ssmmessages:OpenControlChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-    "ssmmessages:OpenDataChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-}
 # Action → the page by which it is given on resources that have no name of ours yet.
 UNNAMED = {
     # "include all resource IDs": Lambda makes the interfaces when it needs them. The function's own code is denied them.

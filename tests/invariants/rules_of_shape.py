@@ -10,18 +10,9 @@ from collections import defaultdict
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks.base import UNTAGGED
+from tests.iam.permissions import NAMELESS
 from tests.invariants.rules import Complaints, Templates, actions, each, listed, references, rule, statements
 
-# What may say "*" as a resource, since AWS knows no name for it: AWS Service Authorization Reference; for the network
-# interfaces, AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC".
-NAMELESS = {
-    "ecr:GetAuthorizationToken",
-    "ec2:DescribeSecurityGroups",
-    *(f"ssmmessages:{verb}{channel}Channel" for verb in ("Create", "Open") for channel in ("Control", "Data")),
-    *(f"ec2:{verb}" for verb in ("AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "DescribeSubnets")),
-    *(f"ec2:{verb}NetworkInterface" for verb in ("Create", "Delete")),
-    "ec2:DescribeNetworkInterfaces",
-}
 # Each of the first is useless, or unsafe, without one of the second that refers to it (or to which it refers).
 TOGETHER = {
     "AWS::S3::Bucket": ["AWS::S3::BucketPolicy"],
@@ -117,7 +108,7 @@ def roles_are_narrow(templates: Templates) -> Complaints:
                 yield f"{name} allows {actions(statement)}"
             if trust and statement not in inline and set(statement.get("Principal", {})) != {"Service"}:
                 yield f"{name} is assumed by {statement.get('Principal')}"
-            if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NAMELESS:
+            if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NAMELESS.keys():
                 yield f"{name} allows {actions(statement)} on everything"
             grave = ("iam:", "sts:assumerole", "kms:schedule", "s3:deletebucket")
             if not trust and any(action.lower().startswith(grave) for action in actions(statement)):
@@ -140,11 +131,7 @@ def every_role_may_do_something(templates: Templates) -> Complaints:
         }
         for logical_id, resource in template["Resources"].items():
             # Prisma's migrations call no API of AWS.
-            if (
-                resource["Type"] == "AWS::IAM::Role"
-                and logical_id not in with_policy
-                and not logical_id.startswith("MigrationTaskTaskRole")
-            ):
+            if resource["Type"] == "AWS::IAM::Role" and logical_id not in with_policy and not logical_id.startswith("MigrationTaskRole"):
                 yield f"{stack}/{logical_id}"
 
 
