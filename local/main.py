@@ -22,6 +22,9 @@ DIFFERENCES = (
     "database parameters that are formulas of the instance class are left at PostgreSQL's defaults",
     "RDS Proxy is a record: its host name leads straight to PostgreSQL, nothing is pooled",
     "Redis, CloudFront, WAF and the load balancer are control plane only: no request passes through them",
+    "IAM is enforced on calls, conditions and resource policies included; what a service does by itself (CloudFormation, Scheduler, "
+    "ECS, alarms) is not asked for its role, and calls without a signature are let into S3",
+    "calls on this machine count as TLS",
     "autoscaling is recorded only: the service runs one task; the task's port is a free one on 127.0.0.1",
 )
 

@@ -15,9 +15,9 @@ RECORDED = (
 
 def register() -> None:
     """Add the handlers to ministack, once, before it serves. Imports it, and so reads the environment."""
-    from local.gaps import alerts, data, edge, handlers, network, service, storage
+    from local.gaps import alerts, data, edge, handlers, identity, network, service, storage
 
-    for part in (network, alerts, storage, data, edge, service):
+    for part in (network, alerts, storage, data, edge, service, identity):
         part.register()
     for resource_type in RECORDED:
         handlers.record(resource_type)

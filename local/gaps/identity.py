@@ -1,0 +1,39 @@
+"""IAM, which the emulator enforces: two things it tells the policies otherwise than AWS does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ministack.core import iam_actions, iam_evaluator
+from ministack.core.responses import get_region
+from ministack.services import sts
+
+
+def register() -> None:
+    iam_actions.extract_resource_arn = with_streams(iam_actions.extract_resource_arn)
+    iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
+
+
+def with_streams(native: Any) -> Any:
+    """A log group is asked for as its streams, but by calls about tags (CloudWatch Logs User Guide, "Resources and operations")."""
+
+    def resource_arn(service: str, method: str, path: str, headers: dict[str, str], *more: Any) -> str:
+        arn = str(native(service, method, path, headers, *more))
+        about_tags = headers.get("x-amz-target", "").rsplit(".", 1)[-1] in ("TagResource", "UntagResource", "ListTagsForResource")
+        return f"{arn}:log-stream:" if service == "logs" and ":log-group:" in arn and not about_tags else arn
+
+    return resource_arn
+
+
+def with_source_function(native: Any) -> Any:
+    """Calls of a function's code say which function (Lambda Developer Guide, "Using source function ARN")."""
+
+    def principal_keys(credential: Any) -> dict[str, Any]:
+        keys: dict[str, Any] = native(credential)
+        session = sts._sessions.get(credential.access_key_id)
+        if session is not None and "SourceAccessKeyId" not in session:  # Lambda's own sessions: nobody called AssumeRole
+            name = credential.principal_arn.rsplit("/", 1)[-1]
+            keys["lambda:sourcefunctionarn"] = f"arn:aws:lambda:{get_region()}:{credential.account_id}:function:{name}"
+        return keys
+
+    return principal_keys
