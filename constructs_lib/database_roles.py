@@ -7,25 +7,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration, TimeZone
-from aws_cdk import aws_ec2 as ec2
+from aws_cdk import CustomResource, Duration
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_scheduler as scheduler
-from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_secretsmanager as secretsmanager
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge, named_in_finding
 from constructs_lib.cache import Cache
-from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.database import DATABASE_NAME, PORT, Database
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.generated_secret import SecretShell
 from constructs_lib.network import Network
 from constructs_lib.python_function import SOURCE, PythonFunction
-from constructs_lib.trust import acting_for_this_account
 from environments import schema
 
 SPECIFICATION = (SOURCE / "database_roles", SOURCE / "common")
@@ -77,34 +70,21 @@ class DatabaseRoles(Construct):
             "CONNECTION_SECRET": self.connection.secret_arn,
             "MIGRATION_SECRET": self.migration_connection.secret_arn,
         }
-        self._dead_letters = self._define_dead_letters()
         self.function = self._define_function(network, libraries)
         self._allow(database, cache, users)
         self.applied = self._apply_at_deployment(database)
-        self._apply_daily(settings.roles_schedule)
-
-    def _define_dead_letters(self) -> sqs.Queue:
-        return sqs.Queue(
-            self, "DeadLetters", enforce_ssl=True, encryption=sqs.QueueEncryption.SQS_MANAGED, retention_period=Duration.days(14)
-        )
+        self.function.run_at("Daily", settings.roles_schedule, description="Corrects database roles once a day")
 
     def _define_function(self, network: Network, libraries: lambda_.ILayerVersion) -> PythonFunction:
-        self._security_group = ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Database roles: to PostgreSQL and AWS over HTTPS"
-        )
-        self._security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Secrets Manager and CloudFormation")
         return PythonFunction(
             self,
             "Function",
             package="database_roles",
             description="Creates and corrects PostgreSQL roles and writes the connection secrets",
             timeout=Duration.minutes(5),
-            libraries=libraries,
-            dead_letter_queue=self._dead_letters,
+            layers=[libraries],
             environment=self._environment,
-            vpc=network.vpc,
-            vpc_subnets=network.private_subnets,
-            security_groups=[self._security_group],
+            network=network,
         )
 
     def _allow(self, database: Database, cache: Cache, users: Mapping[str, secretsmanager.ISecret]) -> None:
@@ -127,32 +107,9 @@ class DatabaseRoles(Construct):
         )
         # What CloudFormation cannot see from the properties: the function's permissions and its way to the database.
         assert self.function.role
-        resource.node.add_dependency(self.function.role, self._security_group, database.security_group)
+        assert self.function.security_group
+        resource.node.add_dependency(self.function.role, self.function.security_group, database.security_group)
         return resource
-
-    def _apply_daily(self, cron: str) -> None:
-        role = iam.Role(
-            self, "ScheduleRole", assumed_by=acting_for_this_account("scheduler.amazonaws.com"), description="Invokes the daily run"
-        )
-        scheduler.Schedule(
-            self,
-            "Daily",
-            description="Corrects database roles once a day",
-            schedule=scheduler.ScheduleExpression.expression(cron, TimeZone.ETC_UTC),
-            target=targets.LambdaInvoke(
-                self.function,
-                role=role,
-                dead_letter_queue=self._dead_letters,
-                retry_attempts=3,
-                max_event_age=Duration.hours(2),
-                input=scheduler.ScheduleTargetInput.from_object({"source": "schedule"}),
-            ),
-        )
-        versions = named_in_finding(self, f"{self.function.function_arn}:*")
-        acknowledge(
-            role.node.find_child("DefaultPolicy"),
-            {f"AwsSolutions-IAM5[Resource::{versions}]": "The versions of this one function, as the CDK's target grants them."},
-        )
 
 
 def _hash_of(*folders: Path) -> str:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Size, TimeZone
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from constructs_lib.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.function_role import function_role
+from constructs_lib.network import Network
+from constructs_lib.trust import acting_for_this_account
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "lambda_src"
@@ -19,10 +27,11 @@ LIBRARIES = ROOT / ".build" / "libraries"
 
 
 class PythonFunction(lambda_.Function):
-    """`lambda_src/<package>/handler.py` on arm64, with its own role and log group.
+    """`lambda_src/<package>/handler.py` on arm64, with its own role, log group and dead letters.
 
-    The code asset is the package and `common/`, nothing else, so that a change elsewhere does not deploy it. Its
-    third-party code comes as the layer `libraries`, which `make install` builds from pinned wheels: synth bundles nothing.
+    The code asset is the package with `shares` and `common/`, nothing else, so that a change elsewhere does not deploy it.
+    Third-party code comes as layers, which `make install` builds from pinned wheels: synth bundles nothing. In a `network`,
+    the function stands in the private subnets, behind `security_group`, which lets HTTPS out to AWS and nothing in.
     """
 
     def __init__(
@@ -33,13 +42,25 @@ class PythonFunction(lambda_.Function):
         package: str,
         description: str,
         timeout: Duration,
-        libraries: lambda_.ILayerVersion,
+        layers: Sequence[lambda_.ILayerVersion],
         environment: Mapping[str, str],
+        network: Network | None = None,
+        shares: Sequence[str] = (),
         memory_mib: int = 256,
-        log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
-        **overrides: Any,
+        scratch_mib: int = 512,
     ) -> None:
-        log_group = logs.LogGroup(scope, f"{construct_id}LogGroup", retention=log_retention, removal_policy=RemovalPolicy.DESTROY)
+        log_group = logs.LogGroup(
+            scope, f"{construct_id}LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.dead_letters = sqs.Queue(
+            scope,
+            f"{construct_id}DeadLetters",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
+        )
+        self.security_group = _security_group(scope, f"{construct_id}SecurityGroup", package, network) if network else None
+        packages = [package, *shares, "common"]
         super().__init__(
             scope,
             construct_id,
@@ -47,18 +68,63 @@ class PythonFunction(lambda_.Function):
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
             code=lambda_.Code.from_asset(
-                str(SOURCE), exclude=["*", f"!{package}", f"!{package}/**", "!common", "!common/**", "**/__pycache__", "**/*.pyc"]
+                str(SOURCE), exclude=["*", *(f"!{name}{rest}" for name in packages for rest in ("", "/**")), "**/__pycache__", "**/*.pyc"]
             ),
             handler=f"{package}.handler.handler",
-            layers=[libraries],
+            layers=list(layers),
             memory_size=memory_mib,
+            ephemeral_storage_size=Size.mebibytes(scratch_mib) if scratch_mib > 512 else None,
             timeout=timeout,
             environment={"POWERTOOLS_SERVICE_NAME": package.replace("_", "-"), "POWERTOOLS_LOG_LEVEL": "INFO", **environment},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=log_group,
-            role=function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc="vpc" in overrides),
-            **overrides,
+            role=function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc=network is not None),
+            dead_letter_queue=self.dead_letters,
+            vpc=network.vpc if network else None,
+            vpc_subnets=network.private_subnets if network else None,
+            security_groups=[self.security_group] if self.security_group else None,
         )
+
+    def run_at(self, schedule_id: str, cron: str, *, description: str, **payload: str) -> None:
+        """Has EventBridge Scheduler invoke it at `cron` (UTC) with `payload`; what cannot be delivered becomes a dead letter."""
+        scope = self.node.scope
+        assert scope
+        role = iam.Role(
+            scope,
+            f"{schedule_id}Role",
+            assumed_by=acting_for_this_account("scheduler.amazonaws.com"),
+            description=f"Invokes: {description}",
+        )
+        scheduler.Schedule(
+            scope,
+            schedule_id,
+            description=description,
+            schedule=scheduler.ScheduleExpression.expression(cron, TimeZone.ETC_UTC),
+            target=targets.LambdaInvoke(
+                self,
+                role=role,
+                dead_letter_queue=self.dead_letters,
+                retry_attempts=3,
+                max_event_age=Duration.hours(2),
+                input=scheduler.ScheduleTargetInput.from_object(
+                    {"source": "schedule", "time": scheduler.ContextAttribute.scheduled_time, **payload}
+                ),
+            ),
+        )
+        acknowledge(
+            role.node.find_child("DefaultPolicy"),
+            {
+                f"AwsSolutions-IAM5[Resource::{named_in_finding(scope, f'{self.function_arn}:*')}]": (
+                    "The versions of this one function, as the CDK's target grants them."
+                )
+            },
+        )
+
+
+def _security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
+    group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
+    group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
+    return group
 
 
 def libraries_layer(scope: Construct) -> lambda_.LayerVersion:

@@ -111,19 +111,19 @@ ROLES = {
             ),
             May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
             May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/*"),
-            May("sqs:SendMessage", "Data/DatabaseRolesDeadLetters"),
+            May("sqs:SendMessage", "Data/DatabaseRolesFunctionDeadLetters"),
             *(May(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy")),
             *(May(READ_SECRET, f"Data/{secret}") for secret in ("CacheAuthToken", "DatabaseInstanceSecret")),
             May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesConnection"),
             May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesMigrationConnection"),
         ),
     ),
-    "Data/DatabaseRolesScheduleRole": RoleOf(
+    "Data/DatabaseRolesDailyRole": RoleOf(
         SCHEDULE,
         (
             May("lambda:InvokeFunction", "Data/DatabaseRolesFunction"),
             May("lambda:InvokeFunction", "Data/DatabaseRolesFunction :*"),
-            May("sqs:SendMessage", "Data/DatabaseRolesDeadLetters"),
+            May("sqs:SendMessage", "Data/DatabaseRolesFunctionDeadLetters"),
         ),
     ),
     "Edge/SdkCallRole": RoleOf(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ministack.core import iam_evaluator as ministack
 
 from tests.iam.conftest import House
-from tests.iam.test_least_privilege import Question, allowed_questions, never_questions
+from tests.iam.questions import Question, allowed_questions, never_questions
 from tools.policies import ACCOUNT
 
 

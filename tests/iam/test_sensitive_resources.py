@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.iam.conftest import PLAIN, Environment, House
-from tests.iam.test_least_privilege import SERVICES, STRANGER, allowed_questions
+from tests.iam.questions import SERVICES, STRANGER, allowed_questions
 from tools.iam import ANYBODY, Context
 from tools.policies import ACCOUNT, RESOURCE_POLICIES
 

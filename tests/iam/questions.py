@@ -1,0 +1,35 @@
+"""The tables as questions to an evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.iam.conftest import PLAIN, Environment, House, one_of
+from tests.iam.permissions import NEVER, ROLES, May
+from tools.iam import Context
+
+Question = tuple[str, str, str, Context]  # principal, action, resource, context
+STRANGER = "arn:aws:iam::999999999999:role/admin"
+OTHERS = {"codebuild.amazonaws.com", "ec2.amazonaws.com", "states.amazonaws.com"}
+SERVICES = OTHERS | {expected.trust.service for expected in ROLES.values()}
+
+
+def rows(environment: Environment, role: str) -> tuple[May, ...]:
+    """What the table gives a role there."""
+    return tuple(row for row in ROLES[role].may if environment.name in row.environments)
+
+
+def allowed_questions(house: House) -> Iterator[Question]:
+    """All that the table gives."""
+    for environment, name, arn in house.roles():
+        for row in rows(environment, name):
+            for action in row.actions.split():
+                yield arn, action, one_of(environment.pattern(row.resource)), {**PLAIN, **row.context}
+
+
+def never_questions(house: House) -> Iterator[Question]:
+    """All that no role may."""
+    for told, actions in NEVER.items():
+        for resource in house.everything(told):
+            for _, _, role in house.roles():
+                yield from ((role, action, resource, PLAIN) for action in actions.split())
