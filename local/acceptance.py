@@ -19,7 +19,7 @@ from typing import Any
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
-from local.deployment import Deployment
+from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
 from local.stand_in_carmen import CONTRACT, connect
 
@@ -42,7 +42,7 @@ ROLES = {
 }
 
 
-class NotAccepted(Exception):
+class NotAccepted(LeftToLookAt):
     """Something the deployment promised does not hold."""
 
 

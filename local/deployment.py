@@ -7,21 +7,22 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
 
 from local.emulator import NODE, REGION
+from local.failures import failures
 from local.postgres import install
-from local.processes import LOCALHOST, free_port, is_running, stop
+from local.processes import LOCALHOST, child, is_running, stop
 from local.server import ACCOUNT, INSTALLATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,10 @@ SERVER = "local.server"
 
 class DeploymentError(Exception):
     """What went wrong and what to do, in words for the person who ran the command."""
+
+
+class LeftToLookAt(DeploymentError):
+    """The same, when the embedded AWS stays as it is: there is something to look at, and to go on from."""
 
 
 @dataclass(frozen=True)
@@ -59,56 +64,77 @@ class Deployment:
                 raise DeploymentError("Another `make local…` is at work in this folder: wait for it, or end it.") from None
             yield
 
+    @contextlib.contextmanager
+    def started(self) -> Iterator[None]:
+        """Started anew, and ended again when the block fails without leaving something to look at."""
+        try:
+            self.start()
+            yield
+        except LeftToLookAt:
+            raise
+        except BaseException:
+            self.stop()
+            raise
+
     def start(self) -> None:
-        """Ends what an earlier run left, and starts anew."""
+        """Ends what an earlier run left, and starts anew; what does not start is ended again."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        if shutil.disk_usage(self.folder).free < NEEDED_BYTES:
-            raise DeploymentError(f"Less than {NEEDED_BYTES // 1024**3} GiB are free below {self.folder}: make room.")
-        install(17, INSTALLATIONS)  # with this process's settings for pip; the server has none
-        port = free_port()
-        with (self.folder / "server.log").open("wb") as log:
-            server = subprocess.Popen(
-                [sys.executable, "-m", SERVER, "--port", str(port), "--folder", str(self.folder)],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        (self.folder / "server.json").write_text(json.dumps({"pid": server.pid, "port": port}))
-        deadline = time.monotonic() + 60
-        while not self._answers(port):
-            if server.poll() is not None or time.monotonic() > deadline:
-                tail = (self.folder / "server.log").read_text()[-1500:]
-                raise DeploymentError(f"The embedded AWS did not start:\n{tail}")
-            time.sleep(0.1)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if free < NEEDED_BYTES:
+            raise DeploymentError(f"{free // 1024**2} MiB are free below {self.folder}, {NEEDED_BYTES // 1024**2} are needed: make room.")
+        try:
+            install(17, INSTALLATIONS)  # with this process's settings for pip; the server has none
+        except RuntimeError as error:
+            raise DeploymentError(str(error)) from None
+        command = [sys.executable, "-m", SERVER, "--folder", str(self.folder)]
+        with (self.folder / "server.log").open("wb") as log, child(command, cwd=ROOT, stdout=log, stderr=log) as server:
+            deadline = time.monotonic() + 60
+            while not self._answers():
+                if server.poll() is not None or time.monotonic() > deadline:
+                    tail = (self.folder / "server.log").read_text()[-1500:]
+                    raise DeploymentError(f"The embedded AWS did not start:\n{tail}")
+                time.sleep(0.1)
 
     def stop(self) -> None:
         """Ends the server by its process id, and with it all it started."""
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            state = json.loads((self.folder / "server.json").read_text())
-            with contextlib.suppress(ChildProcessError):  # ours: collect it, or it stays a zombie that seems to run
-                os.waitpid(state["pid"], os.WNOHANG)
-            stop(state["pid"], SERVER, signal.SIGTERM)
-            (self.folder / "server.json").unlink()
+        if state := self._state():
+            try:
+                stop(state["pid"], SERVER, str(self.folder))
+            except PermissionError:
+                raise DeploymentError(
+                    f"The embedded AWS of this folder is another user's (process {state['pid']}): only they can end it."
+                ) from None
+            (self.folder / "server.json").unlink(missing_ok=True)
 
     @property
     def endpoint(self) -> str:
         """The URL of every AWS service; raises DeploymentError when there is no server."""
-        try:
-            state = json.loads((self.folder / "server.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            raise DeploymentError("Nothing is deployed here: run `make local` first.") from None
-        if not is_running(state["pid"], SERVER) or not self._answers(state["port"]):
+        state = self._state()
+        if state is None:
+            raise DeploymentError("Nothing is deployed here: run `make local` first.")
+        if self.server() is None or not self._answers():
             raise DeploymentError(f"The embedded AWS has ended (see {self.folder / 'server.log'}): run `make local` again.")
         return f"http://{LOCALHOST}:{state['port']}"
 
-    @staticmethod
-    def _answers(port: int) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{LOCALHOST}:{port}/_ministack/health", timeout=2):
-            return True
+    def server(self) -> int | None:
+        """The server's process id, while it lives."""
+        state = self._state()
+        return state["pid"] if state and is_running(state["pid"], SERVER, str(self.folder)) else None
+
+    def _state(self) -> dict[str, int] | None:
+        """The server's process id and port, as it wrote them."""
+        try:
+            state: dict[str, int] = json.loads((self.folder / "server.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return state
+
+    def _answers(self) -> bool:
+        if state := self._state():
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{LOCALHOST}:{state['port']}/_ministack/health", timeout=2):
+                return True
         return False
 
     # The deployment
@@ -129,7 +155,9 @@ class Deployment:
         return session.client(service, endpoint_url=self.endpoint)
 
     def cdk(self, *arguments: str) -> str:
-        """Runs the real CDK CLI and returns its output; raises DeploymentError with CloudFormation's own words."""
+        """Runs the real CDK CLI and returns its output; raises DeploymentError with its words, or CloudFormation's own."""
+        if not CDK.exists():
+            raise DeploymentError("The CDK CLI is not there: run `make install`.")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **self.variables(),
@@ -139,14 +167,32 @@ class Deployment:
             "CI": "true",
         }
         command = [str(NODE / "node"), str(CDK), *arguments, "--no-notices", "--no-color", "--progress", "events"]
-        with (self.folder / "cdk.log").open("ab") as log:
-            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            log.write(f"$ cdk {' '.join(arguments)}\n{done.stdout}\n".encode())
-        if done.returncode:
-            raise DeploymentError(
-                f"`cdk {arguments[0]}` failed; CloudFormation's own words:\n\n{_errors(done.stdout)}\n\nAll: {self.folder / 'cdk.log'}"
-            )
-        return done.stdout
+        begin = datetime.now(UTC)
+        with (self.folder / "cdk.log").open("a+") as log:
+            print(f"$ cdk {' '.join(arguments)}", file=log, flush=True)
+            start = log.tell()
+            with child(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT) as cli:
+                while cli.poll() is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        cli.wait(1)
+                    if self.server() is None:  # without this, the CLI would try to reach it for minutes
+                        raise DeploymentError(f"The embedded AWS ended during `cdk {arguments[0]}`; {self.folder / 'server.log'} says why.")
+            log.seek(start)
+            output = log.read()
+        if cli.returncode:
+            raise self._failure(arguments[0], output, begin)
+        return output
+
+    def _failure(self, command: str, output: str, since: datetime) -> DeploymentError:
+        where = f"All: {self.folder / 'cdk.log'}"
+        failed = failures(self.client("cloudformation"), self.assembly, since)
+        if not failed:
+            return DeploymentError(f"`cdk {command}` failed:\n\n{_errors(output)}\n\n{where}")
+        words = "\n\n".join(str(failure) for failure in failed)
+        told = f"`cdk {command}` failed; CloudFormation's own words:\n\n{words}\n\n"
+        if command == "destroy":
+            return DeploymentError(told)
+        return LeftToLookAt(f"{told}Correct it; then `make local-update` goes on from here, or `make local` starts anew.\n{where}")
 
     @property
     def assembly(self) -> Path:
@@ -160,6 +206,18 @@ class Deployment:
     def bootstrap(self) -> None:
         """What the CDK needs in an account."""
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", str(self.assembly))
+
+    def changed(self) -> list[str]:
+        """The stacks that are not deployed as the templates now say: others, none, or in the middle of something."""
+        cloudformation = self.client("cloudformation")
+        stacks = [stack for page in cloudformation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
+        deployed = {
+            stack["StackName"]: cloudformation.get_template(StackName=stack["StackName"])["TemplateBody"]
+            for stack in stacks
+            if stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
+        }
+        wanted = {path.name.removesuffix(".template.json"): path for path in sorted(self.assembly.glob("*.template.json"))}
+        return [name for name, path in wanted.items() if json.loads(path.read_text()) != deployed.get(name)]
 
     def deploy(self, *stacks: str) -> str:
         """Deploys the top stack, which takes all others along, or just `stacks`."""

@@ -13,6 +13,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -51,7 +52,19 @@ def environment(port: int, state: Path, node_modules: Path) -> dict[str, str]:
     }
 
 
-async def serve(port: int, ending: threading.Event) -> None:
+def listen(port: int = 0) -> socket.socket:
+    """Take the port (0: any free one) before anybody else can, and before anything is started that counts on it."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        raise SystemExit(f"Port {port} of {HOST} cannot be had ({error.strerror}): give another one, or 0 for any that is free.") from None
+    listener.listen()
+    return listener
+
+
+async def serve(listener: socket.socket, ending: threading.Event) -> None:
     """Serve until SIGTERM or SIGINT; `ending` is then set first, for whoever still asks the emulator things."""
     from hypercorn.asyncio import serve as serve_asgi
     from hypercorn.config import Config
@@ -70,7 +83,7 @@ async def serve(port: int, ending: threading.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
 
     config = Config()
-    config.bind = [f"{HOST}:{port}"]
+    config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 1  # clients keep their connections open
     await serve_asgi(over_tls(app), config, shutdown_trigger=stop.wait)
@@ -87,9 +100,9 @@ def over_tls(app: Application) -> Application:
     return wrapped
 
 
-def run(port: int, state: Path, node_modules: Path, prepare: Callable[[threading.Event], None] | None = None) -> None:
+def run(listener: socket.socket, state: Path, node_modules: Path, prepare: Callable[[threading.Event], None] | None = None) -> None:
     """Become the emulator. `prepare` runs before it serves, and gets an event that is set when it ends."""
-    values = environment(port, state.resolve(), node_modules.resolve())
+    values = environment(listener.getsockname()[1], state.resolve(), node_modules.resolve())
     for name in ("HOME", "TMPDIR", "STATE_DIR", "S3_DATA_DIR"):
         Path(values[name]).mkdir(parents=True, exist_ok=True)
     os.environ.clear()
@@ -105,18 +118,19 @@ def run(port: int, state: Path, node_modules: Path, prepare: Callable[[threading
     if prepare is not None:
         prepare(ending)
     try:
-        asyncio.run(serve(port, ending))
+        asyncio.run(serve(listener, ending))
     finally:
+        ending.set()  # also when it could not serve: a thread that waits for this would keep the process alive
         shutil.rmtree(values["TMPDIR"], ignore_errors=True)  # the functions' unpacked code
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True, help="0: any free one")
     parser.add_argument("--state", type=Path, required=True, help="folder for everything that is written")
     parser.add_argument("--node-modules", type=Path, default=Path("node_modules"))
     options = parser.parse_args()
-    run(options.port, options.state, options.node_modules)
+    run(listen(options.port), options.state, options.node_modules)
 
 
 if __name__ == "__main__":

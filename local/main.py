@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from local.processes import Ended, end_on_signals, run, runs_from
+
+if __name__ == "__main__":
+    end_on_signals()  # before what follows, which takes a second to import
+
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local.acceptance import NotAccepted, accept
 from local.deployment import ROOT, Deployment, DeploymentError
+from local.server import INSTALLATIONS
 
 FOLDER = ROOT / ".local" / "run"
 DIFFERENCES = (
@@ -27,6 +34,11 @@ DIFFERENCES = (
     "calls on this machine count as TLS",
     "autoscaling is recorded only: the service runs one task; the task's port is a free one on 127.0.0.1",
 )
+ENDED = {
+    "up": "Ended, and the embedded AWS with it: `make local` starts anew.",
+    "update": "Ended; what was deployed still runs. CloudFormation finishes what it had begun, as in AWS: then `make local-update` again.",
+    "destroy": "Ended; what would have been retained is not listed.",
+}
 
 
 class Progress:
@@ -42,31 +54,26 @@ class Progress:
 def up(deployment: Deployment, say: Callable[[str], None]) -> None:
     """Starts, deploys, proves, and tells what to do next."""
     say("starting the embedded AWS (whatever an earlier run left is ended)")
-    deployment.start()
-    say(f"synthesizing {deployment.top_stack}")
-    deployment.synth()
-    say("bootstrapping the account for the CDK")
-    deployment.bootstrap()
-    say(f"cdk deploy {deployment.top_stack}: eight stacks, half a minute or so")
-    deployment.deploy()
-    say("proving it with real input")
-    accept(deployment, lambda text: say(f"  ✓ {text}"))
-    say("asking every resource's own service for it")
-    print(_inventory(deployment))
-    _summary(deployment)
+    with deployment.started():
+        say(f"synthesizing {deployment.top_stack}")
+        deployment.synth()
+        say("bootstrapping the account for the CDK")
+        deployment.bootstrap()
+        say(f"cdk deploy {deployment.top_stack}: eight stacks, half a minute or so")
+        deployment.deploy()
+        say("proving it with real input")
+        accept(deployment, lambda text: say(f"  ✓ {text}"))
+        say("asking every resource's own service for it")
+        print(_inventory(deployment))
+        _summary(deployment)
 
 
 def update(deployment: Deployment, say: Callable[[str], None]) -> None:
     """Deploys what `environments/<name>.toml` says now."""
     deployment.client("cloudformation")  # says so at once when there is nothing to update
     say("synthesizing")
-    before = {path.name: path.read_bytes() for path in deployment.assembly.glob("*.template.json")}
     deployment.synth()
-    changed = sorted(
-        path.name.removesuffix(".template.json")
-        for path in deployment.assembly.glob("*.template.json")
-        if before.get(path.name) != path.read_bytes()
-    )
+    changed = deployment.changed()
     if not changed:
         say(f'nothing changed: edit environments/{deployment.environment}.toml (say, [application] log_level = "debug") and run this again')
         return
@@ -76,29 +83,37 @@ def update(deployment: Deployment, say: Callable[[str], None]) -> None:
 
 
 def destroy(deployment: Deployment, say: Callable[[str], None]) -> None:
-    """Takes protection off, destroys, lists what was retained, ends the server, wipes the folder."""
+    """Takes protection off, destroys, lists what was retained, ends the server, wipes the folder, whatever state they are in."""
     try:
+        deployment.client("cloudformation")
+    except DeploymentError as error:
+        say(f"nothing to destroy: {error}")
+    else:
         say("taking protection off and destroying")
         kept = deployment.destroy()
         print("Retained, as in AWS (data is never deleted with its stack):")
         for (stack, kind), count in sorted(Counter((stack, kind) for stack, kind, _ in kept).items()):
             print(f"  {stack:<22} {count:>2} × {kind}")
-    except DeploymentError as error:
-        say(f"nothing to destroy: {error}")
-    deployment.stop()
-    shutil.rmtree(deployment.folder, ignore_errors=True)
-    if deployment.folder == FOLDER:
-        shutil.rmtree(FOLDER.parent, ignore_errors=True)
+    finally:
+        deployment.stop()
+        _wipe(deployment.folder)
     say("the embedded AWS has ended and its folder is gone")
 
 
+def _wipe(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder == FOLDER and not runs_from(INSTALLATIONS):  # `make test` may use PostgreSQL's programs now
+        shutil.rmtree(FOLDER.parent, ignore_errors=True)
+    if folder.exists():
+        raise DeploymentError(f"{folder} could not be removed; another user's run may have made it: `ls -l` says whose it is.")
+
+
 def _inventory(deployment: Deployment) -> str:
-    """The closing table; raises DeploymentError when a resource is not what its template says."""
+    """The closing table; raises NotAccepted when a resource is not what its template says."""
     environment = {**os.environ, **deployment.variables()}
-    command = [sys.executable, "-m", "local.inventory", *deployment.stacks()]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = run([sys.executable, "-m", "local.inventory", *deployment.stacks()], cwd=ROOT, env=environment)
     if done.returncode:
-        raise DeploymentError(f"Not every resource is what its template says:\n{done.stdout}{done.stderr}")
+        raise NotAccepted(f"Not every resource is what its template says:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -122,7 +137,7 @@ def _summary(deployment: Deployment) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; 1 with a message when something does not work, 130 on Ctrl-C."""
+    """The command line; 1 with a message when something does not work, 128 + its number when a signal ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["up", "update", "destroy"])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="everything is written below it")
@@ -132,13 +147,15 @@ def main(arguments: list[str]) -> int:
     try:
         with deployment.alone():
             command(deployment, Progress())
-    except (DeploymentError, NotAccepted) as error:
+    except DeploymentError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        deployment.stop()
-        print("\nStopped; the embedded AWS has ended too. `make local` starts anew.", file=sys.stderr)
-        return 130
+    except (OSError, BotoCoreError, ClientError) as error:
+        print(f"\n{type(error).__name__}: {error}\nWhat the embedded AWS said: {deployment.folder / 'server.log'}", file=sys.stderr)
+        return 1
+    except Ended:
+        print(ENDED[options.command], file=sys.stderr)
+        raise
     return 0
 
 

@@ -62,6 +62,7 @@ _RDS_SUPERUSER_HOLDS = (
 )
 
 _SOCKET_PATH_LIMIT = 107  # bytes, sockaddr_un on Linux
+_PORTS_TRIED = 3
 
 
 def install(major: int, into: Path) -> Path:
@@ -126,6 +127,10 @@ def _trust_extension(installation: Path, name: str) -> None:
         control.write("trusted = true\n")
 
 
+class PortTaken(RuntimeError):
+    """Somebody else listens on the port."""
+
+
 class RdsLookAlike:
     """One server: `with RdsLookAlike(...) as server:` or `start()` and `stop()`. Data stay; a second start finds them.
 
@@ -153,7 +158,7 @@ class RdsLookAlike:
         self.log = self.directory / "postgres.log"
         self.ca_file = self.directory / "ca.pem"
         self.master, self.password, self.database = master, password, database
-        self.port = port or free_port()
+        self.port, self._port_is_given = port or free_port(), port is not None
         self.skipped_parameters: dict[str, str] = {}
         self._installation = _reachable(installation.resolve())
         self._parameters = dict(parameters or {})
@@ -173,11 +178,29 @@ class RdsLookAlike:
         stop_left_over(self.data)
         if new:
             self._initdb()
+        self._write_certificate()
+        for again in range(_PORTS_TRIED):
+            if again:
+                self.port = free_port()
+            try:
+                self._launch()
+                break
+            except PortTaken:  # between choosing it and now
+                if self._port_is_given or again == _PORTS_TRIED - 1:
+                    raise
+        if new:
+            try:
+                self._become_rds()
+            except BaseException:
+                self.stop()
+                raise
+
+    def _launch(self) -> None:
         if len(os.fsencode(self.data / f".s.PGSQL.{self.port}")) > _SOCKET_PATH_LIMIT:
             self._sockets = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a short path, whatever TMPDIR says
-        self._write_certificate()
         self._write_configuration()
         with self.log.open("ab") as log:
+            self._told_before = log.tell()
             self._process = subprocess.Popen(
                 [*_unprivileged(), self._program("postgres"), "-D", self.data],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), start_new_session=True,
@@ -185,8 +208,6 @@ class RdsLookAlike:
         self._watcher = stop_with_us(self._process.pid)
         try:
             self._wait_until_ready()
-            if new:
-                self._become_rds()
         except BaseException:
             self.stop()
             raise
@@ -300,7 +321,8 @@ hostssl all       all        all   scram-sha-256
         status_file = self.data / "postmaster.pid"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise RuntimeError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}")
+                told = self.log.read_bytes()[self._told_before :].decode(errors="replace")
+                raise (PortTaken if "could not bind" in told else RuntimeError)(f"PostgreSQL did not start: {told[-2000:]}")
             try:
                 status = status_file.read_text().splitlines()
             except FileNotFoundError:

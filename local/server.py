@@ -1,13 +1,15 @@
 """The embedded AWS as one process: the emulator, a real PostgreSQL behind each RDS instance, processes behind ECS tasks.
 
-    python -m local.server --port 4566 --folder .local/run
+    python -m local.server --folder .local/run
 
-Ends on SIGTERM with all it started, and if it is killed, they end by themselves.
+Writes its process id and port to `server.json` in the folder. Ends on SIGTERM with all it started, and if it is killed,
+they end by themselves.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import threading
@@ -71,6 +73,11 @@ class Databases:
 
 def run(port: int, folder: Path) -> None:
     """Serves until SIGTERM or SIGINT."""
+    listener = emulator.listen(port)
+    port = listener.getsockname()[1]
+    draft = folder / "server.json.new"
+    draft.write_text(json.dumps({"pid": os.getpid(), "port": port}))
+    draft.rename(folder / "server.json")
     databases = Databases(folder)
 
     def prepare(ending: threading.Event) -> None:
@@ -90,7 +97,7 @@ def run(port: int, folder: Path) -> None:
         threading.Thread(target=runner.watch, args=(ending,), name="task-runner").start()
 
     try:
-        emulator.run(port, folder / "emulator", ROOT / "node_modules", prepare)
+        emulator.run(listener, folder / "emulator", ROOT / "node_modules", prepare)
     finally:
         databases.stop_all()
 
@@ -98,7 +105,7 @@ def run(port: int, folder: Path) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, default=0, help="any free one without this")
     parser.add_argument("--folder", type=Path, required=True, help="everything is written below it")
     options = parser.parse_args()
     run(options.port, options.folder.resolve())
