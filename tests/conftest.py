@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until pytest is ready for Ctrl-C: what follows takes seconds, and begins nothing
+signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))  # the Makefile holds them back until here
+
+import atexit
+import sys
+
 import pytest
 
 from environments.loading import environment_names, load
 from tools.synthesis import CONTEXT, ROOT, Built, build
 
 __all__ = ["CONTEXT", "ROOT", "Built", "build", "built"]
+
+
+def pytest_sessionstart() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Ctrl-C in a terminal ends the CDK's Node too; what jsii has to say about that when Python ends is noise."""
+    if exitstatus == pytest.ExitCode.INTERRUPTED:
+        atexit.register(setattr, sys, "unraisablehook", lambda unraisable: None)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import pytest
 from local.deployment import SERVER, Deployment
 from local.gaps import RECORDED
 from local.processes import is_running
-from tests.conftest import ROOT, Built
+from tests.conftest import Built
+from tests.copy_of_the_tree import Copy, copy_of_the_tree
 
 pytestmark = [pytest.mark.deployment, pytest.mark.xdist_group("deployment")]
 
@@ -26,37 +26,28 @@ pytestmark = [pytest.mark.deployment, pytest.mark.xdist_group("deployment")]
 class Checkout:
     """A copy of this tree, and what `local.main` said in it."""
 
-    root: Path
+    copy: Copy
     output: str
 
     @property
+    def root(self) -> Path:
+        return self.copy.root
+
+    @property
     def deployment(self) -> Deployment:
-        return Deployment(self.root / ".local" / "run")
+        return self.copy.deployment
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        return _run(self.root, command)
-
-
-def _run(root: Path, command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "local.main", command], cwd=root, capture_output=True, text=True, check=False)
+        return self.copy.run(sys.executable, "-m", "local.main", command)
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    root = tmp_path_factory.mktemp("a fresh") / "clone of it"
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in files.stdout.splitlines():
-        if (ROOT / name).exists():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
-    for installed in (".venv", "node_modules", ".build"):
-        (root / installed).symlink_to(ROOT / installed)
-    done = _run(root, "up")
-    try:
+    with copy_of_the_tree(tmp_path_factory.mktemp("a fresh") / "clone of it") as copy:
+        done = copy.run(sys.executable, "-m", "local.main", "up")
         assert done.returncode == 0, done.stdout + done.stderr
-        yield Checkout(root, done.stdout)
-    finally:
-        _run(root, "destroy")
+        yield Checkout(copy, done.stdout)
+        copy.run(sys.executable, "-m", "local.main", "destroy")
 
 
 def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: Checkout, built: Built) -> None:
