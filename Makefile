@@ -102,8 +102,9 @@ types: install ## Static types, strict
 test: install ## All tests, and one deployment to the embedded AWS
 	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 --dist loadgroup -m "not long"
 
-test-all: install ## The long ones: faults in the middle of deployments and installations
+test-all: install ## The long ones: faults mid-way, judges on generated settings, mutants
 	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 --dist loadgroup -m long
+	@$(PYTHON) -m tools.mutants
 
 pr: lint types test ## What CI checks on a pull request
 

@@ -55,7 +55,7 @@ HARMLESS = (
 # Stand-ins and tests make up passwords for servers on 127.0.0.1, addresses and bodies of requests: there, only patterns of real
 # credentials count.
 MADE_UP = ("tests/", "local/")
-GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String")
+GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String", "Hex High Entropy String")
 LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "package-lock.json")
 
 
