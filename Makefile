@@ -38,7 +38,7 @@ install: .venv/.installed node_modules/.installed .build/.installed ## Install e
 
 # A stamp without what it stands for (a Python that has gone since, say) is none.
 $(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f node_modules/.installed; \
-	test -d .build/libraries || rm -f .build/.installed)
+	test -f .build/libraries.zip || rm -f .build/.installed)
 
 # Made by the machine's Python, whatever an earlier .venv holds.
 .venv/.installed: export PATH := $(MACHINE_PATH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aws_cdk import Duration, RemovalPolicy, Size, TimeZone
 from aws_cdk import aws_ec2 as ec2
@@ -23,7 +24,7 @@ from constructs_lib.trust import acting_for_this_account
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "lambda_src"
-LIBRARIES = ROOT / ".build" / "libraries"
+LIBRARIES = ROOT / ".build" / "libraries.zip"
 
 
 class PythonFunction(lambda_.Function):
@@ -60,16 +61,13 @@ class PythonFunction(lambda_.Function):
             retention_period=Duration.days(14),
         )
         self.security_group = _security_group(scope, f"{construct_id}SecurityGroup", package, network) if network else None
-        packages = [package, *shares, "common"]
         super().__init__(
             scope,
             construct_id,
             description=description,
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(
-                str(SOURCE), exclude=["*", *(f"!{name}{rest}" for name in packages for rest in ("", "/**")), "**/__pycache__", "**/*.pyc"]
-            ),
+            code=lambda_.Code.from_asset(**packages_only([package, *shares])),
             handler=f"{package}.handler.handler",
             layers=list(layers),
             memory_size=memory_mib,
@@ -121,6 +119,12 @@ class PythonFunction(lambda_.Function):
         )
 
 
+def packages_only(packages: Sequence[str]) -> dict[str, Any]:
+    """The arguments of an asset that holds these packages of lambda_src and `common/`, without what Python leaves beside them."""
+    kept = [f"!{name}{rest}" for name in (*packages, "common") for rest in ("", "/**")]
+    return {"path": str(SOURCE), "exclude": ["*", *kept, "**/__pycache__", "**/*.pyc"]}
+
+
 def _security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
     group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
     group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
@@ -129,12 +133,12 @@ def _security_group(scope: Construct, construct_id: str, package: str, network: 
 
 def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
     """The layer of third-party code; raises FileNotFoundError with what to do when it was not built."""
-    if not (LIBRARIES / "python").is_dir():
+    if not LIBRARIES.is_file():
         raise FileNotFoundError(f"{LIBRARIES} is not there: run `make install`, which builds it from lambda_src/requirements.txt")
     return lambda_.LayerVersion(
         scope,
         "Libraries",
         description="Third-party Python of the functions: pure Python, so it runs on any architecture",
-        code=lambda_.Code.from_asset(str(LIBRARIES), exclude=["**/__pycache__", "**/*.pyc"]),
+        code=lambda_.Code.from_asset(str(LIBRARIES)),
         removal_policy=RemovalPolicy.RETAIN,
     )

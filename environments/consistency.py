@@ -37,6 +37,8 @@ RESERVED_VARIABLES = frozenset([
     "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "UPLOAD_STORAGE", "API_RATE_LIMIT", "SENTRY_DSN", "ENABLE_ANALYTICS",
     "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS", "ENABLE_EXPERIMENTAL_FEATURES",
 ])  # fmt: skip
+# Lambda's time limit, and what a drill of a large database may need.
+RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15, "rotation_schedule": 15}
 RESERVED_PREFIXES = ("AWS_", "ECS_")
 
 
@@ -83,7 +85,7 @@ def _network(settings: Settings) -> Iterator[Complaint]:
         if not network.interface_endpoints:
             yield Complaint(("network.nat_gateways", "network.interface_endpoints"), "tasks could reach no AWS service; set one of the two")
         ours = f".dkr.ecr.{settings.region}.amazonaws.com/"
-        far = [name for name in ("placeholder_image", "psql_image", "redis_cli_image") if ours not in getattr(settings.service, name)]
+        far = [name for name in ("placeholder_image", "psql_image", "redis_cli_image", "python_image") if ours not in getattr(settings.service, name)]
         if far:
             yield Complaint(
                 ("network.nat_gateways", *(f"service.{name}" for name in far)),
@@ -145,6 +147,10 @@ def _database(settings: Settings) -> Iterator[Complaint]:
     fires = daily_minute(database.roles_schedule)
     if fires is not None and meet_in_a_day(backup, (fires, 5)):  # minutes: the function's timeout
         yield Complaint(("database.roles_schedule", "database.backup_window"), "the schedule fires during the backup; move one of them")
+    for key, minutes in RUNS_FOR_MINUTES.items():
+        fires = daily_minute(getattr(settings.operations, key))
+        if fires is not None and meet_in_a_day(maintenance, (fires, minutes)):
+            yield Complaint((f"operations.{key}", "database.maintenance_window"), "it may run into RDS's own maintenance; move one of them")
     if "pg_stat_statements" not in database.parameters.shared_preload_libraries:
         yield Complaint(("database.parameters.shared_preload_libraries",), "pg_stat_statements must be among them: monitoring reads it")
 
