@@ -28,6 +28,7 @@ from local.server import ACCOUNT, INSTALLATIONS
 ROOT = Path(__file__).parent.parent
 CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 NEEDED_BYTES = 2 * 1024**3
+FULL_BYTES = 64 * 1024**2
 SERVER = "local.server"
 
 
@@ -81,9 +82,7 @@ class Deployment:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.folder).free
-        if free < NEEDED_BYTES:
-            raise DeploymentError(f"{free // 1024**2} MiB are free below {self.folder}, {NEEDED_BYTES // 1024**2} are needed: make room.")
+        self._need(NEEDED_BYTES)
         try:
             install(17, INSTALLATIONS)  # with this process's settings for pip; the server has none
         except RuntimeError as error:
@@ -175,13 +174,22 @@ class Deployment:
                 while cli.poll() is None:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         cli.wait(1)
-                    if self.server() is None:  # without this, the CLI would try to reach it for minutes
-                        raise DeploymentError(f"The embedded AWS ended during `cdk {arguments[0]}`; {self.folder / 'server.log'} says why.")
+                    # Without these, the CLI would try for minutes to reach it, or CloudFormation wait for a function that cannot start.
+                    if self.server() is None:
+                        raise DeploymentError(
+                            f"The embedded AWS ended during `cdk {arguments[0]}`; {self.folder / 'server.log'} may say why."
+                        )
+                    self._need(FULL_BYTES)
             log.seek(start)
             output = log.read()
         if cli.returncode:
             raise self._failure(arguments[0], output, begin)
         return output
+
+    def _need(self, needed: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise DeploymentError(f"{free // 1024**2} MiB are free below {self.folder}, {needed // 1024**2} are needed: make room.")
 
     def _failure(self, command: str, output: str, since: datetime) -> DeploymentError:
         where = f"All: {self.folder / 'cdk.log'}"

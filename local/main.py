@@ -150,6 +150,13 @@ def main(arguments: list[str]) -> int:
     except DeploymentError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(
+            f"\n{error.filename or error}: not this user's to change. Did another user (root?) run this here? Then that user ends it:",
+            file=sys.stderr,
+        )
+        print("`make local-destroy`, or `rm -rf .local` when nothing runs.", file=sys.stderr)
+        return 1
     except (OSError, BotoCoreError, ClientError) as error:
         print(f"\n{type(error).__name__}: {error}\nWhat the embedded AWS said: {deployment.folder / 'server.log'}", file=sys.stderr)
         return 1

@@ -13,7 +13,6 @@ import pwd
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import tarfile
@@ -28,6 +27,7 @@ from typing import Self
 import trustme
 
 from local.processes import LOCALHOST, free_port, stop_with_us
+from local.unprivileged import reachable, server_uid, unprivileged
 
 # Both architectures, so that one table serves laptops (aarch64) and CI (x86_64).
 _SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
@@ -155,12 +155,13 @@ class RdsLookAlike:
             raise ValueError(f"RDS takes letters, digits and _ for names: master {master!r}, database {database!r}")
         self.directory = directory.resolve()
         self.data = self.directory / "data"
+        self._complete = self.directory / "complete"  # initdb and what makes it RDS have both ended well
         self.log = self.directory / "postgres.log"
         self.ca_file = self.directory / "ca.pem"
         self.master, self.password, self.database = master, password, database
         self.port, self._port_is_given = port or free_port(), port is not None
         self.skipped_parameters: dict[str, str] = {}
-        self._installation = _reachable(installation.resolve())
+        self._installation = reachable(installation.resolve())
         self._parameters = dict(parameters or {})
         self._durable = durable
         self._sockets = self.data
@@ -173,7 +174,7 @@ class RdsLookAlike:
         self.stop()
 
     def start(self) -> None:
-        new = not (self.data / "PG_VERSION").exists()
+        new = not self._complete.exists()
         self.directory.mkdir(parents=True, exist_ok=True)
         stop_left_over(self.data)
         if new:
@@ -191,6 +192,7 @@ class RdsLookAlike:
         if new:
             try:
                 self._become_rds()
+                self._complete.touch()
             except BaseException:
                 self.stop()
                 raise
@@ -202,7 +204,7 @@ class RdsLookAlike:
         with self.log.open("ab") as log:
             self._told_before = log.tell()
             self._process = subprocess.Popen(
-                [*_unprivileged(), self._program("postgres"), "-D", self.data],
+                [*unprivileged(), self._program("postgres"), "-D", self.data],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), start_new_session=True,
             )  # fmt: skip
         self._watcher = stop_with_us(self._process.pid)
@@ -229,7 +231,7 @@ class RdsLookAlike:
     def as_rdsadmin(self, sql: str, database: str = "postgres") -> str:
         """Runs SQL as the superuser, over the local socket: for the service behind the API, never for its customers."""
         done = subprocess.run(
-            [*_unprivileged(), self._program("psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
+            [*unprivileged(), self._program("psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
              "--set=ON_ERROR_STOP=1", f"--host={self._sockets}", f"--port={self.port}", "--username=rdsadmin",
              f"--dbname={database}", "--file=-"],
             input=sql, text=True, capture_output=True, env=self._environment() | {"PGOPTIONS": "-c log_statement=none"},
@@ -240,7 +242,7 @@ class RdsLookAlike:
 
     def _initdb(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # what an interrupted initdb left
-        command = [*_unprivileged(), str(self._program("initdb")), f"--pgdata={self.data}", "--username=rdsadmin",
+        command = [*unprivileged(), str(self._program("initdb")), f"--pgdata={self.data}", "--username=rdsadmin",
                    "--encoding=UTF8", "--locale=C.UTF-8", "--auth-local=peer", "--auth-host=reject",
                    "--no-instructions", *([] if self._durable else ["--no-sync"])]  # fmt: skip
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment())
@@ -278,7 +280,7 @@ class RdsLookAlike:
         settings = ours | accepted
         lines = [f"{name} = '{_escape(value)}'\n" for name, value in settings.items()]
         (self.data / "rds.conf").write_text("".join(lines))
-        operator = pwd.getpwuid(_server_uid()).pw_name
+        operator = pwd.getpwuid(server_uid()).pw_name
         (self.data / "pg_ident.conf").write_text(f'operator "{operator}" rdsadmin\n')
         # The master comes before rds_iam: it may grant that role, for which plain PostgreSQL makes it a member.
         (self.data / "pg_hba.conf").write_text(
@@ -295,7 +297,7 @@ hostssl all       all        all   scram-sha-256
     def _sort_parameters(self, taken: set[str]) -> tuple[dict[str, str], dict[str, str]]:
         """Accepted ones, and skipped ones with the reason. RDS's plain numbers have PostgreSQL's base units already."""
         described = subprocess.run(
-            [*_unprivileged(), self._program("postgres"), "--describe-config"],
+            [*unprivileged(), self._program("postgres"), "--describe-config"],
             check=True, capture_output=True, text=True, env=self._environment(),
         ).stdout  # fmt: skip
         known = {line.split("\t", 1)[0].lower() for line in described.splitlines()}
@@ -378,44 +380,6 @@ def _runs_in(directory: Path, pid: int) -> bool:
         return Path(f"/proc/{pid}/cwd").readlink() == directory
     except OSError:
         return False
-
-
-def _server_uid() -> int:
-    return os.getuid() or pwd.getpwnam("nobody").pw_uid
-
-
-def _unprivileged() -> list[str]:
-    """PostgreSQL refuses to run as root, so root hands it to `nobody`.
-
-    With one capability, or nothing below /root or a 0700 folder of mkdtemp could be used.
-    """
-    if os.getuid() != 0:
-        return []
-    nobody = pwd.getpwuid(_server_uid())
-    return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
-            "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]  # fmt: skip
-
-
-def _reachable(installation: Path) -> Path:
-    """The installation, or a copy of it where the server's user can get at it.
-
-    initdb asks access(2) for its programs, which heeds no capability: below /root or a 0700 folder it finds nothing.
-    The copy is root's own, and used again.
-    """
-    if os.getuid() != 0 or all(folder.stat().st_mode & stat.S_IXOTH for folder in installation.parents):
-        return installation
-    copy = Path("/var/tmp") / f"carmen-{installation.name}"
-    if not copy.exists():
-        draft = Path(tempfile.mkdtemp(prefix=f"{copy.name}-", dir=copy.parent))
-        shutil.copytree(installation, draft, dirs_exist_ok=True, symlinks=True)
-        draft.chmod(0o755)
-        try:
-            draft.rename(copy)
-        except OSError:  # somebody else was faster
-            shutil.rmtree(draft)
-    if copy.is_symlink() or copy.stat().st_uid != 0:
-        raise PermissionError(f"{copy} is not root's own: remove it")
-    return copy
 
 
 def _escape(value: str) -> str:

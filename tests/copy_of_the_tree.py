@@ -55,6 +55,16 @@ class Copy:
         self._watch_the_server()
         return done
 
+    def local(self, command: str, folder: Path | None = None) -> list[str]:
+        """The words of a `make local…`, without make."""
+        return [str(self.root / ".venv/bin/python"), "-m", "local.main", command, *(["--folder", str(folder)] if folder else [])]
+
+    @staticmethod
+    def as_nobody() -> list[str]:
+        """For root: words that have what follows run as another user, who may read everything and change nothing of root's."""
+        may_read = "+dac_read_search"  # Python itself may be below /root, the copy in a 0700 folder
+        return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={may_read}", f"--ambient-caps={may_read}"]
+
     def _watch_the_server(self) -> None:
         pid = self.deployment.server()
         if pid is not None and pid not in self._watchers:

@@ -29,7 +29,7 @@ def packages(finished_before: bool) -> None:
     """Python's packages and Node, from the hashed list. What was not finished is made anew: half a pip repairs nothing."""
     print("Installing Python packages (a minute or two)", flush=True)
     venv = [sys.executable, "-m", "venv", *([] if finished_before else ["--clear"]), ".venv"]
-    _must(venv, "No virtual environment could be made: on Debian and Ubuntu, `apt-get install python3-venv`.")
+    _must(venv, "No virtual environment could be made: is there room on the disk, and (Debian, Ubuntu) `python3-venv` installed?")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--require-hashes"]
     _must([*pip, "-r", "requirements-dev.txt"], "The packages could not be installed: is PyPI reachable, and room on the disk?")
 

@@ -19,6 +19,7 @@ import pytest
 from tests.copy_of_the_tree import Copy, copy_of_the_tree
 
 FOLDER = "Kärrmen's $HOME (1)"
+NO_REGISTRY = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_FIND_LINKS": ""}
 
 
 class Terminal:
@@ -71,6 +72,27 @@ class Terminal:
         except OSError:  # how Linux tells that nobody has the other end open any more
             return False
         return True
+
+
+# Mounts a disk of that size for the command alone; it is as good as full as soon as a file `<disk>.full` is there.
+_MOUNT = """
+mount -t tmpfs -o size="$2" none "$1" || exit 99
+( until test -e "$1.full"; do kill -0 $$ || exit; sleep 0.1; done
+  mount -o remount,size="$(( $(df -k --output=used "$1" | tail -n 1) + 256 ))k" "$1" ) >/dev/null 2>&1 &
+shift 2
+exec "$@"
+"""
+
+
+def small_disk(copy: Copy, size: str, at: str = "disk") -> list[str]:
+    """Words that have what follows run with a small disk in this folder of the copy. Without root, in a user namespace."""
+    disk = copy.root / at
+    disk.mkdir(exist_ok=True)
+    may_mount = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+    words = ["unshare", *may_mount, "--mount", "sh", "-c", _MOUNT, "sh", str(disk), size]
+    if copy.run(*words, "true").returncode:
+        pytest.skip("this machine lets this user mount nothing, not even in a namespace of its own")
+    return words
 
 
 @pytest.fixture

