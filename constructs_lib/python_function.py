@@ -86,7 +86,7 @@ class PythonFunction(lambda_.Function):
     def run_at(self, schedule_id: str, cron: str, *, description: str, **payload: str) -> None:
         """Has EventBridge Scheduler invoke it at `cron` (UTC) with `payload`; what cannot be delivered becomes a dead letter."""
         scope = self.node.scope
-        assert scope
+        assert isinstance(scope, Construct)
         role = iam.Role(
             scope,
             f"{schedule_id}Role",

@@ -159,7 +159,7 @@ def mutants(built: Built) -> Iterator[Mutant]:
                 yield from _policies(stack, logical_id, resource)
                 yield from _doors(stack, logical_id, resource)
                 yield from _particulars(stack, logical_id, resource)
-                yield Mutant("existence", stack, f"{logical_id} gone", lambda found, name=logical_id: found.pop(name))
+                yield Mutant("existence", stack, f"{logical_id} gone", _without(logical_id))
 
 
 def _flips(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator[Mutant]:
@@ -226,10 +226,10 @@ def _particulars(stack: str, logical_id: str, resource: dict[str, Any]) -> Itera
     if kind == "AWS::WAFv2::WebACL":
         for number, one in enumerate(properties["Rules"]):
             path = ("Properties", "Rules", number)
-            weak = {"Action": {"Count": {}}} if "Action" in one else {"OverrideAction": {"Count": {}}}
+            weak: dict[str, Any] = {"Action": {"Count": {}}} if "Action" in one else {"OverrideAction": {"Count": {}}}
             for key, new in weak.items():
                 yield Mutant("firewall", stack, f"{one['Name']} only counts", _setting(logical_id, path, key, new))
-            yield Mutant("firewall", stack, f"{one['Name']} gone", lambda found, n=number: found[logical_id]["Properties"]["Rules"].pop(n))
+            yield Mutant("firewall", stack, f"{one['Name']} gone", _without(logical_id, "Properties", "Rules", number))
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
@@ -254,6 +254,16 @@ def _setting(logical_id: str, path: tuple[Any, ...], key: str, new: Any) -> Call
     return change
 
 
+def _without(*path: Any) -> Callable[[Resources], object]:
+    def change(found: Resources) -> None:
+        place: Any = found
+        for step in path[:-1]:
+            place = place[step]
+        place.pop(path[-1])
+
+    return change
+
+
 class Hunt:
     """A pytest plugin: takes the place of the run, and gives every mutant to the tests that look at templates."""
 
@@ -268,7 +278,7 @@ class Hunt:
         """Keeps what takes long to build, since every test runs as if it were the only one of its session."""
         name = fixturedef.argname
         if name in self._kept:
-            fixturedef.func = lambda *_, **__: self._kept[name]
+            object.__setattr__(fixturedef, "func", lambda *_, **__: self._kept[name])  # final to type checkers
         result = yield
         if name in KEPT:
             self._kept[name] = result

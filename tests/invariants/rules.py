@@ -101,7 +101,7 @@ def every_reference_leads_somewhere(templates: Templates) -> Complaints:
 
 @rule
 def nothing_is_public_but_the_edge(templates: Templates) -> Complaints:
-    wanted = {
+    wanted: dict[str, dict[str, Any]] = {
         "AWS::ElasticLoadBalancingV2::LoadBalancer": {"Scheme": "internal"},
         "AWS::RDS::DBInstance": {"PubliclyAccessible": False},
     }

@@ -195,10 +195,10 @@ def what_no_resource_does_is_called_for(templates: Templates) -> Complaints:
 def subnets_lead_where_they_should(templates: Templates) -> Complaints:
     for stack, template in templates.items():
         resources = template["Resources"]
-        networks = [ipaddress.ip_network(r["Properties"]["CidrBlock"]) for r in resources.values() if r["Type"] == "AWS::EC2::VPC"]
+        networks = [ipaddress.IPv4Network(r["Properties"]["CidrBlock"]) for r in resources.values() if r["Type"] == "AWS::EC2::VPC"]
         if not networks:
             continue
-        ranges = {n: ipaddress.ip_network(r["Properties"]["CidrBlock"]) for n, r in resources.items() if r["Type"] == "AWS::EC2::Subnet"}
+        ranges = {n: ipaddress.IPv4Network(r["Properties"]["CidrBlock"]) for n, r in resources.items() if r["Type"] == "AWS::EC2::Subnet"}
         for name, one in ranges.items():
             if not one.subnet_of(networks[0]) or any(one.overlaps(other) for key, other in ranges.items() if key != name):
                 yield f"{stack}/{name} {one}"
