@@ -27,6 +27,7 @@ DIFFERENCES = (
     "templates: none; what is deployed is what `make synth ENV=prod` writes",
     "functions run on this machine's Python and processor instead of python3.14 on arm64",
     "database parameters that are formulas of the instance class are left at PostgreSQL's defaults",
+    "IAM logins to PostgreSQL: functions sign their tokens, and the server lets those roles in over TLS without reading them",
     "RDS Proxy is a record: its host name leads straight to PostgreSQL, nothing is pooled",
     "Redis, CloudFront, WAF and the load balancer are control plane only: no request passes through them",
     "IAM is enforced on calls, conditions and resource policies included; what a service does by itself (CloudFormation, Scheduler, "

@@ -4,7 +4,9 @@
 a superuser `rdsadmin` that nobody can reach over TCP, a master without SUPERUSER whose `rds_superuser` holds
 what RDS's holds, and `rds_iam`, whose members have no password login. What needs more fails here too.
 
-What is not like RDS: the master and other members of pg_read_all_data can read pg_authid (RDS denies that to all).
+What is not like RDS: the master and other members of pg_read_all_data can read pg_authid (RDS denies that to all). With
+`iam_logins`, members of rds_iam get in over TLS with any token: it is signed, but nobody here reads it (the wheels have
+no PAM).
 """
 
 import io
@@ -150,7 +152,9 @@ class RdsLookAlike:
         parameters: Mapping[str, str] | None = None,
         port: int | None = None,
         durable: bool = True,
+        iam_logins: bool = False,
     ) -> None:
+        """`iam_logins` lets members of rds_iam in on their name alone: nothing here could check the token that is their password."""
         if not re.fullmatch(r"[A-Za-z]\w{0,62}", master) or not re.fullmatch(r"[A-Za-z]\w{0,62}", database):
             raise ValueError(f"RDS takes letters, digits and _ for names: master {master!r}, database {database!r}")
         self.directory = directory.resolve()
@@ -164,6 +168,7 @@ class RdsLookAlike:
         self._installation = reachable(installation.resolve())
         self._parameters = dict(parameters or {})
         self._durable = durable
+        self._iam_logins = iam_logins
         self._sockets = self.data
 
     def __enter__(self) -> Self:
@@ -289,7 +294,7 @@ local   all       rdsadmin         peer map=operator
 hostssl rdsadmin  all        all   reject
 hostssl all       rdsadmin   all   reject
 hostssl all       "{self.master}" all scram-sha-256
-hostssl all       +rds_iam   all   reject
+hostssl all       +rds_iam   all   {"trust" if self._iam_logins else "reject"}
 hostssl all       all        all   scram-sha-256
 """
         )

@@ -53,6 +53,7 @@ class Databases:
             database=db_name,
             parameters=parameters,
             durable=False,
+            iam_logins=True,
         )
         server.start()
         with self._lock:

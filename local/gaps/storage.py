@@ -1,7 +1,9 @@
-"""S3 buckets: the properties that ministack's handler leaves out, put through the S3 API."""
+"""S3: the properties of buckets that ministack's handler leaves out, and checksums of whole multipart objects."""
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,41 @@ from local.gaps.handlers import Properties, call, client, refine
 
 def register() -> None:
     refine("AWS::S3::Bucket", complete_bucket)
+    know_full_object_checksums()
+
+
+def know_full_object_checksums() -> None:
+    """`ChecksumType: FULL_OBJECT` of multipart uploads: the CRC32 of the whole, which a completion that names another fails."""
+    from ministack.services import s3
+
+    create, complete = s3._create_multipart_upload, s3._complete_multipart_upload
+
+    def create_upload(bucket: str, key: str, headers: dict[str, str]) -> Any:
+        before = set(s3._multipart_uploads)
+        answer = create(bucket, key, headers)
+        for upload in set(s3._multipart_uploads) - before:
+            s3._multipart_uploads[upload]["full_object"] = headers.get("x-amz-checksum-type", "").upper() == "FULL_OBJECT"
+        return answer
+
+    def complete_upload(bucket: str, key: str, body: bytes, query: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
+        upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
+        if not upload or not upload.get("full_object"):
+            return complete(bucket, key, body, query, headers)
+        checksum = 0
+        for _, part in sorted(upload["parts"].items()):
+            checksum = zlib.crc32(part["body"], checksum)
+        encoded = base64.b64encode(checksum.to_bytes(4, "big")).decode()
+        if (headers or {}).get("x-amz-checksum-crc32", encoded) != encoded:
+            return s3._error("BadDigest", "The CRC32 you specified did not match the calculated checksum.", 400, f"/{bucket}/{key}")
+        upload["checksum_algorithm"] = None  # else a composite one would be compared, and answered
+        answer = complete(bucket, key, body, query, headers)
+        if answer[0] == 200:
+            s3._buckets[bucket]["objects"][key].update(checksums={"CRC32": encoded}, checksum_type="FULL_OBJECT")
+        else:
+            upload["checksum_algorithm"] = "CRC32"
+        return answer
+
+    s3._create_multipart_upload, s3._complete_multipart_upload = create_upload, complete_upload
 
 
 def encryption_rule(rule: Properties) -> Properties:

@@ -1,16 +1,29 @@
-"""PostgreSQL servers set up as RDS is: one a major version and test run, a database of its own where a test needs one."""
+"""What functions talk to, in earnest: PostgreSQL servers set up as RDS is, and the embedded AWS's S3.
+
+One server a major version and one S3 a test run; a database and a bucket of its own where a test needs one.
+"""
 
 from __future__ import annotations
 
+import os
 import ssl
+import subprocess
+import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 from pg8000.native import Connection
 
+from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
+from local.processes import LOCALHOST, free_port
 from tests.conftest import ROOT
 
 INSTALLATIONS = ROOT / ".local" / "postgresql"
@@ -33,6 +46,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "no_such": "1",
         },
         durable=False,
+        iam_logins=True,
     ) as running:
         yield running
 
@@ -53,3 +67,60 @@ def master(server: RdsLookAlike) -> Iterator[Connection]:
         with connect(server, server.master, server.password, name) as connection:
             yield connection
     server.as_rdsadmin(f"DROP DATABASE {name} WITH (FORCE)")  # autovacuum may be in it, which only a superuser can end
+
+
+@pytest.fixture(scope="session")
+def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The embedded AWS, completed by our handlers as in `make local`; its address."""
+    port, state = free_port(), tmp_path_factory.mktemp("embedded-aws")
+    command = [sys.executable, "-m", "local.emulator", f"--port={port}", f"--state={state}"]
+    with (state / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
+        url = f"http://{LOCALHOST}:{port}"
+        _wait_for(f"{url}/_ministack/health", process, state / "log")
+        yield url
+        process.terminate()
+
+
+@pytest.fixture
+def aws(embedded_aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment of a function that runs in the embedded AWS: boto3 goes there with an account of its own; the address."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BACKUP_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": embedded_aws,
+        "AWS_ACCESS_KEY_ID": "000000000000",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return embedded_aws
+
+
+@pytest.fixture
+def s3(aws: str) -> Any:
+    """A client of the embedded AWS's S3, which knows full-object checksums and conditional writes."""
+    return boto3.client("s3", endpoint_url=aws, region_name=REGION)
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    """An empty bucket with versions, as the backup bucket is."""
+    name = f"backups-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return name
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=1)
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the embedded AWS did not start: {log.read_text()[-2000:]}")

@@ -222,12 +222,6 @@ def test_drift_by_the_superuser_is_reported_where_it_cannot_be_corrected(server:
         server.as_rdsadmin("ALTER ROLE carmen_app_a NOREPLICATION")
 
 
-def test_iam_roles_have_no_password_login(server: RdsLookAlike, run: object, master: Connection) -> None:
-    master.run("ALTER ROLE carmen_monitor PASSWORD 'known'")
-    with pytest.raises(DatabaseError, match=r"pg_hba\.conf rejects"), connect(server, "carmen_monitor", "known"):
-        pass
-
-
 def test_no_password_reaches_the_log(server: RdsLookAlike, run: object) -> None:
     log = server.log.read_text()
     assert "ALTER ROLE carmen_owner PASSWORD 'SCRAM-SHA-256$4096:" in log
