@@ -164,6 +164,7 @@ class RdsLookAlike:
         self.ca_file = self.directory / "ca.pem"
         self.master, self.password, self.database = master, password, database
         self.port, self._port_is_given = port or free_port(), port is not None
+        self.major = int(installation.name.split("-")[1].split(".")[0])
         self.skipped_parameters: dict[str, str] = {}
         self._installation = reachable(installation.resolve())
         self._parameters = dict(parameters or {})

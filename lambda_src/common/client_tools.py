@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from common import database
 
 HOME = "/opt/postgresql"
+_CHUNK = 2**20
 
 
 def home() -> Path:
@@ -59,3 +65,77 @@ def version() -> str:
 
 def major() -> int:
     return int(version().split(".")[0])
+
+
+class Running:
+    """One of the programs, at work: its output in large pipes, what it complains about kept for `failure`."""
+
+    def __init__(self, name: str, *arguments: str, variables: dict[str, str], reads: bool = False) -> None:
+        self.name = name
+        self._said = ""
+        self._reading = threading.Lock()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._process = subprocess.Popen(
+            [program(name), *arguments],
+            env=variables,
+            stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            bufsize=_CHUNK,
+        )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                _widen(pipe)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """Whoever reads from it then finds the end."""
+        self._process.kill()
+
+    def failure(self) -> str | None:
+        """Waits for its end; None after a good one, else what happened in its own words."""
+        code = self._process.wait()
+        with self._reading:
+            if not self._complaints.closed:
+                self._complaints.seek(0)
+                self._said = self._complaints.read()[-2000:].decode(errors="replace").strip()
+        if code < 0:
+            return f"{self.name} was killed by {signal.Signals(-code).name}" + (f" (it had said: {self._said})" if self._said else "")
+        return f"{self.name} ended with {code}: {self._said or 'without a word'}" if code else None
+
+    def close(self) -> None:
+        """Ends it if it still runs, and lets go of its pipes; `failure` still answers."""
+        self.kill()
+        self.failure()
+        for pipe in (self._process.stdin, self._process.stdout, self._complaints):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Linux only: a megabyte instead of 64 KB halves the switches between the processes."""
+    import fcntl
+
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
+        except OSError:  # over the user's share of pipe memory: as it was will do
+            return

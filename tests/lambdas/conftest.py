@@ -6,25 +6,25 @@ One server a major version and one S3 a test run; a database and a bucket of its
 from __future__ import annotations
 
 import os
-import ssl
 import subprocess
 import sys
 import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from database_roles.roles import apply
 from pg8000.native import Connection
 
 from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
 from local.processes import LOCALHOST, free_port
 from tests.conftest import ROOT
+from tests.lambdas.backups import OWNER_PASSWORD, SCHEMA, Erp, connect
 
 INSTALLATIONS = ROOT / ".local" / "postgresql"
 
@@ -49,13 +49,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         iam_logins=True,
     ) as running:
         yield running
-
-
-def connect(server: RdsLookAlike, user: str, password: str, database: str | None = None) -> closing[Connection]:
-    context = ssl.create_default_context(cafile=server.ca_file)
-    return closing(
-        Connection(user, password=password, host="localhost", port=server.port, database=database or server.database, ssl_context=context)
-    )
 
 
 @pytest.fixture
@@ -111,6 +104,29 @@ def bucket(s3: Any) -> str:
     s3.create_bucket(Bucket=name)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return name
+
+
+@pytest.fixture
+def erp(server: RdsLookAlike, master: Connection, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Erp:
+    """A small ERP's database with its roles, and the backup function's environment, with the client tools as deployed."""
+    found = Erp(server, master.run("SELECT current_database()")[0][0], s3, bucket)
+    passwords = dict.fromkeys(("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy"), OWNER_PASSWORD)
+    apply(master, passwords)
+    found.as_owner(SCHEMA)
+    apply(master, passwords)  # large objects are readable after the daily run
+    for name, value in {
+        "DATABASE_HOST": "localhost",
+        "DATABASE_PORT": str(server.port),
+        "DATABASE_NAME": found.database,
+        "RDS_CA_FILE": str(server.ca_file),
+        "POSTGRESQL_HOME": str(install(MAJORS[-1], INSTALLATIONS)),
+        "BACKUP_BUCKET": bucket,
+        "BACKUP_LOCK_WAIT_SECONDS": "0",
+        "POWERTOOLS_METRICS_NAMESPACE": "Carmen",
+        "POWERTOOLS_SERVICE_NAME": "backup",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return found
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,0 +1,248 @@
+"""One pass over the database: pg_dump writes the archive, and pg_restore makes plain SQL of the same bytes as they pass.
+
+    pg_dump -Fc ─┬─> archive ─────────────────────────> multipart upload
+                 └─> pg_restore -f - ─> SQL ─> gzip ──> multipart upload
+
+Nothing is kept: every stage waits for the next one. Whatever fails kills the programs, which ends every stage. An object
+is made only when all programs have ended well and the SQL has its last line; until then there are only parts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from common import client_tools
+from common.client_tools import Running
+
+from backup.upload import MultipartUpload, UploadError
+
+READ_BYTES = 2**20
+FOOTER = b"\n--\n-- PostgreSQL database dump complete\n--\n"
+_TAIL_BYTES = 512
+
+
+class DumpError(Exception):
+    """The dump did not come to a good end; nothing of it remains."""
+
+
+class DeadlineExceeded(DumpError):
+    """The time was over; whoever has more of it may begin anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What pg_dump is told. `restrict_key` keeps psql from obeying commands hidden in the data, so it is new for each backup."""
+
+    snapshot: str
+    restrict_key: str
+    compression: str
+
+    def arguments(self, format_name: str) -> list[str]:
+        """As recorded in the manifest; the snapshot is gone by then and is left out there."""
+        compression = [f"--compress={self.compression}"] if format_name == "custom" else []
+        return [f"--format={format_name}", *compression, "--no-password", "--lock-wait-timeout=60s"]
+
+
+class Dump:
+    """Runs the pass: `run` returns when all is sealed, and raises otherwise; `abort` then removes what was sent."""
+
+    def __init__(
+        self, *, archive: MultipartUpload | None, sql_gz: MultipartUpload | None, options: Options, variables: dict[str, str]
+    ) -> None:
+        if archive is None and sql_gz is None:
+            raise ValueError("a dump into nothing: archive, sql_gz or both")
+        self.archive, self.sql_gz = archive, sql_gz
+        self.raw_sha256, self.raw_bytes = hashlib.sha256(), 0
+        self.sequences = SequenceValues(in_archive=archive is not None)
+        self._options, self._variables = options, variables
+        self._running: list[Running] = []
+        self._ended: list[Running] = []  # before anything was killed
+        self._errors: list[BaseException] = []
+        self._lock = threading.Lock()
+
+    def run(self, beside: Callable[[], Any], interrupt: Callable[[], None], seconds: float | None) -> None:
+        """Dumps, with `beside` on a thread of its own meanwhile, which `interrupt` ends; raises what went wrong first."""
+        clock = (
+            threading.Timer(seconds, self.fail, [DeadlineExceeded(f"the dump was not finished after {seconds:.0f} s")]) if seconds else None
+        )
+        if clock:
+            clock.start()
+        threads: list[threading.Thread] = []
+        try:
+            stages = self._start()
+            threads = [threading.Thread(target=self._guarded, args=(stage,), daemon=True) for stage in (*stages, beside)]
+            for thread in threads:
+                thread.start()
+            for thread in threads[:-1]:
+                thread.join()
+            if self.failed:
+                interrupt()
+            threads[-1].join()
+            self._judge()
+        except BaseException as error:
+            if not self.failed:  # something from outside, such as a signal
+                self.fail(error)
+                interrupt()
+            for thread in threads:
+                thread.join(10)  # all it waited for was killed
+            raise
+        finally:
+            if clock:
+                clock.cancel()
+            for process in self._running:
+                process.close()
+
+    def watch(self, process: Running) -> None:
+        """Another program that must end well, and ends when this fails."""
+        with self._lock:
+            self._running.append(process)
+            if self._errors:
+                process.kill()
+
+    def fail(self, error: BaseException) -> None:
+        """Remembers the first error and stops everything."""
+        with self._lock:
+            if not self._errors:
+                self._ended = [process for process in self._running if process.has_ended]
+            self._errors.append(error)
+            for process in self._running:
+                process.kill()
+
+    @property
+    def failed(self) -> bool:
+        return bool(self._errors)
+
+    def abort(self) -> list[str]:
+        """Removes the uploads that did not become objects; returns what could not be removed."""
+        left = [upload.abort() for upload in (self.archive, self.sql_gz) if upload]
+        return [sentence for sentence in left if sentence]
+
+    def _start(self) -> list[Callable[[], None]]:
+        snapshot, restrict = f"--snapshot={self._options.snapshot}", f"--restrict-key={self._options.restrict_key}"
+        if self.archive is None:
+            dump = self._program("pg_dump", *self._options.arguments("plain"), snapshot, restrict)
+            return [lambda: self._compress(dump)]
+        dump = self._program("pg_dump", *self._options.arguments("custom"), snapshot)
+        if self.sql_gz is None:
+            return [lambda: self._store(dump, None)]
+        restore = self._program("pg_restore", "--file=-", restrict, reads=True)
+        return [lambda: self._store(dump, restore), lambda: self._compress(restore)]
+
+    def _program(self, name: str, *arguments: str, reads: bool = False) -> Running:
+        process = Running(name, *arguments, variables=self._variables, reads=reads)
+        self.watch(process)
+        return process
+
+    def _store(self, dump: Running, restore: Running | None) -> None:
+        """The archive, to its upload and to pg_restore."""
+        assert self.archive is not None
+        while chunk := dump.stdout.read(READ_BYTES):
+            self.sequences.scan(chunk)
+            self.archive.write(chunk)
+            if restore:
+                restore.stdin.write(chunk)
+        if restore:
+            restore.stdin.close()
+        self._ended_well(dump)
+        self.archive.seal()
+
+    def _compress(self, source: Running) -> None:
+        """The SQL, as ordinary gzip; its last line is looked at."""
+        assert self.sql_gz is not None
+        compressor = gzip_compressor()
+        tail = b""
+        while chunk := source.stdout.read(READ_BYTES):
+            self.raw_sha256.update(chunk)
+            self.raw_bytes += len(chunk)
+            if self.archive is None:
+                self.sequences.scan(chunk)
+            tail = (tail + chunk[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+            if compressed := compressor.compress(chunk):
+                self.sql_gz.write(compressed)
+        self.sql_gz.write(compressor.flush())
+        self._ended_well(source)
+        if FOOTER not in tail:
+            raise DumpError(f"the SQL ends without its last line, {FOOTER.decode().strip()!r}, though {source.name} reported no error")
+        self.sql_gz.seal()
+
+    def _ended_well(self, process: Running) -> None:
+        """The parts are waited for only when the data were whole."""
+        if failure := process.failure():
+            raise DumpError(failure)
+
+    def _guarded(self, stage: Callable[[], Any]) -> None:
+        try:
+            stage()
+        except BaseException as error:  # noqa: BLE001 (a thread's error is raised in `run`)
+            self.fail(error)
+
+    def _judge(self) -> None:
+        """Raises what came first and is no mere consequence, with what the programs said that had ended by themselves."""
+        if not self._errors:
+            return
+        first = next((error for error in self._errors if not isinstance(error, BrokenPipeError)), self._errors[0])
+        if isinstance(first, (DeadlineExceeded, UploadError)):
+            raise first
+        said = [process.failure() for process in self._ended]
+        raise DumpError("; ".join(dict.fromkeys(sentence for sentence in (*said, str(first)) if sentence))) from first
+
+
+class SequenceValues:
+    """The values of sequences as the dump sets them: they stand outside of snapshots, so nothing else can know them.
+
+    In an archive they are strings of its table of contents, each with its length before it; in SQL they follow a comment.
+    """
+
+    _STATEMENT = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);\n")
+    _MARK = b"SELECT pg_catalog.setval("
+    _LONGEST = 2**10
+    _HEAD_BYTES = 2**26  # the table of contents comes first; no data are searched for it beyond this
+
+    def __init__(self, *, in_archive: bool) -> None:
+        self._in_archive = in_archive
+        self._rest = b""
+        self._scanned = 0
+        self._found: dict[str, list[Any]] = {}
+
+    def scan(self, chunk: bytes) -> None:
+        if self._in_archive and self._scanned > self._HEAD_BYTES:
+            return
+        self._scanned += len(chunk)
+        text = self._rest + chunk
+        if text.find(self._MARK) >= 0:
+            for match in self._STATEMENT.finditer(text):
+                if self._is_an_entry(text, match):
+                    name = match[1].decode().replace("''", "'")
+                    self._found[name] = [int(match[2]), match[3] == b"true"]
+        self._rest = text[-self._LONGEST :]
+
+    def among(self, live: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """The dump's value of every sequence there is; the live one where the dump was not understood."""
+        return {name: self._found.get(name, value) for name, value in live.items()}
+
+    def _is_an_entry(self, text: bytes, match: re.Match[bytes]) -> bool:
+        """The same words may stand in a function's body or in a row."""
+        start = match.start()
+        if self._in_archive:
+            return int.from_bytes(text[max(0, start - 4) : start], "little") == len(match[0])
+        return text[max(0, start - 4) : start] == b"--\n\n"
+
+
+def gzip_compressor() -> Any:
+    """Ordinary gzip, with ISA-L (five times zlib's speed, somewhat larger) where it is installed."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.compressobj(1, zlib.DEFLATED, 31)
+    return isal_zlib.compressobj(2, isal_zlib.DEFLATED, 31)
+
+
+def compression_of_client() -> str:
+    """zstd where the client knows it, which is as fast as no compression; client 15 knows zlib's levels only."""
+    return "zstd:1" if client_tools.major() >= 16 else "1"

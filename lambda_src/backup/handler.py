@@ -1,0 +1,89 @@
+"""Backs the database up on schedule: here if it fits, else in a Fargate task with the same code (`python -m backup`)."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from common.locks import Busy
+
+from backup.manifest import stamp_of
+from backup.run import DeadlineExceeded, Outcome, TooLong, back_up
+from backup.settings import Settings
+
+logger = Logger(service="backup")
+metrics = Metrics(namespace="Carmen", service="backup")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`time` of the event is the backup's: the same time again makes no second one. Raises when there is no backup now.
+
+    An answer has an `outcome`: made, already there, or handed over to a task. Lambda tries a raised one again, which is
+    right for Busy too.
+    """
+    return run(event.get("time"), lambda: context.get_remaining_time_in_millis() / 1000)
+
+
+def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
+    """One backup with its metrics; the handler's and the command line's."""
+    stamp = ""
+    metrics.add_dimension("Environment", os.environ.get("ENVIRONMENT", "local"))
+    try:
+        time = _time(scheduled_time)
+        stamp = stamp_of(time)
+        settings = Settings.from_environment()
+        try:
+            outcome = back_up(settings, stamp, seconds_left)
+        except (TooLong, DeadlineExceeded) as too_long:
+            from backup.tasks import hand_over
+
+            task = hand_over(settings, stamp, time.isoformat(), str(too_long))
+            logger.info("handed over to a task", reason=str(too_long), task=task)
+            metrics.add_metric("BackupHandedOver", MetricUnit.Count, 1)
+            return {"outcome": "handed over", "stamp": stamp, "task": task, "reason": str(too_long)}
+    except Busy as busy:
+        logger.warning(str(busy))
+        metrics.add_metric("BackupBusy", MetricUnit.Count, 1)
+        raise
+    except Exception as error:
+        logger.exception("there is no backup of this time", stamp=stamp, error=f"{type(error).__name__}: {error}")
+        metrics.add_metric("BackupFailed", MetricUnit.Count, 1)
+        raise
+    return _answer(outcome)
+
+
+def _answer(outcome: Outcome) -> dict[str, Any]:
+    made = outcome.manifest
+    metrics.add_metric("BackupSucceeded", MetricUnit.Count, 1)
+    if outcome.new:
+        metrics.add_metric("BackupSeconds", MetricUnit.Seconds, made.seconds)
+        metrics.add_metric("BackupDatabaseBytes", MetricUnit.Bytes, made.database_bytes)
+        for name, file in made.files.items():
+            metrics.add_metric(f"BackupBytes{name.title().replace('_', '')}", MetricUnit.Bytes, file.bytes)
+    answer = {
+        "outcome": "made" if outcome.new else "already there",
+        "stamp": made.stamp,
+        "manifest": made.key,
+        "written": outcome.written,
+        "superseded": outcome.retired,
+        "seconds": made.seconds,
+    }
+    logger.info("the backup is good", **answer)
+    return answer
+
+
+def _time(text: str | None) -> datetime:
+    """UTC unless it says otherwise; now, where nothing is said."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time a backup could be for ({error}): write it as 2026-11-24T01:00:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

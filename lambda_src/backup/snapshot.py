@@ -1,0 +1,117 @@
+"""What the database holds, as one snapshot sees it: the one that pg_dump reads too.
+
+Sequences stand outside of snapshots; their values are read from the dump itself (`dump.py`). The functions here serve
+the restore drill as well, which asks the restored database the same questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from common import client_tools
+from pg8000.native import Connection
+
+# Only hashed, never run by psql: a key that everybody knows does no harm here, and makes hashes of two days comparable.
+_SCHEMA_KEY = "CarmenSchema"
+
+# What the dump carries the rows of: tables of ours. An extension's own tables come with the extension, a partitioned
+# table's rows are its partitions', and materialised views are computed anew on restore.
+_TABLES = """
+SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY 1"""
+_SEQUENCES = """
+SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ ORDER BY 1"""
+
+
+@dataclass(kw_only=True)
+class Facts:
+    """What the manifest says about the contents."""
+
+    database: str
+    server_version: str
+    database_bytes: int
+    extensions: dict[str, str]
+    large_objects: int
+    invalid_indexes: list[str]
+    tables: dict[str, int] = field(default_factory=dict)
+    sequences: dict[str, list[Any]] = field(default_factory=dict)
+    schema_sha256: str = ""
+
+
+def export(connection: Connection) -> str:
+    """Opens the snapshot and returns the name under which pg_dump joins it. It lasts as long as the transaction."""
+    for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"):
+        connection.run(f"SET {setting} = 0")
+    connection.run("SELECT set_config('transaction_timeout', '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")  # 17+
+    connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    connection.run("SET LOCAL row_security = off")  # a policy that would hide rows is an error, not a smaller count
+    name: str = connection.run("SELECT pg_export_snapshot()")[0][0]
+    return name
+
+
+def facts(connection: Connection) -> Facts:
+    """What is read at once; `count` and the rest take longer."""
+    database, version, size = connection.run(
+        "SELECT current_database(), current_setting('server_version'), pg_database_size(current_database())"
+    )[0]
+    return Facts(
+        database=database,
+        server_version=version.split(" ")[0],
+        database_bytes=size,
+        extensions=dict(connection.run("SELECT extname, extversion FROM pg_extension ORDER BY 1")),
+        large_objects=connection.run("SELECT count(*) FROM pg_largeobject_metadata")[0][0],
+        invalid_indexes=invalid_indexes(connection),
+    )
+
+
+def count(connection: Connection, go_on: Callable[[], bool] = lambda: True) -> dict[str, int]:
+    """Rows of every table; stops between two tables when `go_on` says so."""
+    rows = {}
+    for (table,) in connection.run(_TABLES):
+        if not go_on():
+            break
+        rows[table] = connection.run(f"SELECT count(*) FROM ONLY {table}")[0][0]  # noqa: S608 (format %I quoted it)
+    return rows
+
+
+def sequences(connection: Connection) -> dict[str, list[Any]]:
+    """The live value of every sequence, which the dump's may already be behind of."""
+    return {
+        name: list(connection.run(f"SELECT last_value, is_called FROM {name}")[0])  # noqa: S608 (format %I quoted it)
+        for (name,) in connection.run(_SEQUENCES)
+    }
+
+
+def invalid_indexes(connection: Connection) -> list[str]:
+    """What a failed REINDEX CONCURRENTLY leaves behind; a restore would build them, and valid."""
+    rows = connection.run(
+        """SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 1"""
+    )
+    return [name for (name,) in rows]
+
+
+def schema_sha256(
+    variables: dict[str, str], snapshot: str | None = None, started: Callable[[client_tools.Running], None] = lambda _: None
+) -> str:
+    """The hash of the definitions as pg_dump writes them, constant memory; the same for a faithful copy, by the same client."""
+    arguments = ["--schema-only", "--no-password", f"--restrict-key={_SCHEMA_KEY}", *([f"--snapshot={snapshot}"] if snapshot else [])]
+    process = client_tools.Running("pg_dump", *arguments, variables=variables)
+    started(process)
+    digest = hashlib.sha256()
+    try:
+        while chunk := process.stdout.read(2**18):
+            digest.update(chunk)
+        if failure := process.failure():
+            raise RuntimeError(f"the definitions could not be read: {failure}")
+    finally:
+        process.close()
+    return digest.hexdigest()

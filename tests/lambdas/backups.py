@@ -1,0 +1,115 @@
+"""What the tests of backups share: a small ERP's database, the functions' environment, a look into the bucket."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from backup import manifest, snapshot
+from backup.handler import handler
+from common import client_tools
+from pg8000.native import Connection
+
+from local.postgres import RdsLookAlike
+
+TIME = "2026-11-24T01:00:00Z"
+OWNER_PASSWORD = "'sk-secret"
+
+SCHEMA = r'''
+CREATE SCHEMA sales;
+CREATE SCHEMA "Odd schema";
+CREATE TYPE sales.state AS ENUM ('open', 'it''s paid');
+CREATE TABLE sales.orders (id serial PRIMARY KEY, state sales.state NOT NULL, details jsonb, scan bytea, total numeric(12, 2),
+    gross numeric GENERATED ALWAYS AS (total * 1.19) STORED);
+INSERT INTO sales.orders (state, details, scan, total) SELECT 'open', jsonb_build_object('n', n), decode('00ff', 'hex'), n
+  FROM generate_series(1, 3) n;
+CREATE TABLE sales.lines (order_id int REFERENCES sales.orders, at date, text text) PARTITION BY RANGE (at);
+CREATE TABLE sales.lines_2025 PARTITION OF sales.lines FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE sales.lines_2026 PARTITION OF sales.lines FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+INSERT INTO sales.lines VALUES (1, '2025-05-05', 'tab	and \ and'), (1, '2026-01-01', NULL),
+    (2, '2026-02-02', E'--\n\nSELECT pg_catalog.setval(''sales.moved_by_text'', 99, true);\n');
+CREATE SEQUENCE sales.moved_by_text START 7;
+CREATE FUNCTION sales.f() RETURNS void LANGUAGE sql AS $$ SELECT pg_catalog.setval('sales.moved_by_text', 98, true);
+$$;
+CREATE TABLE "Odd schema"."Ünusual ""table""" ("select" int GENERATED ALWAYS AS IDENTITY, "from" text);
+INSERT INTO "Odd schema"."Ünusual ""table""" ("from") VALUES ('a'), ('b');
+CREATE SEQUENCE "Odd schema"."it's a ""sequence""";
+SELECT setval('"Odd schema"."it''s a ""sequence"""', 42);
+CREATE MATERIALIZED VIEW sales.totals AS SELECT state, sum(total) FROM sales.orders GROUP BY state;
+CREATE UNLOGGED TABLE public.files (oid oid);
+INSERT INTO public.files VALUES (lo_from_bytea(0, 'a scan'));
+'''
+
+
+@dataclass
+class Context:
+    """What functions read of a Lambda context."""
+
+    function_name: str = "backup"
+    memory_limit_in_mb: int = 2048
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:backup"
+    aws_request_id: str = "1"
+    seconds_left: float = 900
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds_left * 1000)
+
+
+CONTEXT = cast(LambdaContext, Context())
+
+
+@dataclass
+class Erp:
+    """The database of one test, and the bucket its backups go to."""
+
+    server: RdsLookAlike
+    database: str
+    s3: Any
+    bucket: str
+
+    def back_up(self, time: str = TIME) -> manifest.Manifest:
+        return manifest.read(self.s3, self.bucket, handler({"time": time}, CONTEXT)["manifest"])
+
+    def read(self, key: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        return body
+
+    def objects(self) -> list[str]:
+        return sorted(entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", []))
+
+    def looks_whole(self) -> list[str]:
+        """What a restore would take for a backup."""
+        return [key for tier in manifest.TIERS for key in manifest.keys(self.s3, self.bucket, tier)]
+
+    def open_uploads(self) -> list[str]:
+        return [upload["Key"] for upload in self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])]
+
+    def as_owner(self, *statements: str) -> None:
+        with connect(self.server, "carmen_owner", OWNER_PASSWORD, self.database) as session:
+            for statement in statements:
+                session.run(statement)
+
+    def variables(self) -> dict[str, str]:
+        return client_tools.environment(**client_tools.connection_as("carmen_backup"))
+
+    def dump(self, *arguments: str) -> bytes:
+        process = client_tools.Running("pg_dump", "--no-password", *arguments, variables=self.variables())
+        try:
+            text = process.stdout.read()
+            assert process.failure() is None
+        finally:
+            process.close()
+        return text
+
+    def schema_sha256(self) -> str:
+        return snapshot.schema_sha256(self.variables())
+
+
+def connect(server: RdsLookAlike, user: str, password: str, database: str | None = None) -> closing[Connection]:
+    context = ssl.create_default_context(cafile=server.ca_file)
+    return closing(
+        Connection(user, password=password, host="localhost", port=server.port, database=database or server.database, ssl_context=context)
+    )
