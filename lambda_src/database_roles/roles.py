@@ -25,7 +25,22 @@ MONITOR = "carmen_monitor"
 MONITOR_PROXY = "carmen_monitor_proxy"
 PUBLIC = "public"  # how the catalogue's grantee 0 is called below
 
-EXTENSIONS = ("pg_stat_statements",)
+EXTENSIONS = ("pg_stat_statements", "pgstattuple")
+
+# From 17 on, maintenance may rebuild indexes as a member of pg_maintain, but what an interrupted rebuild leaves only its
+# owner may drop. Membership in the owner would hand over every table for that; this function lends the one right.
+OPERATIONS = "carmen_operations"  # a schema of its own: migration tools take what they find in public for the application's
+DROP_LEFT_OVER_INDEX = f"{OPERATIONS}.drop_left_over_index(oid)"
+_DROP_LEFT_OVER_INDEX = """
+BEGIN
+  IF EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+              WHERE c.oid = $1 AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND c.relowner = current_user::regrole) THEN
+    EXECUTE format('DROP INDEX %s', $1::regclass);
+    RETURN true;
+  END IF;
+  RETURN false;
+END
+"""
 
 # What RDS's master may be refused without harm. Whether RDS lets it give BYPASSRLS is not documented; without it the
 # backup role reads every table that has no row-level security, and pg_dump fails loudly on one that has.
@@ -72,9 +87,10 @@ _DATABASE = {
 _OBJECTS: dict[str, dict[str, set[str]]] = {
     "SCHEMA": {name: {"USAGE"} for name in (APPLICATION, MAINTENANCE, MONITOR)},
     "TABLE": {APPLICATION: {"SELECT", "INSERT", "UPDATE", "DELETE"}},
-    "SEQUENCE": {APPLICATION: {"SELECT", "USAGE"}},
+    "SEQUENCE": {APPLICATION: {"SELECT", "USAGE"}, MONITOR: {"SELECT"}},  # how near its end each one is
     "ROUTINE": {APPLICATION: {"EXECUTE"}},
 }
+_EXCEPTIONS = {f"ROUTINE {DROP_LEFT_OVER_INDEX}": {MAINTENANCE: {"EXECUTE"}}}
 # pg_default_acl.defaclobjtype → the plural that ALTER DEFAULT PRIVILEGES takes, and the kind above.
 _DEFAULTS = {"n": ("SCHEMAS", "SCHEMA"), "r": ("TABLES", "TABLE"), "S": ("SEQUENCES", "SEQUENCE"), "f": ("ROUTINES", "ROUTINE")}
 
@@ -104,6 +120,8 @@ def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
         _public_schema(connection, outcome)
         _extensions(connection, outcome)
         connection.run(f"SET LOCAL ROLE {OWNER}")
+        if major >= 17:
+            _drop_left_over_index(connection, outcome)
         _objects(connection, outcome)
         _default_privileges(connection, outcome)
         _large_objects(connection, major, outcome)
@@ -208,6 +226,22 @@ def _extensions(connection: Connection, outcome: Outcome) -> None:
             _do(connection, outcome, f"CREATE EXTENSION {name} SCHEMA public")
 
 
+def _drop_left_over_index(connection: Connection, outcome: Outcome) -> None:
+    if not _value(connection, f"SELECT count(*) FROM pg_namespace WHERE nspname = '{OPERATIONS}'"):
+        _do(connection, outcome, f"CREATE SCHEMA {OPERATIONS}")
+    if not _value(
+        connection,
+        f"""SELECT count(*) FROM pg_proc WHERE oid = to_regprocedure('{DROP_LEFT_OVER_INDEX}') AND proowner = '{OWNER}'::regrole
+               AND prosrc = {literal(_DROP_LEFT_OVER_INDEX)} AND prosecdef AND proconfig = ARRAY['search_path=pg_catalog, pg_temp']""",
+    ):
+        _do(
+            connection,
+            outcome,
+            f"""CREATE OR REPLACE FUNCTION {DROP_LEFT_OVER_INDEX} RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+                SET search_path = pg_catalog, pg_temp AS {literal(_DROP_LEFT_OVER_INDEX)}""",
+        )
+
+
 def _objects(connection: Connection, outcome: Outcome) -> None:
     """Everything that the owner owns, in whatever schema; what extensions brought is not the owner's."""
     queries = {
@@ -231,7 +265,8 @@ def _objects(connection: Connection, outcome: Outcome) -> None:
             if privilege and not own:
                 privileges[grantee].add(f"{privilege} WITH GRANT OPTION" if grantable else privilege)
         for name, grants in found.items():
-            _reconcile(connection, outcome, f"{kind} {name}", grants, _OBJECTS[kind])
+            target = f"{kind} {name}"
+            _reconcile(connection, outcome, target, grants, _EXCEPTIONS.get(target, _OBJECTS[kind]))
     for table, column, grantee in connection.run(
         f"""SELECT DISTINCT c.oid::regclass::text, quote_ident(a.attname), coalesce(quote_ident(g.rolname), 'PUBLIC')
               FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid CROSS JOIN LATERAL aclexplode(a.attacl) e

@@ -147,6 +147,36 @@ def test_readers_and_maintenance(server: RdsLookAlike, master: Connection, run: 
         assert refused(run, "carmen_monitor_proxy", statement), statement
 
 
+def test_maintenance_may_drop_what_an_interrupted_rebuild_leaves_and_no_other_index(
+    server: RdsLookAlike, master: Connection, run: Callable[[str, str], list[list[object]]]
+) -> None:
+    if server_major(master) < 17:
+        pytest.skip("maintenance is a member of the owner")
+    run(
+        "carmen_owner",
+        "CREATE TABLE t (id int); CREATE INDEX good_ccnew ON t (id); CREATE INDEX bad ON t (id); CREATE INDEX bad_ccnew1 ON t (id)",
+    )
+    server.as_rdsadmin(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid IN ('bad'::regclass, 'bad_ccnew1'::regclass)",
+        master.run("SELECT current_database()")[0][0],
+    )
+    drop = "SELECT carmen_operations.drop_left_over_index('public.{}'::regclass)"
+    for index, dropped in {"good_ccnew": "f", "bad": "f", "bad_ccnew1": "t"}.items():
+        assert run("carmen_maintenance", drop.format(index)) == [[dropped]], index
+        for other in ("carmen_app_a", "carmen_monitor"):
+            assert refused(run, other, "SELECT carmen_operations.drop_left_over_index(1)"), other
+    assert run("carmen_owner", "SELECT relname FROM pg_class WHERE relkind = 'i' AND relname ~ 'bad|good' ORDER BY 1") == [
+        ["bad"],
+        ["good_ccnew"],
+    ]
+
+
+def test_monitoring_sees_how_near_sequences_are_to_their_end(run: Callable[[str, str], list[list[object]]]) -> None:
+    run("carmen_owner", "CREATE SEQUENCE s MAXVALUE 10; SELECT setval('s', 9)")
+    assert run("carmen_monitor", "SELECT last_value FROM pg_sequences WHERE sequencename = 's'") == [["9"]]
+    assert refused(run, "carmen_monitor", "SELECT nextval('public.s')")
+
+
 def test_backup_reads_large_objects(master: Connection, run: Callable[[str, str], list[list[object]]]) -> None:
     ((oid,),) = run("carmen_app_a", "SELECT lo_from_bytea(0, 'x')")
     if server_major(master) < 18:  # no default privileges for them: readable after the daily run
