@@ -9,6 +9,7 @@ it gets only when enough newer good backups are there: days without a backup rem
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -108,9 +109,13 @@ def _copy_file(to: Any, source: Bucket, original: File, target: Bucket, wanted: 
             IfNoneMatch="*",
         )
     except (ClientError, BotoCoreError) as error:
-        to.abort_multipart_upload(**where, UploadId=upload)
-        raise UploadError(
-            f"s3://{source.name}/{original.key} could not be copied to s3://{target.name}/{wanted.key}: {error}. "
-            "The backup itself is good; the next run tries the copy again."
-        ) from error
+        try:  # an answer that got lost looks like a refusal
+            verify(to, target.name, wanted)
+        except UploadError:
+            with suppress(ClientError, BotoCoreError):  # the bucket's lifecycle does it within a day
+                to.abort_multipart_upload(**where, UploadId=upload)
+            raise UploadError(
+                f"s3://{source.name}/{original.key} could not be copied to s3://{target.name}/{wanted.key}: {error}. "
+                "The backup itself is good; the next run tries the copy again."
+            ) from error
     verify(to, target.name, wanted)

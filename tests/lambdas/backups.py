@@ -11,10 +11,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from backup import manifest, snapshot
 from backup.handler import handler
 from common import client_tools
+from database_roles.roles import apply
 from pg8000.native import Connection
 
-from local.postgres import RdsLookAlike
+from local.postgres import MAJORS, RdsLookAlike, install
+from tests.conftest import ROOT
 
+INSTALLATIONS = ROOT / ".local" / "postgresql"
 TIME = "2026-11-24T01:00:00Z"
 OWNER_PASSWORD = "'sk-secret"
 
@@ -113,3 +116,26 @@ def connect(server: RdsLookAlike, user: str, password: str, database: str | None
     return closing(
         Connection(user, password=password, host="localhost", port=server.port, database=database or server.database, ssl_context=context)
     )
+
+
+def build_erp(server: RdsLookAlike, master: Connection, s3: Any, bucket: str) -> Erp:
+    """The database's roles, and the ERP in it, made by its owner."""
+    erp = Erp(server, master.run("SELECT current_database()")[0][0], s3, bucket)
+    passwords = dict.fromkeys(("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy"), OWNER_PASSWORD)
+    apply(master, passwords)
+    erp.as_owner(SCHEMA)
+    apply(master, passwords)  # large objects are readable after the daily run
+    return erp
+
+
+def environment(server: RdsLookAlike, database: str, bucket: str) -> dict[str, str]:
+    """The backup function's, with the client tools as deployed: the newest, whatever the server is."""
+    return {
+        "DATABASE_HOST": "localhost",
+        "DATABASE_PORT": str(server.port),
+        "DATABASE_NAME": database,
+        "RDS_CA_FILE": str(server.ca_file),
+        "POSTGRESQL_HOME": str(install(MAJORS[-1], INSTALLATIONS)),
+        "BACKUP_BUCKET": bucket,
+        "BACKUP_LOCK_WAIT_SECONDS": "0",
+    }

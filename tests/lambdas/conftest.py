@@ -17,16 +17,13 @@ from typing import Any
 
 import boto3
 import pytest
-from database_roles.roles import apply
 from pg8000.native import Connection
 
 from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
 from local.processes import LOCALHOST, free_port
 from tests.conftest import ROOT
-from tests.lambdas.backups import OWNER_PASSWORD, SCHEMA, Erp, connect
-
-INSTALLATIONS = ROOT / ".local" / "postgresql"
+from tests.lambdas.backups import INSTALLATIONS, Erp, build_erp, connect, environment
 
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"postgresql{major}")
@@ -109,22 +106,8 @@ def bucket(s3: Any) -> str:
 @pytest.fixture
 def erp(server: RdsLookAlike, master: Connection, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Erp:
     """A small ERP's database with its roles, and the backup function's environment, with the client tools as deployed."""
-    found = Erp(server, master.run("SELECT current_database()")[0][0], s3, bucket)
-    passwords = dict.fromkeys(("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy"), OWNER_PASSWORD)
-    apply(master, passwords)
-    found.as_owner(SCHEMA)
-    apply(master, passwords)  # large objects are readable after the daily run
-    for name, value in {
-        "DATABASE_HOST": "localhost",
-        "DATABASE_PORT": str(server.port),
-        "DATABASE_NAME": found.database,
-        "RDS_CA_FILE": str(server.ca_file),
-        "POSTGRESQL_HOME": str(install(MAJORS[-1], INSTALLATIONS)),
-        "BACKUP_BUCKET": bucket,
-        "BACKUP_LOCK_WAIT_SECONDS": "0",
-        "POWERTOOLS_METRICS_NAMESPACE": "Carmen",
-        "POWERTOOLS_SERVICE_NAME": "backup",
-    }.items():
+    found = build_erp(server, master, s3, bucket)
+    for name, value in environment(server, found.database, bucket).items():
         monkeypatch.setenv(name, value)
     return found
 
