@@ -20,8 +20,8 @@ OFFLINE := --no-notices --no-validation
 OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr local local-update local-destroy \
-	bench-synth secrets clean
+TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr local local-update \
+	local-destroy bench-synth bench-backup secrets clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -38,7 +38,7 @@ install: .venv/.installed node_modules/.installed .build/.installed ## Install e
 
 # A stamp without what it stands for (a Python that has gone since, say) is none.
 $(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f node_modules/.installed; \
-	test -f .build/libraries.zip || rm -f .build/.installed)
+	test -f .build/libraries.zip -a -f .build/client-tools.zip || rm -f .build/.installed)
 
 # Made by the machine's Python, whatever an earlier .venv holds.
 .venv/.installed: export PATH := $(MACHINE_PATH)
@@ -50,7 +50,7 @@ $(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f nod
 node_modules/.installed: package-lock.json .venv/.installed
 	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
 
-.build/.installed: lambda_src/requirements.txt tools/build_libraries.py .venv/.installed
+.build/.installed: lambda_src/requirements.txt tools/build_libraries.py tools/build_client_tools.py local/postgres.py .venv/.installed
 	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
 
 lock: install ## Compile the *.in lists into pinned and hashed requirements
@@ -120,6 +120,9 @@ local-destroy: ## Destroy the local deployment, list what was retained, and wipe
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
 	@$(PATIENTLY) $(PYTHON) -m tools.bench_synth
+
+bench-backup: install ## Time backups of 1 GB of SQL against pg_dump alone and the manual's way; the last line is JSON
+	@$(PYTHON) -m tools.bench_backup
 
 clean: ## Remove everything that `make install` and synth have made
 	@test ! -e .local/run/server.json || { echo "A deployment is left here, and needs them: \`make local-destroy\` first." >&2; exit 1; }

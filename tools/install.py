@@ -48,7 +48,8 @@ def cdk(finished_before: bool) -> None:
 def libraries(finished_before: bool) -> None:
     """The functions' libraries."""
     print("Building the functions' libraries", flush=True)
-    _must([sys.executable, "-m", "tools.build_libraries"], "The functions' libraries could not be built.")
+    for module in ("tools.build_libraries", "tools.build_client_tools"):
+        _must([sys.executable, "-m", module], "The functions' layers could not be built.")
 
 
 FOLDERS: dict[str, Callable[[bool], None]] = {".venv": packages, "node_modules": cdk, ".build": libraries}
