@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.acknowledgements import record_opt_out
+from constructs_lib.acknowledgements import acknowledge, named_in_finding, record_opt_out
 from environments import schema
+
+SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
 
 
 class PrivateBucket(s3.Bucket):
@@ -122,11 +125,21 @@ class BackupBucket(PrivateBucket):
                 s3.LifecycleRule(
                     id=f"expire-{tier}",
                     prefix=f"{tier}/",
+                    # Age alone would remove the last good one after ten bad days: the backup marks what newer ones stand in for.
+                    tag_filters=SUPERSEDED,
                     expiration=Duration.days(days),
                     noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
-                    abort_incomplete_multipart_upload_after=Duration.days(1),
                 )
                 for tier, days in tiers.items()
+            ]
+            + [
+                s3.LifecycleRule(id="tidy-up", abort_incomplete_multipart_upload_after=Duration.days(1)),
+                s3.LifecycleRule(
+                    id="expire-reports",
+                    prefix="reports/",
+                    expiration=Duration.days(settings.monthly_backup_days),
+                    noncurrent_version_expiration=Duration.days(7),
+                ),
             ],
         )
         record_opt_out(self, "ObjectLock", settings.object_lock_opt_out_reason)
@@ -158,3 +171,41 @@ class PagesBucket(PrivateBucket):
                 },
             )
         )
+
+
+def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *actions: str) -> None:
+    """`actions` on the objects below `folders`, and to see what is there; not the bucket's settings or old versions."""
+    role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=[bucket.arn_for_objects(f"{folder}/*") for folder in folders]))
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["s3:ListBucket"],
+            resources=[bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{folder}/*" for folder in folders]}},
+        )
+    )
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {
+            f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/{folder}/*]": f"The objects below {folder}/ of one bucket."
+            for folder in folders
+        },
+    )
+
+
+def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
+    """What reading and writing objects under a key takes, through S3 alone."""
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["kms:Decrypt", "kms:GenerateDataKey"],
+            resources=[key_arn],
+            conditions={"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"}},
+        )
+    )
+
+
+def bucket_in_finding(bucket: s3.IBucket, user: Construct) -> str:
+    """The bucket's ARN as cdk-nag writes it for a policy of `user`: by the export's name when it stands in another stack."""
+    exporter = Stack.of(bucket)
+    if exporter is Stack.of(user) or not isinstance(bucket, s3.Bucket):
+        return named_in_finding(user, bucket.bucket_arn)
+    return str(exporter.resolve(exporter.export_value(bucket.bucket_arn))["Fn::ImportValue"])

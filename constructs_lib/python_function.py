@@ -25,6 +25,7 @@ from constructs_lib.trust import acting_for_this_account
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "lambda_src"
 LIBRARIES = ROOT / ".build" / "libraries.zip"
+CLIENT_TOOLS = ROOT / ".build" / "client-tools.zip"
 
 
 class PythonFunction(lambda_.Function):
@@ -132,13 +133,19 @@ def _security_group(scope: Construct, construct_id: str, package: str, network: 
 
 
 def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
-    """The layer of third-party code; raises FileNotFoundError with what to do when it was not built."""
-    if not LIBRARIES.is_file():
-        raise FileNotFoundError(f"{LIBRARIES} is not there: run `make install`, which builds it from lambda_src/requirements.txt")
+    """Third-party Python of the functions: pure Python, so it runs on any architecture."""
+    return _layer(scope, "Libraries", LIBRARIES, "Third-party Python of the functions: pure Python, so it runs on any architecture")
+
+
+def client_tools_layer(scope: Construct) -> lambda_.LayerVersion:
+    """PostgreSQL's own client programs, for arm64."""
+    return _layer(scope, "ClientTools", CLIENT_TOOLS, "pg_dump, pg_restore and psql with their libraries, for arm64")
+
+
+def _layer(scope: Construct, construct_id: str, archive: Path, description: str) -> lambda_.LayerVersion:
+    """Raises FileNotFoundError with what to do when it was not built."""
+    if not archive.is_file():
+        raise FileNotFoundError(f"{archive} is not there: run `make install`, which builds it from pinned wheels")
     return lambda_.LayerVersion(
-        scope,
-        "Libraries",
-        description="Third-party Python of the functions: pure Python, so it runs on any architecture",
-        code=lambda_.Code.from_asset(str(LIBRARIES)),
-        removal_policy=RemovalPolicy.RETAIN,
+        scope, construct_id, description=description, code=lambda_.Code.from_asset(str(archive)), removal_policy=RemovalPolicy.RETAIN
     )

@@ -21,6 +21,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.buckets import allow_key, bucket_in_finding
 from constructs_lib.container_environment import ContainerEnvironment
 from constructs_lib.image_repository import NO_IMAGE_YET
 from constructs_lib.javascript import with_settings
@@ -97,9 +98,11 @@ class WebService(Construct):
         self._roll_back_on_alarm(balancer, target_group, alert_topic)
 
     @property
-    def task_role(self) -> iam.IRole:
+    def task_role(self) -> iam.Role:
         """What the application's own calls to AWS run as."""
-        return self.task_definition.task_role
+        role = self.task_definition.task_role
+        assert isinstance(role, iam.Role)
+        return role
 
     def _define_task(
         self, image: ApplicationImage, repository: ecr.IRepository, environment: ContainerEnvironment
@@ -276,7 +279,7 @@ def acknowledge_pull(execution_role: iam.IRole) -> None:
     )
 
 
-def allow_uploads(role: iam.IRole, bucket: s3.IBucket, key: kms.IKey) -> None:
+def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
     """Lets the application read, write and delete its users' files, and list them; not the bucket's settings or old versions."""
     role.add_to_principal_policy(
         iam.PolicyStatement(
@@ -285,21 +288,16 @@ def allow_uploads(role: iam.IRole, bucket: s3.IBucket, key: kms.IKey) -> None:
             resources=[f"{bucket.bucket_arn}/*"],
         )
     )
-    exporter = Stack.of(bucket)
-    export = exporter.resolve(exporter.export_value(bucket.bucket_arn))["Fn::ImportValue"]
     acknowledge(
         role.node.find_child("DefaultPolicy"),
-        {f"AwsSolutions-IAM5[Resource::{export}/*]": "Users' files are all objects of this one bucket; it holds nothing else."},
+        {
+            f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/*]": (
+                "Users' files are all objects of this one bucket; it holds nothing else."
+            )
+        },
     )
     role.add_to_principal_policy(iam.PolicyStatement(sid="ListUserFiles", actions=["s3:ListBucket"], resources=[bucket.bucket_arn]))
-    role.add_to_principal_policy(
-        iam.PolicyStatement(
-            sid="UserFilesKey",
-            actions=["kms:Decrypt", "kms:GenerateDataKey"],
-            resources=[key.key_arn],
-            conditions={"StringEquals": {"kms:ViaService": f"s3.{Stack.of(role).region}.amazonaws.com"}},
-        )
-    )
+    allow_key(role, key.key_arn, Stack.of(role).region)
 
 
 def _no_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:

@@ -38,7 +38,7 @@ RESERVED_VARIABLES = frozenset([
     "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS", "ENABLE_EXPERIMENTAL_FEATURES",
 ])  # fmt: skip
 # Lambda's time limit, and what a drill of a large database may need.
-RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15, "rotation_schedule": 15}
+RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15}
 RESERVED_PREFIXES = ("AWS_", "ECS_")
 
 
@@ -85,7 +85,7 @@ def _network(settings: Settings) -> Iterator[Complaint]:
         if not network.interface_endpoints:
             yield Complaint(("network.nat_gateways", "network.interface_endpoints"), "tasks could reach no AWS service; set one of the two")
         ours = f".dkr.ecr.{settings.region}.amazonaws.com/"
-        images = ("placeholder_image", "psql_image", "redis_cli_image", "python_image")
+        images = ("placeholder_image", "psql_image", "redis_cli_image")
         far = [name for name in images if ours not in getattr(settings.service, name)]
         if far:
             yield Complaint(

@@ -271,20 +271,9 @@ class Service(Section):
     )
     psql_image: values.Image = Field("public.ecr.aws/docker/library/postgres:17-alpine", description="psql of the operations task.")
     redis_cli_image: values.Image = Field("public.ecr.aws/docker/library/redis:7-alpine", description="redis-cli of the operations task.")
-    python_image: values.Image = Field(
-        "public.ecr.aws/lambda/python:3.14", description="Python with boto3: runs a function's code that needs more time than Lambda gives."
-    )
     migration_command: values.Entries[str] = Field(
         ("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task."
     )
-
-
-class BackupCopy(Section):
-    """A bucket in another region (or account) that every backup is copied to; it is there already, with a lock of its own."""
-
-    bucket: values.BucketName = Field(description="Its name.")
-    region: values.Region = Field(description="Its region.")
-    key_arn: values.KeyArn | None = Field(None, description="The KMS key its objects are written under; absent: the bucket's default.")
 
 
 class Operations(Section):
@@ -293,17 +282,12 @@ class Operations(Section):
     backup_schedule: values.Cron = Field("cron(0 3 * * ? *)", description="The logical backup, daily.")
     weekly_backup_day: Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"] = Field("SUN", description="Whose backup is kept weekly.")
     monthly_backup_day: int = Field(1, ge=1, le=28, description="The day of the month whose backup is kept monthly.")
-    backup_copy: BackupCopy | None = Field(None, description="Where every backup is copied to; absent: nowhere.")
-    aws_backup: bool = Field(False, description="An AWS Backup plan beside RDS's own snapshots: daily, kept for point_in_time_days.")
-    drill_schedule: values.Cron = Field("cron(0 6 2 * ? *)", description="The restore drill, monthly (manual).")
-    weekly_maintenance_schedule: values.Cron = Field("cron(0 4 ? * SUN *)", description="VACUUM, ANALYZE, REINDEX (manual: weekly).")
-    monthly_maintenance_schedule: values.Cron = Field("cron(0 4 1 * ? *)", description="Statistics and reports (manual: monthly).")
-    rotation_schedule: values.Cron = Field("cron(0 10 * * ? *)", description="When rotation looks whether something is due, daily.")
-    application_password_days: int = Field(30, ge=1, le=365, description="After how many days the application's password is due.")
-    redis_token_days: int = Field(90, ge=1, le=365, description="After how many days Redis's token is due.")
-    owner_password_days: int = Field(90, ge=1, le=365, description="After how many days the migrations' password is due.")
-    probe: bool = Field(True, description="Ask database, proxy and Redis how they are, every minute.")
-    task_scratch_gib: int = Field(50, ge=21, le=200, description="Disk of such a task: a drill restores the whole database onto it.")
+    weekly_maintenance_schedule: values.Cron = Field(
+        "cron(0,20,40 6-7 ? * SUN *)", description="VACUUM, ANALYZE, REINDEX (manual: weekly); each run goes on where the last one stopped."
+    )
+    monthly_maintenance_schedule: values.Cron = Field(
+        "cron(0,20,40 8 1 * ? *)", description="Statistics and reports (manual: monthly), likewise."
+    )
 
 
 class ExtraSecret(Section):

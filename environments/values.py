@@ -224,13 +224,6 @@ PolicyName = Annotated[str, form(r"[\w+=,.@-]{1,128}", "must be the name of an I
 # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html: what every service takes.
 TagValue = Annotated[str, form(r"[\w .:/=+@-]*", "may hold letters, digits, spaces and _ . : / = + - @, which is what AWS takes in a tag")]
 Region = Annotated[str, _checked(check_region)]
-BucketName = Annotated[
-    str, form(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "must be the name of a bucket such as carmen-backups-copy, not its ARN")
-]
-KeyArn = Annotated[
-    str,
-    form(r"arn:aws:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", "must be a key's ARN such as arn:aws:kms:eu-west-1:123456789012:key/1234abcd"),
-]
 ZoneId = Annotated[str, _checked(check_zone)]
 Range = Annotated[str, _checked(check_range)]
 VpcRange = Annotated[str, _checked(check_vpc_range)]

@@ -13,6 +13,7 @@ from stacks.data import DataStack
 from stacks.edge import EdgeStack
 from stacks.edge_global import EdgeGlobalStack
 from stacks.network import NetworkStack
+from stacks.operations import OperationsStack
 from stacks.service import ServiceStack
 from stacks.storage import StorageStack
 
@@ -71,7 +72,8 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
     service = ServiceStack(scope, settings, network=network, alerts=alerts, storage=storage, data=data, edge=edge)
+    operations = OperationsStack(scope, settings, network=network, storage=storage, data=data)
     top = CarmenTopStack(scope, settings, storage=storage, data=data, edge=edge, service=service)
-    for stack in (network, alerts, storage, data, edge_global, edge, service):
+    for stack in (network, alerts, storage, data, edge_global, edge, service, operations):
         top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
     return top

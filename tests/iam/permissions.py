@@ -70,6 +70,37 @@ def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> May
     return May("logs:CreateLogGroup logs:PutRetentionPolicy", group, environments=environments)
 
 
+def in_the_vpc(function: str) -> tuple[May, ...]:
+    """What every function in the VPC may: its log, its dead letters, and (Lambda for it) its network interfaces."""
+    interfaces = "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:UnassignPrivateIpAddresses"
+    return (
+        May(WRITE_LOG, f"{function}LogGroup"),
+        May("sqs:SendMessage", f"{function}DeadLetters"),
+        May("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
+        May(interfaces, f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*"),
+        May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
+        May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/*"),
+    )
+
+
+def schedule_of(function: str) -> RoleOf:
+    """What EventBridge Scheduler may with a function: invoke it, and put aside what it could not deliver."""
+    return RoleOf(
+        SCHEDULE,
+        (
+            May("lambda:InvokeFunction", function),
+            May("lambda:InvokeFunction", f"{function} :*"),
+            May("sqs:SendMessage", f"{function}DeadLetters"),
+        ),
+    )
+
+
+def log_in(role: str) -> May:
+    """As this database role, by IAM."""
+    return May("rds-db:connect", f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:{{Data/DatabaseInstance}}.DbiResourceId/{role}")
+
+
+BACKUP_FOLDERS = ("daily", "weekly", "monthly")
 ROLES = {
     "Network/NetworkFlowLogRole": RoleOf(FLOW_LOG, (May(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
     "Network/SdkCallRole": RoleOf(
@@ -103,29 +134,14 @@ ROLES = {
     "Data/DatabaseRolesFunctionRole": RoleOf(
         FUNCTION,
         (
-            May(WRITE_LOG, "Data/DatabaseRolesFunctionLogGroup"),
-            May("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
-            May(
-                "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:UnassignPrivateIpAddresses",
-                f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*",
-            ),
-            May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
-            May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/*"),
-            May("sqs:SendMessage", "Data/DatabaseRolesFunctionDeadLetters"),
+            *in_the_vpc("Data/DatabaseRolesFunction"),
             *(May(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy")),
             *(May(READ_SECRET, f"Data/{secret}") for secret in ("CacheAuthToken", "DatabaseInstanceSecret")),
             May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesConnection"),
             May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesMigrationConnection"),
         ),
     ),
-    "Data/DatabaseRolesDailyRole": RoleOf(
-        SCHEDULE,
-        (
-            May("lambda:InvokeFunction", "Data/DatabaseRolesFunction"),
-            May("lambda:InvokeFunction", "Data/DatabaseRolesFunction :*"),
-            May("sqs:SendMessage", "Data/DatabaseRolesFunctionDeadLetters"),
-        ),
-    ),
+    "Data/DatabaseRolesDailyRole": schedule_of("Data/DatabaseRolesFunction"),
     "Edge/SdkCallRole": RoleOf(
         FUNCTION,
         (
@@ -184,6 +200,33 @@ ROLES = {
     "Service/OperationsTaskExecutionRole": RoleOf(
         START_OF_TASK, (May(WRITE_LOG, "Service/OperationsLogGroup"), May(READ_SECRET, "Data/DatabaseRolesConnection"))
     ),
+    "Operations/BackupFunctionRole": RoleOf(
+        FUNCTION,
+        (
+            *in_the_vpc("Operations/BackupFunction"),
+            log_in("carmen_backup"),
+            *(
+                May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"Storage/Backups /{folder}/*")
+                for folder in BACKUP_FOLDERS
+            ),
+            May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+        ),
+    ),
+    "Operations/BackupNightlyRole": schedule_of("Operations/BackupFunction"),
+    "Operations/MaintenanceFunctionRole": RoleOf(
+        FUNCTION,
+        (
+            *in_the_vpc("Operations/MaintenanceFunction"),
+            log_in("carmen_maintenance"),
+            log_in("carmen_monitor"),
+            May("s3:GetObject s3:PutObject", "Storage/Backups /reports/maintenance/*"),
+            May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/maintenance/"}),
+            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+        ),
+    ),
+    "Operations/MaintenanceWeeklyRole": schedule_of("Operations/MaintenanceFunction"),
+    "Operations/MaintenanceMonthlyRole": schedule_of("Operations/MaintenanceFunction"),
 }
 
 # Type of resource, `Stack/Name` or an ARN → what no role may do to any of them, in whichever environment.
@@ -205,7 +248,7 @@ NEVER = {
     "AWS::S3::Bucket /one": (
         "s3:BypassGovernanceRetention s3:DeleteObjectVersion s3:PutObjectAcl s3:PutObjectLegalHold s3:PutObjectRetention s3:RestoreObject"
     ),
-    "Storage/Backups /daily/one.sql.gz": "s3:DeleteObject s3:GetObject s3:PutObject",
+    "Storage/Backups /daily/one.sql.gz": "s3:DeleteObject",
     "AWS::KMS::Key": (
         "kms:CreateGrant kms:Decrypt kms:DeleteImportedKeyMaterial kms:DisableKey kms:DisableKeyRotation kms:Encrypt kms:GenerateDataKey "
         "kms:PutKeyPolicy kms:ReEncryptFrom kms:ScheduleKeyDeletion"

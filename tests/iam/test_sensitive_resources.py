@@ -50,10 +50,17 @@ ACCESS: dict[str, dict[str, set[str]]] = {
     "Service/EnvironmentSmtpPassword": {"read": {"Service/WebTaskExecutionRole"}, "write": {"Service/SdkCallRole"}},
     "Service/EnvironmentSentryDsn": {"read": {"Service/WebTaskExecutionRole"}, "write": {"Service/SdkCallRole"}},
     "Storage/Uploads": {verb: {"Service/WebTaskRole"} for verb in ("list", "read", "write", "delete")},
-    "Storage/Backups": {},
+    "Storage/Backups": {
+        "list": {"Operations/BackupFunctionRole", "Operations/MaintenanceFunctionRole"},
+        "read": {"Operations/BackupFunctionRole"},
+        "write": {"Operations/BackupFunctionRole"},
+    },
     "Storage/AccessLogs": {},
     "Storage/Pages": {"write": {"Edge/SdkCallRole"}},
-    "Storage/Key": {"decrypt": {"Service/WebTaskRole"}, "encrypt": {"Service/WebTaskRole"}},
+    "Storage/Key": {
+        verb: {"Service/WebTaskRole", "Operations/BackupFunctionRole", "Operations/MaintenanceFunctionRole"}
+        for verb in ("decrypt", "encrypt")
+    },
     "Alerts/AlertsKey": {},
 }
 
@@ -71,11 +78,15 @@ def test_who_reads_and_writes_what(house: House, kind: str) -> None:
 
 
 def may(house: House, role: str, action: str, resource: str) -> bool:
-    """On any of its objects, through any service."""
+    """On any of its objects, through any service, in any folder."""
     objects = OBJECTS if resource.startswith("arn:aws:s3:::") and "Object" in action else ("",)
     through: tuple[str | None, ...] = THROUGH if action.startswith("kms:") else (None,)
+    folders: tuple[str | None, ...] = (None, "daily/", "reports/maintenance/") if action.startswith("s3:List") else (None,)
     return any(
-        house.account.decide(role, action, resource + path, {**PLAIN, "kms:ViaService": service}) for path in objects for service in through
+        house.account.decide(role, action, resource + path, {**PLAIN, "kms:ViaService": service, "s3:prefix": folder})
+        for path in objects
+        for service in through
+        for folder in folders
     )
 
 

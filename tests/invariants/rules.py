@@ -300,9 +300,14 @@ def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
         days = [rules.get(f"{tier}/", {}).get("ExpirationInDays", 0) for tier in ("daily", "weekly", "monthly")]
         if not 0 < days[0] <= days[1] <= days[2]:
             yield f"{name} keeps its tiers {days} days"
+        if not any("AbortIncompleteMultipartUpload" in one and "Prefix" not in one for one in rules.values()):
+            yield f"{name} keeps what an interrupted upload left"
         for prefix, one in rules.items():
-            if one.get("Status") != "Enabled" or "NoncurrentVersionExpiration" not in one or "AbortIncompleteMultipartUpload" not in one:
+            if one.get("Status") != "Enabled" or (prefix and "NoncurrentVersionExpiration" not in one):
                 yield f"{name} {prefix} is not tidied up"
+            # Age alone would remove the last good one.
+            if prefix in ("daily/", "weekly/", "monthly/") and one.get("TagFilters") != [{"Key": "superseded", "Value": "true"}]:
+                yield f"{name} {prefix} may lose the last good backup"
         configuration = properties.get("ObjectLockConfiguration", {})
         lock = configuration.get("ObjectLockEnabled") == "Enabled" and configuration["Rule"]["DefaultRetention"]
         if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):

@@ -71,7 +71,9 @@ def test_the_top_stack_takes_all_others_along(built: Built) -> None:
     for top in built.tops.values():
         names = {stack.stack_name for stack in top.dependencies}
         prefix = top.stack_name
-        assert names == {f"{prefix}{part}" for part in ("Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service")}
+        assert names == {
+            f"{prefix}{part}" for part in ("Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations")
+        }
 
 
 def test_stateful_resources_keep_their_logical_ids(built: Built) -> None:

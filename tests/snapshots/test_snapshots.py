@@ -27,7 +27,7 @@ CDK_HASHES = {
     r"(?<=[A-Za-z0-9])[0-9A-F]{8}(?![0-9A-Fa-f])": "#",
 }
 BOOTSTRAP = {"Parameters": "BootstrapVersion", "Rules": "CheckBootstrapVersion"}
-STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", ""]
+STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations", ""]
 
 
 @pytest.fixture

@@ -47,8 +47,14 @@ def test_uploads_are_tidied_up(built: Built) -> None:
 def test_backups_are_locked_and_kept_by_tier(built: Built, variant: Variant) -> None:
     bucket = by_id(built.resources("AWS::S3::Bucket", STACK), "/Backups")["Properties"]
     assert bucket["ObjectLockConfiguration"]["Rule"] == {"DefaultRetention": {"Days": 7, "Mode": "GOVERNANCE"}}
-    days = {rule["Prefix"]: rule["ExpirationInDays"] for rule in bucket["LifecycleConfiguration"]["Rules"]}
-    assert days == {"daily/": 7, "weekly/": 35, "monthly/": 400}
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+    assert {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule} == {
+        "daily/": 7, "weekly/": 35, "monthly/": 400, "reports/": 400
+    }  # fmt: skip
+    assert {rule["Prefix"] for rule in rules if rule.get("TagFilters") == [{"Key": "superseded", "Value": "true"}]} == {
+        "daily/", "weekly/", "monthly/"
+    }  # fmt: skip
+    assert [rule["AbortIncompleteMultipartUpload"] for rule in rules if "Prefix" not in rule] == [{"DaysAfterInitiation": 1}]
     storage = {"object_lock": False, "object_lock_opt_out_reason": "These dumps are made anew every day."}
     unlocked = by_id(variant(storage=storage).resources("AWS::S3::Bucket"), "/Backups")["Properties"]
     assert "ObjectLockConfiguration" not in unlocked

@@ -1,0 +1,53 @@
+"""CarmenProdOperations: the functions that keep the data alive."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from constructs_lib.database import DATABASE_NAME
+from constructs_lib.database_backup import DatabaseBackup
+from constructs_lib.database_maintenance import DatabaseMaintenance
+from constructs_lib.python_function import client_tools_layer, libraries_layer
+from environments.schema import Settings
+from stacks.base import CarmenStack
+from stacks.data import DataStack
+from stacks.network import NetworkStack
+from stacks.storage import StorageStack
+
+
+class OperationsStack(CarmenStack):
+    """By the clock: backup every night, maintenance every week and month."""
+
+    def __init__(self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack) -> None:
+        super().__init__(scope, "Operations", settings=settings, description="Backup and maintenance of the database")
+        libraries, tools = libraries_layer(self), client_tools_layer(self)
+        environment = {
+            "ENVIRONMENT": settings.name,
+            "DATABASE_HOST": data.database.instance.db_instance_endpoint_address,
+            "DATABASE_PORT": data.database.instance.db_instance_endpoint_port,
+            "DATABASE_NAME": DATABASE_NAME,
+            "BACKUP_BUCKET": storage.backups.bucket_name,
+            "BACKUP_KEY_ARN": storage.key.key_arn,
+        }
+        self.backup = DatabaseBackup(
+            self,
+            "Backup",
+            settings=settings.operations,
+            network=network.network,
+            database=data.database,
+            bucket=storage.backups,
+            key=storage.key,
+            environment=environment,
+            layers=[libraries, tools],
+        )
+        self.maintenance = DatabaseMaintenance(
+            self,
+            "Maintenance",
+            settings=settings.operations,
+            network=network.network,
+            database=data.database,
+            bucket=storage.backups,
+            key=storage.key,
+            environment=environment,
+            layers=[libraries],
+        )
