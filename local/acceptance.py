@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import ssl
@@ -54,6 +55,8 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(release(deployment))
     say(application_answers(deployment))
     say(functions_may_and_may_not(deployment))
+    say(backup_is_made_once(deployment))
+    say(maintenance_runs(deployment))
     say(upload_goes_and_comes_back(deployment))
 
 
@@ -151,6 +154,38 @@ def functions_may_and_may_not(deployment: Deployment) -> str:
     )
 
 
+def backup_is_made_once(deployment: Deployment) -> str:
+    """The deployed function, under its own role: both dumps and, last, the manifest; the same time again makes nothing."""
+    event = {"source": "schedule", "time": "2026-11-01T03:00:00Z"}
+    first, again = (_invoke(deployment, "BackupFunction", event) for _ in range(2))
+    _expect((first["outcome"], again["outcome"]), ("made", "already there"))
+    s3, bucket = deployment.client("s3"), deployment.outputs()["BackupBucket"]
+    manifest = json.loads(s3.get_object(Bucket=bucket, Key=first["manifest"])["Body"].read())
+    for file in manifest["files"].values():
+        body = s3.get_object(Bucket=bucket, Key=file["key"])["Body"].read()
+        _expect((len(body), hashlib.sha256(body).hexdigest()), (file["bytes"], file["sha256"]))
+    return f"the deployed backup wrote {len(manifest['files'])} files and their manifest into {bucket}, each as the manifest says; the same time again made none"
+
+
+def maintenance_runs(deployment: Deployment) -> str:
+    """The deployed function, under its own role, over the deployed database."""
+    answer = _invoke(deployment, "MaintenanceFunction", {"kind": "weekly", "time": "2026-11-01T06:00:00Z"})
+    _expect((answer["finished"], answer["failed"]), (True, 0))
+    report = deployment.client("s3").get_object(Bucket=deployment.outputs()["BackupBucket"], Key=answer["report"])
+    _expect(json.loads(report["Body"].read())["kind"], "weekly")
+    return f"the deployed maintenance found {answer['done']} things to do in the database and wrote its report, {answer['report']}"
+
+
+def _invoke(deployment: Deployment, part: str, event: dict[str, str]) -> dict[str, Any]:
+    """What the function of the operations stack answers."""
+    name = _physical_id(deployment, "Operations", "AWS::Lambda::Function", part)
+    answer = deployment.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+    said: dict[str, Any] = json.loads(answer["Payload"].read())
+    if answer.get("FunctionError"):
+        raise NotAccepted(f"{name} failed: {said.get('errorMessage')}")
+    return said
+
+
 def upload_goes_and_comes_back(deployment: Deployment) -> str:
     """An object in the deployed bucket, encrypted with the deployed key."""
     s3, bucket = deployment.client("s3"), deployment.outputs()["UploadBucket"]
@@ -170,7 +205,7 @@ def _forbidden(deployment: Deployment) -> list[Call]:
     web_role = _physical_id(deployment, "Service", "AWS::IAM::Role", "WebTaskRole")
     return [
         ("s3", "delete_object", backup),
-        ("s3", "put_object", {**backup, "Body": "overwritten"}),
+        ("s3", "put_object", {**backup, "Key": "elsewhere/one", "Body": "where nobody looks"}),
         ("s3", "get_object", {"Bucket": outputs["UploadBucket"], "Key": "somebody's.pdf"}),
         ("s3", "delete_bucket_policy", {"Bucket": outputs["UploadBucket"]}),
         ("secretsmanager", "get_secret_value", {"SecretId": _physical_id(deployment, "Service", SECRET, "EnvironmentJwtSecret")}),

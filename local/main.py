@@ -60,7 +60,7 @@ def up(deployment: Deployment, say: Callable[[str], None]) -> None:
         deployment.synth()
         say("bootstrapping the account for the CDK")
         deployment.bootstrap()
-        say(f"cdk deploy {deployment.top_stack}: eight stacks, half a minute or so")
+        say(f"cdk deploy {deployment.top_stack}: nine stacks, half a minute or so")
         deployment.deploy()
         say("proving it with real input")
         accept(deployment, lambda text: say(f"  ✓ {text}"))

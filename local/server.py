@@ -86,6 +86,8 @@ def run(port: int, folder: Path) -> None:
 
         authorities(folder).touch()
         os.environ["RDS_CA_FILE"] = str(authorities(folder))  # functions inherit it: lambda_src/common/database.py
+        # And this machine's client programs; the layer's are for arm64 (lambda_src/common/client_tools.py).
+        os.environ["POSTGRESQL_HOME"] = str(install(17, INSTALLATIONS))
         on_database_created(databases.start)
         on_database_deleted(databases.stop)
         session = boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=emulator.REGION)
