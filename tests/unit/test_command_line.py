@@ -26,7 +26,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".venv", "node_modules", ".build"):
         (root / name).symlink_to(ROOT / name)
-    for name in ("package-lock.json", "requirements-dev.txt", "lambda_src/requirements.txt", "tools/build_libraries.py"):
+    for name in (
+        "package-lock.json",
+        "requirements-dev.txt",
+        "lambda_src/requirements.txt",
+        "tools/build_libraries.py",
+        "tools/build_client_tools.py",
+    ):
         os.utime(root / name, (0, 0))  # older than what is installed, so that no command installs anything
     return root
 
