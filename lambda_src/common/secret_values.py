@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 import boto3
 
 Secret = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One value a secret has or had."""
+
+    id: str
+    value: Secret
+    created: datetime
+
+
+def version(arn: str, stage: str, client: Any) -> Version | None:
+    """The value under a staging label (AWSCURRENT, AWSPREVIOUS, AWSPENDING); none when nothing has the label."""
+    try:
+        answer = client.get_secret_value(SecretId=arn, VersionStage=stage)
+    except client.exceptions.ResourceNotFoundException:
+        client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not the version
+        return None
+    return Version(answer["VersionId"], json.loads(answer["SecretString"] or "{}"), answer["CreatedDate"])
 
 
 def read(arn: str, client: Any = None) -> Secret:
@@ -26,5 +47,10 @@ def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
     client = client or boto3.client("secretsmanager")
     if read(arn, client) == value:
         return False
-    client.put_secret_value(SecretId=arn, SecretString=json.dumps(value, sort_keys=True))
+    write(arn, value, client)
     return True
+
+
+def write(arn: str, value: Secret, client: Any, stage: str = "AWSCURRENT") -> None:
+    """Puts `value` as a new version; what was AWSCURRENT becomes AWSPREVIOUS."""
+    client.put_secret_value(SecretId=arn, SecretString=json.dumps(value, sort_keys=True), VersionStages=[stage])

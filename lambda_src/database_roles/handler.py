@@ -11,9 +11,12 @@ from typing import Any
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import cloudformation, connection_secret, database, secret_values
+from common import cloudformation, connection_secret, database, locks, secret_values
+from pg8000.native import Connection
 
 from database_roles import roles
+
+PATIENCE_SECONDS = 180  # a rotation holds the lock until RDS Proxy takes the new password, at most two minutes
 
 logger = Logger()
 
@@ -31,24 +34,30 @@ def correct() -> dict[str, str]:
     """Roles first, secrets after: no secret names a role that does not exist yet. Safe to repeat at any point."""
     client = boto3.client("secretsmanager")
     master = secret_values.read(os.environ["MASTER_SECRET"], client)
+    endpoints = _endpoints()
+    with (
+        closing(
+            database.connect(
+                host=endpoints.database_host,
+                port=endpoints.database_port,
+                database=endpoints.database_name,
+                user=master["username"],
+                password=master["password"],
+            )
+        ) as connection,
+        locks.exclusive(connection, "database roles", wait_seconds=PATIENCE_SECONDS, key=locks.LOGINS),
+    ):
+        return _correct(client, connection, endpoints)
+
+
+def _correct(client: Any, connection: Connection, endpoints: connection_secret.Endpoints) -> dict[str, str]:
     users = {name: secret_values.read(arn, client) for name, arn in json.loads(os.environ["USER_SECRETS"]).items()}
     migration = secret_values.read(os.environ["MIGRATION_SECRET"], client)
     current = secret_values.read(os.environ["CONNECTION_SECRET"], client)
     redis_token = secret_values.read(os.environ["REDIS_SECRET"], client)["value"]
-    endpoints = _endpoints()
-
     owner_password = connection_secret.password_of(migration) or secrets.token_hex(24)
     passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
-    with closing(
-        database.connect(
-            host=endpoints.database_host,
-            port=endpoints.database_port,
-            database=endpoints.database_name,
-            user=master["username"],
-            password=master["password"],
-        )
-    ) as connection:
-        outcome = roles.apply(connection, passwords)
+    outcome = roles.apply(connection, passwords)
     logger.info("roles were corrected", changes=outcome.changes, refused=outcome.refused)
     if grave := [refusal for refusal in outcome.refused if not refusal.startswith(roles.TOLERATED)]:
         raise PermissionError(f"the master was refused: {'; '.join(grave)}")

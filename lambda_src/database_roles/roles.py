@@ -6,15 +6,14 @@ statements that would change nothing (`NOREPLICATION`), and an unchanged databas
 What the master may not do is not an error but a finding: `apply` returns it, and the caller decides.
 """
 
-import base64
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.logins import scram_verifier
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection, identifier, literal
-from scramp import ScramMechanism
 
 OWNER = "carmen_owner"
 APPLICATION = "carmen_app"
@@ -46,7 +45,6 @@ END
 # backup role reads every table that has no row-level security, and pg_dump fails loudly on one that has.
 TOLERATED = (f"ALTER ROLE {BACKUP} BYPASSRLS",)
 
-_LOCK = 0x6361726D656E  # "carmen": one run at a time, at deployment and once a day
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
@@ -98,7 +96,10 @@ Grants = Mapping[str, Iterable[str]]
 
 
 def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
-    """Makes the specification hold in the connected database. `passwords`: role → password, for those that have one."""
+    """Makes the specification hold in the connected database. `passwords`: role → password, for those that have one.
+
+    The caller holds the lock LOGINS (common/locks.py) from before it reads the passwords.
+    """
     outcome = Outcome()
     major: int = _value(connection, "SELECT current_setting('server_version_num')::int / 10000")
     roles = specification(major)
@@ -109,7 +110,6 @@ def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
     try:
         connection.run("SET LOCAL lock_timeout = '10s'")
         connection.run("SET LOCAL search_path = pg_catalog")
-        connection.run(f"SELECT pg_advisory_xact_lock({_LOCK})")
         for role in roles:
             _role(connection, role, outcome)
         for role in roles:
@@ -133,13 +133,6 @@ def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
         connection.run("ROLLBACK")
         raise
     return outcome
-
-
-def scram_verifier(password: str) -> str:
-    """What PostgreSQL would store: sent instead of the password, so that log_statement = 'ddl' cannot log that."""
-    salt, stored_key, server_key, iterations = ScramMechanism("SCRAM-SHA-256").make_auth_info(password)
-    encoded = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
-    return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
 
 
 def _role(connection: Connection, role: Role, outcome: Outcome) -> None:

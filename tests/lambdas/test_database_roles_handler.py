@@ -46,7 +46,7 @@ class Secrets:
     def describe_secret(self, SecretId: str) -> dict[str, str]:
         return {"ARN": SecretId}
 
-    def put_secret_value(self, SecretId: str, SecretString: str) -> None:
+    def put_secret_value(self, SecretId: str, SecretString: str, VersionStages: list[str]) -> None:
         self.values[SecretId] = json.loads(SecretString)
         self.writes.append(SecretId)
 
