@@ -8,7 +8,7 @@ Source: Prisma "Connection URLs: PostgreSQL"; AWS "Using TLS/SSL with RDS Proxy"
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from common.secret_values import Secret
 
@@ -51,6 +51,19 @@ def migration_secret(endpoints: Endpoints, *, user: str, password: str) -> Secre
     return {"DATABASE_URL": url, "DIRECT_URL": url}
 
 
+def with_login(secret: Secret, *, user: str, password: str) -> Secret:
+    """A written secret for another user or password: the same places, the same figures."""
+    login = f"{_quoted(user)}:{_quoted(password)}"
+    urls = {name: _logged_in(secret[name], login) for name in ("DATABASE_URL", "DIRECT_URL")}
+    psql = {"PGUSER": user, "PGPASSWORD": password}
+    return {**secret, **urls, **{name: value for name, value in psql.items() if name in secret}}
+
+
+def with_redis_token(secret: Secret, token: str) -> Secret:
+    """A written secret for another Redis AUTH token."""
+    return {**secret, "REDIS_URL": _logged_in(secret["REDIS_URL"], f":{_quoted(token)}"), "REDISCLI_AUTH": token}
+
+
 def user_of(secret: Secret) -> str | None:
     """The database user a written secret names; none when it is still empty."""
     url = secret.get("DIRECT_URL")
@@ -70,6 +83,11 @@ def _direct_url(endpoints: Endpoints, user: str, password: str) -> str:
 def _database_url(endpoints: Endpoints, host: str, user: str, password: str, options: dict[str, str]) -> str:
     query = urlencode({"sslmode": "require", "sslaccept": "strict", **options})
     return f"postgresql://{_quoted(user)}:{_quoted(password)}@{host}:{endpoints.database_port}/{endpoints.database_name}?{query}"
+
+
+def _logged_in(url: str, login: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def _quoted(text: str) -> str:

@@ -30,12 +30,16 @@ def connect(
     password: str,
     timeout_seconds: float | None = 10,
     application_name: str = "carmen-functions",
+    proxy: bool = False,
 ) -> Connection:
     """A connection whose server proved to be the one named; raises pg8000's InterfaceError or ssl.SSLError otherwise.
 
     `timeout_seconds` bounds connecting and each statement after it; None leaves both to the server.
+    `proxy`: RDS Proxy's certificate is Amazon Trust Services', which the system trusts and RDS's bundle does not hold (ADR 0010).
     """
     context = ssl.create_default_context(cafile=authorities())
+    if proxy:
+        context.load_default_certs()
     return Connection(
         user,
         password=password,

@@ -1,0 +1,92 @@
+"""Rotates credentials that are due, or the kind that was asked for: `{"rotate": "application"}`, `"owner"` or `"redis"`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import timedelta
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from rotation.database_login import ApplicationLogin, Database, OwnerLogin
+from rotation.redis_token import RedisToken
+from rotation.service import Service
+from rotation.turns import Rotation
+
+RESERVE_SECONDS = 30.0  # to end in good order before Lambda ends the function
+
+logger = Logger()
+metrics = Metrics(namespace="Carmen", service="rotation")
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Called by the daily schedule, or by a person. What has to wait is not a failure: the next run goes on with it."""
+    begun = time.monotonic()
+    deadline = begun + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+    rotation = _rotation()
+    asked = event.get("rotate")
+    kinds = [credential.kind for credential in rotation.credentials]
+    if asked is not None and asked not in kinds:
+        raise ValueError(f'"rotate" is {asked!r}; it can be {", ".join(kinds)}')
+    metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
+    try:
+        outcome = rotation.run(deadline, asked)
+    except Exception:
+        metrics.add_metric("RotationFailed", MetricUnit.Count, 1)
+        raise
+    metrics.add_metric("RotationSucceeded", MetricUnit.Count, 1)
+    metrics.add_metric("RotationSeconds", MetricUnit.Seconds, time.monotonic() - begun)
+    logger.info("rotation", rotated=outcome.rotated, waiting=outcome.waiting)
+    for kind, age in rotation.ages().items():
+        with single_metric("RotationAgeDays", MetricUnit.NoUnit, age / timedelta(days=1)) as own:
+            own.add_dimension("service", "rotation")
+            own.add_dimension("Environment", os.environ["ENVIRONMENT"])
+            own.add_dimension("Kind", kind)
+    return {"rotated": list(outcome.rotated), "waiting": outcome.waiting}
+
+
+def _rotation() -> Rotation:
+    environment = os.environ
+    secrets, ecs = boto3.client("secretsmanager"), boto3.client("ecs")
+    database = Database(
+        host=environment["DATABASE_HOST"],
+        proxy_host=environment["PROXY_HOST"],
+        port=int(environment["DATABASE_PORT"]),
+        name=environment["DATABASE_NAME"],
+    )
+    service = Service(ecs=ecs, cluster=environment["CLUSTER"], name=environment["SERVICE"])
+    connection = environment["CONNECTION_SECRET"]
+    return Rotation(
+        secrets=secrets,
+        connection=connection,
+        database=database,
+        service=service,
+        credentials=(
+            ApplicationLogin(
+                secrets=secrets, database=database, connection=connection, users=json.loads(environment["APPLICATION_SECRETS"])
+            ),
+            OwnerLogin(
+                secrets=secrets,
+                database=database,
+                migration=environment["MIGRATION_SECRET"],
+                service=service,
+                family=environment["MIGRATION_FAMILY"],
+            ),
+            RedisToken(
+                secrets=secrets,
+                replication_group=environment["REPLICATION_GROUP"],
+                host=environment["REDIS_HOST"],
+                port=int(environment["REDIS_PORT"]),
+                token=environment["REDIS_SECRET"],
+                connection=connection,
+            ),
+        ),
+        due_after={kind: timedelta(days=days) for kind, days in json.loads(environment["ROTATE_AFTER_DAYS"]).items()},
+    )

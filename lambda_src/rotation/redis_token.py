@@ -1,0 +1,127 @@
+"""A new Redis AUTH token: the cluster takes two for a while, so old tasks and new ones both get in.
+
+AWSPENDING on the token's secret is a token on its way in; AWSPREVIOUS one that may still be valid. ROTATE lets the pending
+one in beside the current one; once every task was started after the connection secret names it, SET (allowed
+only after ROTATE) leaves it alone.
+Source: AWS ElastiCache "Modifying the AUTH token".
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import ssl
+import string
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import boto3
+from common import connection_secret, secret_values
+from common.secret_values import Version
+
+TIMEOUT_SECONDS = 10.0
+_ALPHABET = string.ascii_letters + string.digits  # as the template's; AWS asks for three classes of characters and few others
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisToken:
+    """The token in its secret, in the cluster and in the connection secret, in step."""
+
+    kind = "redis"
+    secrets: Any
+    replication_group: str
+    host: str
+    port: int
+    token: str  # the secret the template made
+    connection: str
+
+    def since(self) -> datetime:
+        """When the token in use was made."""
+        return self._current().created
+
+    def is_unfinished(self) -> bool:
+        """A token is on its way in, or in and not yet in the connection secret."""
+        return self._pending() is not None or not self._is_connected()
+
+    def tidy(self) -> None:
+        """Ends the old token. Called when no task holds it; SET takes a while, and a later call finds it done."""
+        previous = secret_values.version(self.token, "AWSPREVIOUS", self.secrets)
+        if previous is None or self.is_unfinished():
+            return
+        if self._accepts(previous):
+            self._modify(self._current(), "SET")
+        else:
+            self.secrets.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPREVIOUS", RemoveFromVersionId=previous.id)
+
+    def advance(self) -> bool:
+        """The next step; false when the cluster needs time for it."""
+        if not self._is_connected():
+            self._connect()
+            return True
+        pending = self._pending() or self._make()
+        if not self._accepts(pending):
+            self._modify(pending, "ROTATE")
+            return False
+        self.secrets.update_secret_version_stage(
+            SecretId=self.token, VersionStage="AWSCURRENT", MoveToVersionId=pending.id, RemoveFromVersionId=self._current().id
+        )
+        self._connect()
+        return True
+
+    def _is_connected(self) -> bool:
+        return secret_values.read(self.connection, self.secrets).get("REDISCLI_AUTH") == self._current().value["value"]
+
+    def _connect(self) -> None:
+        written = secret_values.read(self.connection, self.secrets)
+        secret_values.write(self.connection, connection_secret.with_redis_token(written, self._current().value["value"]), self.secrets)
+
+    def _current(self) -> Version:
+        found = secret_values.version(self.token, "AWSCURRENT", self.secrets)
+        assert found  # the template generates it
+        return found
+
+    def _pending(self) -> Version | None:
+        """The token on its way in. A label that promotion left behind is taken off."""
+        found = secret_values.version(self.token, "AWSPENDING", self.secrets)
+        if found and found.id == self._current().id:
+            self.secrets.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPENDING", RemoveFromVersionId=found.id)
+            return None
+        return found
+
+    def _make(self) -> Version:
+        secret_values.write(self.token, {"value": "".join(secrets.choice(_ALPHABET) for _ in range(64))}, self.secrets, "AWSPENDING")
+        made = self._pending()
+        assert made
+        return made
+
+    def _modify(self, version: Version, strategy: str) -> None:
+        """Asks for it; a cluster that is being modified is asked again at the next step."""
+        elasticache = boto3.client("elasticache")  # made here, since most runs need none
+        try:
+            elasticache.modify_replication_group(
+                ReplicationGroupId=self.replication_group,
+                AuthToken=version.value["value"],
+                AuthTokenUpdateStrategy=strategy,
+                ApplyImmediately=True,
+            )
+        except elasticache.exceptions.InvalidReplicationGroupStateFault:
+            return
+
+    def _accepts(self, version: Version) -> bool:
+        """Whether Redis lets this token in, asked of Redis itself."""
+        context = ssl.create_default_context()
+        with (
+            socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=self.host) as connection,
+            connection.makefile("rwb") as stream,
+        ):
+            token = version.value["value"].encode()
+            stream.write(b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n" % (len(token), token))
+            stream.flush()
+            answer: bytes = stream.readline().strip()
+        if answer == b"+OK":
+            return True
+        if answer.startswith(b"-WRONGPASS"):
+            return False
+        raise ConnectionError(f"Redis answers AUTH with {answer[:100]!r}")
