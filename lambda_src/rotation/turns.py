@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from common import connection_secret, locks, secret_values
 
-from rotation.database_login import Database
+from rotation.database_login import PROXY_PATIENCE_SECONDS, Database
 from rotation.service import POLL_SECONDS, Service
 
 PATIENCE_SECONDS = 300.0  # database_roles holds the lock as long as it runs
+STEP_SECONDS = PROXY_PATIENCE_SECONDS + 30  # a step that Lambda cuts off would leave its lock until PostgreSQL misses the session
 
 
 class Credential(Protocol):
@@ -75,20 +76,24 @@ class Rotation:
         return {credential.kind: _age(credential) for credential in self.credentials}
 
     def _rotate(self, credential: Credential, deadline: float, asked: bool) -> tuple[bool, str]:
-        """Whether it was rotated, and what has to be waited for."""
+        """Whether it was rotated, and what has to be waited for.
+
+        A roll may be due although nothing else is: after a run that was interrupted, or when database_roles wrote another
+        address into the connection secret.
+        """
         done = False
         while not done:
             if waiting := self._settle(deadline):
                 return False, waiting
-            with self._lock(deadline):
+            if time.monotonic() + STEP_SECONDS > deadline:
+                return False, f"{credential.kind}: too little time is left for it in this run"
+            with self._lock(deadline - STEP_SECONDS):
                 if self.service.stale(self._changed()):
                     continue  # another run was here while we waited for the lock: its roll comes first
                 credential.tidy()
                 if not (asked or credential.is_unfinished() or self._is_due(credential)):
                     return False, ""
                 done = credential.advance()
-            if not done and time.monotonic() + POLL_SECONDS > deadline:
-                return False, f"{credential.kind}: begun, goes on when nothing is in its way"
             if not done:
                 time.sleep(POLL_SECONDS)
         return True, self._settle(deadline)

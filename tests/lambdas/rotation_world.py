@@ -54,7 +54,8 @@ class World:
     def rotate(self, kind: str | None = "application", seconds: float = 90) -> dict[str, Any]:
         """By hand, or what is due."""
         event = {"rotate": kind} if kind else {"source": "schedule"}
-        return rotation.handler.handler(event, cast(LambdaContext, Context(seconds)))
+        answer: dict[str, Any] = rotation.handler.handler(event, cast(LambdaContext, Context(seconds)))
+        return answer
 
     def correct_roles(self) -> None:
         """What happens once a day and at each deployment."""
@@ -65,7 +66,7 @@ class World:
 
     def logs_in(self, user: str, password: str) -> bool:
         with suppress(Exception), connect(self.server, user, password, self.database) as session:
-            return session.run("SELECT current_user") == [[user]]
+            return bool(session.run("SELECT current_user") == [[user]])
         return False
 
     def password(self, user: str) -> str:
@@ -134,6 +135,7 @@ def world(server: RdsLookAlike, master: Connection, aws: str, tmp_path: Path, mo
     for module in (service, turns):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(database_login, "PROXY_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "STEP_SECONDS", 0.2)
     monkeypatch.setattr(database_login.Database, "login", _watched_login(steps))
     made = World(server, environment["DATABASE_NAME"], secrets, cluster, redis, steps, names)
     made.correct_roles()

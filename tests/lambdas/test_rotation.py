@@ -12,7 +12,7 @@ import rotation.handler
 from botocore.exceptions import ClientError
 from common import connection_secret, secret_values
 from pg8000.exceptions import DatabaseError, InterfaceError
-from rotation import database_login
+from rotation import database_login, turns
 from rotation.database_login import NoLogin
 from rotation.service import RollFailed
 
@@ -185,10 +185,17 @@ def test_a_roll_that_ecs_rolls_back_leaves_every_task_its_login(world: World) ->
 
 @pytest.mark.long
 def test_a_run_that_is_out_of_time_says_what_it_waits_for(world: World) -> None:
-    assert world.rotate(seconds=rotation.handler.RESERVE_SECONDS + 0.3)["waiting"].startswith("tasks started before")
+    assert world.rotate(seconds=rotation.handler.RESERVE_SECONDS + 0.4)["waiting"].startswith("tasks started before")
     world.cluster.wait()
     world.rotate(None)
     world.holds()
+
+
+@pytest.mark.long
+def test_a_run_without_time_for_a_whole_turn_begins_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "STEP_SECONDS", 150)
+    assert world.rotate() == {"rotated": [], "waiting": "application: too little time is left for it in this run"}
+    assert world.in_use() == "carmen_app_a"
 
 
 @pytest.mark.long
