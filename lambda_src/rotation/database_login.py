@@ -67,14 +67,14 @@ class ApplicationLogin:
     def tidy(self) -> None:
         """Nothing: the old password ends at the next turn, when nothing holds it."""
 
-    def advance(self) -> bool:
+    def advance(self) -> str:
         """The whole turn."""
         written, in_use = self._in_use()
         (idle,) = self.users.keys() - {in_use}
         password = _renew(idle, self.users[idle], _password, _with_password, self.database, self.secrets)
         self._try(idle, password)
         secret_values.write(self.connection, connection_secret.with_login(written, user=idle, password=password), self.secrets)
-        return True
+        return ""
 
     def _in_use(self) -> tuple[Secret, str]:
         written = _current(self.connection, self.secrets).value
@@ -123,14 +123,14 @@ class OwnerLogin:
     def tidy(self) -> None:
         """Nothing."""
 
-    def advance(self) -> bool:
-        """False while a migration runs: it may open another connection."""
+    def advance(self) -> str:
+        """Nothing while a migration runs: it may open another connection."""
         if self.service.running(self.family):
-            return False
+            return "a migration runs"
         user = connection_secret.user_of(_current(self.migration, self.secrets).value) or ""
         password = _renew(user, self.migration, _password_in_url, _with_password_in_url, self.database, self.secrets)
         self.database.login(user, password).close()
-        return True
+        return ""
 
 
 def _renew(

@@ -54,20 +54,20 @@ class RedisToken:
         else:
             self.secrets.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPREVIOUS", RemoveFromVersionId=previous.id)
 
-    def advance(self) -> bool:
-        """The next step; false when the cluster needs time for it."""
+    def advance(self) -> str:
+        """The next step."""
         if not self._is_connected():
             self._connect()
-            return True
+            return ""
         pending = self._pending() or self._make()
         if not self._accepts(pending):
             self._modify(pending, "ROTATE")
-            return False
+            return "Redis is taking the new token"
         self.secrets.update_secret_version_stage(
             SecretId=self.token, VersionStage="AWSCURRENT", MoveToVersionId=pending.id, RemoveFromVersionId=self._current().id
         )
         self._connect()
-        return True
+        return ""
 
     def _is_connected(self) -> bool:
         return secret_values.read(self.connection, self.secrets).get("REDISCLI_AUTH") == self._current().value["value"]

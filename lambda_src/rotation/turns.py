@@ -37,8 +37,8 @@ class Credential(Protocol):
     def tidy(self) -> None:
         """Ends what the last turn left valid for tasks that were running."""
 
-    def advance(self) -> bool:
-        """Does what can be done now; true when the turn is done and the service may be rolled."""
+    def advance(self) -> str:
+        """Does what can be done now; says what the rest waits for, or nothing when the turn is done and the service may be rolled."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,20 @@ class Rotation:
         A roll may be due although nothing else is: after a run that was interrupted, or when database_roles wrote another
         address into the connection secret.
         """
-        done = False
-        while not done:
-            if waiting := self._settle(deadline):
-                return False, waiting
+        waiting = "too little time is left for it in this run"
+        while waiting:
+            if left := self._settle(deadline):
+                return False, left
             if time.monotonic() + STEP_SECONDS > deadline:
-                return False, f"{credential.kind}: too little time is left for it in this run"
+                return False, f"{credential.kind}: {waiting}"
             with self._lock(deadline - STEP_SECONDS):
                 if self.service.stale(self._changed()):
                     continue  # another run was here while we waited for the lock: its roll comes first
                 credential.tidy()
                 if not (asked or credential.is_unfinished() or self._is_due(credential)):
                     return False, ""
-                done = credential.advance()
-            if not done:
+                waiting = credential.advance()
+            if waiting:
                 time.sleep(POLL_SECONDS)
         return True, self._settle(deadline)
 
