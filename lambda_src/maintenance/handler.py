@@ -71,7 +71,7 @@ def maintain(event: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         )
         outcome = work.run(kind)
         if not outcome.remaining:
-            state.finished_at = actor.run("SELECT clock_timestamp()")[0][0].isoformat()
+            state.finished_at = state.last_finished_at = actor.run("SELECT clock_timestamp()")[0][0].isoformat()
         report = _report(reader, whole, store, state, outcome, kind, stamp)
         _publish(store, state, report)
     _measure(report, outcome)

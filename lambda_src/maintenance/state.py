@@ -21,6 +21,7 @@ class State:
     version: int = 1
     cycle_started_at: str = ""  # by the database's clock
     finished_at: str = ""  # empty while something is left to do
+    last_finished_at: str = ""  # kept through the next cycle: how old maintenance is (probe)
     runs: int = 0  # of this cycle
     late: list[str] = field(default_factory=list)  # ran into their time-out: tried last, so that nothing waits behind them
     measured: dict[str, dict[str, float]] = field(default_factory=dict)  # this cycle: index → bytes, wasted (percent)

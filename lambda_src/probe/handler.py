@@ -1,0 +1,114 @@
+"""Every minute: do proxy, database and Redis answer, how fast, and how are they. Once a day: how old are backups and the rest.
+
+Metrics, not messages: alarms decide what is bad. A part that fails is a finding, not a failure of the function.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from probe.measurements import Counters, Metric, Part, instance, proxy, redis, run
+
+SECONDS = 20.0  # for the parts, which run at once; far below the schedule's minute
+PART_SECONDS = 8.0
+
+logger = Logger()
+metrics = Metrics(namespace="Carmen", service="probe")
+counters = Counters()  # these two last as long as the process: that is what a delta and a cache need
+secrets: dict[str, dict[str, str]] = {}
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`{"action": "ages"}` once a day, else a probe; answers with what could not be measured."""
+    metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
+    action = event.get("action", "probe")
+    if action not in ("probe", "ages"):
+        raise ValueError(f"The event's action is {action!r}: it is one of probe, ages. The schedule in CarmenProdOperations sets it.")
+    parts = _ages() if action == "ages" else _probe()
+    done = run(parts, min(SECONDS, context.get_remaining_time_in_millis() / 1000 - 2))
+    for part in done:
+        metrics.add_metric(f"{part.name}Up" if action == "probe" else f"{part.name}Known", MetricUnit.Count, int(part.error is None))
+        for metric in part.metrics:
+            _publish(metric)
+        if part.error:
+            logger.error("could not be measured", part=part.name, reason=part.error)
+    return {part.name: part.error for part in done if part.error}
+
+
+def _probe() -> list[Part]:
+    import boto3
+
+    client = boto3.client("secretsmanager")  # here: making one is not safe in threads
+    return [
+        Part("Proxy", _with_fresh_secret(os.environ["MONITOR_PROXY_SECRET"], client, partial(proxy, seconds=PART_SECONDS))),
+        Part("Database", instance(counters, PART_SECONDS)),
+        Part("Redis", _with_fresh_secret(os.environ["REDIS_SECRET"], client, partial(redis, counters=counters, seconds=PART_SECONDS))),
+    ]
+
+
+def _with_fresh_secret(arn: str, client: Any, part: Any) -> Any:
+    """Measures with the secret that is known; if that fails, once more with the one that is there now (it may have been rotated)."""
+    from common import secret_values
+
+    def read() -> dict[str, str]:
+        if arn not in secrets:
+            secrets[arn] = secret_values.read(arn, client)
+        return secrets[arn]
+
+    def measure(found: list[Metric]) -> None:
+        was_known = arn in secrets
+        try:
+            part(read)(found)
+        except Exception:
+            secrets.pop(arn, None)
+            if not was_known:
+                raise
+            found.clear()
+            part(read)(found)
+
+    return measure
+
+
+def _ages() -> list[Part]:
+    """Each its own part too: one unreadable report does not hide the age of the backups."""
+    import json
+    from datetime import UTC, datetime
+
+    import boto3
+
+    from probe.ages import Ages
+
+    secrets_manager = boto3.client("secretsmanager")
+    ages = Ages(
+        s3=boto3.client("s3"),
+        secrets=secrets_manager,
+        bucket=os.environ["BACKUP_BUCKET"],
+        reports=os.environ.get("REPORT_PREFIX", "reports"),
+        now=datetime.now(UTC),
+        environment_since=secrets_manager.describe_secret(SecretId=os.environ["MONITOR_PROXY_SECRET"])["CreatedDate"],
+    )
+    rotated = json.loads(os.environ.get("ROTATED_SECRETS", "{}"))
+    return [
+        Part("BackupAge", ages.backups),
+        Part("DrillAge", ages.drill),
+        Part("MaintenanceAge", ages.maintenance),
+        Part("RotationAge", partial(ages.rotation, rotated=rotated)),
+    ]
+
+
+def _publish(metric: Metric) -> None:
+    unit = MetricUnit(metric.unit)
+    if metric.role is None:
+        metrics.add_metric(metric.name, unit, metric.value)
+        return
+    with single_metric(metric.name, unit, metric.value, namespace="Carmen") as by_role:
+        for name, value in (("service", "probe"), ("Environment", os.environ["ENVIRONMENT"]), ("Role", metric.role)):
+            by_role.add_dimension(name, value)
