@@ -24,6 +24,12 @@ def named_in_finding(scope: IConstruct, value: str) -> str:
     return _flat(cdk.Stack.of(scope).resolve(value))
 
 
+def exported_as(owner: IConstruct, value: str) -> str:
+    """What cdk-nag writes for `value`, an attribute of `owner`, in a finding of another stack: the export's name."""
+    exporter = cdk.Stack.of(owner)
+    return str(exporter.resolve(exporter.export_value(value))["Fn::ImportValue"])
+
+
 def _flat(value: Any) -> str:
     match value:
         case {"Ref": name}:

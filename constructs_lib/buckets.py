@@ -11,7 +11,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge, named_in_finding, record_opt_out
+from constructs_lib.acknowledgements import acknowledge, exported_as, named_in_finding, record_opt_out
 from environments import schema
 
 SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
@@ -205,7 +205,6 @@ def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
 
 def bucket_in_finding(bucket: s3.IBucket, user: Construct) -> str:
     """The bucket's ARN as cdk-nag writes it for a policy of `user`: by the export's name when it stands in another stack."""
-    exporter = Stack.of(bucket)
-    if exporter is Stack.of(user) or not isinstance(bucket, s3.Bucket):
+    if Stack.of(bucket) is Stack.of(user):
         return named_in_finding(user, bucket.bucket_arn)
-    return str(exporter.resolve(exporter.export_value(bucket.bucket_arn))["Fn::ImportValue"])
+    return exported_as(bucket, bucket.bucket_arn)

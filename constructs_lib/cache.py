@@ -32,7 +32,7 @@ class Cache(Construct):
             "AuthToken",
             description="Redis AUTH token",
             not_rotated_because=(
-                "Secrets Manager has no rotation for Redis AUTH; a new token must reach the cluster and the connection secret together."
+                "Secrets Manager has no rotation for Redis AUTH; credential_rotation.py rotates it with the connection secret."
             ),
             length=64,
         )

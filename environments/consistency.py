@@ -38,7 +38,7 @@ RESERVED_VARIABLES = frozenset([
     "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS", "ENABLE_EXPERIMENTAL_FEATURES",
 ])  # fmt: skip
 # Lambda's time limit, and what a drill of a large database may need.
-RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15}
+RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15, "rotation_schedule": 15}
 RESERVED_PREFIXES = ("AWS_", "ECS_")
 
 

@@ -288,6 +288,10 @@ class Operations(Section):
     monthly_maintenance_schedule: values.Cron = Field(
         "cron(0,20,40 8 1 * ? *)", description="Statistics and reports (manual: monthly), likewise."
     )
+    rotation_schedule: values.Cron = Field("cron(0 10 * * ? *)", description="When rotation looks what is due, and goes on; daily.")
+    application_password_days: int = Field(30, ge=1, le=365, description="After how many days the application's password is due.")
+    owner_password_days: int = Field(90, ge=1, le=365, description="After how many days the migrations' password is due.")
+    redis_token_days: int = Field(90, ge=1, le=365, description="After how many days Redis's token is due.")
 
 
 class ExtraSecret(Section):

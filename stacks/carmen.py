@@ -72,7 +72,7 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
     service = ServiceStack(scope, settings, network=network, alerts=alerts, storage=storage, data=data, edge=edge)
-    operations = OperationsStack(scope, settings, network=network, storage=storage, data=data)
+    operations = OperationsStack(scope, settings, network=network, storage=storage, data=data, service=service)
     top = CarmenTopStack(scope, settings, storage=storage, data=data, edge=edge, service=service)
     for stack in (network, alerts, storage, data, edge_global, edge, service, operations):
         top.add_stack_dependency(stack, reason="deploying this stack takes all others along")

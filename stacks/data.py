@@ -24,7 +24,7 @@ class DataStack(CarmenStack):
 
     def __init__(self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack) -> None:
         super().__init__(scope, "Data", settings=settings, description="PostgreSQL, its proxy and roles, Redis", stateful=True)
-        users = {user: self._user_secret(user) for user in (*APPLICATION_USERS, PROXY_MONITOR)}
+        self.users = {user: self._user_secret(user) for user in (*APPLICATION_USERS, PROXY_MONITOR)}
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
         self.proxy = DatabaseProxy(
             self,
@@ -32,7 +32,7 @@ class DataStack(CarmenStack):
             settings=settings.database.pool,
             network=network.network,
             database=self.database,
-            users=list(users.values()),
+            users=list(self.users.values()),
             zones=settings.network.zones,
         )
         self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
@@ -44,7 +44,7 @@ class DataStack(CarmenStack):
             database=self.database,
             proxy=self.proxy,
             cache=self.cache,
-            users=users,
+            users=self.users,
             libraries=libraries_layer(self),
         )
         # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
@@ -57,7 +57,7 @@ class DataStack(CarmenStack):
             description=f"Password of {user}, known to RDS Proxy",
             username=user,
             not_rotated_because=(
-                "Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); two users that "
-                "take turns are there for one that does not."
+                "Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); the application's two users take turns by "
+                "constructs_lib/credential_rotation.py, and the monitor may log in and no more."
             ),
         )

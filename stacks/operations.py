@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.credential_rotation import CredentialRotation
 from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database_backup import DatabaseBackup
 from constructs_lib.database_maintenance import DatabaseMaintenance
+from constructs_lib.probe import Probe
 from constructs_lib.python_function import client_tools_layer, libraries_layer
 from environments.schema import Settings
 from stacks.base import CarmenStack
-from stacks.data import DataStack
+from stacks.data import APPLICATION_USERS, PROXY_MONITOR, DataStack
 from stacks.network import NetworkStack
+from stacks.service import ServiceStack
 from stacks.storage import StorageStack
 
 
 class OperationsStack(CarmenStack):
-    """By the clock: backup every night, maintenance every week and month."""
+    """By the clock. After the service, which rotation rolls."""
 
-    def __init__(self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack) -> None:
-        super().__init__(scope, "Operations", settings=settings, description="Backup and maintenance of the database")
+    def __init__(
+        self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack, service: ServiceStack
+    ) -> None:
+        super().__init__(scope, "Operations", settings=settings, description="Backup, maintenance, rotation, probe")
         libraries, tools = libraries_layer(self), client_tools_layer(self)
         environment = {
             "ENVIRONMENT": settings.name,
@@ -50,4 +55,33 @@ class OperationsStack(CarmenStack):
             key=storage.key,
             environment=environment,
             layers=[libraries],
+        )
+        self.rotation = CredentialRotation(
+            self,
+            "Rotation",
+            settings=settings.operations,
+            network=network.network,
+            database=data.database,
+            proxy=data.proxy,
+            cache=data.cache,
+            roles=data.roles,
+            application_users={name: data.users[name] for name in APPLICATION_USERS},
+            cluster=service.cluster,
+            service=service.web.service,
+            migration=service.migration.task_definition,
+            environment=environment,
+            libraries=libraries,
+        )
+        self.probe = Probe(
+            self,
+            "Probe",
+            network=network.network,
+            database=data.database,
+            proxy=data.proxy,
+            cache=data.cache,
+            monitor=data.users[PROXY_MONITOR],
+            bucket=storage.backups,
+            key=storage.key,
+            environment=environment,
+            libraries=libraries,
         )

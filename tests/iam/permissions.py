@@ -100,6 +100,7 @@ def log_in(role: str) -> May:
     return May("rds-db:connect", f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:{{Data/DatabaseInstance}}.DbiResourceId/{role}")
 
 
+CHANGE_STAGE = "secretsmanager:UpdateSecretVersionStage"
 BACKUP_FOLDERS = ("daily", "weekly", "monthly")
 ROLES = {
     "Network/NetworkFlowLogRole": RoleOf(FLOW_LOG, (May(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
@@ -227,6 +228,39 @@ ROLES = {
     ),
     "Operations/MaintenanceWeeklyRole": schedule_of("Operations/MaintenanceFunction"),
     "Operations/MaintenanceMonthlyRole": schedule_of("Operations/MaintenanceFunction"),
+    "Operations/RotationFunctionRole": RoleOf(
+        FUNCTION,
+        (
+            *in_the_vpc("Operations/RotationFunction"),
+            *(
+                May(f"{READ_SECRET} secretsmanager:PutSecretValue", f"Data/{secret}")
+                for secret in ("CarmenAppA", "CarmenAppB", "DatabaseRolesConnection", "DatabaseRolesMigrationConnection")
+            ),
+            May(f"{READ_SECRET} secretsmanager:PutSecretValue {CHANGE_STAGE}", "Data/CacheAuthToken"),
+            May("ecs:ListTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:container-instance/{{Service/Cluster}}/*"),
+            May("ecs:DescribeTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/{{Service/Cluster}}/*"),
+            May("ecs:DescribeServices ecs:UpdateService", "Service/WebService"),
+            May(
+                "elasticache:ModifyReplicationGroup",
+                f"arn:aws:elasticache:us-east-1:{ACCOUNT}:replicationgroup:{{Data/CacheRedis}}",
+            ),
+        ),
+    ),
+    "Operations/RotationDailyRole": schedule_of("Operations/RotationFunction"),
+    "Operations/ProbeFunctionRole": RoleOf(
+        FUNCTION,
+        (
+            *in_the_vpc("Operations/ProbeFunction"),
+            log_in("carmen_monitor"),
+            May(READ_SECRET, "Data/CarmenMonitorProxy"),
+            May(READ_SECRET, "Data/CacheAuthToken"),
+            *(May("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in (*BACKUP_FOLDERS, "reports")),
+            May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+        ),
+    ),
+    "Operations/ProbeMinutelyRole": schedule_of("Operations/ProbeFunction"),
+    "Operations/ProbeAgesRole": schedule_of("Operations/ProbeFunction"),
 }
 
 # Type of resource, `Stack/Name` or an ARN → what no role may do to any of them, in whichever environment.

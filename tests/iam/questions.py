@@ -28,8 +28,9 @@ def allowed_questions(house: House) -> Iterator[Question]:
 
 
 def never_questions(house: House) -> Iterator[Question]:
-    """All that no role may."""
+    """All that no role may, but by a row of its own that names the very resource."""
+    given = {(role, action, resource) for role, action, resource, _ in allowed_questions(house)}
     for told, actions in NEVER.items():
         for resource in house.everything(told):
             for _, _, role in house.roles():
-                yield from ((role, action, resource, PLAIN) for action in actions.split())
+                yield from ((role, action, resource, PLAIN) for action in actions.split() if (role, action, resource) not in given)

@@ -28,20 +28,22 @@ VERBS = {
 }
 OBJECTS = ("/one", "/daily/one.sql.gz", "/errors/unavailable.html", f"/load-balancer/AWSLogs/{ACCOUNT}/one")
 THROUGH = (None, *(f"{service}.us-east-1.amazonaws.com" for service in ("s3", "rds", "secretsmanager", "elasticache", "sns", "logs")))
+ROLES_FUNCTION = "Data/DatabaseRolesFunctionRole"
+BACKUP, MAINTENANCE, ROTATION, PROBE = (f"Operations/{name}FunctionRole" for name in ("Backup", "Maintenance", "Rotation", "Probe"))
 # Resource → verb → the roles of its own environment that may. Whoever is not named may not, nor may any other environment's.
 ACCESS: dict[str, dict[str, set[str]]] = {
-    "Data/CarmenAppA": {"read": {"Data/DatabaseProxyIAMRole", "Data/DatabaseRolesFunctionRole"}},
-    "Data/CarmenAppB": {"read": {"Data/DatabaseProxyIAMRole", "Data/DatabaseRolesFunctionRole"}},
-    "Data/CarmenMonitorProxy": {"read": {"Data/DatabaseProxyIAMRole", "Data/DatabaseRolesFunctionRole"}},
-    "Data/DatabaseInstanceSecret": {"read": {"Data/DatabaseRolesFunctionRole"}},
-    "Data/CacheAuthToken": {"read": {"Data/DatabaseRolesFunctionRole"}},
+    "Data/CarmenAppA": {"read": {"Data/DatabaseProxyIAMRole", ROLES_FUNCTION, ROTATION}, "write": {ROTATION}},
+    "Data/CarmenAppB": {"read": {"Data/DatabaseProxyIAMRole", ROLES_FUNCTION, ROTATION}, "write": {ROTATION}},
+    "Data/CarmenMonitorProxy": {"read": {"Data/DatabaseProxyIAMRole", ROLES_FUNCTION, PROBE}},
+    "Data/DatabaseInstanceSecret": {"read": {ROLES_FUNCTION}},
+    "Data/CacheAuthToken": {"read": {ROLES_FUNCTION, ROTATION, PROBE}, "write": {ROTATION}},
     "Data/DatabaseRolesConnection": {
-        "read": {"Data/DatabaseRolesFunctionRole", "Service/WebTaskExecutionRole", "Service/OperationsTaskExecutionRole"},
-        "write": {"Data/DatabaseRolesFunctionRole"},
+        "read": {ROLES_FUNCTION, ROTATION, "Service/WebTaskExecutionRole", "Service/OperationsTaskExecutionRole"},
+        "write": {ROLES_FUNCTION, ROTATION},
     },
     "Data/DatabaseRolesMigrationConnection": {
-        "read": {"Data/DatabaseRolesFunctionRole", "Service/MigrationTaskExecutionRole"},
-        "write": {"Data/DatabaseRolesFunctionRole"},
+        "read": {ROLES_FUNCTION, ROTATION, "Service/MigrationTaskExecutionRole"},
+        "write": {ROLES_FUNCTION, ROTATION},
     },
     "Service/EnvironmentJwtSecret": {"read": {"Service/WebTaskExecutionRole"}},
     "Service/EnvironmentNextauthSecret": {"read": {"Service/WebTaskExecutionRole"}},
@@ -51,16 +53,13 @@ ACCESS: dict[str, dict[str, set[str]]] = {
     "Service/EnvironmentSentryDsn": {"read": {"Service/WebTaskExecutionRole"}, "write": {"Service/SdkCallRole"}},
     "Storage/Uploads": {verb: {"Service/WebTaskRole"} for verb in ("list", "read", "write", "delete")},
     "Storage/Backups": {
-        "list": {"Operations/BackupFunctionRole", "Operations/MaintenanceFunctionRole"},
-        "read": {"Operations/BackupFunctionRole"},
-        "write": {"Operations/BackupFunctionRole"},
+        "list": {BACKUP, MAINTENANCE, PROBE},
+        "read": {BACKUP, PROBE},
+        "write": {BACKUP},
     },
     "Storage/AccessLogs": {},
     "Storage/Pages": {"write": {"Edge/SdkCallRole"}},
-    "Storage/Key": {
-        verb: {"Service/WebTaskRole", "Operations/BackupFunctionRole", "Operations/MaintenanceFunctionRole"}
-        for verb in ("decrypt", "encrypt")
-    },
+    "Storage/Key": {verb: {"Service/WebTaskRole", BACKUP, MAINTENANCE, PROBE} for verb in ("decrypt", "encrypt")},
     "Alerts/AlertsKey": {},
 }
 

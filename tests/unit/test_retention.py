@@ -15,6 +15,8 @@ def test_log_groups_are_kept_as_long_as_the_settings_say(built: Built) -> None:
         "MigrationLogGroup": 90,
         "NetworkFlowLogGroup": 90,
         "OperationsLogGroup": 90,
+        "ProbeFunctionLogGroup": 30,
+        "RotationFunctionLogGroup": 30,
         "SdkCallLogGroup": 30,
         "WebFirewallLogGroup": 90,
         "WebLogGroup": 90,
