@@ -200,7 +200,12 @@ class Deployment:
         told = f"`cdk {command}` failed; CloudFormation's own words:\n\n{words}\n\n"
         if command == "destroy":
             return DeploymentError(told)
-        return LeftToLookAt(f"{told}Correct it; then `make local-update` goes on from here, or `make local` starts anew.\n{where}")
+        ways = (
+            ["`make local` starts anew"]
+            if any(f.is_final for f in failed)
+            else ["`make local-update` goes on from here", "`make local` starts anew"]
+        )
+        return LeftToLookAt(f"{told}Correct it; then {', or '.join(ways)}.\n{where}")
 
     @property
     def assembly(self) -> Path:

@@ -28,6 +28,11 @@ class Failure:
     resource: str
     reason: str
 
+    @property
+    def is_final(self) -> bool:
+        """Whether no further deployment of this stack is possible."""
+        return self.status.endswith("ROLLBACK_FAILED")
+
     def __str__(self) -> str:
         afterwards = AFTERWARDS.get(self.status, "as it is now")
         return f"  {self.resource}\n{textwrap.indent(self.reason.strip(), '    ')}\n  {self.stack}: {self.status} ({afterwards})"

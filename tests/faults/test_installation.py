@@ -146,7 +146,7 @@ def test_an_installation_that_was_ended_at_any_moment_is_done_anew(bare_copy: Co
     assert bare_copy.nothing_runs()
     run = interrupt("Installing Python packages", 5)
     run.close()
-    assert run.exit_code() == 129
+    assert run.exit_code() in (129, 2)  # 2: it noticed first that nobody reads any more
     assert bare_copy.nothing_runs()
     assert "is PyPI reachable" in bare_copy.run("make", "install", **NO_REGISTRY).stderr
     assert not (bare_copy.root / ".venv" / ".installed").exists()

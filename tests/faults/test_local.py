@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from local.deployment import Deployment, DeploymentError
 from local.postgres import PortTaken, RdsLookAlike, install
 from local.processes import free_port
 from tests.conftest import ROOT
-from tests.copy_of_the_tree import Copy
+from tests.copy_of_the_tree import Copy, copy_of_the_tree
 from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
 from tests.lambdas.conftest import INSTALLATIONS
 
@@ -179,3 +180,51 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
             pass
     with deployment.alone():
         pass
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", ["synthesizing", "cdk deploy", "✓ 8 roles"])
+def test_a_disk_that_fills_up_in_the_middle_is_told_at_once(copy: Copy, stage: str) -> None:
+    run = Terminal(copy, *small_disk(copy, "3g"), *copy.local("up", copy.root / "disk" / "run"))
+    run.wait_for(stage)
+    (copy.root / "disk.full").touch()
+    assert run.exit_code(30) == 1, run.shown
+    assert "64 are needed: make room." in run.shown
+    assert "Traceback" not in run.shown
+    assert copy.nothing_runs()
+
+
+@pytest.mark.long
+def test_two_folders_do_not_know_of_each_other_and_a_test_run_is_no_obstacle(copy: Copy) -> None:
+    """The whole way twice at once, beside a server of PostgreSQL that tests use."""
+    other = copy.root / "other" / "run"
+    with RdsLookAlike(install(17, INSTALLATIONS), copy.root.parent / "pg", master="m", password="p", database="d", durable=False) as server:
+        first, second = Terminal(copy, "make", "local"), Terminal(copy, *copy.local("up", other))
+        assert [first.exit_code(300), second.exit_code(300)] == [0, 0], first.shown + second.shown
+        assert copy.run("make", "local-destroy").returncode == 0
+        assert Deployment(other).outputs()["Cluster"]
+        Deployment(other).stop()
+        assert server.as_rdsadmin("SELECT 1") == "1"
+    assert copy.nothing_runs()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.getuid() != 0, reason="who is not root has run everything else as such; becoming another user takes root")
+def test_another_user_than_root_deploys_and_root_can_afterwards(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, copy_of_the_tree(Path(folder) / "a" / "clone of it") as copy:
+        for path in (Path(folder), copy.root.parent, copy.root, *copy.root.rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        copy.environment["HOME"] = str(copy.root.parent)
+        done = copy.run(*copy.as_nobody(), "make", "local")
+        assert done.returncode == 0, done.stdout + done.stderr
+        users = {Path(f"/proc/{pid}").stat().st_uid for pid in copy.running()}
+        assert users == {65534}
+        run = Terminal(copy, "make", "local")
+        run.wait_for("synthesizing")
+        run.press_ctrl_c()
+        assert run.exit_code() == 130
+        assert copy.nothing_runs()
+        done = copy.run(*copy.as_nobody(), "make", "local")  # root's run has left its lock and folder
+        assert done.returncode == 2
+        assert "not this user's to change" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,166 @@
+"""Ctrl-C, kill and a closed terminal, at any moment of a `make local` or `make test`: one message, nothing left, the next run works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from local.processes import is_running
+from tests.copy_of_the_tree import Copy
+from tests.faults.conftest import Terminal
+
+ANEW = "Ended, and the embedded AWS with it: `make local` starts anew."
+
+
+def ctrl_c(run: Terminal) -> None:
+    run.press_ctrl_c()
+
+
+def ctrl_c_again_and_again(run: Terminal) -> None:
+    for _ in range(5):
+        run.press_ctrl_c()
+        time.sleep(0.05)
+
+
+def kill(run: Terminal) -> None:
+    """Make hands SIGTERM on."""
+    run.process.terminate()
+
+
+def close(run: Terminal) -> None:
+    run.close()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.4, 0.8])
+def test_ctrl_c_in_the_first_moments_ends_without_a_traceback(copy: Copy, seconds: float) -> None:
+    run = Terminal(copy, "make", "local")
+    time.sleep(seconds)
+    run.press_ctrl_c()
+    assert run.exit_code() == 130
+    assert "Traceback" not in run.shown
+    assert copy.nothing_runs()
+
+
+@pytest.mark.parametrize("command", ["synth", "diff", "bench-synth"])
+def test_ctrl_c_ends_a_tool_without_a_traceback(copy: Copy, command: str) -> None:
+    run = Terminal(copy, "make", command)
+    time.sleep(1.2)
+    run.press_ctrl_c()
+    assert run.exit_code() == 130
+    assert "Traceback" not in run.shown
+    assert copy.nothing_runs()
+
+
+def test_an_update_that_is_ended_leaves_what_is_deployed(copy: Copy) -> None:
+    with copy.deployment.alone():
+        copy.deployment.start()
+    pid = copy.deployment.server()
+    run = Terminal(copy, "make", "local-update")
+    run.wait_for("synthesizing")
+    run.press_ctrl_c()
+    assert run.exit_code() == 130
+    assert "Ended; what was deployed still runs." in run.shown
+    assert copy.deployment.server() == pid
+    copy.deployment.stop()
+    assert copy.nothing_runs()
+
+
+def test_a_server_that_is_killed_in_the_middle_is_told_at_once(copy: Copy) -> None:
+    run = Terminal(copy, "make", "local")
+    run.wait_for("bootstrapping")
+    time.sleep(1)
+    pid = copy.deployment.server()
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    assert run.exit_code(20) == 2
+    assert "The embedded AWS ended during `cdk bootstrap`" in run.shown
+    assert copy.nothing_runs()
+
+
+Ending = Callable[[Terminal], None]
+EARLY: list[tuple[str, float, Ending, int]] = [
+    ("starting", 0.5, kill, 143),
+    ("synthesizing", 1, ctrl_c, 130),
+    ("synthesizing", 2, close, 129),
+    ("bootstrapping", 1, ctrl_c_again_and_again, 130),
+    ("bootstrapping", 3, kill, 143),
+    ("cdk deploy", 0, ctrl_c, 130),
+    ("cdk deploy", 4, close, 129),
+]
+LATE: list[tuple[str, float, Ending, int]] = [
+    ("cdk deploy", 12, ctrl_c_again_and_again, 130),
+    ("asking every", 0.3, kill, 143),
+]
+
+
+def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> None:
+    """Each run finds what the one before left."""
+    for stage, seconds, end, code in moments:
+        run = Terminal(copy, "make", "local")
+        run.wait_for(stage)
+        time.sleep(seconds)
+        end(run)
+        given = run.exit_code()
+        assert "Traceback" not in run.shown
+        if end is close:  # nobody reads any more, which it may notice first
+            assert given in (code, 2), stage
+        else:
+            assert given == code, (stage, run.shown)
+            assert run.shown.count("Ending (") == 1, (stage, run.shown)
+            assert run.shown.count(ANEW) == 1, (stage, run.shown)
+        assert copy.nothing_runs(), (stage, copy.running())
+
+
+@pytest.mark.long
+def test_a_deployment_can_be_ended_at_any_early_moment(copy: Copy) -> None:
+    """And kill -9 of what runs it takes the CDK along; the server that stays is the next run's to end."""
+    end_runs_at(EARLY, copy)
+    run = Terminal(copy, "make", "local")
+    run.wait_for("cdk deploy")
+    time.sleep(3)
+    (pid,) = [pid for pid, command in copy.running().items() if "-m local.main" in command]
+    os.kill(pid, signal.SIGKILL)
+    assert run.exit_code() == 2
+    time.sleep(1)
+    assert not [command for command in copy.running().values() if "aws-cdk" in command]
+    left = copy.deployment.server()
+    assert left
+    end_runs_at([("synthesizing", 0, ctrl_c, 130)], copy)
+    assert not is_running(left, "local.server")
+
+
+@pytest.mark.long
+def test_a_deployment_can_be_ended_late_and_the_next_one_works(copy: Copy) -> None:
+    """Ending its destruction, too, leaves nothing."""
+    end_runs_at(LATE, copy)
+    done = copy.run("make", "local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = Terminal(copy, "make", "local-destroy")
+    run.wait_for("destroying")
+    time.sleep(4)
+    run.press_ctrl_c()
+    assert run.exit_code() == 130
+    assert "Traceback" not in run.shown
+    assert copy.nothing_runs()
+    assert not (copy.root / ".local").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("seconds", "end"), [(3, ctrl_c), (16, ctrl_c), (12, kill), (14, close)])
+def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: Ending) -> None:
+    """In the middle of its deployment, too."""
+    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):  # its tests copy what git knows
+        assert copy.run(*command).returncode == 0
+    (temporary := copy.root.parent / "tmp").mkdir()
+    copy.environment |= {"PYTEST_ADDOPTS": "tests/local/test_deployment.py tests/lambdas", "TMPDIR": str(temporary)}
+    codes: dict[Ending, tuple[int, ...]] = {ctrl_c: (130,), kill: (143,), close: (129, 2)}
+    run = Terminal(copy, "make", "test")
+    time.sleep(seconds)
+    end(run)
+    assert run.exit_code() in codes[end], run.shown
+    assert "Traceback" not in run.shown
+    assert copy.nothing_runs(20), copy.running()

@@ -1,0 +1,124 @@
+"""A resource that fails in deployment: CloudFormation rolls back, its own reason is shown, and the corrected version deploys."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.failures import failures
+from tests.copy_of_the_tree import Copy
+
+TWICE = """
+        from aws_cdk import aws_ssm as ssm
+
+        first = ssm.StringParameter(self, "First", parameter_name="/carmen/one", string_value="1")
+        ssm.StringParameter(self, "Second", parameter_name="/carmen/one", string_value="2").node.add_dependency(first)
+"""
+REASON = "ParameterAlreadyExists"
+GOES_ON = "Correct it; then `make local-update` goes on from here, or `make local` starts anew.\n"
+NOW = datetime.now(UTC)
+
+
+def _statuses(copy: Copy) -> dict[str, str]:
+    stacks = copy.deployment.client("cloudformation").describe_stacks()["Stacks"]
+    return {stack["StackName"]: stack["StackStatus"] for stack in stacks}
+
+
+def _parameters(copy: Copy) -> list[str]:
+    return [parameter["Name"] for parameter in copy.deployment.client("ssm").describe_parameters()["Parameters"]]
+
+
+@pytest.mark.long
+def test_a_resource_that_fails_is_rolled_back_and_the_corrected_version_deploys(copy: Copy) -> None:
+    stack = copy.root / "stacks" / "alerts.py"
+    right = stack.read_text()
+
+    stack.write_text(right + TWICE)
+    done = copy.run("make", "local")
+    assert done.returncode == 2
+    assert "CarmenProdAlerts/Second/Resource (AWS::SSM::Parameter, Second394350F9): CREATE_FAILED\n" in done.stderr
+    assert REASON in done.stderr
+    assert "CarmenProdAlerts: ROLLBACK_COMPLETE (rolled back, what it had begun is deleted again)\n" in done.stderr
+    assert GOES_ON in done.stderr
+    assert "Traceback" not in done.stderr
+    assert _statuses(copy)["CarmenProdAlerts"] == "ROLLBACK_COMPLETE"
+    assert "/carmen/one" not in _parameters(copy)
+
+    stack.write_text(right)
+    done = copy.run("make", "local-update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {status for name, status in _statuses(copy).items() if name.startswith("CarmenProd")} == {"CREATE_COMPLETE"}
+
+    stack.write_text(right + TWICE)
+    done = copy.run("make", "local-update")
+    assert done.returncode == 2
+    assert REASON in done.stderr
+    assert "CarmenProdAlerts: UPDATE_ROLLBACK_COMPLETE (rolled back, it is again as it was before)\n" in done.stderr
+    assert GOES_ON in done.stderr
+    assert "/carmen/one" not in _parameters(copy)
+    assert REASON in copy.run("make", "local-update").stderr  # still wrong, so still tried
+
+    stack.write_text(right)
+    assert "nothing changed" in copy.run("make", "local-update").stdout
+    stack.write_text(right + TWICE.replace('/carmen/one", string_value="2"', '/carmen/two", string_value="2"'))
+    done = copy.run("make", "local-update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"/carmen/one", "/carmen/two"} <= set(_parameters(copy))
+
+
+@pytest.mark.long
+def test_a_protected_database_that_cannot_be_rolled_back_is_told(copy: Copy) -> None:
+    """As on AWS (README, step 4): what the function that makes the roles raised is shown, and that only a new start helps."""
+    function = copy.root / "lambda_src" / "database_roles" / "handler.py"
+    function.write_text(function.read_text() + '\n\ndef correct() -> dict[str, str]:\n    raise LookupError("no such role")\n')
+    done = copy.run("make", "local")
+    assert done.returncode == 2
+    assert "CarmenProdData/DatabaseRoles/Apply/Default (Custom::DatabaseRoles, " in done.stderr
+    assert "    LookupError: no such role\n" in done.stderr
+    assert "CarmenProdData: ROLLBACK_FAILED (rolling back failed too, something of it is still there)\n" in done.stderr
+    assert "Correct it; then `make local` starts anew.\n" in done.stderr
+
+
+class _Told:
+    """CloudFormation's answers, as far as failures are read from them; events newest first, as it gives them."""
+
+    def __init__(self, *events: tuple[str, str, str, float]) -> None:
+        self._events = [
+            {
+                "StackName": "CarmenProdData",
+                "LogicalResourceId": name,
+                "ResourceType": "AWS::CloudFormation::Stack" if name == "CarmenProdData" else "AWS::SNS::Topic",
+                "ResourceStatus": status,
+                **({"ResourceStatusReason": reason} if reason else {}),
+                "Timestamp": NOW + timedelta(seconds=seconds),
+            }
+            for name, status, reason, seconds in reversed(events)
+        ]
+
+    def get_paginator(self, operation: str) -> Any:
+        stacks = [{"StackName": "CarmenProdData", "StackStatus": "ROLLBACK_COMPLETE", "StackId": "arn"}]
+        pages = [{"Stacks": stacks}] if operation == "describe_stacks" else [{"StackEvents": self._events}]
+        return type("Paginator", (), {"paginate": lambda self, **arguments: pages})()
+
+
+def test_the_first_failure_is_shown_not_what_followed_from_it_nor_an_earlier_deployments(tmp_path: Path) -> None:
+    """AWS cancels what else is being created, and the stack repeats the reason; the emulator never has two at once."""
+    told = _Told(
+        ("Old", "CREATE_FAILED", "of yesterday", -86400),
+        ("CarmenProdData", "CREATE_IN_PROGRESS", "User Initiated", 0),
+        ("Cause", "CREATE_FAILED", "Value (x) is invalid", 1),
+        ("Other", "CREATE_FAILED", "Resource creation cancelled", 2),
+        ("Later", "CREATE_FAILED", "also wrong", 3),
+        ("CarmenProdData", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [Cause, Other, Later].", 4),
+        ("CarmenProdData", "ROLLBACK_COMPLETE", "", 5),
+    )
+    (failure,) = failures(told, tmp_path, NOW)
+    assert str(failure) == (
+        "  Cause (AWS::SNS::Topic, Cause): CREATE_FAILED\n"
+        "    Value (x) is invalid\n"
+        "  CarmenProdData: ROLLBACK_COMPLETE (rolled back, what it had begun is deleted again)"
+    )
+    assert failures(told, tmp_path, NOW + timedelta(seconds=6)) == []
