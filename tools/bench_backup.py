@@ -135,7 +135,8 @@ class Bench:
     def _libpq(self) -> dict[str, str]:
         return {
             "LD_LIBRARY_PATH": str(self.installation / "lib"), "PGHOST": "localhost", "PGPORT": str(self.server.port),
-            "PGDATABASE": DATABASE, "PGUSER": "carmen_backup", "PGPASSWORD": "token", "PGSSLMODE": "verify-full",  # pragma: allowlist secret (made up)
+            "PGDATABASE": DATABASE, "PGUSER": "carmen_backup", "PGSSLMODE": "verify-full",
+            "PGPASSWORD": "token",  # pragma: allowlist secret (made up)
             "PGSSLROOTCERT": str(self.server.ca_file),
         }  # fmt: skip
 

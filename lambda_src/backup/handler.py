@@ -66,7 +66,7 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
         metrics.add_metric("BackupDatabaseBytes", MetricUnit.Bytes, made.database_bytes)
         for name, file in made.files.items():
             metrics.add_metric(f"BackupBytes{name.title().replace('_', '')}", MetricUnit.Bytes, file.bytes)
-    answer = {
+    answer: dict[str, Any] = {
         "outcome": "made" if outcome.new else "already there",
         "stamp": made.stamp,
         "manifest": made.key,

@@ -59,7 +59,7 @@ def back_up(settings: Settings, stamp: str, seconds_left: Clock) -> Outcome:
     """
     s3 = settings.bucket.client()
     found = _existing(s3, settings, stamp)
-    written = []
+    written: list[str] = []
     if found is None:
         found, written = _take(s3, settings, stamp, seconds_left)
     else:

@@ -22,7 +22,7 @@ from local.processes import free_port
 from tests.conftest import ROOT
 from tests.copy_of_the_tree import Copy, copy_of_the_tree
 from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
-from tests.lambdas.conftest import INSTALLATIONS
+from tests.lambdas.backups import INSTALLATIONS
 
 
 @pytest.fixture

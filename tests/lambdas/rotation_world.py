@@ -21,7 +21,7 @@ from pg8000.native import Connection
 from rotation import database_login, service, turns
 
 from local.postgres import RdsLookAlike
-from tests.lambdas.conftest import connect
+from tests.lambdas.backups import connect
 from tests.lambdas.rotation_stand_ins import USERS, Cluster, Redis, Secrets, Steps, database_failure, unique
 
 

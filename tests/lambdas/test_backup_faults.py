@@ -24,8 +24,7 @@ from common import locks
 from pg8000.native import Connection
 
 from local.postgres import RdsLookAlike, install
-from tests.lambdas.backups import CONTEXT, TIME, Context, Erp, build_erp, connect, environment
-from tests.lambdas.conftest import INSTALLATIONS
+from tests.lambdas.backups import CONTEXT, INSTALLATIONS, TIME, Context, Erp, build_erp, connect, environment
 
 pytestmark = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
 

@@ -14,7 +14,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
 from local.postgres import RdsLookAlike, install
-from tests.lambdas.conftest import INSTALLATIONS, connect
+from tests.lambdas.backups import INSTALLATIONS, connect
 
 
 def test_the_token_is_the_one_boto3_makes(aws: str) -> None:

@@ -18,7 +18,7 @@ from database_roles.handler import handler
 from pg8000.native import Connection
 
 from local.postgres import RdsLookAlike
-from tests.lambdas.conftest import connect
+from tests.lambdas.backups import connect
 
 USERS = ("carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")
 AWKWARD = "p/a:s@s%w#r?d &+ü"

@@ -20,7 +20,7 @@ from pg8000.native import Connection
 
 from local.postgres import MAJORS, RdsLookAlike
 from tests.lambdas import erp
-from tests.lambdas.conftest import connect
+from tests.lambdas.backups import connect
 from tests.lambdas.test_roles import PASSWORDS, server_major
 
 one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])

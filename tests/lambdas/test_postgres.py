@@ -12,7 +12,7 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
 from local.postgres import RdsLookAlike, install, stop_left_over
-from tests.lambdas.conftest import INSTALLATIONS, connect
+from tests.lambdas.backups import INSTALLATIONS, connect
 
 
 def test_the_master_is_no_superuser(server: RdsLookAlike) -> None:
@@ -61,7 +61,7 @@ def test_long_path_restart_and_kept_data(tmp_path: Path) -> None:
 
 def test_it_ends_with_its_starter(tmp_path: Path) -> None:
     script = """if True:
-        import sys, time; from pathlib import Path; sys.path.insert(0, ".")
+        import sys, time; from pathlib import Path; sys.path[:0] = [".", "lambda_src"]
         from tests.lambdas.test_postgres import _new
         server = _new(Path(sys.argv[1])); server.start(); print(server._process.pid, flush=True); time.sleep(60)
     """

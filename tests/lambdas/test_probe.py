@@ -29,7 +29,7 @@ from local.postgres import RdsLookAlike
 from local.processes import LOCALHOST, free_port
 from local.redis import RedisLookAlike, install
 from tests.conftest import ROOT
-from tests.lambdas.conftest import connect
+from tests.lambdas.backups import connect
 from tests.lambdas.test_maintenance import Context, every_major, one_major
 from tests.lambdas.test_roles import PASSWORDS
 

@@ -20,7 +20,7 @@ from local.processes import free_port
 from local.stand_in_carmen import CONTRACT, database_error
 from local.tasks import Emulator, Process, TaskRunner, wait_until_healthy
 from tests.conftest import ROOT
-from tests.lambdas.conftest import INSTALLATIONS
+from tests.lambdas.backups import INSTALLATIONS
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/carmen"
 PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"))}
