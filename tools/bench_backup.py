@@ -87,7 +87,7 @@ class Bench:
             "RDS_CA_FILE": str(self.server.ca_file),
             "POSTGRESQL_HOME": str(self.installation),
             "BACKUP_BUCKET": BUCKET,
-            "PYTHONPATH": str(ROOT / "lambda_src"),
+            "PYTHONPATH": f"{ROOT / 'lambda_src'}:{os.environ.get('PYTHONPATH', '')}",
             "PATH": os.environ["PATH"],
         }
         self.s3 = boto3.client(

@@ -74,7 +74,7 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
         "superseded": outcome.retired,
         "seconds": made.seconds,
     }
-    logger.info("the backup is good", **answer)
+    logger.info("the backup is good", answer=answer)
     return answer
 
 

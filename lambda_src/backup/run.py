@@ -40,12 +40,9 @@ class Outcome:
     """What a run did. `written` are the keys of all manifests it wrote; none when the backup of that time was there."""
 
     manifest: Manifest
+    new: bool
     written: list[str]
     retired: int
-
-    @property
-    def new(self) -> bool:
-        return any("/daily/" in key for key in self.written)
 
 
 Clock = Callable[[], float | None]  # seconds left; None: no end
@@ -64,11 +61,12 @@ def back_up(settings: Settings, stamp: str, seconds_left: Clock) -> Outcome:
         found, written = _take(s3, settings, stamp, seconds_left)
     else:
         logger.info("this backup is there already", key=found.key)
+    new = bool(written)
     written += tiers.spread(s3, found, settings)
     retired = tiers.retire(s3, settings.bucket.name, settings.copies_kept)
     if settings.copy:
         retired += tiers.retire(settings.copy.client(), settings.copy.name, settings.copies_kept)
-    return Outcome(manifest=found, written=written, retired=retired)
+    return Outcome(manifest=found, new=new, written=written, retired=retired)
 
 
 def _existing(s3: Any, settings: Settings, stamp: str) -> Manifest | None:

@@ -46,13 +46,28 @@ def spread(s3: Any, daily: Manifest, settings: Settings) -> list[str]:
         if due(tier, daily.taken_at, newest, settings):
             written += copy(s3, source, s3, source, daily, daily.in_tier(tier))
     if settings.copy:
-        elsewhere = settings.copy.client()
+        written += _abroad(s3, source, settings.copy, settings.copies_kept)
+    return written
+
+
+def _abroad(s3: Any, source: Bucket, target: Bucket, kept: int) -> list[str]:
+    """The newest backups of every tier that are not there yet: what a failed night missed comes with the next."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    written = []
+    try:
+        elsewhere = target.client()
         for tier in manifest.TIERS:
-            there = set(manifest.keys(elsewhere, settings.copy.name, tier))
-            for key in manifest.keys(s3, source.name, tier)[: settings.copies_kept]:
+            there = set(manifest.keys(elsewhere, target.name, tier))
+            for key in manifest.keys(s3, source.name, tier)[:kept]:
                 if key not in there:
                     original = manifest.read(s3, source.name, key)
-                    written += copy(s3, source, elsewhere, settings.copy, original, original)
+                    written += copy(s3, source, elsewhere, target, original, original)
+    except (ClientError, BotoCoreError) as error:
+        raise UploadError(
+            f"nothing more could be copied to s3://{target.name} in {target.region}: {error}. The backup itself is good; "
+            "the next run copies what is missing there. BACKUP_COPY_BUCKET and BACKUP_COPY_REGION name the place."
+        ) from error
     return written
 
 

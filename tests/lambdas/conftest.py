@@ -25,6 +25,8 @@ from local.processes import LOCALHOST, free_port
 from tests.conftest import ROOT
 from tests.lambdas.backups import INSTALLATIONS, Erp, build_erp, connect, environment
 
+__all__ = ["INSTALLATIONS", "connect"]
+
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"postgresql{major}")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RdsLookAlike]:

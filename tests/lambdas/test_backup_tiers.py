@@ -1,0 +1,173 @@
+"""Which backups are copied where, and that nothing ages out before there is something newer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from backup import manifest, tiers
+from backup.handler import handler
+from backup.manifest import File, Manifest
+from backup.settings import Settings
+from backup.upload import UploadError, put
+
+from tests.lambdas.backups import CONTEXT, TIME, Erp
+
+SETTINGS = {"BACKUP_BUCKET": "b", "AWS_REGION": "us-east-1"}
+DAYS = {"daily": 7, "weekly": 35, "monthly": 400}  # environments/schema.py, Storage
+on_one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("tier", "now", "newest", "due"),
+    [
+        ("weekly", "2026-11-24T01:00", None, True),  # the very first, a Tuesday
+        ("weekly", "2026-11-29T01:00", "2026-11-24T01:00", True),  # Sunday
+        ("weekly", "2026-11-29T13:00", "2026-11-29T01:00", False),  # a second one on Sunday
+        ("weekly", "2026-11-30T01:00", "2026-11-29T01:00", False),
+        ("weekly", "2026-11-30T01:00", "2026-11-22T01:00", True),  # Sunday's failed: Monday's is taken
+        ("monthly", "2026-12-01T01:00", "2026-11-01T01:00", True),
+        ("monthly", "2026-12-04T01:00", "2026-11-01T01:00", True),  # three days failed
+        ("monthly", "2026-12-31T01:00", "2026-12-01T01:00", False),
+        ("monthly", "2027-01-01T01:00", "2026-12-04T01:00", True),
+        ("daily of an old event repeated", "2026-11-01T01:00", "2026-12-01T01:00", False),
+    ],
+)
+def test_when_a_copy_is_due(tier: str, now: str, newest: str | None, due: bool) -> None:
+    settings = Settings.from_environment(SETTINGS)
+    assert tiers.due(tier.split()[0].replace("daily", "monthly"), at(now), at(newest) if newest else None, settings) is due
+
+
+def test_the_days_of_tiers_are_settings() -> None:
+    settings = Settings.from_environment({**SETTINGS, "BACKUP_WEEKLY_DAY": "WED", "BACKUP_MONTHLY_DAY": "15"})
+    assert tiers.due("weekly", at("2026-11-25T01:00"), at("2026-11-22T01:00"), settings)
+    assert not tiers.due("monthly", at("2026-11-14T01:00"), at("2026-10-15T01:00"), settings)
+    assert tiers.due("monthly", at("2026-11-15T01:00"), at("2026-10-15T01:00"), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BACKUP_WEEKLY_DAY", "Sunday", "one or more of MON, TUE"),
+        ("BACKUP_MONTHLY_DAY", "31", "a whole number from 1 to 28"),
+        ("BACKUP_COPIES_KEPT", "0", "a whole number from 1 to 100"),
+        ("BACKUP_FORMATS", "sql", "one or more of archive, sql_gz"),
+        ("BACKUP_BUCKET", "", "the name of the bucket"),
+    ],
+)
+def test_a_wrong_setting_names_itself_and_what_is_allowed(name: str, value: str, says: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*{says}"):
+        Settings.from_environment({**SETTINGS, name: value})
+
+
+def a_backup(s3: Any, bucket: str, time: datetime) -> Manifest:
+    """A small one, without a database."""
+    stamp = manifest.stamp_of(time)
+    encryption: dict[str, str] = {}
+    files: dict[str, File] = {
+        name: put(s3, bucket, f"daily/{stamp}/{name}.{stamp}", stamp.encode(), content_type="text/plain", encryption=encryption)
+        for name in ("archive", "roles")
+    }
+    made = Manifest(
+        stamp=stamp, tier="daily", database="carmen", server_version="17.11", client_version="18.6", pg_dump_options=[], restrict_key="k",
+        started_at="", finished_at="", seconds=1, database_bytes=1, bytes_per_second=1, files=files, tables={}, sequences={},
+        schema_sha256="", extensions={}, large_objects=0,
+    )  # fmt: skip
+    manifest.write(s3, bucket, made)
+    return made
+
+
+def superseded(s3: Any, bucket: str) -> set[str]:
+    """The objects that lifecycle may remove when they are old enough, `manifest.json` of each backup standing for it."""
+    keys = [key for tier in manifest.TIERS for key in manifest.keys(s3, bucket, tier)]
+    return {key for key in keys if tiers.SUPERSEDED in s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]}
+
+
+@pytest.mark.long
+def test_ten_days_without_a_backup_age_nothing_out(s3: Any, bucket: str) -> None:
+    """Lifecycle removes what is tagged and older than its tier's days: whatever the day, three good ones of each tier stay."""
+    settings = Settings.from_environment({**SETTINGS, "BACKUP_BUCKET": bucket})
+    start, failing = at("2026-09-01T01:00"), range(12, 22)
+    for day in range(32):
+        now = start + timedelta(days=day)
+        before = {tier: manifest.keys(s3, bucket, tier) for tier in manifest.TIERS}
+        if day not in failing:
+            made = a_backup(s3, bucket, now)
+            tiers.spread(s3, made, settings)
+            tiers.retire(s3, bucket, settings.copies_kept)
+        for key in superseded(s3, bucket):  # what S3's lifecycle does at night
+            tier, stamp, _ = key.split("/")
+            if now - manifest.parse_stamp(stamp) >= timedelta(days=DAYS[tier]):
+                for entry in s3.list_objects_v2(Bucket=bucket, Prefix=f"{tier}/{stamp}/")["Contents"]:
+                    s3.delete_object(Bucket=bucket, Key=entry["Key"])
+        for tier, known in before.items():
+            left = manifest.keys(s3, bucket, tier)
+            assert len(left) >= min(3, len(known)), (day, tier)
+            assert day not in failing or left[0] == known[0], (day, tier)
+    assert len(manifest.keys(s3, bucket, "daily")) == DAYS["daily"]  # and what is old does go
+
+
+def test_left_overs_without_a_manifest_go_with_their_time(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="daily/20260901T010000Z/carmen_backup_20260901T010000Z.dump", Body=b"half")
+    for day in range(2, 5):
+        a_backup(s3, bucket, at(f"2026-09-0{day}T01:00"))
+    assert tiers.retire(s3, bucket, 3) == 1
+    assert superseded(s3, bucket) == set()
+
+
+@on_one_major
+def test_weekly_and_monthly_copies_are_whole_backups(erp: Erp, s3: Any, bucket: str) -> None:
+    answer = handler({"time": TIME}, CONTEXT)
+    assert [key.split("/")[3] for key in answer["written"]] == ["daily", "weekly", "monthly"]
+    daily, weekly = (manifest.read(s3, bucket, manifest.keys(s3, bucket, tier)[0]) for tier in ("daily", "weekly"))
+    assert replace(weekly, tier="daily", files=daily.files) == daily
+    for file in weekly.files.values():
+        assert file.key.startswith("weekly/")
+        assert hashlib.sha256(erp.read(file.key)).hexdigest() == file.sha256
+    assert [key.split("/")[3] for key in handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)["written"]] == ["daily"]
+
+
+@on_one_major
+def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = boto3.client("s3", region_name="eu-central-1")
+    copies = f"copy-of-{bucket}"
+    handler({"time": TIME}, CONTEXT)
+    monkeypatch.setenv("BACKUP_COPY_BUCKET", copies)
+    monkeypatch.setenv("BACKUP_COPY_REGION", "eu-central-1")
+    with pytest.raises(
+        UploadError, match=f"copied to s3://{copies} in eu-central-1: .*NoSuchBucket.*The backup itself is good"
+    ):  # a copy that fails is an error of the run, and the backup is good
+        handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)
+    elsewhere.create_bucket(Bucket=copies, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    answer = handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)
+    assert answer["outcome"] == "already there"
+    assert len(answer["written"]) == 4  # two daily ones, one weekly, one monthly
+    for tier in manifest.TIERS:
+        assert manifest.keys(elsewhere, copies, tier) == manifest.keys(s3, bucket, tier)
+    copied = manifest.read(elsewhere, copies, manifest.keys(elsewhere, copies, "daily")[0])
+    body = elsewhere.get_object(Bucket=copies, Key=copied.files["archive"].key)["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == copied.files["archive"].sha256
+
+
+def test_a_manifest_that_lies_is_refused(s3: Any, bucket: str) -> None:
+    made = a_backup(s3, bucket, at("2026-11-24T01:00"))
+    s3.copy_object(Bucket=bucket, Key="daily/20261125T010000Z/manifest.json", CopySource={"Bucket": bucket, "Key": made.key})
+    with pytest.raises(manifest.ManifestError, match=r"says it is daily/20261124T010000Z/manifest\.json: somebody moved it"):
+        manifest.newest(s3, bucket)
+    with pytest.raises(manifest.ManifestError, match="there is no finished backup of that time"):
+        manifest.read(s3, bucket, manifest.key_of("daily", "20261126T010000Z"))
+    for text, says in (
+        ("{", "no manifest of a backup"),
+        ('{"version": 2}', "this code reads 1"),
+        ('{"version": 1, "files": {}}', "no manifest"),
+    ):
+        with pytest.raises(manifest.ManifestError, match=says):
+            Manifest.from_json(text, "s3://b/k")
