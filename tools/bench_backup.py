@@ -2,7 +2,7 @@
 
     python -m tools.bench_backup [--gigabytes 1.1] [--runs 3]
 
-The limit is `pg_dump -Fp` into nothing. The function's own code runs in a process of its own, into the embedded AWS's S3;
+The limit is `pg_dump -Fp` into nothing. The function's own code runs in a process of its own, to an S3 over TLS (`s3_sink`);
 the manual's way is `pg_dump | gzip`, streamed to the same S3. Medians, all taking turns; the last line is JSON.
 """
 
@@ -11,20 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import boto3
+import trustme
 
-from local import emulator
+from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
 from local.processes import LOCALHOST, free_port
 
@@ -72,7 +73,7 @@ class Bench:
                 self.installation,
                 folder / "database",
                 master="carmen_master",
-                password="bench",  # noqa: S106 (on 127.0.0.1, for minutes)  # pragma: allowlist secret (made up)
+                password="bench",  # noqa: S106 (on 127.0.0.1, for minutes)
                 database=DATABASE,
                 parameters={"shared_buffers": "65536", "autovacuum": "off", "max_wal_size": "8192"},
                 durable=False,
@@ -91,10 +92,13 @@ class Bench:
             "PATH": os.environ["PATH"],
         }
         self.s3 = boto3.client(
-            "s3", endpoint_url=self.variables["AWS_ENDPOINT_URL"], region_name=emulator.REGION, aws_access_key_id="0" * 12,
-            aws_secret_access_key="bench",  # noqa: S106 (the embedded AWS reads none)  # pragma: allowlist secret (made up)
-        )  # fmt: skip
-        self.s3.create_bucket(Bucket=BUCKET)
+            "s3",
+            endpoint_url=self.variables["AWS_ENDPOINT_URL"],
+            verify=self.variables["AWS_CA_BUNDLE"],
+            region_name=REGION,
+            aws_access_key_id="bench",
+            aws_secret_access_key="bench",  # noqa: S106 (nobody reads it)
+        )
         self._fill(gigabytes)
         self._runs = 0
         self.peak_mb = 0.0
@@ -135,8 +139,7 @@ class Bench:
     def _libpq(self) -> dict[str, str]:
         return {
             "LD_LIBRARY_PATH": str(self.installation / "lib"), "PGHOST": "localhost", "PGPORT": str(self.server.port),
-            "PGDATABASE": DATABASE, "PGUSER": "carmen_backup", "PGSSLMODE": "verify-full",
-            "PGPASSWORD": "token",  # pragma: allowlist secret (made up)
+            "PGDATABASE": DATABASE, "PGUSER": "carmen_backup", "PGPASSWORD": "token", "PGSSLMODE": "verify-full",
             "PGSSLROOTCERT": str(self.server.ca_file),
         }  # fmt: skip
 
@@ -153,26 +156,27 @@ class Bench:
 
 
 def _aws(stack: ExitStack, folder: Path) -> dict[str, str]:
-    """The embedded AWS, and the environment that leads to it."""
+    """An S3 over TLS, and the environment that leads to it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "certificate.pem")
     port = free_port()
-    log = stack.enter_context((folder / "aws.log").open("wb"))
-    command = [sys.executable, "-m", "local.emulator", f"--port={port}", f"--state={folder / 'aws'}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    process = subprocess.Popen([sys.executable, "-m", "tools.s3_sink", str(folder), str(port)], cwd=ROOT)
     stack.callback(process.wait)
     stack.callback(process.terminate)
-    url = f"http://{LOCALHOST}:{port}"
-    for _ in range(300):
+    while process.poll() is None:
         try:
-            urllib.request.urlopen(f"{url}/_ministack/health", timeout=1)  # noqa: S310 (127.0.0.1)
+            socket.create_connection((LOCALHOST, port), 1).close()
             break
         except OSError:
             time.sleep(0.1)
     return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "0" * 12,
+        "AWS_ENDPOINT_URL": f"https://localhost:{port}",
+        "AWS_CA_BUNDLE": str(folder / "authority.pem"),
+        "AWS_ACCESS_KEY_ID": "bench",
         "AWS_SECRET_ACCESS_KEY": "bench",
-        "AWS_REGION": emulator.REGION,
-        "AWS_DEFAULT_REGION": emulator.REGION,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 
