@@ -21,14 +21,16 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr local local-update \
-	local-destroy bench-synth bench-backup secrets clean
+	local-destroy bench-synth bench-backup secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
 UNKNOWN := $(filter-out $(TARGETS) %/.installed,$(MAKECMDGOALS))
 $(if $(UNKNOWN),$(error There is no 'make $(firstword $(UNKNOWN))'. 'make help' lists what there is; an environment is given as ENV=dev))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-$(foreach name,$(filter-out ENV PYTHON3,$(GIVEN)),$(error $(name)=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with))
+RESTORE := ACTION BACKUP BUCKET HOST PORT LOGIN SECRET DATABASE ALLOW JOBS FOLDER
+MEANT := ENV PYTHON3 $(if $(filter restore,$(MAKECMDGOALS)),$(RESTORE))
+$(foreach name,$(filter-out $(MEANT),$(GIVEN)),$(error $(name)=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with))
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -84,6 +86,10 @@ deploy: install ## Deploy ENV to AWS (needs AWS credentials)
 
 secrets: install ## Which secrets of ENV still wait for the operator (needs AWS credentials)
 	@$(PATIENTLY) $(PYTHON) -m tools.given_secrets "$$ENV"
+
+# Only what was given by hand counts, and nothing that the shell happens to have: HOST is set in some.
+restore: install ## Backups: ACTION=list, verify, or restore with HOST= LOGIN= DATABASE= (docs/runbooks/restore-a-backup.md)
+	@env $(foreach name,$(filter-out $(GIVEN),$(RESTORE)),-u $(name)) PYTHONPATH=lambda_src $(PYTHON) -m tools.restore
 
 snapshots: install ## Write the snapshots anew; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update

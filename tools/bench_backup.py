@@ -28,6 +28,7 @@ import trustme
 from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
 from local.processes import LOCALHOST, free_port
+from tools.bench_drill import drill_ratio
 
 ROOT = Path(__file__).parent.parent
 INSTALLATIONS = ROOT / ".local" / "postgresql"
@@ -96,24 +97,25 @@ class Bench:
             endpoint_url=self.variables["AWS_ENDPOINT_URL"],
             verify=self.variables["AWS_CA_BUNDLE"],
             region_name=REGION,
-            aws_access_key_id="bench",
+            aws_access_key_id="bench",  # pragma: allowlist secret (made up)
             aws_secret_access_key="bench",  # noqa: S106 (nobody reads it)
         )
         self._fill(gigabytes)
+        self.bucket = BUCKET
         self._runs = 0
         self.peak_mb = 0.0
 
     def limit(self) -> float:
         """pg_dump -Fp into nothing: no faster dump can be had from this server."""
         start = time.perf_counter()
-        subprocess.run(self._dump_command(), env=self._libpq(), stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(self._dump_command(), env=self.libpq(), stdout=subprocess.DEVNULL, check=True)
         return time.perf_counter() - start
 
     def manual(self) -> float:
         """pg_dump | gzip | upload, as the manual's script does, without a file in between."""
         start = time.perf_counter()
         with (
-            subprocess.Popen(self._dump_command(), env=self._libpq(), stdout=subprocess.PIPE) as dump,
+            subprocess.Popen(self._dump_command(), env=self.libpq(), stdout=subprocess.PIPE) as dump,
             subprocess.Popen(["gzip"], stdin=dump.stdout, stdout=subprocess.PIPE) as gzip,
         ):
             self.s3.upload_fileobj(gzip.stdout, BUCKET, "manual.sql.gz")
@@ -136,10 +138,11 @@ class Bench:
     def _dump_command(self) -> list[str]:
         return [str(self.installation / "bin" / "pg_dump"), "--format=plain", "--no-password"]
 
-    def _libpq(self) -> dict[str, str]:
+    def libpq(self) -> dict[str, str]:
         return {
             "LD_LIBRARY_PATH": str(self.installation / "lib"), "PGHOST": "localhost", "PGPORT": str(self.server.port),
-            "PGDATABASE": DATABASE, "PGUSER": "carmen_backup", "PGPASSWORD": "token", "PGSSLMODE": "verify-full",  # pragma: allowlist secret (made up)
+            "PGDATABASE": DATABASE, "PGUSER": "carmen_backup", "PGSSLMODE": "verify-full",
+            "PGPASSWORD": "token",  # pragma: allowlist secret (made up)
             "PGSSLROOTCERT": str(self.server.ca_file),
         }  # fmt: skip
 
@@ -182,7 +185,7 @@ def _aws(stack: ExitStack, folder: Path) -> dict[str, str]:
 
 
 # What else is timed against the same database: called after the backups, adds its figures to the last line.
-FURTHER: tuple[Callable[[Bench], dict[str, Any]], ...] = ()
+FURTHER: tuple[Callable[[Bench], dict[str, Any]], ...] = (drill_ratio,)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -70,28 +70,28 @@ def build(machine: str, scratch: Path) -> Path:
     postgres.download(version, scratch / "wheels", machine=machine)
     postgres.unpack(scratch / "wheels", unpacked)
     for name in PROGRAMS:
-        _install(unpacked / "bin" / name, layer / "postgresql" / "bin" / name, machine)
-    for name in sorted(_libraries([unpacked / "bin" / program for program in PROGRAMS], unpacked / "lib")):
-        _install(unpacked / "lib" / name, layer / "postgresql" / "lib" / name, machine)
+        install_file(unpacked / "bin" / name, layer / "postgresql" / "bin" / name, machine)
+    for name in sorted(libraries([unpacked / "bin" / program for program in PROGRAMS], unpacked / "lib")):
+        install_file(unpacked / "lib" / name, layer / "postgresql" / "lib" / name, machine)
     postgres.download({"isal": ISAL}, scratch / "isal", machine=machine, python=LAMBDA_PYTHON)
     with zipfile.ZipFile(next((scratch / "isal").glob("isal-*.whl"))) as wheel:
         for name in wheel.namelist():
             if name.startswith("isal/") and name.endswith((".py", ".so")):
                 wheel.extract(name, unpacked)
-                _install(unpacked / name, layer / "python" / name, machine)
+                install_file(unpacked / name, layer / "python" / name, machine)
     return layer
 
 
-def _install(source: Path, target: Path, machine: str) -> None:
+def install_file(source: Path, target: Path, machine: str) -> None:
     """The file itself, never a link, with the mode that zip archives keep: programs must be executable."""
     content = source.read_bytes()
     if content.startswith(b"\x7fELF"):
         _check(source.name, content, machine)
-    elif not source.name.endswith(".py"):
+    elif source.parent.name in ("bin", "lib"):
         raise BuildError(f"{source.name} is no program or library")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
-    target.chmod(0o644 if source.suffix == ".py" else 0o755)
+    target.chmod(0o755 if content.startswith(b"\x7fELF") else 0o644)
 
 
 def _check(name: str, content: bytes, machine: str) -> None:
@@ -103,7 +103,7 @@ def _check(name: str, content: bytes, machine: str) -> None:
         raise BuildError(f"{name} asks for glibc {asked[0]}.{asked[1]}, and Lambda has {GLIBC[0]}.{GLIBC[1]}")
 
 
-def _libraries(programs: list[Path], folder: Path) -> set[str]:
+def libraries(programs: list[Path], folder: Path) -> set[str]:
     """What the programs need beyond the C library, and what that needs; BuildError names what is not there."""
     found: set[str] = set()
     waiting = list(programs)

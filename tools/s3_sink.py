@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 CHECKSUM = "x-amz-checksum-crc32"
@@ -157,7 +157,7 @@ class Sink(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def _chunks(stream: io.BufferedIOBase) -> Iterator[bytes]:
     while size := int(stream.readline().split(b";")[0], 16):
         yield stream.read(size)
         stream.readline()

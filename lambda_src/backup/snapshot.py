@@ -15,7 +15,7 @@ from common import client_tools
 from pg8000.native import Connection
 
 # Only hashed, never run by psql: a key that everybody knows does no harm here, and makes hashes of two days comparable.
-_SCHEMA_KEY = "CarmenSchema"
+SCHEMA_KEY = "CarmenSchema"
 
 # What the dump carries the rows of: tables of ours. An extension's own tables come with the extension, a partitioned
 # table's rows are its partitions', and materialised views are computed anew on restore.
@@ -103,7 +103,7 @@ def schema_sha256(
     variables: dict[str, str], snapshot: str | None = None, started: Callable[[client_tools.Running], None] = lambda _: None
 ) -> str:
     """The hash of the definitions as pg_dump writes them, constant memory; the same for a faithful copy, by the same client."""
-    arguments = ["--schema-only", "--no-password", f"--restrict-key={_SCHEMA_KEY}", *([f"--snapshot={snapshot}"] if snapshot else [])]
+    arguments = ["--schema-only", "--no-password", f"--restrict-key={SCHEMA_KEY}", *([f"--snapshot={snapshot}"] if snapshot else [])]
     process = client_tools.Running("pg_dump", *arguments, variables=variables)
     started(process)
     digest = hashlib.sha256()

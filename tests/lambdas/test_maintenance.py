@@ -19,7 +19,7 @@ from maintenance.handler import handler
 from pg8000.native import Connection
 
 from local.postgres import MAJORS, RdsLookAlike
-from tests.lambdas import erp
+from tests.lambdas import maintained
 from tests.lambdas.backups import connect
 from tests.lambdas.test_roles import PASSWORDS, server_major
 
@@ -98,7 +98,7 @@ def carmen(
     }.items():  # fmt: skip
         monkeypatch.setenv(variable, value)
     with connect(server, "carmen_owner", PASSWORDS["carmen_owner"], name) as owner:
-        erp.create(owner.run, server, name)
+        maintained.create(owner.run, server, name)
         yield Carmen(owner, server, name, s3, bucket, server_major(master), capsys)
 
 
@@ -407,7 +407,7 @@ def test_the_page_shows_odd_names_as_text_and_needs_nothing_from_elsewhere(carme
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "b", "span", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code", "i",
     }  # fmt: skip
     assert page.links == set()
-    assert erp.ODD in page.cells
+    assert maintained.ODD in page.cells
     assert any("<script>alert(1)</script>" in cell for cell in page.cells)
 
 

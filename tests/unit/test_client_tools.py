@@ -21,16 +21,16 @@ def test_the_needed_libraries_of_this_python_are_read() -> None:
 
 def test_a_file_for_another_machine_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pg_dump").write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 0x3E))
-    build_client_tools._install(tmp_path / "pg_dump", tmp_path / "layer" / "pg_dump", "x86_64")
+    build_client_tools.install_file(tmp_path / "pg_dump", tmp_path / "layer" / "pg_dump", "x86_64")
     assert (tmp_path / "layer" / "pg_dump").stat().st_mode & 0o777 == 0o755
     with pytest.raises(BuildError, match="pg_dump is for ELF machine 0x3e, and aarch64 is 0xb7"):
-        build_client_tools._install(tmp_path / "pg_dump", tmp_path / "layer" / "pg_dump", "aarch64")
+        build_client_tools.install_file(tmp_path / "pg_dump", tmp_path / "layer" / "pg_dump", "aarch64")
 
 
 def test_a_newer_c_library_than_lambdas_is_refused(tmp_path: Path) -> None:
     (tmp_path / "psql").write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 0xB7) + b"GLIBC_2.17\0GLIBC_2.38\0")
     with pytest.raises(BuildError, match=r"psql asks for glibc 2\.38, and Lambda has 2\.34"):
-        build_client_tools._install(tmp_path / "psql", tmp_path / "layer" / "psql", "aarch64")
+        build_client_tools.install_file(tmp_path / "psql", tmp_path / "layer" / "psql", "aarch64")
 
 
 def test_a_library_that_no_wheel_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_a_library_that_no_wheel_has_is_named(tmp_path: Path, monkeypatch: pytes
     program.write_bytes(b"")
     monkeypatch.setattr(build_client_tools, "needed", lambda _: iter(["libc.so.6", "libpq.so.5"]))
     with pytest.raises(BuildError, match=r"pg_dump needs libpq\.so\.5, which neither wheel has"):
-        build_client_tools._libraries([program], tmp_path)
+        build_client_tools.libraries([program], tmp_path)
 
 
 def test_a_second_build_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.mkdir()
     for name in ("app.py", "cdk.json", "Makefile", "package-lock.json", "requirements-dev.txt"):
         shutil.copy2(ROOT / name, root)
-    for name in ("environments", "stacks", "constructs_lib", "lambda_src", "tools"):
+    for name in ("environments", "stacks", "constructs_lib", "lambda_src", "tools", "local"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".venv", "node_modules", ".build"):
         (root / name).symlink_to(ROOT / name)
@@ -32,6 +32,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "lambda_src/requirements.txt",
         "tools/build_libraries.py",
         "tools/build_client_tools.py",
+        "tools/build_drill_server.py",
+        *(f"environments/{path.name}" for path in (root / "environments").glob("*.toml")),
     ):
         os.utime(root / name, (0, 0))  # older than what is installed, so that no command installs anything
     return root
@@ -91,6 +93,10 @@ def _run(root: Path, *command: str) -> tuple[int, str]:
         ),
         (["make", "depoy"], "There is no 'make depoy'. 'make help' lists what there is; an environment is given as ENV=dev."),
         (["make", "synth", "dev"], "There is no 'make dev'. 'make help' lists what there is; an environment is given as ENV=dev."),
+        (["make", "synth", "ACTION=restore"], "ACTION=… means nothing here."),
+        (["make", "restore", "ACTION=list", "BUKET=x"], "BUKET=… means nothing here."),
+        (["make", "restore", "ACTION=drop", "BUCKET=x"], "argument action: invalid choice: 'drop' (choose from"),
+        (["make", "restore", "ENV=prdo"], "environments/prdo.toml is not there: no environment 'prdo'; did you mean 'prod'?"),
         (["make", "synth", "env=dev"], "env=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with."),
     ],
     ids=lambda value: " ".join(value).removeprefix("node_modules/.bin/") if isinstance(value, list) else "",

@@ -1,0 +1,266 @@
+"""The server and the database to restore into: what may be touched, and how the restored one takes the name at the very end."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from common import client_tools, database
+from pg8000.exceptions import DatabaseError, InterfaceError
+from pg8000.native import Connection, identifier
+
+from restore import LoadFailed, Refused
+from restore.loading import Contents
+
+NON_EMPTY, PRODUCTION = "non-empty", "production"
+MAJORS = range(15, 19)
+ADMINISTRATION = "postgres"  # the database that every server has and nobody uses
+_LOCK = 0x6361726D656E02
+_NAME_LIMIT = 63
+# Whatever a person could have made; an untouched database has none of it.
+_OBJECTS = """SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                       WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_temp'
+                         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'))
+                   + (SELECT count(*) FROM pg_largeobject_metadata)
+                   + (SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                       WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+                         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e'))"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A database on a server, and who logs in there: a role that may create databases (on RDS the master)."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+
+    def variables(self, database: str) -> dict[str, str]:
+        return client_tools.connection(self.user, self.password, host=self.host, port=self.port, name=database)
+
+    @contextmanager
+    def connect(self, name: str) -> Iterator[Connection]:
+        """Verified TLS; no deadline for statements: an index takes as long as it takes."""
+        connection = database.connect(
+            host=self.host,
+            port=self.port,
+            database=name,
+            user=self.user,
+            password=self.password,
+            timeout_seconds=None,
+            application_name="carmen-restore",
+        )
+        try:
+            yield connection
+        finally:
+            with suppress(InterfaceError, OSError):  # a server that is gone: the error that says so is on its way
+                connection.close()
+
+
+def refuse_production(target: Target, allowed: frozenset[str], rds: Any) -> None:
+    """The instance that a CarmenProd stack deployed is production; a copy restored from it is not, until it is swapped in.
+
+    When RDS cannot be asked, every RDS host might be it.
+    """
+    if PRODUCTION in allowed:
+        return
+    try:
+        stack = _stack_of(target, rds)
+    except Exception as error:
+        if target.host.endswith(".rds.amazonaws.com"):
+            raise Refused(
+                f"{target.host} may be production: RDS could not be asked ({error}). ALLOW={PRODUCTION} restores into it nevertheless"
+            ) from error
+        return
+    if stack and stack.startswith("CarmenProd"):
+        raise Refused(
+            f"{target.host} is production: {stack} deployed it. Restore into another instance "
+            f"(docs/runbooks/restore-a-backup.md), or say ALLOW={PRODUCTION}"
+        )
+
+
+def _stack_of(target: Target, rds: Any) -> str | None:
+    addresses = _addresses(target.host)
+    for page in rds.get_paginator("describe_db_instances").paginate():
+        for instance in page["DBInstances"]:
+            endpoint = instance.get("Endpoint", {})
+            if endpoint.get("Port") != target.port:
+                continue
+            if endpoint["Address"].lower() == target.host.lower() or addresses & _addresses(endpoint["Address"]):
+                tags = {tag["Key"]: tag["Value"] for tag in instance.get("TagList", [])}
+                return tags.get("aws:cloudformation:stack-name")
+    return None
+
+
+def _addresses(host: str) -> set[str]:
+    with suppress(OSError):
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    return set()
+
+
+@contextmanager
+def administration(target: Target) -> Iterator[Connection]:
+    """A connection beside the target, which holds the lock against a second restore for as long as it is open."""
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(target.connect(ADMINISTRATION))
+        except (DatabaseError, InterfaceError, OSError) as error:
+            raise Refused(f"{target.user} cannot log in to {target.host}:{target.port} ({reason(error)})") from error
+        if not _value(connection, f"SELECT pg_try_advisory_lock({_LOCK})"):
+            raise Refused(f"another restore into {target.host}:{target.port} is under way: wait until it has ended")
+        yield connection
+
+
+def server_major(connection: Connection) -> int:
+    """The target's major version, when there is a way to restore into it from here."""
+    version: str = _value(connection, "SELECT current_setting('server_version')")
+    major = int(version.split(".")[0].split()[0])
+    if major not in MAJORS:
+        raise Refused(f"the server is PostgreSQL {version}; this restores into {MAJORS[0]} to {MAJORS[-1]}")
+    if client_tools.major() < major:
+        raise Refused(
+            f"the client is PostgreSQL {client_tools.version()}, older than the server's {version}: set POSTGRESQL_HOME to a newer one"
+        )
+    return major
+
+
+def refuse_unfit(connection: Connection, target: Target, contents: Contents, major: int, allowed: frozenset[str]) -> bool:
+    """Refuses before anything is done; returns whether the database is there already."""
+    if int(contents.server_version.split(".")[0]) > major:
+        raise Refused(
+            f"the backup is of PostgreSQL {contents.server_version}, the server is {major}: restore into {contents.server_version}"
+        )
+    if not _value(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
+        raise Refused(f"{target.user} may not create databases: log in as the master")
+    there = {name for (name,) in connection.run("SELECT rolname FROM pg_roles")}
+    if missing := sorted(contents.roles - there):
+        raise Refused(
+            f"roles of the backup are missing on {target.host}: {', '.join(missing)}. The database-roles function makes them; "
+            "the backup's roles.sql says what they are"
+        )
+    if not connection.run("SELECT FROM pg_database WHERE datname = :name", name=target.database):
+        return False
+    with target.connect(target.database) as inside:
+        objects = _value(inside, _OBJECTS)
+    if objects and NON_EMPTY not in allowed:
+        raise Refused(
+            f"database {target.database} on {target.host} is not empty ({objects} objects). Give another DATABASE, or say "
+            f"ALLOW={NON_EMPTY}: the restored one then takes its name, and it is kept under another"
+        )
+    return True
+
+
+@contextmanager
+def staging(
+    connection: Connection, target: Target, contents: Contents, roles: set[str], stamp: str
+) -> Iterator[tuple[str, Callable[[bool], str | None]]]:
+    """A new database for this restore, and the function that gives it the target's name as the last act.
+
+    Dropped when the block raises, and when the server or this process died, by the next restore.
+    """
+    prefix = f"{target.database[:30]}_restoring_"
+    _drop_left_overs(connection, prefix)
+    name = f"{prefix}{stamp.lower()}_{os.getpid()}"[:_NAME_LIMIT]
+    connection.run(f"CREATE DATABASE {identifier(name)} TEMPLATE template0 ENCODING 'UTF8'")
+    borrowed: list[str] = []
+    try:
+        borrowed = _borrow(connection, contents.owners | roles)
+        for before, behind in contents.database_statements:
+            connection.run(f"{before}{identifier(name)}{behind}")
+        if not contents.database_statements:  # owners of schemas need it, and SQL text does not bring it
+            for owner in sorted(contents.owners):
+                connection.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
+
+        yield name, lambda replace: _swap(connection, target.database, name, stamp if replace else None)
+    except BaseException as error:
+        _give_back(connection, borrowed)
+        _drop_failed(connection, name, error)
+        raise
+    _give_back(connection, borrowed)
+
+
+def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> str | None:
+    """Both names change in one transaction; returns the name under which the database before is kept."""
+    before = f"{wanted[:30]}_before_{stamp.lower()}_{os.getpid()}" if stamp else None
+    for database_name in [name, *([wanted] if before else [])]:
+        connection.run(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name AND backend_type = 'client backend'",
+            name=database_name,
+        )
+    connection.run("BEGIN")
+    try:
+        if before:
+            connection.run(f"ALTER DATABASE {identifier(wanted)} RENAME TO {identifier(before)}")
+        connection.run(f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(wanted)}")
+        connection.run("COMMIT")
+    except BaseException:
+        with suppress(DatabaseError, InterfaceError, OSError):
+            connection.run("ROLLBACK")
+        raise
+    return before
+
+
+def _borrow(connection: Connection, roles: Iterable[str]) -> list[str]:
+    """Lets the restoring role act as the owners of what it restores; returns the statements that end it.
+
+    Which roles own something is known of archives; of SQL text, large objects' owners stand behind the data. So all roles
+    of ours are tried, and where one is refused that was needed, loading says so.
+    """
+    back = []
+    new = _value(connection, "SELECT current_setting('server_version_num')::int") >= 160000
+    for (role,) in connection.run(
+        """SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles) AND rolname <> current_user
+              AND NOT (pg_has_role(current_user, oid, 'USAGE') AND pg_has_role(current_user, oid, :how)) ORDER BY 1""",
+        roles=list(roles),
+        how="SET" if new else "USAGE",
+    ):
+        with suppress(DatabaseError):
+            connection.run(f"GRANT {identifier(role)} TO current_user" + (" WITH INHERIT TRUE, SET TRUE" if new else ""))
+            back.append(f"REVOKE {identifier(role)} FROM current_user")
+    return back
+
+
+def _give_back(connection: Connection, statements: list[str]) -> None:
+    for statement in statements:
+        with suppress(DatabaseError, InterfaceError, OSError):  # the database-roles function puts it right once a day
+            connection.run(statement)
+
+
+def _drop_left_overs(connection: Connection, prefix: str) -> None:
+    """Of restores that died: the lock is ours, so nobody restores into them."""
+    for (name,) in connection.run("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)", prefix=prefix):
+        _drop(connection, name)
+
+
+def _drop(connection: Connection, name: str) -> None:
+    """Not WITH (FORCE): that may not end autovacuum, which a plain DROP does by itself."""
+    connection.run(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name AND backend_type = 'client backend'", name=name
+    )
+    connection.run(f"DROP DATABASE IF EXISTS {identifier(name)}")
+
+
+def _drop_failed(connection: Connection, name: str, error: BaseException) -> None:
+    try:
+        _drop(connection, name)
+    except (DatabaseError, InterfaceError, OSError) as second:
+        raise LoadFailed(
+            f"{error}; and the server does not answer any more ({reason(second)}). Database {name} may be left on it, half restored: "
+            "nothing uses it, and the next restore drops it"
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """What the server or the network said, without the dictionary around it."""
+    details = error.args[0] if error.args else error
+    return str(details.get("M", details)) if isinstance(details, dict) else str(details)
+
+
+def _value(connection: Connection, sql: str) -> Any:
+    return connection.run(sql)[0][0]

@@ -1,0 +1,81 @@
+"""What can happen to a backup in a bucket, and what a manifest can say that is not so."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from typing import Any
+
+from backup.manifest import Manifest
+
+Damage = Callable[[bytes], bytes]
+
+
+def flip(body: bytes) -> bytes:
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+
+def cut_member(body: bytes) -> bytes:
+    """Whole gzip, but of half of the SQL, cut between two statements: psql alone would commit it."""
+    sql = gzip.decompress(body)
+    return gzip.compress(sql[: sql.index(b"\n-- Data for Name: ", len(sql) // 4)])
+
+
+DAMAGES: dict[str, Damage] = {"truncated": lambda body: body[: len(body) * 2 // 3], "bit-flipped": flip, "cut": cut_member}
+
+# Where → what the manifest then says. One line for each field that it has, apart from invalid_indexes: whether an index of the
+# original was invalid at the time, nobody can know afterwards.
+LIES: dict[str, Any] = {
+    "version": 2,
+    "stamp": "20261123T020000Z",
+    "tier": "weekly",
+    "database": "another",
+    "server_version": "99.1",
+    "client_version": "1.0",
+    "pg_dump_options": ["--schema-only"],
+    "restrict_key": "another",
+    "started_at": "2036-01-01T00:00:00+00:00",
+    "finished_at": "2016-01-01T00:00:00+00:00",
+    "seconds": 99999,
+    "database_bytes": 1,
+    "bytes_per_second": 1,
+    "files.sql_gz.key": "daily/20261123T020000Z/x.sql.gz",
+    "files.sql_gz.bytes": 1,
+    "files.sql_gz.sha256": "0" * 64,
+    "files.sql_gz.crc32": "AAAAAA==",
+    "files.sql_gz.raw_sha256": "0" * 64,
+    "files.sql_gz.raw_bytes": 1,
+    "files.archive.key": "daily/20261124T020000Z/roles.sql",
+    "files.archive.bytes": 1,
+    "files.archive.sha256": "0" * 64,
+    "files.archive.crc32": "AAAAAA==",
+    "files.roles.bytes": 1,
+    "files.roles.sha256": "0" * 64,
+    "files": {},
+    "tables.core|tenant": 21,
+    "tables.core|gone": 1,
+    "sequences.sales|descending": [-10, True],
+    "schema_sha256": "0" * 64,
+    "extensions.postgis": "3.5",
+    "large_objects": 5,
+    "no_such_field": 1,
+}
+
+
+def lie(s3: Any, bucket: str, found: Manifest, where: str, what: Any) -> None:
+    """Writes the manifest anew."""
+    values = json.loads(found.to_json())
+    *path, last = (part.replace("|", ".") for part in where.split("."))
+    inner = values
+    for part in path:
+        inner = inner[part]
+    assert inner.get(last) != what
+    inner[last] = what
+    s3.put_object(Bucket=bucket, Key=found.key, Body=json.dumps(values))
+
+
+def damage(s3: Any, bucket: str, key: str, how: Damage) -> None:
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.put_object(Bucket=bucket, Key=key, Body=how(body), ChecksumAlgorithm="CRC32")

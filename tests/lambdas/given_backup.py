@@ -1,0 +1,101 @@
+"""A backup as the contract has it, made with bare client programs: for tests of what reads backups, not of what writes them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import subprocess
+import zlib
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from backup import manifest, snapshot
+from backup.manifest import File, Manifest
+from common import client_tools, database
+from database_roles import roles
+
+from local.postgres import RdsLookAlike
+
+STAMP = "20261124T020000Z"
+KEY = "GivenBackup"
+
+
+def variables(server: RdsLookAlike, name: str) -> dict[str, str]:
+    """For client programs: the backup role, whose token nobody reads here."""
+    return client_tools.environment(**client_tools.connection(roles.BACKUP, "a token", host="localhost", port=server.port, name=name))
+
+
+def dump(server: RdsLookAlike, name: str, *options: str) -> bytes:
+    """What pg_dump says, as the backup role."""
+    command = [client_tools.program("pg_dump"), "--no-password", *(options or [f"--restrict-key={KEY}"])]
+    return subprocess.run(command, env=variables(server, name), check=True, stdout=subprocess.PIPE).stdout
+
+
+@dataclass(frozen=True)
+class Given:
+    """A whole backup, ready to be put into any bucket."""
+
+    manifest: Manifest
+    bodies: dict[str, bytes]
+
+    def only(self, formats: str) -> Given:
+        """As if the others were switched off."""
+        files = {name: file for name, file in self.manifest.files.items() if name == "roles" or name in formats}
+        kept = {file.key for file in files.values()}
+        return Given(replace(self.manifest, files=files), {key: body for key, body in self.bodies.items() if key in kept})
+
+    def put_again(self, s3: Any, bucket: str) -> None:
+        """Over what became of it."""
+        for key, body in self.bodies.items():
+            s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumAlgorithm="CRC32")
+
+    def put(self, s3: Any, bucket: str) -> Manifest:
+        self.put_again(s3, bucket)
+        manifest.write(s3, bucket, self.manifest)
+        return self.manifest
+
+
+def make(server: RdsLookAlike, name: str, *, stamp: str = STAMP, tier: str = "daily", formats: str = "sql_gz archive") -> Given:
+    """What the objects and the manifest hold; all of it is true."""
+    prefix = f"{tier}/{stamp}"
+    sql = dump(server, name)
+    command = [client_tools.program("pg_dumpall"), "--roles-only", "--no-role-passwords", "--no-password"]
+    roles_sql = subprocess.run(command, env=variables(server, name), check=True, stdout=subprocess.PIPE).stdout
+    bodies = {"roles": (f"{prefix}/roles.sql", roles_sql)}
+    if "sql_gz" in formats:
+        bodies["sql_gz"] = (f"{prefix}/carmen_backup_{stamp}.sql.gz", gzip.compress(sql, 1))
+    if "archive" in formats:
+        bodies["archive"] = (f"{prefix}/carmen_backup_{stamp}.dump", dump(server, name, "--format=custom", "--compress=1"))
+    files = {}
+    for kind, (key, body) in bodies.items():
+        inside = {"raw_sha256": hashlib.sha256(sql).hexdigest(), "raw_bytes": len(sql)} if kind == "sql_gz" else {}
+        crc32 = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+        files[kind] = File(key=key, bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), crc32=crc32, **inside)  # type: ignore[arg-type]  # the dictionary's values differ in type
+    with closing(database.connect(host="localhost", port=server.port, database=name, user=roles.BACKUP, password="a token")) as connection:
+        facts = snapshot.facts(connection)
+        now = datetime.now(UTC).isoformat()
+        found = Manifest(
+            stamp=stamp,
+            tier=tier,
+            database=name,
+            server_version=facts.server_version,
+            client_version=client_tools.version(),
+            pg_dump_options=[],
+            restrict_key=KEY,
+            started_at=now,
+            finished_at=now,
+            seconds=0.1,
+            database_bytes=facts.database_bytes,
+            bytes_per_second=facts.database_bytes / 0.1,
+            files=files,
+            tables=snapshot.count(connection),
+            sequences=snapshot.sequences(connection),
+            schema_sha256=snapshot.schema_sha256(variables(server, name)),
+            extensions=facts.extensions,
+            large_objects=facts.large_objects,
+            invalid_indexes=facts.invalid_indexes,
+        )
+    return Given(found, dict(bodies.values()))

@@ -1,0 +1,93 @@
+"""Backup → drill → restore → the same bytes, by the functions' own code, each as the least that its role may."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from backup import handler as backup
+from backup import manifest
+from common import client_tools
+from drill import handler as drill
+from restore.__main__ import main as restore
+
+from local.postgres import MAJORS, RdsLookAlike, install
+from local.unprivileged import reachable
+from tests.conftest import ROOT
+from tests.lambdas import erp
+from tests.lambdas.backups import Context
+from tests.lambdas.conftest import INSTALLATIONS
+
+TIME = "2026-11-24T01:00:00Z"
+CONTEXT = cast(LambdaContext, Context())
+
+
+@pytest.mark.parametrize(
+    "server",
+    [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else pytest.mark.long) for major in MAJORS],
+    indirect=True,
+)
+def test_the_whole_circle(
+    server: RdsLookAlike, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(backup.metrics.provider, "namespace", "Carmen")
+    monkeypatch.setattr(drill.metrics.provider, "namespace", "Carmen")
+    newest = install(max(MAJORS), INSTALLATIONS)
+    for name, value in {"POSTGRESQL_HOME": newest, "RDS_CA_FILE": server.ca_file, "BACKUP_BUCKET": bucket}.items():
+        monkeypatch.setenv(name, str(value))
+    restored = f"restored_{uuid.uuid4().hex[:8]}"
+    with erp.erp_database(server) as original, tempfile.TemporaryDirectory(prefix="test-circle-") as folder:
+        Path(folder).chmod(0o755)
+        with monkeypatch.context() as function:
+            for name, value in {"DATABASE_HOST": "localhost", "DATABASE_PORT": server.port, "DATABASE_NAME": original}.items():
+                function.setenv(name, str(value))
+            found = manifest.read(s3, bucket, backup.handler({"time": TIME}, CONTEXT)["manifest"])
+        with monkeypatch.context() as function:
+            function.setenv("POSTGRESQL_SERVER_HOME", str(reachable(install(server.major, INSTALLATIONS).resolve())))
+            function.setenv("DRILL_FOLDER", folder)
+            assert drill.handler({"time": TIME}, CONTEXT)["backup"] == found.key
+        monkeypatch.setenv("PGPASSWORD", server.password)
+        to = ["--host=localhost", f"--port={server.port}", f"--user={server.master}", f"--database={restored}", f"--folder={folder}"]
+        assert restore(["list"]) == restore(["verify"]) == restore(["restore", *to]) == 0
+        try:
+            said = capsys.readouterr().out
+            assert f"{sum(found.tables.values()):,} in {len(found.tables)} tables" in said  # list
+            assert "this backup is whole" in said
+            assert f"is database {restored} on localhost now" in said
+            assert restore(["restore", *to]) == 1
+            assert "is not empty" in capsys.readouterr().err
+            assert hashlib.sha256(_dump(server, restored, found)).hexdigest() == found.files["sql_gz"].raw_sha256
+        finally:
+            server.as_rdsadmin(f"DROP DATABASE IF EXISTS {restored} WITH (FORCE)")
+        assert list(Path(folder).iterdir()) == []
+
+
+def _dump(server: RdsLookAlike, name: str, found: manifest.Manifest) -> bytes:
+    """As the backup role, with the restrict key of then."""
+    variables = client_tools.connection("carmen_backup", "a token", host="localhost", port=server.port, name=name)
+    command = [client_tools.program("pg_dump"), "--no-password", f"--restrict-key={found.restrict_key}"]
+    return subprocess.run(command, env=client_tools.environment(**variables), check=True, stdout=subprocess.PIPE).stdout
+
+
+def test_a_person_gets_a_sentence_and_no_traceback(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, sentence in {
+        ("list", f"--bucket={bucket}"): f"s3://{bucket} holds no finished backup",
+        ("verify", f"--bucket={bucket}", "--backup=yesterday"): "'yesterday' names no backup",
+        ("verify", "--bucket=no-such-bucket"): "NoSuchBucket",
+        ("list", "--env=dev"): "CarmenDevStorage has no backup bucket",
+        ("restore", f"--bucket={bucket}"): "--host (make: HOST=…) and --database (make: DATABASE=…) must be given",
+        ("restore", f"--bucket={bucket}", "--host=h", "--database=d"): "who logs in? --user (make: LOGIN=…)",
+        ("restore", f"--bucket={bucket}", "--host=h", "--database=d", "--user=u"): "the password of u is in neither $PGPASSWORD",
+    }.items():
+        command = [sys.executable, "-m", "restore", *arguments]
+        done = subprocess.run(command, cwd=ROOT / "lambda_src", stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,47 @@
+"""The layer with the drill's server: the same bytes each time, and a server that runs an ERP's extensions."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from drill.server import EphemeralServer
+
+from environments.loading import environment_names, load
+from tools import build_drill_server
+
+
+@pytest.mark.long
+def test_two_builds_are_byte_identical_and_the_server_runs() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # root hands the server to somebody else
+        for into in ("one", "two"):
+            assert build_drill_server.main([f"--machine={os.uname().machine}", f"--into={folder / into}"]) == 0
+        assert _files(folder / "one") == _files(folder / "two")
+        for major in {load(environment).database.engine_major for environment in environment_names()}:
+            home = folder / "one" / f"drill-server-{major}" / build_drill_server.HOME
+            with EphemeralServer(home, below=folder / "drill") as server, server.connect() as connection:
+                assert server.version.split(".")[0] == major
+                for extension in ("pg_stat_statements", "pg_trgm", "btree_gist", "pgcrypto", "citext", "hstore", "unaccent"):
+                    connection.run(f"CREATE EXTENSION {extension}")
+
+
+def _files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {path.relative_to(folder).as_posix(): (path.stat().st_mode, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_build_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builds: list[tuple[int, str]] = []
+
+    def build(major: int, machine: str, scratch: Path) -> Path:
+        builds.append((major, machine))
+        (scratch / "layer").mkdir()
+        return scratch / "layer"
+
+    monkeypatch.setattr(build_drill_server, "build", build)
+    for machine in ("aarch64", "aarch64", "x86_64"):
+        assert build_drill_server.main([f"--into={tmp_path}", f"--machine={machine}"]) == 0
+    assert builds == [(17, "aarch64"), (17, "x86_64")]

