@@ -56,7 +56,7 @@ def drill_ratio(bench: Bench) -> dict[str, Any]:
                 bench.installation,
                 folder / "target",
                 master="carmen_master",
-                password="bench",  # noqa: S106 (on 127.0.0.1, for minutes)
+                password="bench",  # noqa: S106 (on 127.0.0.1, for minutes)  # pragma: allowlist secret (made up)
                 database="bare",
                 parameters={"shared_buffers": "65536", "max_wal_size": "2048"},
             )
