@@ -177,7 +177,7 @@ def _aws(stack: ExitStack, folder: Path) -> dict[str, str]:
         "AWS_ENDPOINT_URL": f"https://localhost:{port}",
         "AWS_CA_BUNDLE": str(folder / "authority.pem"),
         "AWS_ACCESS_KEY_ID": "bench",
-        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",  # pragma: allowlist secret (made up)
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
