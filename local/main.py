@@ -25,7 +25,7 @@ from local.server import INSTALLATIONS
 FOLDER = ROOT / ".local" / "run"
 DIFFERENCES = (
     "templates: none; what is deployed is what `make synth ENV=prod` writes",
-    "functions run on this machine's Python and processor instead of python3.14 on arm64",
+    "functions run on this machine's Python and processor instead of python3.14 on arm64, with PostgreSQL's client programs of this machine",
     "database parameters that are formulas of the instance class are left at PostgreSQL's defaults",
     "IAM logins to PostgreSQL: functions sign their tokens, and the server lets those roles in over TLS without reading them",
     "RDS Proxy is a record: its host name leads straight to PostgreSQL, nothing is pooled",
