@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from backup.manifest import File
@@ -39,9 +39,12 @@ class MultipartUpload:
         self.bytes = 0
         self._s3, self._bucket, self._part_bytes = s3, bucket, part_bytes
         self._sha256, self._crc32 = hashlib.sha256(), 0
-        self._buffer = bytearray()
+        self._buffer, self._filled = bytearray(), 0
+        # Used again and again: buffers made anew for each part would leave holes that add up.
+        self._free: SimpleQueue[bytearray] = SimpleQueue()
+        for _ in range(_IN_FLIGHT + 1):
+            self._free.put(bytearray())
         self._sent: list[Future[dict[str, Any]]] = []
-        self._slots = threading.BoundedSemaphore(_IN_FLIGHT)
         self._failure: BaseException | None = None
         self._senders = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix=f"upload {key.rpartition('.')[2]}")
         self._id: str | None = None
@@ -54,13 +57,24 @@ class MultipartUpload:
         self._sha256.update(data)
         self._crc32 = crc32(data, self._crc32)
         self.bytes += len(data)
-        self._buffer += data
-        if len(self._buffer) >= self._part_bytes:
-            self._send()
+        rest = memoryview(data)
+        while rest:
+            if not self._filled:
+                self._buffer = self._free.get()  # waits until a part has arrived
+                if not self._buffer:
+                    self._buffer += bytes(self._part_bytes)
+            step = min(len(rest), self._part_bytes - self._filled)
+            with memoryview(self._buffer) as buffer:
+                buffer[self._filled : self._filled + step] = rest[:step]
+            self._filled += step
+            rest = rest[step:]
+            if self._filled == self._part_bytes:
+                self._send()
 
     def seal(self) -> None:
         """Sends the rest and waits for every part. The object does not exist yet."""
-        if self._buffer or not self._sent:
+        if self._filled or not self._sent:
+            del self._buffer[self._filled :]
             self._send()
         for part in self._sent:
             try:
@@ -116,9 +130,8 @@ class MultipartUpload:
             self._id = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self.key, **self._create)["UploadId"]
         if len(self._sent) == MAX_PARTS:
             raise UploadError(f"s3://{self._bucket}/{self.key} needs more than {MAX_PARTS} parts of {self._part_bytes} bytes")
-        self._slots.acquire()
-        part, self._buffer = self._buffer, bytearray()
-        self._sent.append(self._senders.submit(self._send_part, len(self._sent) + 1, part))
+        self._sent.append(self._senders.submit(self._send_part, len(self._sent) + 1, self._buffer))
+        self._filled = 0
 
     def _send_part(self, number: int, part: bytearray) -> dict[str, Any]:
         try:
@@ -131,7 +144,7 @@ class MultipartUpload:
             self._failure = self._failure or error
             raise
         finally:
-            self._slots.release()
+            self._free.put(part)
 
 
 def put(s3: Any, bucket: str, key: str, body: bytes, *, content_type: str, encryption: dict[str, str]) -> File:
