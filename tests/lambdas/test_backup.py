@@ -103,6 +103,7 @@ def test_the_same_time_makes_no_second_backup(erp: Erp, s3: Any, bucket: str) ->
     assert erp.objects() == before
 
 
+@pytest.mark.long
 @on_one_major
 def test_row_level_security_is_an_error_and_never_a_smaller_backup(erp: Erp, server: RdsLookAlike) -> None:
     erp.as_owner("CREATE TABLE secret (id int)", "ALTER TABLE secret ENABLE ROW LEVEL SECURITY", "INSERT INTO secret VALUES (1)")

@@ -112,6 +112,7 @@ def test_the_servers_connection_is_ended_midway(big: Erp, server: RdsLookAlike, 
     succeeds(big)
 
 
+@pytest.mark.long
 def test_the_server_is_killed_midway(
     s3: Any, bucket: str, server: RdsLookAlike, tmp_path: Path, midway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

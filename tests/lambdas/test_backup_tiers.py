@@ -135,6 +135,7 @@ def test_weekly_and_monthly_copies_are_whole_backups(erp: Erp, s3: Any, bucket: 
     assert [key.split("/")[3] for key in handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)["written"]] == ["daily"]
 
 
+@pytest.mark.long
 @on_one_major
 def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = boto3.client("s3", region_name="eu-central-1")
