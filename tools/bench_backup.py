@@ -27,7 +27,7 @@ import trustme
 
 from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
-from local.processes import LOCALHOST, free_port
+from local.processes import LOCALHOST, free_port, stop_with_us
 from tools.bench_drill import drill_ratio
 
 ROOT = Path(__file__).parent.parent
@@ -165,8 +165,9 @@ def _aws(stack: ExitStack, folder: Path) -> dict[str, str]:
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "certificate.pem")
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tools.s3_sink", str(folder), str(port)], cwd=ROOT)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
+    watcher = stop_with_us(process.pid)
+    for ending in (watcher.wait, watcher.kill, process.wait, process.terminate):  # the last one first
+        stack.callback(ending)
     while process.poll() is None:
         try:
             socket.create_connection((LOCALHOST, port), 1).close()
