@@ -30,6 +30,7 @@ SecondsLeft = Callable[[], float | None]  # None: no end
 
 _DATABASE = "drill"
 _CAUTION = 1.5  # how much longer than predicted a drill may take and still be begun here
+_TELLING_SECONDS = 30  # a shorter drill was mostly starting and stopping
 _ROOM = 1.5  # tables and indexes while they are sorted, over the database's own size
 _WAL_BYTES = 600_000_000
 _NOT_OF_THE_CONTENTS = ("--format", "--compress", "--no-password", "--lock-wait-timeout", "--snapshot")
@@ -46,11 +47,11 @@ def drill(s3: Any, settings: Settings, stamp: str, seconds_left: SecondsLeft) ->
     try:
         found = objects.find(s3, settings.bucket)
         _describe(report, found)
-        _must_fit(s3, settings, found, seconds_left())
         with EphemeralServer(settings.server_home, below=settings.folder, memory_mb=settings.memory_mb, jobs=settings.jobs) as server:
             if not Path("/usr/share/zoneinfo/UTC").exists():
                 report.remarks.append("this machine has no time zones: views and indexes that name one cannot be built here")
             report.remarks += [f"what a killed drill had left was removed: {name}" for name in server.removed]
+            _must_fit(s3, settings, found, seconds_left())  # now that what was left over takes no room any more
             report.steps["server"] = round(time.monotonic() - start, 3)
             try:
                 _Exercise(s3, settings, found, server, report, seconds_left, start).run()
@@ -71,7 +72,6 @@ def _describe(report: Report, found: Manifest) -> None:
 
 
 def _must_fit(s3: Any, settings: Settings, found: Manifest, left: float | None) -> None:
-    settings.folder.mkdir(parents=True, exist_ok=True)
     archive = found.files["archive"].bytes if "archive" in found.files else 0
     needed, free = archive + int(found.database_bytes * _ROOM) + _WAL_BYTES, shutil.disk_usage(settings.folder).free
     if free < needed:
@@ -79,7 +79,8 @@ def _must_fit(s3: Any, settings: Settings, found: Manifest, left: float | None) 
     if left is None:
         return
     last = reports.last_passed(s3, settings)
-    rate = last["database_bytes"] / max(last["seconds"], 1) if last else settings.assumed_bytes_per_second
+    telling = last is not None and last["seconds"] >= _TELLING_SECONDS
+    rate = last["database_bytes"] / last["seconds"] if last and telling else settings.assumed_bytes_per_second
     predicted = found.database_bytes / max(rate, 1)
     if predicted * _CAUTION > left - settings.margin_seconds:
         raise TooLarge(f"{found.database_bytes / 1e9:.1f} GB would take about {predicted:.0f} s, and {max(0, left):.0f} s are left here")
