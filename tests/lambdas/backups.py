@@ -111,6 +111,11 @@ class Erp:
         return snapshot.schema_sha256(self.variables())
 
 
+# Roles belong to the whole server, which tests share: what one of them was given by rdsadmin, the next one must not have.
+AS_THE_MASTER_MADE_IT = """DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'carmen_backup')
+                        THEN ALTER ROLE carmen_backup NOBYPASSRLS; END IF; END $$"""
+
+
 def connect(server: RdsLookAlike, user: str, password: str, database: str | None = None) -> closing[Connection]:
     context = ssl.create_default_context(cafile=server.ca_file)
     return closing(

@@ -18,7 +18,7 @@ from database_roles.handler import handler
 from pg8000.native import Connection
 
 from local.postgres import RdsLookAlike
-from tests.lambdas.backups import connect
+from tests.lambdas.backups import AS_THE_MASTER_MADE_IT, connect
 
 USERS = ("carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")
 AWKWARD = "p/a:s@s%w#r?d &+ü"
@@ -66,6 +66,7 @@ CONTEXT = cast(LambdaContext, Context())
 
 @pytest.fixture
 def secrets(server: RdsLookAlike, master: Connection, monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    server.as_rdsadmin(AS_THE_MASTER_MADE_IT)
     database = master.run("SELECT current_database()")[0][0]
     values: dict[str, dict[str, str] | None] = {user: {"username": user, "password": f"{user} {AWKWARD}"} for user in USERS}
     values |= {"master": {"username": server.master, "password": server.password}, "redis": {"value": "r" * 64}}
