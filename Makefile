@@ -40,7 +40,7 @@ install: .venv/.installed node_modules/.installed .build/.installed ## Install e
 
 # A stamp without what it stands for (a Python that has gone since, say) is none.
 $(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f node_modules/.installed; \
-	test -f .build/libraries.zip -a -f .build/client-tools.zip || rm -f .build/.installed)
+	test -f .build/libraries.zip -a -f .build/client-tools.zip -a -f .build/drill-server-17.zip || rm -f .build/.installed)
 
 # Made by the machine's Python, whatever an earlier .venv holds.
 .venv/.installed: export PATH := $(MACHINE_PATH)
@@ -52,7 +52,7 @@ $(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f nod
 node_modules/.installed: package-lock.json .venv/.installed
 	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
 
-.build/.installed: lambda_src/requirements.txt tools/build_libraries.py tools/build_client_tools.py local/postgres.py .venv/.installed
+.build/.installed: lambda_src/requirements.txt $(wildcard tools/build_*.py) local/postgres.py .venv/.installed
 	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
 
 lock: install ## Compile the *.in lists into pinned and hashed requirements

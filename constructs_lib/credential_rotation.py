@@ -106,9 +106,8 @@ class CredentialRotation(Construct):
             ("RollService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
         ):
             self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
-        assert self.function.role
         acknowledge(
-            self.function.role.node.find_child("DefaultPolicy"),
+            self.function.runs_as.node.find_child("DefaultPolicy"),
             {
                 f"AwsSolutions-IAM5[Resource::{named_in_finding(self, resource)}]": "The tasks of one cluster, which come and go."
                 for resource in _tasks_of(exported_as(cluster, cluster.cluster_name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Stack
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -13,8 +14,9 @@ from constructs import Construct
 
 from constructs_lib.buckets import allow_key, allow_objects
 from constructs_lib.database import PORT, Database
+from constructs_lib.function_task import FunctionTask
 from constructs_lib.network import Network
-from constructs_lib.python_function import PythonFunction
+from constructs_lib.python_function import CLIENT_TOOLS, LIBRARIES, PythonFunction
 from environments import schema
 
 TIERS = ("daily", "weekly", "monthly")
@@ -24,8 +26,7 @@ ROLE = "carmen_backup"
 class DatabaseBackup(Construct):
     """Writes dumps and their manifests to the backup bucket: it adds and marks there, and neither deletes nor changes a lock.
 
-    A database that does not fit Lambda's fifteen minutes fails with a message that says so; RDS's own point-in-time recovery
-    stands beside it.
+    What does not fit Lambda's fifteen minutes goes on as a Fargate task with the same code.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class DatabaseBackup(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Operations,
+        settings: schema.Settings,
         network: Network,
+        cluster: ecs.ICluster,
         database: Database,
         bucket: s3.IBucket,
         key: kms.IKey,
@@ -42,6 +44,11 @@ class DatabaseBackup(Construct):
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
+        environment = {
+            **environment,
+            "BACKUP_WEEKLY_DAY": settings.operations.weekly_backup_day,
+            "BACKUP_MONTHLY_DAY": str(settings.operations.monthly_backup_day),
+        }
         self.function = PythonFunction(
             self,
             "Function",
@@ -50,17 +57,27 @@ class DatabaseBackup(Construct):
             timeout=Duration.minutes(15),
             memory_mib=3008,  # two processors: one dumps, one compresses
             layers=layers,
-            environment={
-                **environment,
-                "BACKUP_WEEKLY_DAY": settings.weekly_backup_day,
-                "BACKUP_MONTHLY_DAY": str(settings.monthly_backup_day),
-            },
+            environment=environment,
             network=network,
         )
-        role = self.function.role
-        assert isinstance(role, iam.Role)
+        self.task = FunctionTask(
+            self,
+            "Fargate",
+            settings=settings.service,
+            function=self.function,
+            layers=[LIBRARIES, CLIENT_TOOLS],
+            environment=environment,
+            cluster=cluster,
+            network=network,
+            cpu=2048,
+            memory_mib=4096,
+        )
+        for role in (self.function.runs_as, self.task.role):
+            self._allow(role, database, bucket, key)
+        self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
+        self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
+
+    def _allow(self, role: iam.Role, database: Database, bucket: s3.IBucket, key: kms.IKey) -> None:
         database.instance.grant_connect(role, ROLE)
         allow_objects(role, bucket, TIERS, "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging")
         allow_key(role, key.key_arn, Stack.of(self).region)
-        self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
-        self.function.run_at("Nightly", settings.backup_schedule, description="Backs the database up")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Stack
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
@@ -48,8 +47,7 @@ class DatabaseMaintenance(Construct):
             environment=environment,
             network=network,
         )
-        role = self.function.role
-        assert isinstance(role, iam.Role)
+        role = self.function.runs_as
         for name in ROLES:
             database.instance.grant_connect(role, name)
         allow_objects(role, bucket, ["reports/maintenance"], "s3:PutObject", "s3:GetObject")

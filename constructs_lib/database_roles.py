@@ -106,9 +106,8 @@ class DatabaseRoles(Construct):
             properties={"Specification": _hash_of(*SPECIFICATION), **self._environment},
         )
         # What CloudFormation cannot see from the properties: the function's permissions and its way to the database.
-        assert self.function.role
         assert self.function.security_group
-        resource.node.add_dependency(self.function.role, self.function.security_group, database.security_group)
+        resource.node.add_dependency(self.function.runs_as, self.function.security_group, database.security_group)
         return resource
 
 

@@ -63,8 +63,7 @@ class Probe(Construct):
             },
             network=network,
         )
-        role = self.function.role
-        assert isinstance(role, iam.Role)
+        role = self.function.runs_as
         database.instance.grant_connect(role, "carmen_monitor")
         read = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
         role.add_to_policy(iam.PolicyStatement(sid="LogIn", actions=read, resources=[monitor.secret_arn, cache.auth_token.secret_arn]))

@@ -24,8 +24,9 @@ from constructs_lib.trust import acting_for_this_account
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "lambda_src"
-LIBRARIES = ROOT / ".build" / "libraries.zip"
-CLIENT_TOOLS = ROOT / ".build" / "client-tools.zip"
+BUILT = ROOT / ".build"
+LIBRARIES = BUILT / "libraries.zip"
+CLIENT_TOOLS = BUILT / "client-tools.zip"
 
 
 class PythonFunction(lambda_.Function):
@@ -61,7 +62,9 @@ class PythonFunction(lambda_.Function):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             retention_period=Duration.days(14),
         )
-        self.security_group = _security_group(scope, f"{construct_id}SecurityGroup", package, network) if network else None
+        self.package = package
+        self.security_group = https_only(scope, f"{construct_id}SecurityGroup", package, network) if network else None
+        self.runs_as = function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc=network is not None)
         super().__init__(
             scope,
             construct_id,
@@ -77,7 +80,7 @@ class PythonFunction(lambda_.Function):
             environment={"POWERTOOLS_SERVICE_NAME": package.replace("_", "-"), "POWERTOOLS_LOG_LEVEL": "INFO", **environment},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=log_group,
-            role=function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc=network is not None),
+            role=self.runs_as,
             dead_letter_queue=self.dead_letters,
             vpc=network.vpc if network else None,
             vpc_subnets=network.private_subnets if network else None,
@@ -126,7 +129,8 @@ def packages_only(packages: Sequence[str]) -> dict[str, Any]:
     return {"path": str(SOURCE), "exclude": ["*", *kept, "**/__pycache__", "**/*.pyc"]}
 
 
-def _security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
+def https_only(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
+    """A security group that lets HTTPS out to AWS, and nothing in."""
     group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
     group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
     return group
@@ -140,6 +144,16 @@ def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
 def client_tools_layer(scope: Construct) -> lambda_.LayerVersion:
     """PostgreSQL's own client programs, for arm64."""
     return _layer(scope, "ClientTools", CLIENT_TOOLS, "pg_dump, pg_restore and psql with their libraries, for arm64")
+
+
+def drill_server_layer(scope: Construct, engine_major: str) -> lambda_.LayerVersion:
+    """A PostgreSQL server of this major version, for arm64."""
+    return _layer(scope, "DrillServer", drill_server(engine_major), f"PostgreSQL {engine_major} with its extensions, for arm64")
+
+
+def drill_server(engine_major: str) -> Path:
+    """Where `make install` builds that layer."""
+    return BUILT / f"drill-server-{engine_major}.zip"
 
 
 def _layer(scope: Construct, construct_id: str, archive: Path, description: str) -> lambda_.LayerVersion:

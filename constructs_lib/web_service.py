@@ -235,13 +235,16 @@ class WebService(Construct):
         resource.add_property_override("DeploymentConfiguration.Alarms", {"AlarmNames": names, "Enable": True, "Rollback": True})
 
 
-def fargate_task(scope: Construct, construct_id: str, *, settings: schema.Service, cpu: int, memory_mib: int) -> ecs.FargateTaskDefinition:
-    """A Fargate task definition for the settings' architecture."""
+def fargate_task(
+    scope: Construct, construct_id: str, *, settings: schema.Service, cpu: int, memory_mib: int, scratch_gib: int | None = None
+) -> ecs.FargateTaskDefinition:
+    """A Fargate task definition for the settings' architecture; without `scratch_gib` it has Fargate's own 20 GiB."""
     return ecs.FargateTaskDefinition(
         scope,
         construct_id,
         cpu=cpu,
         memory_limit_mib=memory_mib,
+        ephemeral_storage_gib=scratch_gib,
         task_role=iam.Role(scope, f"{construct_id}Role", assumed_by=acting_for_this_account("ecs-tasks.amazonaws.com")),
         runtime_platform=ecs.RuntimePlatform(
             cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX

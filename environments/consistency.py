@@ -85,7 +85,7 @@ def _network(settings: Settings) -> Iterator[Complaint]:
         if not network.interface_endpoints:
             yield Complaint(("network.nat_gateways", "network.interface_endpoints"), "tasks could reach no AWS service; set one of the two")
         ours = f".dkr.ecr.{settings.region}.amazonaws.com/"
-        images = ("placeholder_image", "psql_image", "redis_cli_image")
+        images = ("placeholder_image", "psql_image", "redis_cli_image", "python_image")
         far = [name for name in images if ours not in getattr(settings.service, name)]
         if far:
             yield Complaint(

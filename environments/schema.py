@@ -271,6 +271,9 @@ class Service(Section):
     )
     psql_image: values.Image = Field("public.ecr.aws/docker/library/postgres:17-alpine", description="psql of the operations task.")
     redis_cli_image: values.Image = Field("public.ecr.aws/docker/library/redis:7-alpine", description="redis-cli of the operations task.")
+    python_image: values.Image = Field(
+        "public.ecr.aws/lambda/python:3.14", description="Lambda's own Python, for backups and drills that do not fit a function."
+    )
     migration_command: values.Entries[str] = Field(
         ("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task."
     )
@@ -282,6 +285,7 @@ class Operations(Section):
     backup_schedule: values.Cron = Field("cron(0 3 * * ? *)", description="The logical backup, daily.")
     weekly_backup_day: Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"] = Field("SUN", description="Whose backup is kept weekly.")
     monthly_backup_day: int = Field(1, ge=1, le=28, description="The day of the month whose backup is kept monthly.")
+    drill_schedule: values.Cron = Field("cron(0 4 2 * ? *)", description="The newest backup is restored and compared (manual: monthly).")
     weekly_maintenance_schedule: values.Cron = Field(
         "cron(0,20,40 6-7 ? * SUN *)", description="VACUUM, ANALYZE, REINDEX (manual: weekly); each run goes on where the last one stopped."
     )

@@ -9,7 +9,8 @@ from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database_backup import DatabaseBackup
 from constructs_lib.database_maintenance import DatabaseMaintenance
 from constructs_lib.probe import Probe
-from constructs_lib.python_function import client_tools_layer, libraries_layer
+from constructs_lib.python_function import client_tools_layer, drill_server_layer, libraries_layer
+from constructs_lib.restore_drill import RestoreDrill
 from environments.schema import Settings
 from stacks.base import CarmenStack
 from stacks.data import APPLICATION_USERS, PROXY_MONITOR, DataStack
@@ -24,7 +25,7 @@ class OperationsStack(CarmenStack):
     def __init__(
         self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack, service: ServiceStack
     ) -> None:
-        super().__init__(scope, "Operations", settings=settings, description="Backup, maintenance, rotation, probe")
+        super().__init__(scope, "Operations", settings=settings, description="Backup, restore drill, maintenance, rotation, probe")
         libraries, tools = libraries_layer(self), client_tools_layer(self)
         environment = {
             "ENVIRONMENT": settings.name,
@@ -37,13 +38,24 @@ class OperationsStack(CarmenStack):
         self.backup = DatabaseBackup(
             self,
             "Backup",
-            settings=settings.operations,
+            settings=settings,
             network=network.network,
+            cluster=service.cluster,
             database=data.database,
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
             layers=[libraries, tools],
+        )
+        self.drill = RestoreDrill(
+            self,
+            "Drill",
+            settings=settings,
+            network=network.network,
+            cluster=service.cluster,
+            bucket=storage.backups,
+            key=storage.key,
+            layers=[libraries, tools, drill_server_layer(self, settings.database.engine_major)],
         )
         self.maintenance = DatabaseMaintenance(
             self,

@@ -10,17 +10,15 @@ Lambda's. The newest client serves every server (15 to 18): pg_dump refuses a se
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import struct
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from local import postgres
-from tools.build_libraries import pack
+from tools.build_libraries import BuildError, build_once
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / ".build" / "client-tools.zip"
@@ -35,31 +33,18 @@ GLIBC = (2, 34)
 SYSTEM = re.compile(r"(lib(c|m|dl|rt|pthread|resolv|util)\.so\.\d+|ld-linux[\w-]*\.so\.\d+)")
 
 
-class BuildError(Exception):
-    """A wheel that does not hold what the layer needs."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Builds the layer unless it is there from the same pins; 1 with a message when it cannot be built."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="what it will run on (aarch64, as the functions do)")
     parser.add_argument("--into", type=Path, default=TARGET, help="the layer's file (.build/client-tools.zip)")
     options = parser.parse_args(arguments)
-    target, stamp = options.into, options.into.with_suffix(".stamp")
-    wanted = hashlib.sha256(
-        Path(__file__).read_bytes() + repr((options.machine, postgres.SERVERS[MAJOR], postgres.LIBRARIES)).encode()
-    ).hexdigest()
-    if target.is_file() and stamp.is_file() and stamp.read_text() == wanted:
-        return 0
-    stamp.unlink(missing_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    made_from = Path(__file__).read_bytes() + repr((options.machine, postgres.SERVERS[MAJOR], postgres.LIBRARIES)).encode()
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            pack(build(options.machine, Path(scratch)), Path(scratch, target.name)).rename(target)
+        build_once(options.into, made_from, lambda scratch: build(options.machine, scratch))
     except (BuildError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
-    stamp.write_text(wanted)
     return 0
 
 

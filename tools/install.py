@@ -46,9 +46,9 @@ def cdk(finished_before: bool) -> None:
 
 
 def libraries(finished_before: bool) -> None:
-    """The functions' libraries."""
+    """The functions' layers."""
     print("Building the functions' libraries", flush=True)
-    for module in ("tools.build_libraries", "tools.build_client_tools"):
+    for module in ("tools.build_libraries", "tools.build_client_tools", "tools.build_drill_server"):
         _must([sys.executable, "-m", module], "The functions' layers could not be built.")
 
 

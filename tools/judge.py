@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -90,8 +91,8 @@ def verdicts(built: Built, preflight_folder: Path) -> list[Verdict]:
     """Every judge's; `preflight_folder` is where the app is synthesized once more, under cdk-preflight's rules."""
     known = acknowledgements(built.app)
     found = {
-        "cfn-lint": (len(_cfn_lint_rules()), cfn_lint(built)),
-        "cloudformation-validate": (len(CompositeEngine().list_rules()), cloudformation_validate(built)),
+        "cfn-lint": (len(_cfn_lint_rules()), cfn_lint(template_files(built))),
+        "cloudformation-validate": (len(CompositeEngine().list_rules()), cloudformation_validate(template_files(built))),
         "cdk-preflight": (len(Preflight.rule_ids()), preflight(preflight_folder)),
         "cdk-nag AwsSolutions": (nag_rules(), nag(built)),
         "parliament": (len(parliament.config), parliament_findings(built)),
@@ -130,10 +131,10 @@ def stale(built: Built, findings: set[Finding]) -> list[str]:
     return [f"{name} at {path}" for name, path in sorted(known) if (name, path) not in used]
 
 
-def cfn_lint(built: Built, configuration: Path = ROOT / ".cfnlintrc") -> list[Finding]:
+def cfn_lint(templates: list[Path], configuration: Path = ROOT / ".cfnlintrc") -> list[Finding]:
     """Errors and warnings of cfn-lint."""
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--config-file", str(configuration), "--format", "json"]
-    done = subprocess.run([*command, *map(str, template_files(built))], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run([*command, *map(str, templates)], capture_output=True, text=True, cwd=ROOT, check=False)
     return [
         Finding(f"cfn-lint {one['Rule']['Id']}", f"{Path(one['Filename']).name}:{one['Location']['Start']['LineNumber']}", one["Message"])
         for one in json.loads(done.stdout or "[]")
@@ -144,12 +145,12 @@ def _cfn_lint_rules() -> list[str]:
     return [rule for rule in cfnlint.core.get_rules([], [], ["W", "E"], {}, False).rules if rule[0] in "EW"]
 
 
-def cloudformation_validate(built: Built) -> list[Finding]:
+def cloudformation_validate(templates: list[Path]) -> list[Finding]:
     """What the engine of the CDK's own validation says, natively."""
     engine = CompositeEngine()
     return [
         Finding(name, path.name, one.message)
-        for path in template_files(built)
+        for path in templates
         for one in engine.validate_template(str(path)).diagnostics
         if one.severity.name != "INFO" and (name := f"cloudformation-validate {one.rule_id}") not in NOT_APPLIED
     ]
@@ -187,11 +188,13 @@ def nag(built: Built) -> list[Finding]:
 
 def parliament_findings(built: Built) -> list[Finding]:
     """parliament on every policy of every role: syntax, unknown actions and conditions, stars."""
-    return [
-        Finding(f"Parliament::{one.issue}[{_listed(one.detail)}]", path, parliament.enhance_finding(one).title)
-        for path, document in _policies(built)
-        for one in parliament.analyze_policy_string(document).findings
-    ]
+    return [Finding(name, path, title) for path, document in _policies(built) for name, title in _parliament(document)]
+
+
+@cache  # of hundreds of generated environments, most policies are the same
+def _parliament(document: str) -> list[tuple[str, str]]:
+    found = parliament.analyze_policy_string(document).findings
+    return [(f"Parliament::{one.issue}[{_listed(one.detail)}]", parliament.enhance_finding(one).title) for one in found]
 
 
 CLOUDSPLAINING = {

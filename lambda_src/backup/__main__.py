@@ -17,8 +17,7 @@ from types import FrameType
 
 from common.locks import Busy
 
-from backup.handler import metrics, run
-from backup.tasks import TIME_VARIABLE
+from backup.handler import TIME_VARIABLE, metrics, run
 
 TRY_AGAIN = 75  # sysexits.h: EX_TEMPFAIL
 

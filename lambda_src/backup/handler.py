@@ -15,6 +15,8 @@ from backup.manifest import stamp_of
 from backup.run import DeadlineExceeded, Outcome, TooLong, back_up
 from backup.settings import Settings
 
+TIME_VARIABLE = "BACKUP_SCHEDULED_TIME"
+
 logger = Logger(service="backup")
 metrics = Metrics(namespace="Carmen", service="backup")
 
@@ -41,9 +43,9 @@ def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
         try:
             outcome = back_up(settings, stamp, seconds_left)
         except (TooLong, DeadlineExceeded) as too_long:
-            from backup.tasks import hand_over
+            from common.fargate import hand_over
 
-            task = hand_over(settings, stamp, time.isoformat(), str(too_long))
+            task = hand_over(settings.task, "backup", stamp, {TIME_VARIABLE: time.isoformat()}, str(too_long))
             logger.info("handed over to a task", reason=str(too_long), task=task)
             metrics.add_metric("BackupHandedOver", MetricUnit.Count, 1)
             return {"outcome": "handed over", "stamp": stamp, "task": task, "reason": str(too_long)}

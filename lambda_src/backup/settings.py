@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.fargate import Task
+
 FORMATS = ("archive", "sql_gz")
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
@@ -30,17 +32,6 @@ class Bucket:
 
         retries = {"mode": "standard", "max_attempts": 4}
         return boto3.client("s3", region_name=self.region, config=Config(connect_timeout=5, read_timeout=30, retries=retries))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """The Fargate task that takes over what does not fit a function."""
-
-    cluster: str
-    definition: str
-    container: str
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +72,6 @@ class Settings:
         if name := environment.get("BACKUP_COPY_BUCKET"):
             where = environment.get("BACKUP_COPY_REGION", region)
             copy = Bucket(name=name, region=where, key_arn=environment.get("BACKUP_COPY_KEY_ARN") or None)
-        task = None
-        if definition := environment.get("BACKUP_TASK_DEFINITION"):
-            task = Task(
-                cluster=environment["BACKUP_TASK_CLUSTER"],
-                definition=definition,
-                container=environment.get("BACKUP_TASK_CONTAINER", "backup"),
-                subnets=tuple(environment["BACKUP_TASK_SUBNETS"].split(",")),
-                security_groups=tuple(environment["BACKUP_TASK_SECURITY_GROUPS"].split(",")),
-            )
         return cls(
             bucket=Bucket(name=environment["BACKUP_BUCKET"], region=region, key_arn=environment.get("BACKUP_KEY_ARN") or None),
             copy=copy,
@@ -100,5 +82,5 @@ class Settings:
             margin_seconds=number("BACKUP_MARGIN_SECONDS", 60, 1, 600),
             lock_wait_seconds=number("BACKUP_LOCK_WAIT_SECONDS", 60, 0, 3600),
             assumed_bytes_per_second=number("BACKUP_ASSUMED_BYTES_PER_SECOND", 10_000_000, 1, 10**12),
-            task=task,
+            task=Task.from_environment("backup", environment),
         )

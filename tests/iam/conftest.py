@@ -43,6 +43,17 @@ class Environment:
         """Readable name → ARN."""
         return {name: arn for named in self.by_kind.values() for name, arn in named.items()}
 
+    @cached_property
+    def _code(self) -> dict[str, str]:
+        """`code of <function or layer>` → its key in the CDK's bucket."""
+        prefix = f"Carmen{self.name.capitalize()}"
+        return {
+            f"code of {stack.removeprefix(prefix)}/{HASH.sub('', logical_id)}": resource["Properties"][where]["S3Key"]
+            for kind, where in (("AWS::Lambda::Function", "Code"), ("AWS::Lambda::LayerVersion", "Content"))
+            for stack, logical_id, resource in self.assembly.resources(kind)
+            if stack.startswith(prefix) and "S3Key" in resource["Properties"][where]
+        }
+
     @property
     def roles(self) -> dict[str, str]:
         """Readable name → ARN of its roles."""
@@ -55,7 +66,7 @@ class Environment:
     def pattern(self, told: str) -> str:
         """What a policy's Resource says, told by `Stack/Name`, `Stack/Name /what/follows`, `arn:…{Stack/Name}…{environment}…`, or `*`."""
         if told.startswith(("arn:", "*")):
-            names = {name: physical_name(arn) for name, arn in self.by_name.items()} | {"environment": self.name}
+            names = {name: physical_name(arn) for name, arn in self.by_name.items()} | {"environment": self.name} | self._code
             return re.sub(r"\{([^}]+)\}", lambda match: names[match[1]], told)
         name, _, rest = told.partition(" ")
         return self.by_name[name] + rest

@@ -70,12 +70,16 @@ def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> May
     return May("logs:CreateLogGroup logs:PutRetentionPolicy", group, environments=environments)
 
 
+def out_of_the_vpc(function: str) -> tuple[May, ...]:
+    """What every function may: its log and its dead letters."""
+    return May(WRITE_LOG, f"{function}LogGroup"), May("sqs:SendMessage", f"{function}DeadLetters")
+
+
 def in_the_vpc(function: str) -> tuple[May, ...]:
-    """What every function in the VPC may: its log, its dead letters, and (Lambda for it) its network interfaces."""
+    """What every function in the VPC may besides: (Lambda for it) its network interfaces."""
     interfaces = "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:UnassignPrivateIpAddresses"
     return (
-        May(WRITE_LOG, f"{function}LogGroup"),
-        May("sqs:SendMessage", f"{function}DeadLetters"),
+        *out_of_the_vpc(function),
         May("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
         May(interfaces, f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*"),
         May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
@@ -100,8 +104,41 @@ def log_in(role: str) -> May:
     return May("rds-db:connect", f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:{{Data/DatabaseInstance}}.DbiResourceId/{role}")
 
 
+ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-us-east-1"  # where the CDK puts what it publishes
+
+
+def hands_over(task: str) -> tuple[May, ...]:
+    """What a function may that starts a task with its own code."""
+    only_ecs = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+    return (
+        May("ecs:RunTask", task, {"ecs:cluster": f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/{{Service/Cluster}}"}),
+        *(May("iam:PassRole", f"{task}{role}", only_ecs) for role in ("Role", "ExecutionRole")),
+    )
+
+
+def fetches(*functions_and_layers: str) -> tuple[May, ...]:
+    """What such a task reads at its start: code and layers."""
+    return tuple(May("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in functions_and_layers)
+
+
 CHANGE_STAGE = "secretsmanager:UpdateSecretVersionStage"
 BACKUP_FOLDERS = ("daily", "weekly", "monthly")
+BACKS_UP = (
+    log_in("carmen_backup"),
+    *(
+        May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"Storage/Backups /{folder}/*")
+        for folder in BACKUP_FOLDERS
+    ),
+    May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+    May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+)
+DRILLS = (
+    *(May("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in BACKUP_FOLDERS),
+    May("s3:GetObject s3:PutObject", "Storage/Backups /reports/drill/*"),
+    May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+    May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/drill/"}),
+    May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+)
 ROLES = {
     "Network/NetworkFlowLogRole": RoleOf(FLOW_LOG, (May(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
     "Network/SdkCallRole": RoleOf(
@@ -202,19 +239,22 @@ ROLES = {
         START_OF_TASK, (May(WRITE_LOG, "Service/OperationsLogGroup"), May(READ_SECRET, "Data/DatabaseRolesConnection"))
     ),
     "Operations/BackupFunctionRole": RoleOf(
-        FUNCTION,
-        (
-            *in_the_vpc("Operations/BackupFunction"),
-            log_in("carmen_backup"),
-            *(
-                May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"Storage/Backups /{folder}/*")
-                for folder in BACKUP_FOLDERS
-            ),
-            May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
-            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
-        ),
+        FUNCTION, (*in_the_vpc("Operations/BackupFunction"), *hands_over("Operations/BackupFargateTask"), *BACKS_UP)
     ),
+    "Operations/BackupFargateTaskRole": RoleOf(
+        TASK, (*fetches("Operations/BackupFunction", "Operations/Libraries", "Operations/ClientTools"), *BACKS_UP)
+    ),
+    "Operations/BackupFargateTaskExecutionRole": RoleOf(START_OF_TASK, (May(WRITE_LOG, "Operations/BackupFargateLogGroup"),)),
     "Operations/BackupNightlyRole": schedule_of("Operations/BackupFunction"),
+    "Operations/DrillFunctionRole": RoleOf(
+        FUNCTION, (*out_of_the_vpc("Operations/DrillFunction"), *hands_over("Operations/DrillFargateTask"), *DRILLS)
+    ),
+    "Operations/DrillFargateTaskRole": RoleOf(
+        TASK,
+        (*fetches("Operations/DrillFunction", "Operations/Libraries", "Operations/ClientTools", "Operations/DrillServer"), *DRILLS),
+    ),
+    "Operations/DrillFargateTaskExecutionRole": RoleOf(START_OF_TASK, (May(WRITE_LOG, "Operations/DrillFargateLogGroup"),)),
+    "Operations/DrillMonthlyRole": schedule_of("Operations/DrillFunction"),
     "Operations/MaintenanceFunctionRole": RoleOf(
         FUNCTION,
         (

@@ -24,7 +24,15 @@ def allowed_questions(house: House) -> Iterator[Question]:
     for environment, name, arn in house.roles():
         for row in rows(environment, name):
             for action in row.actions.split():
-                yield arn, action, one_of(environment.pattern(row.resource)), {**PLAIN, **row.context}
+                yield arn, action, one_of(environment.pattern(row.resource)), {**PLAIN, **context(environment, row)}
+
+
+def context(environment: Environment, row: May) -> Context:
+    """The row's, whose ARNs name resources as the table does."""
+    return {
+        key: environment.pattern(value) if isinstance(value, str) and value.startswith("arn:") else value
+        for key, value in row.context.items()
+    }
 
 
 def never_questions(house: House) -> Iterator[Question]:

@@ -38,7 +38,7 @@ SAMPLES: list[dict[str, Any]] = [
     {"region": "eu-central-1", "network": {"zones": EUROPE[:2]}, "domain": DOMAIN},
     {
         "network": {"nat_gateways": 0, "interface_endpoints": True},
-        "service": dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image"), MIRROR),
+        "service": dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image", "python_image"), MIRROR),
     },
     {"network": {"interface_endpoints": True}},
     {"network": {"cidr": "172.16.0.0/20", "peer_cidrs": ("10.0.0.0/8",)}},

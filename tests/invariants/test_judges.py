@@ -88,8 +88,10 @@ def test_cfn_lint_and_cloudformation_validate_find_a_wrong_type(built: Built, tm
         _first(resources, "AWS::EC2::VPC")["Properties"]["CidrBlock"] = {"no": "range"}
 
     broken = _broken(built, tmp_path, "CarmenProdNetwork", change)
-    assert [finding for finding in judge.cfn_lint(broken) if finding.where.startswith("CarmenProdNetwork")]
-    assert [finding for finding in judge.cloudformation_validate(broken) if finding.where.startswith("CarmenProdNetwork")]
+    assert [finding for finding in judge.cfn_lint(judge.template_files(broken)) if finding.where.startswith("CarmenProdNetwork")]
+    assert [
+        finding for finding in judge.cloudformation_validate(judge.template_files(broken)) if finding.where.startswith("CarmenProdNetwork")
+    ]
 
 
 def test_cdk_preflight_finds_what_only_a_deployment_would(tmp_path: Path) -> None:
@@ -128,5 +130,5 @@ def test_detect_secrets_finds_keys_tokens_and_passwords(tmp_path: Path) -> None:
 
 def test_rules_not_applied_would_find_something(built: Built, tmp_path: Path) -> None:
     (tmp_path / "none").touch()
-    found = {finding.name for finding in judge.cfn_lint(built, tmp_path / "none")}
+    found = {finding.name for finding in judge.cfn_lint(judge.template_files(built), tmp_path / "none")}
     assert found == {name for name in judge.NOT_APPLIED if name.startswith("cfn-lint")}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -15,6 +19,9 @@ from pg8000.native import Connection
 
 from local.postgres import RdsLookAlike, install
 from tests.lambdas.backups import INSTALLATIONS, connect
+from tools.build_libraries import pack
+
+task_bootstrap = Path(__file__).parents[2] / "lambda_src" / "common" / "task_bootstrap.py"
 
 
 def test_the_token_is_the_one_boto3_makes(aws: str) -> None:
@@ -76,3 +83,34 @@ def test_a_session_that_ends_lets_go_of_the_lock(server: RdsLookAlike, master: C
         other.run("SELECT 1")
     with locks.exclusive(master, "another", wait_seconds=5):
         pass
+
+
+def test_a_functions_task_becomes_its_package_with_code_and_layers_as_lambda_lays_them_out(
+    s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the container's command is (constructs_lib/function_task.py), run as a container runs it."""
+    layer, code = tmp_path / "layer", tmp_path / "code"
+    for path, content, mode in (
+        (
+            code / "package" / "__main__.py",
+            "import os, library; print(library.NAME, os.environ['POSTGRESQL_HOME']); raise SystemExit(7)",
+            0o644,
+        ),
+        (layer / "python" / "library.py", "NAME = 'from the layer'", 0o644),
+        (layer / "postgresql" / "bin" / "pg_dump", "#!/bin/sh", 0o755),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        path.chmod(mode)
+    for folder in (layer, code):
+        s3.upload_file(str(pack(folder, tmp_path / f"{folder.name}.zip")), bucket, f"{folder.name}.zip")
+    for name, value in {
+        "TASK_PACKAGE": "package", "TASK_CODE": f"{bucket}/code.zip", "TASK_LAYERS": f"{bucket}/layer.zip", "TMPDIR": str(tmp_path),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("POSTGRESQL_HOME", raising=False)
+    done = subprocess.run([sys.executable, "-c", task_bootstrap.read_text()], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
+    said, home = done.stdout.strip().rsplit(" ", 1)
+    assert said == "from the layer"
+    assert os.access(f"{home}/bin/pg_dump", os.X_OK)

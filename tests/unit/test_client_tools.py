@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tools import build_client_tools
-from tools.build_client_tools import BuildError
+from tools.build_libraries import BuildError
 
 
 def test_the_needed_libraries_of_this_python_are_read() -> None:

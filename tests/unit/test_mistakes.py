@@ -90,7 +90,7 @@ def test_several_mistakes_are_told_at_once_those_of_fitting_together_included(tm
         "prod.toml: network.nat_gateways = 0, network.interface_endpoints = false (default): tasks could reach no AWS service; set one of the two",
         "prod.toml: network.nat_gateways = 0, service.placeholder_image = 'public.ecr.aws/docker/library/node:24-alpine' (default), "
         "service.psql_image = 'public.ecr.aws/docker/library/postgres:17-alpine' (default), service.redis_cli_image = "
-        "'public.ecr.aws/docker/library/redis:7-alpine' (default): "
+        "'public.ecr.aws/docker/library/redis:7-alpine' (default), service.python_image = 'public.ecr.aws/lambda/python:3.14' (default): "
         "endpoints reach no registry but ECR in us-east-1; copy the images to a private repository there and name those",
         "prod.toml: database.backup_window = '05:30-06:00', database.maintenance_window = 'sun:05:00-sun:06:00' (default): the windows "
         "overlap, which RDS refuses; move one of them",
@@ -172,7 +172,7 @@ def test_staging_may_be_weaker_and_what_has_no_order_may_differ(tmp_path: Path) 
 
 def test_endpoints_in_every_zone_are_not_weaker_than_gateways(tmp_path: Path) -> None:
     image = "'123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror:1'"
-    images = "\n".join(f"{name} = {image}" for name in ("placeholder_image", "psql_image", "redis_cli_image"))
+    images = "\n".join(f"{name} = {image}" for name in ("placeholder_image", "psql_image", "redis_cli_image", "python_image"))
     (tmp_path / "staging.toml").write_text("[network]\nnat_gateways = 3")
     (tmp_path / "prod.toml").write_text(f"[network]\nnat_gateways = 0\ninterface_endpoints = true\n[service]\n{images}")
     assert load("prod", tmp_path).network.nat_gateways == 0

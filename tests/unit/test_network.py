@@ -37,7 +37,7 @@ def test_isolated_subnets_have_no_way_out(built: Built) -> None:
 def test_ways_out_are_nat_or_endpoints(variant: Variant, built: Built) -> None:
     assert len(built.resources("AWS::EC2::NatGateway", STACK)) == 2
     mirror = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror:1"
-    images = dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image"), mirror)
+    images = dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image", "python_image"), mirror)
     without = variant(network={"nat_gateways": 0, "interface_endpoints": True}, service=images)
     assert not without.resources("AWS::EC2::NatGateway")
     services = {str(r["Properties"]["ServiceName"]).split(".")[-1] for r in without.resources("AWS::EC2::VPCEndpoint").values()}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import Built
 from tests.unit.conftest import Variant, by_id
 
@@ -11,6 +13,7 @@ def test_backup_and_maintenance_run_by_the_clock_with_what_they_need(built: Buil
     when = {name.split("/")[1][:-8]: schedule["Properties"]["ScheduleExpression"] for name, schedule in schedules.items()}
     assert when == {
         "BackupNightly": "cron(0 3 * * ? *)",
+        "DrillMonthly": "cron(0 4 2 * ? *)",
         "MaintenanceWeekly": "cron(0,20,40 6-7 ? * SUN *)",
         "MaintenanceMonthly": "cron(0,20,40 8 1 * ? *)",
         "RotationDaily": "cron(0 10 * * ? *)",
@@ -49,3 +52,32 @@ def test_rotation_knows_whose_turn_it_is_and_what_to_roll(built: Built) -> None:
 
 def test_the_probe_ends_before_it_begins_again(built: Built) -> None:
     assert by_id(built.resources("AWS::Lambda::Function", STACK), "/ProbeFunction")["Properties"]["Timeout"] == 50
+
+
+def test_the_drill_knows_no_way_to_a_database(built: Built) -> None:
+    function = by_id(built.resources("AWS::Lambda::Function", STACK), "/DrillFunction")["Properties"]
+    assert "VpcConfig" not in function
+    assert (function["Timeout"], function["MemorySize"], function["EphemeralStorage"]) == (900, 3008, {"Size": 10_240})
+    assert len(function["Layers"]) == 3
+    assert function["Environment"]["Variables"].keys() == {
+        "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "ENVIRONMENT", "BACKUP_BUCKET", "BACKUP_KEY_ARN",
+        "DRILL_TASK_CLUSTER", "DRILL_TASK_DEFINITION", "DRILL_TASK_SUBNETS", "DRILL_TASK_SECURITY_GROUPS",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("package", "layers"), [("backup", 2), ("drill", 3)])
+def test_what_does_not_fit_a_function_is_a_task_with_its_code_and_layers(built: Built, package: str, layers: int) -> None:
+    name = package.capitalize()
+    function = by_id(built.resources("AWS::Lambda::Function", STACK), f"/{name}Function")["Properties"]
+    task = by_id(built.resources("AWS::ECS::TaskDefinition", STACK), f"/{name}Fargate")["Properties"]
+    assert task["RuntimePlatform"] == {"CpuArchitecture": "ARM64", "OperatingSystemFamily": "LINUX"}
+    (container,) = task["ContainerDefinitions"]
+    variables = {entry["Name"]: entry["Value"] for entry in container["Environment"]}
+    assert (variables["TASK_PACKAGE"], container["Name"], container["User"]) == (package, package, "1000")
+    assert f"/{function['Code']['S3Key']}" in str(variables["TASK_CODE"])
+    assert str(variables["TASK_LAYERS"]).count(".zip") == len(function["Layers"]) == layers
+    told = function["Environment"]["Variables"]
+    both = [variable for variable in told if variable in variables]
+    assert {"ENVIRONMENT", "BACKUP_BUCKET", "BACKUP_KEY_ARN"} <= set(both)
+    assert [told[variable] for variable in both] == [variables[variable] for variable in both]
+    assert told[f"{name.upper()}_TASK_DEFINITION"]["Ref"] in built.templates[STACK]["Resources"]

@@ -9,8 +9,11 @@ def test_log_groups_are_kept_as_long_as_the_settings_say(built: Built) -> None:
     groups = built.resources("AWS::Logs::LogGroup")
     days = {name.split("/")[1][:-8]: group["Properties"]["RetentionInDays"] for name, group in groups.items() if "/Prod" in f"/{name[6:]}"}
     assert days == {
+        "BackupFargateLogGroup": 30,
         "BackupFunctionLogGroup": 30,
         "DatabaseRolesFunctionLogGroup": 30,
+        "DrillFargateLogGroup": 30,
+        "DrillFunctionLogGroup": 30,
         "MaintenanceFunctionLogGroup": 30,
         "MigrationLogGroup": 90,
         "NetworkFlowLogGroup": 90,

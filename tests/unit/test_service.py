@@ -187,7 +187,7 @@ def test_the_service_waits_for_providers_permissions_and_values(built: Built) ->
 
 def test_private_images_can_be_pulled(variant: Variant) -> None:
     mirror = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror/node:1"
-    images = dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image"), mirror)
+    images = dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image", "python_image"), mirror)
     built = variant(service=images)
     for task in ("WebTask", "MigrationTask", "OperationsTask"):
         policy = json.dumps(by_id(built.resources("AWS::IAM::Policy", STACK), f"/{task}ExecutionRole"))
