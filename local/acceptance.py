@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pg8000.exceptions import DatabaseError
-from pg8000.native import Connection
+from pg8000.native import Connection, identifier, literal
 
+from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
 from local.stand_in_carmen import CONTRACT, connect
@@ -56,7 +57,11 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(application_answers(deployment))
     say(functions_may_and_may_not(deployment))
     say(backup_is_made_once(deployment))
+    say(newest_backup_is_drilled(deployment))
+    say(backup_goes_on_as_a_task(deployment))
     say(maintenance_runs(deployment))
+    say(rotation_is_not_noticed(deployment))
+    say(rotation_of_one_user_is_noticed(deployment))
     say(upload_goes_and_comes_back(deployment))
 
 
@@ -167,6 +172,42 @@ def backup_is_made_once(deployment: Deployment) -> str:
     return f"the deployed backup wrote {len(manifest['files'])} files and their manifest into {bucket}, each as the manifest says; the same time again made none"
 
 
+def newest_backup_is_drilled(deployment: Deployment) -> str:
+    """The deployed function restores what the deployed backup wrote, into a server of its own, and reports."""
+    answer = _invoke(deployment, "DrillFunction", {"source": "schedule", "time": "2026-11-02T04:00:00Z"})
+    report = json.loads(
+        deployment.client("s3").get_object(Bucket=deployment.outputs()["BackupBucket"], Key=answer["report"])["Body"].read()
+    )
+    _expect((answer["outcome"], report["passed"], report["problems"]), ("passed", True, []))
+    return (
+        f"the deployed drill restored {answer['backup']}, whose dump is again the same {report['compared']['dump_bytes']:,} bytes, "
+        f"in {report['recovery_seconds']:.1f} s, and wrote {answer['report']}"
+    )
+
+
+def backup_goes_on_as_a_task(deployment: Deployment) -> str:
+    """What the function starts when a backup does not fit it: the same code, fetched by the task under its own role."""
+    function = _physical_id(deployment, "Operations", "AWS::Lambda::Function", "BackupFunction")
+    told = deployment.client("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    ecs, time_of_it = deployment.client("ecs"), "2026-11-03T03:00:00+00:00"
+    started = ecs.run_task(
+        cluster=told["BACKUP_TASK_CLUSTER"],
+        taskDefinition=told["BACKUP_TASK_DEFINITION"],
+        launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": told["BACKUP_TASK_SUBNETS"].split(",")}},
+        overrides={"containerOverrides": [{"name": "backup", "environment": [{"name": "BACKUP_SCHEDULED_TIME", "value": time_of_it}]}]},
+    )["tasks"][0]["taskArn"]
+    deadline = time.monotonic() + 60
+    while (task := ecs.describe_tasks(cluster=told["BACKUP_TASK_CLUSTER"], tasks=[started])["tasks"][0])["lastStatus"] != "STOPPED":
+        if time.monotonic() > deadline:
+            raise NotAccepted(f"the task {started} did not end within a minute")
+        time.sleep(0.5)
+    _expect(task["stoppedReason"], "Essential container exited with code 0")
+    manifest = "daily/20261103T030000Z/manifest.json"
+    deployment.client("s3").head_object(Bucket=told["BACKUP_BUCKET"], Key=manifest)
+    return f"the backup's Fargate task fetched its code and layers under its own role and wrote {manifest}"
+
+
 def maintenance_runs(deployment: Deployment) -> str:
     """The deployed function, under its own role, over the deployed database."""
     answer = _invoke(deployment, "MaintenanceFunction", {"kind": "weekly", "time": "2026-11-01T06:00:00Z"})
@@ -184,6 +225,40 @@ def _invoke(deployment: Deployment, part: str, event: dict[str, str]) -> dict[st
     if answer.get("FunctionError"):
         raise NotAccepted(f"{name} failed: {said.get('errorMessage')}")
     return said
+
+
+def rotation_is_not_noticed(deployment: Deployment) -> str:
+    """The deployed function changes the application's password under clients that query all the time: none fails."""
+    before = _secret(deployment, "Connection")["PGUSER"]
+    with Clients(deployment) as clients:
+        answer = _invoke(deployment, "RotationFunction", {"rotate": "application"})
+        _expect(answer, {"rotated": ["application"], "waiting": ""})
+        after = _secret(deployment, "Connection")["PGUSER"]
+        _wait(lambda: len(clients.asked) > 1, "the service's new task answers")
+    _expect({before, after}, {"carmen_app_a", "carmen_app_b"})
+    _expect(clients.failures, [])
+    return f"a rotation took {before} to {after} while {clients.answers} queries of both tasks went through and none failed"
+
+
+def rotation_of_one_user_is_noticed(deployment: Deployment) -> str:
+    """What proves the proof above: the password of the user in use is changed in place, and the same clients fail."""
+    secret = _secret(deployment, "Connection")
+    user, password = secret["PGUSER"], secret["PGPASSWORD"]
+    with Clients(deployment) as clients, closing(_connect(deployment, secret["DIRECT_URL"])) as session:
+        try:
+            session.run(f"ALTER ROLE {identifier(user)} PASSWORD {literal(password[::-1])}")
+            _wait(lambda: bool(clients.failures), "a client notices that its password has changed")
+        finally:
+            session.run(f"ALTER ROLE {identifier(user)} PASSWORD {literal(password)}")
+    return f"with a single user the same clients fail: {clients.failures[0]}"
+
+
+def _wait(until: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not until():
+        if time.monotonic() > deadline:
+            raise NotAccepted(f"not within 30 s: {what}")
+        time.sleep(0.1)
 
 
 def upload_goes_and_comes_back(deployment: Deployment) -> str:

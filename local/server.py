@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -21,10 +23,12 @@ from local import emulator
 from local.postgres import RdsLookAlike, install
 from local.processes import LOCALHOST
 from local.tasks import Emulator, TaskRunner
+from local.unprivileged import reachable
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT = "000000000000"
 INSTALLATIONS = ROOT / ".local" / "postgresql"
+THIS_PYTHON = ("/usr/bin/env", f"PATH={Path(sys.executable).parent}{os.pathsep}{os.defpath}")
 STAND_IN = (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"))
 
 
@@ -80,22 +84,27 @@ def run(port: int, folder: Path) -> None:
     draft.write_text(json.dumps({"pid": os.getpid(), "port": port}))
     draft.rename(folder / "server.json")
     databases = Databases(folder)
+    drills = Path(tempfile.mkdtemp(prefix="carmen-drill-"))  # not below ours, where `nobody` may not go
+    drills.chmod(0o755)
 
     def prepare(ending: threading.Event) -> None:
         from local.gaps.data import on_database_created, on_database_deleted
+        from local.gaps.identity import task_credentials
 
         authorities(folder).touch()
         os.environ["RDS_CA_FILE"] = str(authorities(folder))  # functions inherit it: lambda_src/common/database.py
         # And this machine's client programs; the layer's are for arm64 (lambda_src/common/client_tools.py).
-        os.environ["POSTGRESQL_HOME"] = str(install(17, INSTALLATIONS))
+        os.environ["POSTGRESQL_HOME"] = os.environ["POSTGRESQL_SERVER_HOME"] = str(reachable(install(17, INSTALLATIONS)))
+        os.environ["DRILL_FOLDER"] = str(drills)
         on_database_created(databases.start)
         on_database_deleted(databases.stop)
         session = boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=emulator.REGION)
         runner = TaskRunner(
             Emulator(session, f"http://{LOCALHOST}:{port}"),
-            {f"{ACCOUNT}.dkr.ecr.": STAND_IN},
+            {f"{ACCOUNT}.dkr.ecr.": STAND_IN, "public.ecr.aws/lambda/python:": THIS_PYTHON},
             folder / "tasks",
             trusted=authorities(folder),
+            credentials=task_credentials,
         )
         threading.Thread(target=runner.watch, args=(ending,), name="task-runner").start()
 
@@ -103,6 +112,7 @@ def run(port: int, folder: Path) -> None:
         emulator.run(listener, folder / "emulator", ROOT / "node_modules", prepare)
     finally:
         databases.stop_all()
+        shutil.rmtree(drills, ignore_errors=True)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.processes import LOCALHOST, free_port, stop_with_us
 
+OF_THIS_MACHINE = ("POSTGRESQL_HOME", "POSTGRESQL_SERVER_HOME", "DRILL_FOLDER")  # as for functions: local/server.py
 Programs = Mapping[str, Sequence[str]]  # prefix of an image's name → the local program that takes its place
 
 
@@ -84,13 +85,15 @@ def wait_until_healthy(process: Process, path: str, patience: float = 30) -> Non
 class TaskRunner:
     """Starts and stops processes as tasks come and go.
 
-    `programs` take the place of images; `trusted` stands for the image's own list of certificate authorities.
+    `programs` take the place of images; `trusted` stands for the image's own list of certificate authorities; `credentials` gives
+    those of a task's role, as variables.
     """
 
     emulator: Emulator
     programs: Programs
     logs: Path
     trusted: Path | None = None
+    credentials: Callable[[str], Mapping[str, str]] = lambda role: {}
     processes: dict[str, Process] = field(default_factory=dict)  # by task ARN
 
     def run(self, arn: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Process:
@@ -104,8 +107,10 @@ class TaskRunner:
         argv = _program(container, self.programs)
         asked = _environment(self.emulator, container)
         port = free_port() if container.get("portMappings") else None
-        environment = asked | self._differences(port)
-        replaced = {key: (asked.get(key), here) for key, here in environment.items() if asked.get(key) != here}
+        given = self.credentials(role) if (role := definition.get("taskRoleArn")) else {}
+        differences = self._differences(port)
+        environment = {**asked, **given, **differences}
+        replaced = {key: (asked.get(key), here) for key, here in differences.items() if asked.get(key) != here}
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{name or definition['family']}.log"
         with log.open("ab") as output:
@@ -121,7 +126,8 @@ class TaskRunner:
 
     def _differences(self, port: int | None) -> dict[str, str]:
         """What a process needs otherwise than a container, as variables."""
-        here = {"SSL_CERT_FILE": str(self.trusted)} if self.trusted else {}
+        here = {"SSL_CERT_FILE": str(self.trusted), "RDS_CA_FILE": str(self.trusted)} if self.trusted else {}
+        here |= {name: os.environ[name] for name in OF_THIS_MACHINE if name in os.environ}
         if port is not None:  # tasks share this machine's ports here, and 0.0.0.0 would be open to the neighbours
             here |= {"PORT": str(port), "HOSTNAME": LOCALHOST}
         return here

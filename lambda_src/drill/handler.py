@@ -10,8 +10,8 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-logger = Logger()
-metrics = Metrics()
+logger = Logger(service="drill")
+metrics = Metrics(namespace="Carmen", service="drill")
 
 TIME_VARIABLE = "DRILL_SCHEDULED_TIME"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
@@ -12,6 +14,22 @@ from ministack.services import sts
 def register() -> None:
     iam_actions.extract_resource_arn = with_streams(iam_actions.extract_resource_arn)
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
+
+
+def task_credentials(role_arn: str) -> dict[str, str]:
+    """What ECS hands a task's containers, as variables (there: an address that gives them)."""
+    account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
+    key, secret, token = f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(20)
+    session = {"Arn": f"arn:aws:sts::{account}:assumed-role/{role}/task", "UserId": f"{role}:task", "SourceAccessKeyId": "ecs-tasks"}
+    sts.register_session(key, {**session, "SecretAccessKey": secret, "SessionToken": token})
+    return {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_SESSION_TOKEN": token,
+        "AWS_REGION": get_region(),
+        "AWS_DEFAULT_REGION": get_region(),
+        "AWS_ENDPOINT_URL": f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
+    }
 
 
 def with_streams(native: Any) -> Any:

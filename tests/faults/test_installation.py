@@ -131,7 +131,7 @@ def test_an_installation_that_was_ended_at_any_moment_is_done_anew(bare_copy: Co
         time.sleep(seconds)
         return run
 
-    for seconds in (0, 0.3, 4, 8):
+    for seconds in (0, 0.3, 1.5, 3):
         run = interrupt("Installing Python packages", seconds)
         run.press_ctrl_c()
         run.press_ctrl_c()
@@ -140,12 +140,12 @@ def test_an_installation_that_was_ended_at_any_moment_is_done_anew(bare_copy: Co
         assert "Traceback" not in run.shown
         assert bare_copy.nothing_runs()
         assert not (bare_copy.root / ".venv" / ".installed").exists()
-    run = interrupt("Installing Python packages", 6)
+    run = interrupt("Installing Python packages", 2)
     (installer,) = [pid for pid, command in bare_copy.running().items() if "-m tools.install" in command and " -c " not in command]
     os.kill(installer, signal.SIGKILL)
     assert run.exit_code() == 2
     assert bare_copy.nothing_runs()
-    run = interrupt("Installing Python packages", 5)
+    run = interrupt("Installing Python packages", 1)
     run.close()
     assert run.exit_code() in (129, 2)  # 2: it noticed first that nobody reads any more
     assert bare_copy.nothing_runs()

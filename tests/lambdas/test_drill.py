@@ -19,7 +19,6 @@ from typing import Any, cast
 import boto3
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from drill import handler as function_module
 from drill.handler import DrillFailed, handler
 
 from local.postgres import MAJORS, RdsLookAlike, install
@@ -83,11 +82,9 @@ def function(server: RdsLookAlike, aws: str, bucket: str, folder: Path, monkeypa
         "POSTGRESQL_HOME": str(install(max(MAJORS), INSTALLATIONS)),
         "POSTGRESQL_SERVER_HOME": str(reachable(install(server.major, INSTALLATIONS).resolve())),
         "DRILL_FOLDER": str(folder),
-        "POWERTOOLS_METRICS_NAMESPACE": "Carmen",
         "POWERTOOLS_SERVICE_NAME": "drill",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(function_module.metrics.provider, "namespace", "Carmen")
 
 
 def _report(s3: Any, bucket: str, key: str = REPORT) -> dict[str, Any]:

@@ -268,6 +268,7 @@ def test_a_server_killed_half_way_holds_nothing_that_is_in_use(
         iam_logins=True,
     )
     monkeypatch.setenv("RDS_CA_FILE", str(new.ca_file))
+    monkeypatch.setenv("POSTGRESQL_HOME", str(install(max(MAJORS), INSTALLATIONS)))
     with new as server:
         erp.apply_roles(server, "x")
         target = Target(host="localhost", port=server.port, user="m", password="p", database="restored")
