@@ -100,7 +100,8 @@ def _what_is_wrong(error: ErrorDetails) -> str:
     if kind == "tuple_type":
         if _section_of(_annotation(location)):
             return f"must be a list of tables: [[{shown(location)}]]"
-        return f"must be a list: {printed(str(error['input']).replace(',', ' ').split())}"
+        given = error["input"]
+        return f"must be a list: {printed(given.replace(',', ' ').split() if isinstance(given, str) else [given])}"
     if kind in ("model_type", "dict_type"):
         section = _section_of(_annotation(location))
         return f"must be a table: [{shown(location)}]" + (f" with {', '.join(section.model_fields)}" if section else "")

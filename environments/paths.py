@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator
 
 LONGEST = 200  # what WAF compares with; CloudFront's path patterns end at 255
 # Paths with rules of their own (constructs_lib/distribution.py), or whose answers are for one user.
@@ -36,6 +36,13 @@ def meet(one: str, other: str) -> bool:
     return start == prefix or (one.endswith("*") and prefix.startswith(start)) or (other.endswith("*") and start.startswith(prefix))
 
 
+def _not_too_long(path: str) -> str:
+    """Said here, not by pydantic: a path is also an entry of lists and a value that may be absent, whose bounds are others."""
+    if len(path) > LONGEST:
+        raise ValueError(f"must have at most {LONGEST} characters, not {len(path)}")
+    return path
+
+
 def _plain(path: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~!$&()+,;=:@%/-]*", path):
         raise ValueError("must begin with '/' and hold letters, digits and ._~!$&()+,;=:@%/- only; '*', '?' and '#' mean nothing here")
@@ -60,7 +67,7 @@ def _static(pattern: str) -> str:
     return pattern
 
 
-_Path = Annotated[str, StringConstraints(max_length=LONGEST)]
+_Path = Annotated[str, AfterValidator(_not_too_long)]
 PlainPath = Annotated[_Path, AfterValidator(_plain)]
 PathPrefix = Annotated[_Path, AfterValidator(_plain), AfterValidator(_prefix)]
 StaticPath = Annotated[_Path, AfterValidator(_static)]
