@@ -6,6 +6,7 @@ keys it is about and says what is wrong and what would be right; `messages.py` p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,6 +40,9 @@ RESERVED_VARIABLES = frozenset([
 ])  # fmt: skip
 # Lambda's time limit, and what a drill of a large database may need.
 RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15, "rotation_schedule": 15}
+REDIRECTS = frozenset([301, 302, 303, 307, 308])
+# Of the 4 KB that a function's environment holds, as constructs_lib/uptime.py writes them: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+ENDPOINT_CHARACTERS = 3_000
 RESERVED_PREFIXES = ("AWS_", "ECS_")
 
 
@@ -53,7 +57,8 @@ class Complaint:
 def complaints(settings: Settings, production_over: Settings | None = None) -> Iterator[Complaint]:
     """All that does not fit; with `production_over`, also where `settings` protect less than that environment."""
     yield from _opt_outs(settings, "")
-    for check in (_network, _storage, _database, _memory, _connections, _domain, _routing, _headers, _service, _application, _secrets):
+    parts = (_network, _storage, _database, _memory, _connections, _domain, _routing, _headers, _service, _uptime, _application, _secrets)
+    for check in parts:
         yield from check(settings)
     if production_over:
         for key, theirs in weaker(settings, production_over):
@@ -297,6 +302,26 @@ def _service(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(
             ("service.cpu", "service.memory_mib"),
             f"Fargate has no such task; with this cpu, memory is {lowest} to {highest} GiB in whole GiB",
+        )
+
+
+def _uptime(settings: Settings) -> Iterator[Complaint]:
+    endpoints = settings.uptime.endpoints
+    for number, endpoint in enumerate(endpoints):
+        key = f"uptime.endpoints.{number}"
+        if endpoint.path in [other.path for other in endpoints[:number]]:
+            yield Complaint((f"{key}.path",), "stands twice; its metrics are told apart by path, so each path is asked once")
+        if endpoint.redirects_to and not set(endpoint.expected_statuses) <= REDIRECTS:
+            yield Complaint(
+                (f"{key}.redirects_to", f"{key}.expected_statuses"),
+                f"what is no redirect leads nowhere; expect some of {', '.join(map(str, sorted(REDIRECTS)))}, or drop redirects_to",
+            )
+    size = sum(len(json.dumps(endpoint.model_dump(mode="json"), separators=(",", ":"))) for endpoint in endpoints)
+    if size > ENDPOINT_CHARACTERS:
+        yield Complaint(
+            (),
+            f"uptime.endpoints: {size} characters as JSON do not fit into the function's environment; {ENDPOINT_CHARACTERS} at most: "
+            "shorten what bodies must contain, or drop an endpoint",
         )
 
 

@@ -298,6 +298,37 @@ class Operations(Section):
     redis_token_days: int = Field(90, ge=1, le=365, description="After how many days Redis's token is due.")
 
 
+class Endpoint(Section):
+    """What is asked from outside, by GET. Up when all that stands here holds within the deadline."""
+
+    path: paths.PlainPath = Field(description="What is asked for; each path once.")
+    deadline_seconds: int = Field(5, ge=1, le=30, description="For all of it: name, connection, TLS, redirects, the body's last byte.")
+    expected_statuses: values.Distinct[values.HttpStatus] = Field(
+        (200,), min_length=1, max_length=10, description="Statuses that are right."
+    )
+    follow_redirects: int = Field(3, ge=0, le=10, description="How many redirects are followed, on the same host only; 0: none.")
+    redirects_to: paths.PlainPath | None = Field(None, description="Where a redirect must lead; expected_statuses then are redirects.")
+    body_contains: str = Field("", max_length=200, description="Text that must stand in the first 256 KiB of the body; empty: any body.")
+    json_fields: dict[values.JsonField, str] = Field(
+        {}, max_length=10, description="Fields that the body must have, as JSON, with their values: {status = 'healthy'}."
+    )
+
+
+class Uptime(Section):
+    """What is asked every minute from outside, as users reach it. Source: manual "Uptime Monitoring", its endpoints and limits."""
+
+    endpoints: values.Entries[Endpoint] = Field(
+        (
+            Endpoint(path="/api/health", deadline_seconds=5),
+            Endpoint(path="/dashboard", deadline_seconds=10),
+            Endpoint(path="/api/auth/session", deadline_seconds=5),
+        ),
+        min_length=1,
+        max_length=10,
+        description="Each is a table of its own: [[uptime.endpoints]].",
+    )
+
+
 class ExtraSecret(Section):
     """A further secret variable of the application, generated or given by the operator. Never its value."""
 
@@ -344,6 +375,7 @@ class Settings(Section):
     edge: Edge = Edge()
     service: Service = Service()
     operations: Operations = Operations()
+    uptime: Uptime = Uptime()
     application: Application = Application()
 
     @property

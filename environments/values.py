@@ -71,6 +71,17 @@ def one_of(*allowed: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _between(lowest: int, highest: int, what: str) -> AfterValidator:
+    """A whole number inside a list, where messages know no bounds of its own."""
+
+    def check(number: int) -> int:
+        if not lowest <= number <= highest:
+            raise ValueError(f"must be {what}, {lowest} to {highest}")
+        return number
+
+    return AfterValidator(check)
+
+
 def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
     """`did you mean '…'?`, or `otherwise` when nothing known is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
@@ -246,6 +257,10 @@ ScratchPath = Annotated[
 # What a CloudFront response headers policy takes.
 HeaderValue = Annotated[
     str, form(r"[\x20-\x7e]{0,1783}", "must be one line of at most 1,783 ASCII characters, or empty to leave the header out")
+]
+HttpStatus = Annotated[int, _between(200, 599, "an HTTP status")]
+JsonField = Annotated[
+    str, form(r"[^.\s]+(\.[^.\s]+)*", "must be a field of the JSON body such as status, or with dots one inside it: database.state")
 ]
 VariableName = Annotated[
     str,

@@ -6,6 +6,8 @@ from aws_cdk import CfnOutput
 from constructs import Construct
 
 from constructs_lib.dashboard import Dashboard
+from constructs_lib.python_function import libraries_layer
+from constructs_lib.uptime import Uptime
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
 from stacks.base import CarmenStack
@@ -19,12 +21,20 @@ from stacks.storage import StorageStack
 
 
 class CarmenTopStack(CarmenStack):
-    """The dashboard and the outputs a person needs. Depends on every other stack, so that `cdk deploy CarmenProd` is all."""
+    """Uptime, the dashboard and the outputs a person needs. Depends on every other stack, so that `cdk deploy CarmenProd` is all."""
 
     def __init__(
         self, scope: Construct, settings: Settings, *, storage: StorageStack, data: DataStack, edge: EdgeStack, service: ServiceStack
     ) -> None:
-        super().__init__(scope, "", settings=settings, description="What a person looks at: dashboard and outputs")
+        super().__init__(scope, "", settings=settings, description="What a person looks at: uptime, dashboard and outputs")
+        self.uptime = Uptime(
+            self,
+            "Uptime",
+            settings=settings.uptime,
+            environment=settings.name,
+            url=edge.distribution.url,
+            libraries=libraries_layer(self),
+        )
         dashboard = Dashboard(
             self,
             "Overview",

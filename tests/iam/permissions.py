@@ -70,8 +70,8 @@ def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> May
     return May("logs:CreateLogGroup logs:PutRetentionPolicy", group, environments=environments)
 
 
-def out_of_the_vpc(function: str) -> tuple[May, ...]:
-    """What every function may: its log and its dead letters."""
+def outside_the_vpc(function: str) -> tuple[May, ...]:
+    """What every function outside the VPC may: its log and its dead letters."""
     return May(WRITE_LOG, f"{function}LogGroup"), May("sqs:SendMessage", f"{function}DeadLetters")
 
 
@@ -79,7 +79,7 @@ def in_the_vpc(function: str) -> tuple[May, ...]:
     """What every function in the VPC may besides: (Lambda for it) its network interfaces."""
     interfaces = "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:UnassignPrivateIpAddresses"
     return (
-        *out_of_the_vpc(function),
+        *outside_the_vpc(function),
         May("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
         May(interfaces, f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*"),
         May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
@@ -247,7 +247,7 @@ ROLES = {
     "Operations/BackupFargateTaskExecutionRole": RoleOf(START_OF_TASK, (May(WRITE_LOG, "Operations/BackupFargateLogGroup"),)),
     "Operations/BackupNightlyRole": schedule_of("Operations/BackupFunction"),
     "Operations/DrillFunctionRole": RoleOf(
-        FUNCTION, (*out_of_the_vpc("Operations/DrillFunction"), *hands_over("Operations/DrillFargateTask"), *DRILLS)
+        FUNCTION, (*outside_the_vpc("Operations/DrillFunction"), *hands_over("Operations/DrillFargateTask"), *DRILLS)
     ),
     "Operations/DrillFargateTaskRole": RoleOf(
         TASK,
@@ -301,6 +301,8 @@ ROLES = {
     ),
     "Operations/ProbeMinutelyRole": schedule_of("Operations/ProbeFunction"),
     "Operations/ProbeAgesRole": schedule_of("Operations/ProbeFunction"),
+    "/UptimeFunctionRole": RoleOf(FUNCTION, outside_the_vpc("/UptimeFunction")),
+    "/UptimeMinutelyRole": schedule_of("/UptimeFunction"),
 }
 
 # Type of resource, `Stack/Name` or an ARN → what no role may do to any of them, in whichever environment.

@@ -21,6 +21,7 @@ def test_log_groups_are_kept_as_long_as_the_settings_say(built: Built) -> None:
         "ProbeFunctionLogGroup": 30,
         "RotationFunctionLogGroup": 30,
         "SdkCallLogGroup": 30,
+        "UptimeFunctionLogGroup": 30,
         "WebFirewallLogGroup": 90,
         "WebLogGroup": 90,
     }

@@ -38,6 +38,7 @@ MANUAL = {
     "application.log_level": "info",
     "application.smtp_port": 587,
 }
+MANUAL_ENDPOINTS = {"/api/health": 5, "/dashboard": 10, "/api/auth/session": 5}
 
 
 def _at(settings: BaseModel, key: str) -> object:
@@ -55,6 +56,7 @@ def test_the_real_environments_are_valid() -> None:
 def test_production_has_the_manuals_figures_by_default() -> None:
     production = load("prod")
     assert {key: _at(production, key) for key in MANUAL} == MANUAL
+    assert {endpoint.path: endpoint.deadline_seconds for endpoint in production.uptime.endpoints} == MANUAL_ENDPOINTS
 
 
 def test_defaults_alone_are_a_valid_environment(tmp_path: Path) -> None:
