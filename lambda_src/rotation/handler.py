@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric("RotationSeconds", MetricUnit.Seconds, time.monotonic() - begun)
     logger.info("rotation", rotated=outcome.rotated, waiting=outcome.waiting)
     for kind, age in rotation.ages().items():
-        with single_metric("RotationAgeDays", MetricUnit.NoUnit, age / timedelta(days=1)) as own:
+        with single_metric("RotationAgeDays", MetricUnit.NoUnit, age / timedelta(days=1), namespace="Carmen") as own:
             own.add_dimension("service", "rotation")
             own.add_dimension("Environment", os.environ["ENVIRONMENT"])
             own.add_dimension("Kind", kind)
