@@ -76,7 +76,7 @@ class WebFirewall(Construct):
         return _any(*(Statement(ip_set_reference_statement={"arn": one.attr_arn}) for one in sets))
 
     def _under_attack(self) -> list[Rule]:
-        """What `make under-attack` turns on by putting every address into the set: browsers must prove to be some, and requests get scarce."""
+        """What `make under-attack` turns on by putting every address into the set: browsers must prove to be some, requests get scarce."""
         attacked = self._from("UnderAttack", "All addresses while make under-attack is on, none otherwise")
         api, static = _path_starts_with("/api/"), self._static()
         challenge = Rule(
