@@ -53,9 +53,20 @@ class Network(Section):
 
 
 class Alerts(Section):
-    """Who is told."""
+    """Who is told of what. Slack's webhook is a secret: `make secrets`. Source: manual "Monitoring Alerts"."""
 
-    emails: values.Distinct[values.Email] = Field((), description="Addresses subscribed to the alert topic; each confirms by mail.")
+    emails: values.Distinct[values.Email] = Field((), description="Addresses that are told by e-mail; each confirms by mail.")
+    runbooks_url: values.HttpsUrl | None = Field(
+        None, description="Where the repository can be read, such as https://github.com/example/carmen/blob/main; absent: paths alone."
+    )
+    settle_seconds: int = Field(300, ge=0, le=900, description="How long a recovery must last to be told.")
+    flapping_openings: int = Field(
+        4, ge=2, le=20, description="An alarm that opens this often within flapping_minutes is told as flapping."
+    )
+    flapping_minutes: int = Field(60, ge=15, le=720, description="How far flapping looks back, and how long it must be quiet to end.")
+    digest_schedule: values.Cron = Field(
+        "cron(30 12 * * ? *)", description="When the day's digest is told, UTC; ages are measured at 11:45."
+    )
 
 
 class Storage(Section):

@@ -6,6 +6,7 @@ from aws_cdk import CfnOutput
 from constructs import Construct
 
 from constructs_lib.dashboard import Dashboard
+from constructs_lib.notifier import WEBHOOK
 from constructs_lib.python_function import libraries_layer
 from constructs_lib.uptime import Uptime
 from environments.schema import Settings
@@ -24,7 +25,15 @@ class CarmenTopStack(CarmenStack):
     """Uptime, the dashboard and the outputs a person needs. Depends on every other stack, so that `cdk deploy CarmenProd` is all."""
 
     def __init__(
-        self, scope: Construct, settings: Settings, *, storage: StorageStack, data: DataStack, edge: EdgeStack, service: ServiceStack
+        self,
+        scope: Construct,
+        settings: Settings,
+        *,
+        alerts: AlertsStack,
+        storage: StorageStack,
+        data: DataStack,
+        edge: EdgeStack,
+        service: ServiceStack,
     ) -> None:
         super().__init__(scope, "", settings=settings, description="What a person looks at: uptime, dashboard and outputs")
         self.uptime = Uptime(
@@ -43,12 +52,13 @@ class CarmenTopStack(CarmenStack):
             service=service.web.service,
             database=data.database.instance,
         )
+        given = {**service.environment_contract.given, WEBHOOK: alerts.notifier.webhook}
         outputs = {
             "Url": (edge.distribution.url, "Where users go"),
             "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
             "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
             "SecretsToFill": (
-                ", ".join(f"{name}: {secret.secret_name}" for name, secret in service.environment_contract.given.items()),
+                ", ".join(f"{name}: {secret.secret_name}" for name, secret in given.items()),
                 "Secrets created empty; `make secrets` says which still are, and how to fill them",
             ),
             "UploadBucket": (storage.uploads.bucket_name, "Users' files"),
@@ -83,7 +93,7 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
     service = ServiceStack(scope, settings, network=network, alerts=alerts, storage=storage, data=data, edge=edge)
     operations = OperationsStack(scope, settings, network=network, storage=storage, data=data, service=service)
-    top = CarmenTopStack(scope, settings, storage=storage, data=data, edge=edge, service=service)
+    top = CarmenTopStack(scope, settings, alerts=alerts, storage=storage, data=data, edge=edge, service=service)
     for stack in (network, alerts, storage, data, edge_global, edge, service, operations):
         top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
     return top

@@ -12,6 +12,7 @@ from constructs_lib.cache import PORT as REDIS_PORT
 from constructs_lib.container_environment import ContainerEnvironment
 from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database import PORT as DATABASE_PORT
+from constructs_lib.deployment_events import DeploymentEvents
 from constructs_lib.one_off_tasks import MigrationTask, OperationsTask
 from constructs_lib.retention import bound_log_group
 from constructs_lib.web_service import ApplicationImage, WebService, allow_uploads
@@ -66,6 +67,7 @@ class ServiceStack(CarmenStack):
             security_group=edge.balancer.task_security_group,
             alert_topic=alerts.topic,
         )
+        DeploymentEvents(self, "DeploymentEvents", service=self.web.service, queue=alerts.notifier.queue)
         self.migration = MigrationTask(
             self,
             "Migration",

@@ -24,6 +24,7 @@ def report(found: dict[str, tuple[str, bool]]) -> str:
             lines.append(f"  aws secretsmanager put-secret-value --secret-id '{name}' --secret-string '{{\"value\": \"…\"}}'")
     if any(empty for _, empty in found.values()):
         lines.append("Running tasks read a secret when they start: `aws ecs update-service --force-new-deployment` rolls them.")
+        lines.append("The notifier takes another Slack webhook within five minutes.")
     return "\n".join(lines)
 
 
