@@ -9,7 +9,6 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
-from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -130,7 +129,7 @@ class Notifier(Construct):
         for sid, names, resource in (
             ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
             ("Remember", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), self.table.table_arn),
-            ("Postpone", ("sqs:ChangeMessageVisibility", "sqs:SendMessage"), self.queue.queue_arn),
+            ("Remind", ("sqs:SendMessage",), self.queue.queue_arn),
             ("Digest", ("cloudwatch:GetMetricData",), "*"),
         ):
             function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=list(names), resources=[resource]))
