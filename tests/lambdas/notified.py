@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,7 +32,8 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     text: str = "ok"
-    wait: float = 0.0  # seconds before it, byte by byte
+    hangs: float = 0.0  # seconds
+    drips: bool = False  # a byte now and then, for 3 s
 
 
 class Slack:
@@ -57,7 +58,7 @@ class Slack:
                 with slack._lock:
                     slack.received.append((time.monotonic(), payload))
                     answer = slack.answers.pop(0) if slack.answers else slack.always
-                    if answer.status == 200 and not answer.wait:
+                    if answer.status == 200 and not answer.hangs and not answer.drips:
                         slack.accepted.append(payload)
                 try:
                     self._answer(answer)
@@ -65,9 +66,11 @@ class Slack:
                     self.close_connection = True
 
             def _answer(self, answer: Answer) -> None:
-                for _ in range(int(answer.wait * 10)):
-                    self.wfile.write(b"H"[:0])
-                    time.sleep(0.1)
+                for byte in b"HTTP/1.0 200 OK" if answer.drips else b"":
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(0.2)
+                time.sleep(answer.hangs)
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
@@ -157,7 +160,8 @@ class World:
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         for record in records:
             if record["messageId"] not in again:
-                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=record["receiptHandle"])
+                with suppress(self.sqs.exceptions.ReceiptHandleIsInvalid):  # deleted by the other invocation that had it
+                    self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=record["receiptHandle"])
         return len(again)
 
     def work(self, seconds: float = 60) -> int:
@@ -203,7 +207,12 @@ def build(slack: Slack, url: str, log: io.StringIO) -> tuple[World, dict[str, st
     queue = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60", "RedrivePolicy": redrive})["QueueUrl"]
     topic, people = (sns.create_topic(Name=f"{name}-{kind}")["TopicArn"] for kind in ("alarms", "people"))
     for source, target in ((topic, queue), (people, mailbox)):
-        allowed = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": _arn(sqs, target)}
+        allowed = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": _arn(sqs, target),
+        }
         sqs.set_queue_attributes(QueueUrl=target, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": [allowed]})})
         sns.subscribe(TopicArn=source, Protocol="sqs", Endpoint=_arn(sqs, target))
     dynamodb.create_table(
@@ -226,7 +235,9 @@ def _arn(sqs: Any, queue: str) -> str:
     return arn
 
 
-def alarm(name: str = "Sign-in", state: str = "ALARM", *, at: datetime | None = None, severity: str = "page", **more: Any) -> dict[str, Any]:
+def alarm(
+    name: str = "Sign-in", state: str = "ALARM", *, at: datetime | None = None, severity: str = "page", **more: Any
+) -> dict[str, Any]:
     """What CloudWatch publishes of a metric alarm (CloudWatch User Guide, "Notify users on alarm changes")."""
     moment = at or datetime.now(UTC)
     crossed = "was greater than or equal to" if state == "ALARM" else "was not greater than or equal to"

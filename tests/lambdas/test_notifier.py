@@ -71,7 +71,10 @@ def test_all_that_comes_in_other_forms_is_told_too_and_quietly(world: World) -> 
                    "updatedAt": "2026-11-24T02:59:00Z", "reason": "ECS deployment circuit breaker: tasks failed to start."},
     }  # fmt: skip
     world.sqs.send_message(QueueUrl=world.queue, MessageBody=json.dumps(deployment))  # from EventBridge, without SNS
-    world.publish("Budget Name: carmen\nBudgeted Amount: $100.00\nAlert Type: ACTUAL\nAlert Threshold: > $80.00\nACTUAL Amount: $85.20\n", "AWS Budgets: carmen")
+    world.publish(
+        "Budget Name: carmen\nBudgeted Amount: $100.00\nAlert Type: ACTUAL\nAlert Threshold: > $80.00\nACTUAL Amount: $85.20\n",
+        "AWS Budgets: carmen",
+    )
     world.publish("Somebody wrote this", "A subject of one's own")
     assert world.work() == 0
     (text,) = world.slack.texts
@@ -88,6 +91,7 @@ def test_only_what_pages_mentions_everybody_and_only_the_first_time(world: World
     world.work()
     world.publish(alarm(severity=severity, state="OK", at=T + SECOND))
     world.work()
+    world.work()  # the reminder, whose time has come long ago
     first, recovery = world.slack.texts
     assert first.startswith("<!channel>") is mentions
     assert "<!channel>" not in recovery
@@ -101,7 +105,9 @@ def test_without_a_webhook_mail_still_goes(world: World) -> None:
     assert world.slack.received == []
 
 
-@pytest.mark.parametrize("given", ["https://hooks.slack.com/services/T1/B1/PlantedRaw123", '["a list"]', '{"value": "http://example.com/x/PlantedPlain"}'])
+@pytest.mark.parametrize(
+    "given", ["https://hooks.slack.com/services/T1/B1/PlantedRaw123", '["a list"]', '{"value": "http://example.com/x/PlantedPlain"}']
+)
 def test_a_webhook_that_is_none_is_told_without_being_shown(world: World, given: str, capsys: pytest.CaptureFixture[str]) -> None:
     world.give_webhook(given)
     world.publish(alarm())
@@ -191,7 +197,7 @@ def test_a_flapping_alarm_does_not_spam(world: World) -> None:
         for state, minutes in (("ALARM", 0), ("OK", 2)):
             world.publish(alarm(state=state, at=begin + timedelta(minutes=turn * 4 + minutes)))
             world.work()
-        world.work()  # the reminder, whose time has come long ago
+        world.work_for(0.3)  # a reminder, unless it has to wait for the flapping to end
     titles = [text.splitlines()[0] for text in world.slack.texts]
     assert [title.split(": ")[-2] for title in titles] == ["ALARM", "RECOVERED"] * 3 + ["FLAPPING"]
     assert "Opened 4 times within 1 h" in world.slack.texts[-1]
@@ -235,7 +241,7 @@ def test_slack_fails_for_good_and_the_mail_has_gone_once(world: World) -> None:
     assert (len(world.slack.accepted), world.mails()) == (1, [])
 
 
-@pytest.mark.parametrize("wait", [Answer(wait=3), Answer(200, text="x" * 10, wait=3)], ids=["hangs", "drips"])
+@pytest.mark.parametrize("wait", [Answer(hangs=3), Answer(drips=True)], ids=["hangs", "drips"])
 def test_slack_does_not_answer_in_time(world: World, wait: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slack, "ANSWERS_WITHIN", 0.5)
     world.slack.answers = [wait]
@@ -287,6 +293,7 @@ def test_what_the_table_does_not_take_comes_again(world: World, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setenv("TABLE", "not-there")
         assert world.work() == 1
+    notifier.webhooks.clear()
     assert world.work() == 0
     assert len(world.slack.accepted) == len(world.mails()) == 1
 
@@ -335,7 +342,7 @@ def test_something_enormous_is_cut_for_slack_and_whole_in_the_mail(world: World)
     (payload,) = world.slack.accepted
     _within_slacks_limits(payload)
     assert "…```" in shown(payload)
-    assert not [entity for entity in names_in(shown(payload).replace("&amp;", "").replace("&lt;", "").replace("&gt;", ""), "&.{0,5}")]
+    assert "&" not in shown(payload).replace("&amp;", "").replace("&lt;", "").replace("&gt;", "")
     (mail,) = world.mails()
     assert text in mail["Message"]
 
@@ -397,7 +404,11 @@ def test_the_digest_tells_ages_and_incidents_once(world: World) -> None:
         data = {"MetricName": name, "Dimensions": dimensions, "Value": value, "Timestamp": datetime.now(UTC) - timedelta(minutes=5)}
         cloudwatch.put_metric_data(Namespace="Carmen", MetricData=[data])
     now = datetime.now(UTC)
-    for name, state, at in (("Old", "ALARM", now - timedelta(days=3)), ("New", "ALARM", now - timedelta(hours=2)), ("New", "OK", now - timedelta(hours=1))):
+    for name, state, at in (
+        ("Old", "ALARM", now - timedelta(days=3)),
+        ("New", "ALARM", now - timedelta(hours=2)),
+        ("New", "OK", now - timedelta(hours=1)),
+    ):
         world.publish(alarm(name, state, at=at))
         world.work()
     world.work()
