@@ -19,6 +19,8 @@ Document = dict[str, Any]
 # What `Fn::GetAtt … Arn` gives, or `Ref` for those below; `{id}` is the physical name.
 ARNS = {
     "AWS::CloudFront::Distribution": "arn:aws:cloudfront::{account}:distribution/{id}",
+    "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{id}",
+    "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{id}",
     "AWS::EC2::SecurityGroup": "arn:aws:ec2:{region}:{account}:security-group/{id}",
     "AWS::EC2::VPC": "arn:aws:ec2:{region}:{account}:vpc/{id}",
     "AWS::ECR::Repository": "arn:aws:ecr:{region}:{account}:repository/{id}",

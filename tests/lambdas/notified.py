@@ -77,7 +77,7 @@ class Slack:
                 self.end_headers()
                 self.wfile.write(answer.text.encode())
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:
                 pass
 
         server = ThreadingHTTPServer((LOCALHOST, 0), Handler)

@@ -24,10 +24,14 @@ def _sns(message: object, subject: str = "") -> str:
     return json.dumps({"Type": "Notification", "MessageId": "m-1", "TopicArn": "t", "Message": text, "Subject": subject or None})
 
 
-def _alarm(**more: Any) -> Alarm:
-    found = read(_sns(alarm(at=T, **more)))
+def _of(raw: dict[str, Any]) -> Alarm:
+    found = read(_sns(raw))
     assert isinstance(found, Alarm)
     return found
+
+
+def _alarm(**more: Any) -> Alarm:
+    return _of(alarm(at=T, **more))
 
 
 def _notice(body: str) -> Notice:
@@ -183,8 +187,7 @@ def _play(*events: tuple[str, float], rules: Rules = RULES) -> list[str]:
             waiting.remove(due)
             happen(due[1], due[0])
         if state:
-            raw = alarm(state=state, at=now)
-            happen(read(_sns(raw)), now)  # type: ignore[arg-type]
+            happen(_of(alarm(state=state, at=now)), now)
     return told
 
 
@@ -213,15 +216,13 @@ def test_in_whatever_order_and_however_often_messages_come_the_end_is_the_same()
         record = Record()
         told: list[str] = []
         for raw in (*order, *order):
-            event = read(_sns(raw))
-            assert isinstance(event, Alarm)
-            record, verdict = judge(record, event, T + 4 * MINUTE, RULES)
+            record, verdict = judge(record, _of(raw), T + 4 * MINUTE, RULES)
             told.append(verdict.tell)
         assert told.count("opened") == 1, order
         assert (record.state, record.changed) == ("OK", T + 3 * MINUTE), order
-        record, verdict = judge(record, Recovery(event, record.changed), T + 20 * MINUTE, RULES)
+        record, verdict = judge(record, Recovery(_alarm(), record.changed), T + 20 * MINUTE, RULES)
         assert (verdict.tell, verdict.since, verdict.until) == ("recovered", T, T + 3 * MINUTE), order
-        assert judge(record, Recovery(event, T + 3 * MINUTE), T + 20 * MINUTE, RULES)[1] == Verdict()
+        assert judge(record, Recovery(_alarm(), T + 3 * MINUTE), T + 20 * MINUTE, RULES)[1] == Verdict()
 
 
 # Limits
