@@ -12,9 +12,10 @@ LOOKS_BACK = timedelta(hours=48)  # the ages are measured once a day
 PERIOD = timedelta(hours=1)
 # Line → (name in it, metric, its own dimensions, unit). Published by lambda_src/probe/ages.py and lambda_src/rotation/handler.py.
 PROBE = {"service": "probe"}
+PERCENT = "%"
 FIGURES: dict[str, list[tuple[str, str, dict[str, str], str]]] = {
     "Newest backup": [(tier, f"BackupAgeHours{tier.capitalize()}", PROBE, "h") for tier in ("daily", "weekly", "monthly")],
-    "Size of the newest daily backup": [("of the median", "BackupSizeOfMedian", PROBE, "%")],
+    "Size of the newest daily backup": [("of the median", "BackupSizeOfMedian", PROBE, PERCENT)],
     "Last restore drill that passed": [("", "DrillAgeDays", PROBE, "d")],
     "Last maintenance": [(kind, f"MaintenanceAgeDays{kind.capitalize()}", PROBE, "d") for kind in ("weekly", "monthly")],
     "Credentials": [(kind, "RotationAgeDays", {"service": "rotation", "Kind": kind}, "d") for kind in ("application", "owner", "redis")],
@@ -59,8 +60,9 @@ def _newest(cloudwatch: Any, environment: str, now: datetime) -> dict[int, float
 
 
 def _said(value: float | None, name: str, metric: str, dimensions: dict[str, str], unit: str) -> str:
-    figure = UNKNOWN if value is None else f"{value:.0f} %" if unit == "%" else f"{value:.1f} {unit} ago"
-    return f"{figure} {name}" if unit == "%" else f"{name} {figure}".strip()
+    if value is None:
+        return f"{name} {UNKNOWN}".strip()
+    return f"{value:.0f} {unit} {name}" if unit == PERCENT else f"{name} {value:.1f} {unit} ago".strip()
 
 
 def _incidents(alarms: list[Record], now: datetime) -> Iterator[str]:

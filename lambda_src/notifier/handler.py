@@ -75,4 +75,5 @@ def _digest(time: str) -> list[str]:
     ledger = Ledger(os.environ["TABLE"], boto3.client("dynamodb"))
     lines = digest.lines(boto3.client("cloudwatch"), ledger.alarms(), os.environ["ENVIRONMENT"], datetime.now(UTC))
     boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=notice(f"digest {time}", "The last day", lines))
+    metrics.add_metric("DigestsMade", MetricUnit.Count, 1)
     return lines

@@ -1,4 +1,4 @@
-"""SNS and CloudWatch alarms."""
+"""SNS, CloudWatch alarms, and the notifier's table."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from local.gaps.handlers import (
 def register() -> None:
     refine("AWS::SNS::Topic", complete_topic)
     refine("AWS::SNS::Subscription", complete_subscription)
+    refine("AWS::DynamoDB::Table", complete_table)
     define("AWS::CloudWatch::Alarm", *alarm_handlers("put_metric_alarm"))
     define("AWS::CloudWatch::CompositeAlarm", *alarm_handlers("put_composite_alarm"))
 
@@ -42,6 +43,14 @@ def complete_subscription(subscription: str, properties: Properties, old: Proper
             value = properties[name]
             text = value if isinstance(value, str) else json.dumps(value)
             client("sns").set_subscription_attributes(SubscriptionArn=subscription, AttributeName=name, AttributeValue=text)
+
+
+def complete_table(table: str, properties: Properties, old: Properties) -> None:
+    call("dynamodb", "update_continuous_backups", properties, TableName=table)
+    for name, operation in (("SSESpecification", "update_table"), ("TimeToLiveSpecification", "update_time_to_live")):
+        if name in properties and properties[name] != old.get(name):
+            given = {("Enabled" if key == "SSEEnabled" else key): value for key, value in properties[name].items()}
+            call("dynamodb", operation, {name: given}, TableName=table)
 
 
 def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
