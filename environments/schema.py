@@ -53,7 +53,7 @@ class Network(Section):
 
 
 class Alerts(Section):
-    """Who is told of what. Slack's webhook is a secret: `make secrets`. Source: manual "Monitoring Alerts"."""
+    """Who is told of what. Slack's webhook is given after deployment (`make secrets`). Source: manual "Monitoring Alerts"."""
 
     emails: values.Distinct[values.Email] = Field((), description="Addresses that are told by e-mail; each confirms by mail.")
     runbooks_url: values.HttpsUrl | None = Field(
