@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import allow_key, allow_objects
 from constructs_lib.database import PORT, Database
 from constructs_lib.network import Network
@@ -39,6 +40,7 @@ class DatabaseBackup(Construct):
         bucket: s3.IBucket,
         key: kms.IKey,
         environment: Mapping[str, str],
+        alerting: Alerting,
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -55,6 +57,7 @@ class DatabaseBackup(Construct):
                 "BACKUP_WEEKLY_DAY": settings.weekly_backup_day,
                 "BACKUP_MONTHLY_DAY": str(settings.monthly_backup_day),
             },
+            alerting=alerting,
             network=network,
         )
         role = self.function.role

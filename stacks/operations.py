@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.age_alarms import AgeAlarms
+from constructs_lib.alarm import Alerting
 from constructs_lib.credential_rotation import CredentialRotation
 from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database_backup import DatabaseBackup
@@ -22,7 +24,15 @@ class OperationsStack(CarmenStack):
     """By the clock. After the service, which rotation rolls."""
 
     def __init__(
-        self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack, service: ServiceStack
+        self,
+        scope: Construct,
+        settings: Settings,
+        *,
+        alerting: Alerting,
+        network: NetworkStack,
+        storage: StorageStack,
+        data: DataStack,
+        service: ServiceStack,
     ) -> None:
         super().__init__(scope, "Operations", settings=settings, description="Backup, maintenance, rotation, probe")
         libraries, tools = libraries_layer(self), client_tools_layer(self)
@@ -43,6 +53,7 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             layers=[libraries, tools],
         )
         self.maintenance = DatabaseMaintenance(
@@ -54,6 +65,7 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             layers=[libraries],
         )
         self.rotation = CredentialRotation(
@@ -70,6 +82,7 @@ class OperationsStack(CarmenStack):
             service=service.web.service,
             migration=service.migration.task_definition,
             environment=environment,
+            alerting=alerting,
             libraries=libraries,
         )
         self.probe = Probe(
@@ -83,5 +96,16 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             libraries=libraries,
+        )
+        self.ages = AgeAlarms(self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing)
+        self.functions_failing = alerting.fold(
+            self,
+            "FunctionsFailing",
+            says="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
+            runbook="function-failing",
+            severity="ticket",
+            alarms=[part.function.failing for part in (self.backup, self.maintenance, self.rotation, self.probe)],
+            silent=True,
         )
