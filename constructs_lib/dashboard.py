@@ -24,17 +24,19 @@ from constructs_lib.uptime_alarms import UptimeAlarms
 WIDTH = 24  # CloudWatch's grid
 GRAPH_HEIGHT, TEXT_HEIGHT, STATUS_HEIGHT = 5, 2, 6
 THRESHOLD_COLOUR = "#d62728"
+AGES_OVER_DAYS = 14  # they are measured once a day
 Shown = Alarm | Watched | str | None  # an alarm is shown with its threshold; text is a search expression; None is left out
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Lines over time; in `region` when that is another."""
+    """Lines over the page's three hours, or over `days`; in `region` when that is another."""
 
     title: str
     shown: Sequence[Shown]
     region: str = Aws.REGION
-    value_over_days: int | None = None  # one number over that many days, instead of lines
+    days: int | None = None
+    as_number: bool = False  # one number over all of the time, instead of lines
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def _users(alerting: Alerting, uptime: UptimeAlarms, slo: Slo) -> Section:
         "Users: do they get what was promised?",
         [uptime.down, uptime.certificate, *slo.speaking],
         [
-            Graph(f"Error budget left, {WINDOW_DAYS} days (%)", [slo.budget_left(kind) for kind in kinds], value_over_days=WINDOW_DAYS),
+            Graph(
+                f"Error budget left, {WINDOW_DAYS} days (%)", [slo.budget_left(kind) for kind in kinds], days=WINDOW_DAYS, as_number=True
+            ),
             Graph("Bad answers (%)", [replace(slo.bad_percent(kind, FIVE_MINUTES), label=kind.lower()) for kind in kinds]),
             Graph("Endpoints down, from outside", [uptime.endpoints]),
             Graph("Answer time from outside (ms)", [answer_time]),
@@ -186,8 +190,8 @@ def _database(database: DatabaseAlarms) -> Section:
             Graph("Longest transaction (s)", [database.transaction]),
             Graph("Disk latency (s)", [database.read_latency, database.write_latency.watched]),
             Graph("Free storage (bytes)", [database.storage]),
-            Graph("Days until the disk is full", [database.days_until_full]),
-            Graph("Transaction ids used (%)", [database.transaction_ids]),
+            Graph("Days until the disk is full", [database.days_until_full], days=7),
+            Graph("Transaction ids used (%)", [database.transaction_ids], days=7),
             Graph("Deadlocks in five minutes", [database.deadlocks]),
             Graph("Replication lag (s)", [database.replication_lag]),
             *([Graph("CPU credits", [database.credits])] if database.credits else []),
@@ -207,24 +211,26 @@ def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
             Graph("Redis answers the probe", [cache.down]),
             Graph("Memory of Redis (%)", [cache.memory]),
             Graph("Evictions in five minutes", [cache.evictions]),
-            Graph("CPU of Redis (%)", [cache.cpu, cache.lag.watched if cache.lag else None]),
+            Graph("CPU of Redis (%)", [cache.cpu]),
+            *([Graph("Replication lag of Redis (s)", [cache.lag])] if cache.lag else []),
         ],
     )
 
 
 def _data_that_lasts(ages: AgeAlarms) -> Section:
-    daily, weekly, monthly = ages.backup_ages
+    daily, weekly, monthly = ages.backup.parts
+    graphs: dict[str, Sequence[Shown]] = {
+        "Daily backup (hours)": [daily],
+        "Weekly and monthly backup (hours)": [weekly, monthly],
+        "Size of the newest (% of median)": [ages.shrunken],
+        "Restore drill (days)": ages.drill.parts,
+        "Maintenance (days)": ages.maintenance.parts,
+        "Rotation (days)": ages.rotation.parts,
+    }
     return Section(
         "Backups, drills, maintenance, rotation: how long ago",
-        [*ages.overdue, ages.shrunken, ages.silent],
-        [
-            Graph("Daily backup (hours)", [daily]),
-            Graph("Weekly and monthly backup (hours)", [weekly, monthly]),
-            Graph("Size of the newest (% of median)", [ages.shrunken]),
-            Graph("Restore drill (days)", [ages.drill_age]),
-            Graph("Maintenance (days)", ages.maintenance_ages),
-            Graph("Rotation (days)", ages.rotation_ages),
-        ],
+        ages.speaking,
+        [Graph(title, shown, days=AGES_OVER_DAYS) for title, shown in graphs.items()],
     )
 
 
@@ -249,7 +255,7 @@ def _median(slow: Alarm) -> Metric:
 
 
 def _status(title: str, alarms: Sequence[Alarm]) -> dict[str, Any]:
-    return {"type": "alarm", "properties": {"title": title, "alarms": [alarm.arn for alarm in alarms], "sortBy": "default"}}
+    return {"type": "alarm", "properties": {"title": title, "alarms": [alarm.arn for alarm in alarms], "sortBy": "stateUpdatedTimestamp"}}
 
 
 def _placed(widget: dict[str, Any], x: int, y: int, width: int, height: int) -> dict[str, Any]:
@@ -260,8 +266,10 @@ def _metric_widget(graph: Graph) -> dict[str, Any]:
     shown = [item for item in graph.shown if item is not None]
     lines = [line for number, item in enumerate(shown) for line in _lines(item, number, single=len(shown) == 1)]
     properties: dict[str, Any] = {"title": graph.title, "region": graph.region, "view": "timeSeries", "metrics": lines}
-    if graph.value_over_days:
-        properties |= {"view": "singleValue", "setPeriodToTimeRange": True, "start": f"-P{graph.value_over_days}D", "sparkline": False}
+    if graph.days:
+        properties |= {"start": f"-P{graph.days}D", "end": "P0D"}
+    if graph.as_number:
+        properties |= {"view": "singleValue", "setPeriodToTimeRange": True, "sparkline": False}
     thresholds = {item.threshold: item for item in shown if isinstance(item, Alarm) and item.threshold is not None}
     if thresholds:
         drawn = [{"value": value, "label": "alarm", "color": THRESHOLD_COLOUR} for value in thresholds]

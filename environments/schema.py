@@ -337,7 +337,7 @@ class Alarms(Section):
     monthly_maintenance_age_days: int = Field(35, ge=32, le=120, description="Since a cycle ended: the longest month, and four days.")
     rotation_days_late: int = Field(3, ge=1, le=30, description="Days past due; rotation tries every day.")
     certificate_days: int = Field(21, ge=2, le=60, description="ACM renews 60 days before the end: here it has failed for weeks.")
-    endpoints_down_minutes: int = Field(3, ge=1, le=10, description="Of the last five; one lost answer is nobody's night.")
+    endpoints_down_minutes: int = Field(3, ge=1, le=5, description="Of the last five; one lost answer is nobody's night.")
     edge_error_percent: int = Field(5, ge=1, le=100, description="5xx of all answers at CloudFront, five minutes long.")
     origin_latency_seconds: float = Field(5.0, ge=0.1, le=120, description="p90 of CloudFront's wait; slow for every tenth request.")
     firewall_blocked_percent: int = Field(25, ge=1, le=100, description="Of all requests; scanners make a few per cent.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CrossStackReferences, ReferenceStrength
+from aws_cdk import CfnResource, CrossStackReferences, ReferenceStrength
 from constructs import Construct
 
 from constructs_lib.alarm import Alerting
@@ -42,5 +42,7 @@ class EdgeAlarmsStack(CarmenStack):
             behind_the_edge=service.alarms.behind_the_edge if at_home else None,
         )
         if not at_home:
-            CrossStackReferences.of(self.alarms).produce(ReferenceStrength.WEAK)  # the dashboard shows their state
+            for alarm in self.alarms.node.find_all():  # the dashboard shows their state
+                if isinstance(alarm, CfnResource):
+                    CrossStackReferences.of(alarm).produce(ReferenceStrength.WEAK)
             WayHome(self, "WayHome", alarms=self.alarms.speaking, region=settings.region)

@@ -67,7 +67,7 @@ class ServiceStack(CarmenStack):
         )
         self.alarms = ServiceAlarms(
             self,
-            "Alarms",
+            "ServiceAlarms",
             alerting=alerting,
             settings=settings.service,
             balancer=edge.balancer,

@@ -214,6 +214,14 @@ ROLES = {
             May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
         ),
     ),
+    "Operations/SdkCallRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Operations/SdkCallLogGroup"),
+            May("lambda:InvokeFunction", "Operations/ProbeFunction"),
+            May("lambda:InvokeFunction", "Operations/RotationFunction"),
+        ),
+    ),
     "Operations/BackupNightlyRole": schedule_of("Operations/BackupFunction"),
     "Operations/MaintenanceFunctionRole": RoleOf(
         FUNCTION,

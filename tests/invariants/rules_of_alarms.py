@@ -194,7 +194,7 @@ def what_follows_from_a_dead_store_is_silenced_by_it(templates: Templates) -> Co
             for name, properties, _ in each(templates, COMPOSITE)
             if name.split("/")[0].startswith(_prefix(environment)) and "ActionsSuppressor" in properties
         ]
-        for part in ("Service/AlarmsUnwell", "/UptimeAlarmsDown", "/SloAvailabilityFast", "Data/DatabaseAlarmsStrained"):
+        for part in ("Service/ServiceAlarmsUnwell", "/UptimeAlarmsDown", "/SloAvailabilityFast", "Data/DatabaseAlarmsStrained"):
             if not any(part in name for name in silenced):
                 yield f"{environment}: nothing silences {part}"
 
