@@ -7,12 +7,12 @@ from functools import partial
 
 from constructs import Construct
 
-from constructs_lib.alarm import HOUR, Alarm, Alerting, Metric, Severity
+from constructs_lib.alarm import Alarm, Alerting, Metric, Severity
 from environments import schema
 
-# Looked at once a day, two hours late at most: within this many hours there is a measurement, or something is wrong.
-WITHIN_HOURS = 27
-GRACE_SECONDS = 900  # a new environment is measured at its deployment; its first figures arrive within this
+QUARTER = 900  # how often ages are measured
+LOOKS = 4  # so many in a row must be too old, or missing
+GRACE_SECONDS = 1200  # within this a new environment has been measured
 
 
 class AgeAlarms(Construct):
@@ -24,7 +24,7 @@ class AgeAlarms(Construct):
         super().__init__(scope, construct_id)
         self._alerting, limits = alerting, alerting.settings
         self.silent = self._silent(probe_failing)
-        age = partial(alerting.measured, statistic="Minimum", period_seconds=HOUR)
+        age = partial(alerting.measured, statistic="Minimum", period_seconds=QUARTER)
         self.backup = self._overdue(
             "Backup",
             "Backups are overdue: what is written now could be lost.",
@@ -89,11 +89,11 @@ class AgeAlarms(Construct):
             severity="page",
             alarms=[no_figures],
             unless=probe_failing,
-            wait_seconds=GRACE_SECONDS,
+            wait_seconds=300,
         )
 
     def _overdue(self, what: str, says: str, severity: Severity, ages: Mapping[str, tuple[Metric, float]]) -> Alarm:
-        """In alarm when, for one of `ages`, none of the last day's measurements is below its limit."""
+        """In alarm when, for one of `ages`, none of an hour's measurements is below its limit."""
         runbook = what.lower()
         too_old = [
             self._alerting.alarm(
@@ -104,7 +104,7 @@ class AgeAlarms(Construct):
                 severity=severity,
                 watch=metric,
                 at_least=limit,
-                periods=WITHIN_HOURS,
+                periods=LOOKS,
                 missing="breaching",
                 folded=True,
             )
@@ -128,7 +128,7 @@ class AgeAlarms(Construct):
             says="The newest backup is far smaller than those before: data has gone, or was left out.",
             runbook="backup-shrunken",
             severity="page",
-            watch=self._alerting.measured("BackupSizeOfMedian", statistic="Minimum", period_seconds=HOUR, label="size (% of median)"),
+            watch=self._alerting.measured("BackupSizeOfMedian", statistic="Minimum", period_seconds=QUARTER, label="size (% of median)"),
             below=self._alerting.settings.backup_size_percent,
-            missing="ignore",  # there is nothing to compare with before the second backup, and one measurement a day
+            missing="ignore",  # there is nothing to compare with before the second backup
         )

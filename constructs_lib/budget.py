@@ -60,7 +60,7 @@ class Budget(Construct):
             "Anomalies",
             subscription_name=name,
             frequency="IMMEDIATE",
-            monitor_arn_list=[monitor.attr_monitor_arn],
+            monitor_arn_list=[monitor.ref],
             subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="SNS", address=self._topic_arn)],
             threshold_expression=_json(
                 {

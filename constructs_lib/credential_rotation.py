@@ -21,6 +21,7 @@ from constructs_lib.database import PORT, Database
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.database_roles import DatabaseRoles
 from constructs_lib.network import Network
+from constructs_lib.probe import EVERY_QUARTER
 from constructs_lib.python_function import PythonFunction
 from environments import schema
 
@@ -88,7 +89,7 @@ class CredentialRotation(Construct):
         self._allow_roll(cluster, service)
         self._allow_token(cache)
         self.function.run_at("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
-        self.function.call_at_deployment("FirstAges", action="ages")
+        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
 
     def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
         self.function.connections.allow_to(provider, port, description)

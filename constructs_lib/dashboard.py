@@ -24,7 +24,7 @@ from constructs_lib.uptime_alarms import UptimeAlarms
 WIDTH = 24  # CloudWatch's grid
 GRAPH_HEIGHT, TEXT_HEIGHT, STATUS_HEIGHT = 5, 2, 6
 THRESHOLD_COLOUR = "#d62728"
-AGES_OVER_DAYS = 14  # they are measured once a day
+AGES_OVER_DAYS = 14  # of what happens weekly, two
 Shown = Alarm | Watched | str | None  # an alarm is shown with its threshold; text is a search expression; None is left out
 
 

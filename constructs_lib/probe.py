@@ -1,4 +1,4 @@
-"""Asks proxy, database and Redis every minute how they are, and once a day how old what should happen regularly is."""
+"""Asks proxy, database and Redis every minute how they are, and four times an hour how old what should happen regularly is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from constructs_lib.network import Network
 from constructs_lib.python_function import PythonFunction
 
 EVERY_MINUTE = "cron(* * * * ? *)"
-DAILY = "cron(45 11 * * ? *)"  # after the night's backup and the morning's rotation
+EVERY_QUARTER = "cron(5/15 * * * ? *)"  # a new environment has its ages before anybody could be told that they are missing
 
 
 class Probe(Construct):
@@ -81,5 +81,4 @@ class Probe(Construct):
         ):
             self.function.connections.allow_to(connections, port, f"Probe to {what}")
         self.function.run_at("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
-        self.function.run_at("Ages", DAILY, description="Measures how old backups, drills and maintenance are", action="ages")
-        self.function.call_at_deployment("FirstAges", action="ages")
+        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old backups, drills and maintenance are", action="ages")

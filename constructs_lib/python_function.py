@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from constructs_lib.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metr
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.function_role import function_role
 from constructs_lib.network import Network
-from constructs_lib.sdk_call import SdkCall
 from constructs_lib.trust import acting_for_this_account
 
 ROOT = Path(__file__).parent.parent
@@ -115,30 +113,6 @@ class PythonFunction(lambda_.Function):
             at_least=tolerated + 1,
             missing="notBreaching",
         )
-
-    def call_at_deployment(self, construct_id: str, **payload: str) -> None:
-        """Has CloudFormation invoke it once, when an environment is made, without waiting for the answer.
-
-        So what is measured once a day has been measured on the first.
-        """
-        scope = self.node.scope
-        assert isinstance(scope, Construct)
-        assert self.role
-        call = SdkCall(
-            scope,
-            construct_id,
-            service="Lambda",
-            action="Invoke",
-            parameters={
-                "FunctionName": self.function_name,
-                "InvocationType": "Event",
-                "Payload": json.dumps({"source": "deployment", **payload}),
-            },
-            physical_id=construct_id,
-            permissions=[iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[self.function_arn])],
-            once=True,
-        )
-        call.node.add_dependency(self.role)  # its permissions, which the function's own reference does not wait for
 
     def run_at(self, schedule_id: str, cron: str, *, description: str, **payload: str) -> None:
         """Has EventBridge Scheduler invoke it at `cron` (UTC) with `payload`; what cannot be delivered becomes a dead letter."""

@@ -328,7 +328,9 @@ class Alarms(Section):
     redis_cpu_percent: int = Field(90, ge=20, le=100, description="Of Redis's one thread.")
     redis_replication_lag_seconds: int = Field(10, ge=1, le=3600, description="What a failover would lose.")
     function_duration_percent: int = Field(90, ge=20, le=100, description="Of a function's time limit: the next run may not end.")
-    daily_backup_age_hours: int = Field(30, ge=25, le=168, description="At the daily look: a missed night is 32 hours, a good one 9.")
+    daily_backup_age_hours: int = Field(
+        30, ge=25, le=168, description="A day, and six hours for the backup itself: a missed night is told in the morning."
+    )
     weekly_backup_age_days: int = Field(8, ge=8, le=30, description="A day more than a week.")
     monthly_backup_age_days: int = Field(33, ge=32, le=90, description="Two days more than the longest month.")
     backup_size_percent: int = Field(50, ge=1, le=99, description="Of the median of those before; at half, data has gone or was left out.")

@@ -1,6 +1,6 @@
 """Rotates credentials that are due, or the kind that was asked for: `{"rotate": "application"}`, `"owner"` or `"redis"`.
 
-`{"action": "ages"}` rotates nothing and publishes how old they are: a new environment has figures before its first run.
+`{"action": "ages"}`, four times an hour, rotates nothing and publishes how old they are.
 """
 
 from __future__ import annotations

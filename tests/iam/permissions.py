@@ -214,14 +214,6 @@ ROLES = {
             May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
         ),
     ),
-    "Operations/SdkCallRole": RoleOf(
-        FUNCTION,
-        (
-            May(WRITE_LOG, "Operations/SdkCallLogGroup"),
-            May("lambda:InvokeFunction", "Operations/ProbeFunction"),
-            May("lambda:InvokeFunction", "Operations/RotationFunction"),
-        ),
-    ),
     "Operations/BackupNightlyRole": schedule_of("Operations/BackupFunction"),
     "Operations/MaintenanceFunctionRole": RoleOf(
         FUNCTION,
@@ -255,6 +247,7 @@ ROLES = {
         ),
     ),
     "Operations/RotationDailyRole": schedule_of("Operations/RotationFunction"),
+    "Operations/RotationAgesRole": schedule_of("Operations/RotationFunction"),
     "Operations/ProbeFunctionRole": RoleOf(
         FUNCTION,
         (

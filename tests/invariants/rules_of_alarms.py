@@ -186,7 +186,7 @@ def what_follows_from_a_dead_store_is_silenced_by_it(templates: Templates) -> Co
         if "ActionsSuppressor" not in properties:
             continue
         suppressors = list(named(properties["ActionsSuppressor"], name.split("/")[0], templates))
-        if len(suppressors) != 1 or not 180 <= properties.get("ActionsSuppressorWaitPeriod", 0) <= 900:
+        if len(suppressors) != 1 or not 180 <= properties.get("ActionsSuppressorWaitPeriod", 0) <= 1200:
             yield f"{name} is silenced by {suppressors}, after {properties.get('ActionsSuppressorWaitPeriod')} s"
     for environment in _environments(templates):
         silenced = [

@@ -153,16 +153,19 @@ def test_two_environments_of_an_account_do_not_share_the_firewalls_metrics(built
 # Day 0
 
 
-def test_what_is_measured_once_a_day_is_measured_at_deployment_too(built: Built) -> None:
-    """Or the first day's missing figures would be an alarm."""
-    calls = built.resources("Custom::AWS", "CarmenProdOperations")
-    for name, function in (("ProbeFirstAges", "ProbeFunction"), ("RotationFirstAges", "RotationFunction")):
-        call = by_id(calls, f"/{name}")["Properties"]
-        text = json.dumps(call["Create"])
-        assert function in text
-        assert "Event" in text
-        assert "ages" in text
-        assert "Update" not in call
+def test_a_new_environment_has_figures_before_it_could_be_told_that_there_are_none(built: Built) -> None:
+    """An alarm whose missing data is breaching is in alarm in its first minute; its composite waits longer than measuring takes."""
+    schedules = built.resources("AWS::Scheduler::Schedule", "CarmenProdOperations")
+    seconds = {
+        name: {"cron(5/15 * * * ? *)": 900, "cron(* * * * ? *)": 60}[by_id(schedules, f"/{name}")["Properties"]["ScheduleExpression"]]
+        for name in ("ProbeAges", "RotationAges", "ProbeMinutely")
+    }
+    composites = built.resources(COMPOSITE, "CarmenProdOperations")
+    for what in ("Backup", "Drill", "Maintenance", "Rotation"):
+        wait = by_id(composites, f"{what}Overdue")["Properties"]["ActionsSuppressorWaitPeriod"]
+        assert wait >= max(seconds["ProbeAges"], seconds["RotationAges"]) + 120
+    assert by_id(composites, "ProbeSilent")["Properties"]["ActionsSuppressorWaitPeriod"] >= seconds["ProbeMinutely"] + 120
+    assert by_id(built.resources(COMPOSITE, "CarmenProd"), "UptimeAlarmsDown")["Properties"]["ActionsSuppressorWaitPeriod"] >= 180
 
 
 # What cannot be an alarm
