@@ -133,6 +133,8 @@ def every_alarm_says_what_is_wrong_and_where_to_read_on(templates: Templates) ->
             yield name
         if properties.get("ActionsEnabled") is False:
             yield f"{name} is silent"
+        if properties.get("AlarmActions") != properties.get("OKActions"):
+            yield f"{name} does not tell its end where it told its beginning"
 
 
 @rule

@@ -257,6 +257,7 @@ def test_the_budget_tells_before_and_when_it_is_spent(variant: Variant) -> None:
     assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:environment$prod"]}
     told = {(n["Notification"]["NotificationType"], n["Notification"]["Threshold"]) for n in budget["NotificationsWithSubscribers"]}
     assert told == {("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100)}
+    assert {n["Notification"]["ComparisonOperator"] for n in budget["NotificationsWithSubscribers"]} == {"GREATER_THAN"}
     assert all("CarmenProdAlerts" in json.dumps(n["Subscribers"]) for n in budget["NotificationsWithSubscribers"])
     anomalies = only(built.resources("AWS::CE::AnomalySubscription"))
     assert json.loads(anomalies["ThresholdExpression"])["Dimensions"]["Values"] == ["75"]
