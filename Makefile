@@ -22,8 +22,8 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
-TARGETS := $(BUTTONS) $(RELEASES) help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr local local-update \
-	local-destroy bench-synth bench-backup secrets restore clean
+TARGETS := $(BUTTONS) $(RELEASES) help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
+	local local-update local-destroy bench-synth bench-backup dashboard-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -149,6 +149,9 @@ local-update: install ## Deploy a changed setting to the embedded AWS
 local-destroy: ## Destroy the local deployment, list what was retained, and wipe .local/
 	@test -x $(PYTHON) || { echo "Nothing is installed here: \`make install\` first." >&2; exit 1; }
 	@$(PATIENTLY) $(PYTHON) -m local.main destroy
+
+dashboard-picture: install ## Draw the dashboard anew, with sample data: docs/dashboard.svg
+	@$(PYTHON) -m tools.dashboard_picture
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
 	@$(PATIENTLY) $(PYTHON) -m tools.bench_synth

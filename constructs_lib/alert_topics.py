@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from aws_cdk import Aws, Duration, RemovalPolicy
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from constructs_lib.alarm import Alarm
 from environments import schema
 
 # Services that publish alerts → what they act for. CloudWatch User Guide, "Notify users on alarm changes"; Cost Management User
@@ -36,9 +36,9 @@ class AlertTopics(Construct):
         for email in settings.emails:
             self.people.add_subscription(subscriptions.EmailSubscription(email))
 
-    def admit_to_people(self, alarm: cloudwatch.Alarm) -> None:
+    def admit_to_people(self, alarm: Alarm) -> None:
         """This one alarm tells people itself."""
-        self._admit(self.people, "cloudwatch.amazonaws.com", "ArnEquals", alarm.alarm_arn)
+        self._admit(self.people, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
 
     def allow_people(self, role: iam.IRole) -> None:
         """What `role` needs to tell people."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from aws_cdk import Aws, Duration, RemovalPolicy
-from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -14,6 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.alarm import Alarm, Alerting, Metric
 from constructs_lib.alert_topics import AlertTopics
 from constructs_lib.generated_secret import given_secret
 from constructs_lib.python_function import PythonFunction
@@ -39,16 +38,18 @@ class Notifier(Construct):
         settings: schema.Alerts,
         environment_name: str,
         topics: AlertTopics,
+        past_itself: Alerting,
         libraries: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(scope, construct_id)
         self.webhook = given_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
         self.table = self._define_table()
-        self.function = self._define_function(settings, environment_name, topics, libraries)
+        self.function = self._define_function(settings, environment_name, topics, past_itself, libraries)
         self.queue = self._define_queue(topics)
         self.function.add_environment("QUEUE_URL", self.queue.queue_url)
         self._allow(self.function, topics)
-        self._watch_dead_letters(topics)
+        for alarm in (self.function.failing, self._watch_dead_letters(past_itself)):
+            topics.admit_to_people(alarm)
         self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
 
     def _define_table(self) -> dynamodb.Table:
@@ -66,7 +67,12 @@ class Notifier(Construct):
         )
 
     def _define_function(
-        self, settings: schema.Alerts, environment_name: str, topics: AlertTopics, libraries: lambda_.ILayerVersion
+        self,
+        settings: schema.Alerts,
+        environment_name: str,
+        topics: AlertTopics,
+        past_itself: Alerting,
+        libraries: lambda_.ILayerVersion,
     ) -> PythonFunction:
         """Outside the VPC: it talks to Slack, and to AWS."""
         return PythonFunction(
@@ -86,6 +92,7 @@ class Notifier(Construct):
                 "FLAPPING_OPENINGS": str(settings.flapping_openings),
                 "FLAPPING_MINUTES": str(settings.flapping_minutes),
             },
+            alerting=past_itself,
         )
 
     def _define_queue(self, topics: AlertTopics) -> sqs.Queue:
@@ -142,24 +149,15 @@ class Notifier(Construct):
             },
         )
 
-    def _watch_dead_letters(self, topics: AlertTopics) -> None:
+    def _watch_dead_letters(self, past_itself: Alerting) -> Alarm:
         """Straight to people: through the notifier it would be the next dead letter."""
-        alarm = cloudwatch.Alarm(
+        return past_itself.alarm(
             self,
             "Undelivered",
-            alarm_description=(
-                "An alert could not be told: it waits among the notifier's dead letters\n"
-                "Runbook: docs/runbooks/undelivered-alerts.md\n"
-                "Severity: page"
-            ),
-            metric=self.function.dead_letters.metric_approximate_number_of_messages_visible(
-                period=Duration.minutes(1), statistic="Maximum"
-            ),
-            threshold=1,
-            evaluation_periods=1,
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,  # SQS reports nothing of a queue that nobody uses
+            says="An alert could not be told: it waits among the notifier's dead letters.",
+            runbook="undelivered-alerts",
+            severity="page",
+            watch=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dead_letters.queue_name}, "Maximum"),
+            at_least=1,
+            missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
         )
-        alarm.add_alarm_action(actions.SnsAction(topics.people))
-        alarm.add_ok_action(actions.SnsAction(topics.people))
-        topics.admit_to_people(alarm)

@@ -37,11 +37,12 @@ REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret
 class WebFirewall(Construct):
     """A web ACL for CloudFront (us-east-1), with logs of what was not simply allowed, secrets left out."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Edge, log_group_suffix: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Edge, prefix: str) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
+        self.metric_name = f"{prefix}Edge"  # by which CloudWatch knows it: environments of one account must differ
         self.web_acl = self._define_web_acl()
-        self._log(log_group_suffix)
+        self._log(prefix.lower())
 
     def _define_web_acl(self) -> wafv2.CfnWebACL:
         rules = [
@@ -61,7 +62,7 @@ class WebFirewall(Construct):
             description="Carmen edge: rate limits, managed rules tuned for Next.js and uploads",
             scope="CLOUDFRONT",
             default_action=wafv2.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_visibility("CarmenEdge"),
+            visibility_config=_visibility(self.metric_name),
             rules=[_with_priority(rule, priority) for priority, rule in enumerate(rules)],
         )
 

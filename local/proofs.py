@@ -193,7 +193,7 @@ PROOFS: dict[str, Proof] = {
         "describe_alarms",
         lambda r: {"AlarmNames": [r.id], "AlarmTypes": ["CompositeAlarm"]},
         "CompositeAlarms[0]",
-        same("AlarmRule AlarmActions"),
+        same("AlarmRule AlarmActions OKActions ActionsSuppressor ActionsSuppressorWaitPeriod"),
     ),
     "AWS::CloudWatch::Dashboard": Proof("cloudwatch", "get_dashboard", by_id("DashboardName"), "DashboardBody"),
     "AWS::DynamoDB::Table": Proof(

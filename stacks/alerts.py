@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.alert_topics import AlertTopics
 from constructs_lib.notifier import Notifier
 from constructs_lib.python_function import libraries_layer
@@ -24,5 +25,6 @@ class AlertsStack(CarmenStack):
             settings=settings.alerts,
             environment_name=settings.name,
             topics=topics,
+            past_itself=Alerting(settings.name, settings.alarms, topics.people.topic_arn),
             libraries=libraries_layer(self),
         )

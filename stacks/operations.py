@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.age_alarms import AgeAlarms
+from constructs_lib.alarm import Alerting
 from constructs_lib.credential_rotation import CredentialRotation
 from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database_backup import DatabaseBackup
@@ -23,7 +25,15 @@ class OperationsStack(CarmenStack):
     """By the clock. After the service, which rotation rolls."""
 
     def __init__(
-        self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack, service: ServiceStack
+        self,
+        scope: Construct,
+        settings: Settings,
+        *,
+        alerting: Alerting,
+        network: NetworkStack,
+        storage: StorageStack,
+        data: DataStack,
+        service: ServiceStack,
     ) -> None:
         super().__init__(scope, "Operations", settings=settings, description="Backup, restore drill, maintenance, rotation, probe")
         libraries, tools = libraries_layer(self), client_tools_layer(self)
@@ -45,6 +55,7 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             layers=[libraries, tools],
         )
         self.drill = RestoreDrill(
@@ -55,6 +66,7 @@ class OperationsStack(CarmenStack):
             cluster=service.cluster,
             bucket=storage.backups,
             key=storage.key,
+            alerting=alerting,
             layers=[libraries, tools, drill_server_layer(self, settings.database.engine_major)],
         )
         self.maintenance = DatabaseMaintenance(
@@ -66,6 +78,7 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             layers=[libraries],
         )
         self.rotation = CredentialRotation(
@@ -82,6 +95,7 @@ class OperationsStack(CarmenStack):
             service=service.web.service,
             migration=service.migration.task_definition,
             environment=environment,
+            alerting=alerting,
             libraries=libraries,
         )
         self.probe = Probe(
@@ -95,5 +109,16 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             libraries=libraries,
+        )
+        self.ages = AgeAlarms(self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing)
+        self.functions_failing = alerting.fold(
+            self,
+            "FunctionsFailing",
+            says="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
+            runbook="function-failing",
+            severity="ticket",
+            alarms=[part.function.failing for part in (self.backup, self.drill, self.maintenance, self.rotation, self.probe)],
+            silent=True,
         )

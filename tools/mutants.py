@@ -104,6 +104,12 @@ FLIPS: dict[str, dict[str, list[Any]]] = {
         "ComparisonOperator": ["LessThanThreshold"],
         "Dimensions": [[]],
         "AlarmNames": [[]],
+        "AlarmRule": ["FALSE"],
+        "ActionsSuppressor": [GONE],
+        "ActionsSuppressorWaitPeriod": [0],
+        "Expression": ["0"],
+        "Stat": ["Minimum", "Maximum"],
+        "AlarmDescription": [GONE],
     },
     "headers": {
         "ContentSecurityPolicy": [GONE],
@@ -221,7 +227,8 @@ def _particulars(stack: str, logical_id: str, resource: dict[str, Any]) -> Itera
         for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
             yield Mutant("retention", stack, f"{logical_id} {policy} = Delete", _setting(logical_id, (), policy, "Delete"))
     if kind == "AWS::CloudWatch::Alarm":
-        for key, new in {"Threshold": properties["Threshold"] * 100, "EvaluationPeriods": 100, "MetricName": "NoSuchMetric"}.items():
+        watched = {"MetricName": "NoSuchMetric"} if "MetricName" in properties else {}
+        for key, new in {"Threshold": properties["Threshold"] * 100, "EvaluationPeriods": 100, **watched}.items():
             yield Mutant("alarms", stack, f"{logical_id} {key} = {new}", _setting(logical_id, ("Properties",), key, new))
     if kind == "AWS::WAFv2::WebACL":
         for number, one in enumerate(properties["Rules"]):

@@ -60,6 +60,8 @@ def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
         call("cloudwatch", operation, properties, AlarmName=name)
         if "Metrics" in properties:
             keep_metric_math(name, properties)
+        if "ActionsSuppressor" in properties:
+            keep_suppressor(name, properties)
         kind = "CompositeAlarms" if "composite" in operation else "MetricAlarms"
         alarms = client("cloudwatch").describe_alarms(AlarmNames=[name], AlarmTypes=[kind.removesuffix("s")])
         return {"Arn": alarms[kind][0]["AlarmArn"]}
@@ -72,6 +74,13 @@ def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
         client("cloudwatch").delete_alarms(AlarmNames=[name])
 
     return create, delete, lambda name, old, new: put(name, new)
+
+
+def keep_suppressor(name: str, properties: Properties) -> None:
+    """PutCompositeAlarm drops what silences it. Kept for DescribeAlarms; the emulator's composites act on every change all the same."""
+    shape = client("cloudwatch").meta.service_model.operation_model("PutCompositeAlarm").input_shape
+    names = ("ActionsSuppressor", "ActionsSuppressorWaitPeriod", "ActionsSuppressorExtensionPeriod")
+    ministack_cloudwatch._composite_alarms[name] |= fit({key: properties[key] for key in names}, shape)
 
 
 def keep_metric_math(name: str, properties: Properties) -> None:

@@ -310,6 +310,7 @@ ROLES = {
         ),
     ),
     "Operations/RotationDailyRole": schedule_of("Operations/RotationFunction"),
+    "Operations/RotationAgesRole": schedule_of("Operations/RotationFunction"),
     "Operations/ProbeFunctionRole": RoleOf(
         FUNCTION,
         (

@@ -18,7 +18,8 @@ def test_backup_and_maintenance_run_by_the_clock_with_what_they_need(built: Buil
         "MaintenanceMonthly": "cron(0,20,40 8 1 * ? *)",
         "RotationDaily": "cron(0 10 * * ? *)",
         "ProbeMinutely": "cron(* * * * ? *)",
-        "ProbeAges": "cron(45 11 * * ? *)",
+        "ProbeAges": "cron(5/15 * * * ? *)",
+        "RotationAges": "cron(5/15 * * * ? *)",
     }
     inputs = {name.split("/")[1][:-8]: schedule["Properties"]["Target"]["Input"] for name, schedule in schedules.items()}
     assert all('"time":"<aws.scheduler.scheduled-time>"' in given for given in inputs.values())
