@@ -48,7 +48,8 @@ class Notifier(Construct):
         self.queue = self._define_queue(topics)
         self.function.add_environment("QUEUE_URL", self.queue.queue_url)
         self._allow(self.function, topics)
-        for alarm in (self.function.failing, self._watch_dead_letters(past_itself)):
+        self.undelivered = self._watch_dead_letters(past_itself)
+        for alarm in (self.function.failing, self.undelivered):
             topics.admit_to_people(alarm)
         self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
 

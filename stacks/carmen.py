@@ -75,7 +75,13 @@ class CarmenTopStack(CarmenStack):
             database=data.database_alarms,
             cache=data.cache_alarms,
             ages=operations.ages,
-            functions=[operations.functions_failing, data.roles.function.failing],
+            functions=[
+                operations.functions_failing,
+                data.roles.function.failing,
+                self.uptime.function.failing,
+                alerts.notifier.function.failing,
+                alerts.notifier.undelivered,
+            ],
         )
         Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
         given = {**service.environment_contract.given, WEBHOOK: alerts.notifier.webhook}

@@ -21,7 +21,7 @@ ALLOWED = {
     "constructs_lib": {"environments"},
     "environments": set(),
     "lambda_src": set(),
-    "local": {"environments", "stacks", "constructs_lib", "lambda_src", "app"},
+    "local": {"environments", "stacks", "constructs_lib", "lambda_src", "app", "tools"},
     "tools": {"environments", "stacks", "constructs_lib", "lambda_src", "local", "app"},
 }
 STATEFUL = {

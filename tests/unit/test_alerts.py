@@ -39,7 +39,7 @@ def test_only_tls_and_services_for_this_account_publish(built: Built, part: str)
     assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
     # With a policy of its own, a topic loses the default that let alarms publish.
     services = [statement["Principal"]["Service"].removesuffix(".amazonaws.com") for statement in allowed]
-    assert services == (["cloudwatch", "budgets", "costalerts"] if part == "/AlertsTopic" else ["cloudwatch"])
+    assert services == (["cloudwatch", "budgets", "costalerts"] if part == "/AlertsTopic" else ["cloudwatch", "cloudwatch"])
     for statement in allowed:
         assert (statement["Effect"], statement["Action"]) == ("Allow", "sns:Publish")
         assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
@@ -119,8 +119,9 @@ def test_the_digest_comes_once_a_day(built: Built) -> None:
 
 
 def test_what_cannot_be_told_is_told_past_the_notifier(built: Built) -> None:
-    alarm = only(built.resources("AWS::CloudWatch::Alarm", STACK))
-    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlertsPeople556B0626"}]
+    for alarm in built.resources("AWS::CloudWatch::Alarm", STACK).values():
+        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [{"Ref": "AlertsPeople556B0626"}]
+    alarm = by_id(built.resources("AWS::CloudWatch::Alarm", STACK), "/NotifierUndelivered")["Properties"]
     assert (alarm["MetricName"], alarm["Namespace"], alarm["Statistic"]) == ("ApproximateNumberOfMessagesVisible", "AWS/SQS", "Maximum")
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
     assert alarm["TreatMissingData"] == "notBreaching"
