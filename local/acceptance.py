@@ -28,7 +28,7 @@ from local.server import ACCOUNT, authorities
 from local.slack import Slack
 from local.stand_in_carmen import CONTRACT, connect
 from tools import buttons, checklists
-from tools.deployed import Deployed
+from tools.deployed import Deployed, RefusedError
 from tools.release import NONE_YET, release, releases, rollback
 
 NOT_PERMITTED = "42501"
@@ -136,18 +136,40 @@ def images_are_released_and_rolled_back(deployment: Deployment) -> str:
     repository, ecr = deployment.outputs()["ImageRepository"], deployment.client("ecr")
     deployed = Deployed(load(deployment.environment), deployment)
     before = deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"]
-    images = []
-    for tag in ("1", "2"):  # a manifest each: ECR holds no layers here
-        pushed = ecr.put_image(repositoryName=repository.split("/", 1)[1], imageTag=tag, imageManifest=json.dumps({"version": tag}))
-        images.append(f"{repository}@{pushed['image']['imageId']['imageDigest']}")
-        with contextlib.redirect_stdout(io.StringIO()):
-            release(deployed, images[-1], allow_unscanned=True)
+    pushed = [  # a manifest each: ECR holds no layers here
+        ecr.put_image(repositoryName=repository.split("/", 1)[1], imageTag=tag, imageManifest=json.dumps({"version": tag}))
+        for tag in ("1", "2")
+    ]
+    images = [f"{repository}@{one['image']['imageId']['imageDigest']}" for one in pushed]
     with contextlib.redirect_stdout(io.StringIO()):
+        release(deployed, images[0], allow_unscanned=True)
+        _task(deployment, after="Carmen (stand-in)")
+        answers = _failing_migration_changes_nothing(deployed, deployment, images[1])
+        release(deployed, images[1], allow_unscanned=True)
         rollback(deployed)
     _expect(deployment.outputs("Service")["ImageState"], images[0])
     _expect([one.image for one in releases(deployed)], [images[0], images[1], images[0], NONE_YET])
     _expect(deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"], before)
-    return "two images were released and the second rolled back: the first one runs (as the stand-in), no template changed"
+    return (
+        f"two images were released, each after its migrations; one whose migration failed was not, while {answers} queries to the old one "
+        "went through; the second was rolled back: the first one runs (as the stand-in), no template changed"
+    )
+
+
+def _failing_migration_changes_nothing(deployed: Deployed, deployment: Deployment, image: str) -> int:
+    """How many queries the old version answered meanwhile."""
+    with closing(_connect(deployment, _secret(deployment, "MigrationConnection")["DIRECT_URL"])) as owner:
+        owner.run("CREATE TABLE public.must_fail ()")
+        with Clients(deployment) as clients:
+            try:
+                release(deployed, image, allow_unscanned=True)
+            except RefusedError as refused:
+                _expect("The migration failed" in str(refused), True)
+            else:
+                raise NotAccepted("a failed migration did not stop the release")
+        owner.run("DROP TABLE public.must_fail")
+    _expect((clients.failures, releases(deployed)[0].image == image), ([], False))
+    return clients.answers
 
 
 def application_answers(deployment: Deployment) -> str:
