@@ -39,6 +39,12 @@ command_not_found_handle() {
 _PROGRAMS = "aws|make|psql|npx|curl|dig|openssl|pg_restore|redis-cli|git|eval"
 MARK = re.compile(r"told=\d+")
 PLACEHOLDER = re.compile(r"(?<![\w$-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*(?![\w-])")
+_SQL = {
+    "SELECT", "FROM", "WHERE", "AND", "ORDER", "BY", "DESC", "LIMIT", "GROUP", "AS", "IN", "IS", "NOT", "NULL", "LIKE", "VACUUM", "FREEZE",
+    "VERBOSE", "CREATE", "SCHEMA", "TABLE", "INCLUDING", "TO", "STDOUT", "STDIN", "PREPARED",
+}  # fmt: skip
+# Capitals that are a literal of what is asked, and no placeholder.
+_LITERAL = {"ERROR", "OOM", "BLOCK", "SERVICE", "GET", "CAA", "INFO", "SLOWLOG"}
 _ANY = {"--query", "--output", "--region", "--profile", "--cli-binary-format"}  # options of every command, with a value
 # What the AWS CLI adds to the services' own operations: command → its options.
 _OWN: dict[tuple[str, str], set[str]] = {
@@ -379,3 +385,30 @@ def _members(shape: Shape | None, seen: set[str]) -> set[str]:
     if shape.type_name == "list":
         return _members(shape.member, seen)
     return _members(shape.value, seen) | set(shape.key.enum) if shape.type_name == "map" else set()
+
+
+# What is left open
+
+
+def to_fill_in(command: Command) -> set[str]:
+    """Words in capitals that somebody has to fill in."""
+    program, *words = command.words
+    if program == "aws":
+        words = [word for before, word in zip(["", *words], words, strict=False) if before != "--query"]
+        words = [word for word in words if not _is_of_the_api(command, word)]
+    if program == "make":
+        words = [word.partition("=")[2] for word in words]
+    known = _LITERAL | (_SQL if program in ("psql", "pg_restore") else set())
+    return {found for word in words for found in PLACEHOLDER.findall(word) if found not in known and len(found) > 1}
+
+
+def _is_of_the_api(command: Command, word: str) -> bool:
+    """Whether the API wants just this: with other letters it would be refused."""
+    changed = PLACEHOLDER.sub("nothing-of-the-kind-there-is", word)
+    if changed == word:
+        return False
+    try:
+        aws_call([changed if each == word else each for each in command.words])
+    except RunbookError:
+        return True
+    return False

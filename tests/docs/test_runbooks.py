@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from environments.schema import Settings
 from tests.conftest import ROOT, Built
 from tools import names
-from tools.runbooks import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages
+from tools.runbooks import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages, to_fill_in
 
 PAGES = {page.path.stem: page for page in pages()}
 OTHERS = [Page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
@@ -24,12 +24,6 @@ PROGRAMS = {
     "aws", "make", "psql", "pg_restore", "redis-cli", "npx", "curl", "dig", "openssl", "jq", "date",
     "sort", "tail", "head", "gunzip", "awk", "uniq",
 }  # fmt: skip
-SQL = {
-    "SELECT", "FROM", "WHERE", "AND", "ORDER", "BY", "DESC", "LIMIT", "GROUP", "AS", "IN", "IS", "NOT", "NULL", "LIKE", "VACUUM", "FREEZE",
-    "VERBOSE", "CREATE", "SCHEMA", "TABLE", "INCLUDING", "TO", "STDOUT", "STDIN", "PREPARED",
-}  # fmt: skip
-# Capitals that are a literal of what is asked, and no placeholder.
-LITERAL = {"ERROR", "OOM", "BLOCK", "SERVICE", "GET", "CAA", "INFO", "SLOWLOG"}
 
 each_page = pytest.mark.parametrize("name", PAGES)
 
@@ -90,36 +84,12 @@ def test_the_cdk_finds_every_stack(name: str, built: Built) -> None:
             assert set(command.words[4:]) <= {"-c", "env=prod", "--exclusively", "--no-rollback"}
 
 
-def _capitals(command: Command) -> set[str]:
-    """Words in capitals that somebody has to fill in."""
-    program, *words = command.words
-    if program == "aws":
-        words = [word for before, word in zip(["", *words], words, strict=False) if before != "--query"]
-        words = [word for word in words if not _is_of_the_api(command, word)]
-    if program == "make":
-        words = [word.partition("=")[2] for word in words]
-    known = LITERAL | (SQL if program in ("psql", "pg_restore") else set())
-    return {found for word in words for found in PLACEHOLDER.findall(word) if found not in known and len(found) > 1}
-
-
-def _is_of_the_api(command: Command, word: str) -> bool:
-    """Whether the API wants just this: with other letters it would be refused."""
-    changed = PLACEHOLDER.sub("Nothing", word)
-    if changed == word:
-        return False
-    try:
-        aws_call([changed if each == word else each for each in command.words])
-    except RunbookError:
-        return True
-    return False
-
-
 @each_page
 def test_what_is_to_be_filled_in_is_explained_on_the_page(name: str) -> None:
     explained = {
         word for span in re.findall(r"`([^`]*)`", PAGES[name].prose) if len(span.split()) == 1 for word in PLACEHOLDER.findall(span)
     }
-    assert {word for command in _commands(name) for word in _capitals(command)} - explained == set()
+    assert {word for command in _commands(name) for word in to_fill_in(command)} - explained == set()
 
 
 @pytest.mark.parametrize("page", [*PAGES.values(), *OTHERS], ids=lambda page: page.path.stem)
