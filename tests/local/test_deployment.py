@@ -67,6 +67,7 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
         "AWS::CE::AnomalyMonitor",
         "AWS::CE::AnomalySubscription",
         "AWS::CloudFront::MonitoringSubscription",
+        "AWS::Logs::QueryDefinition",
         "AWS::WAFv2::LoggingConfiguration",
     }
     listed = {line.split()[0] for line in checkout.output.splitlines() if line.startswith(("AWS::", "Custom::"))}
