@@ -22,7 +22,7 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
-TARGETS := $(BUTTONS) $(RELEASES) preflight postflight help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
+TARGETS := $(BUTTONS) $(RELEASES) preflight postflight names help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
 	local local-update local-destroy bench-synth bench-backup dashboard-picture secrets restore clean
 .PHONY: $(TARGETS)
 
@@ -101,6 +101,9 @@ restore: install ## Backups: ACTION=list, verify, or restore with HOST= LOGIN= D
 	@env $(foreach name,$(filter-out $(GIVEN),$(RESTORE)),-u $(name)) PYTHONPATH=lambda_src $(PYTHON) -m tools.restore
 
 ## What runs, and what runbooks press (all need AWS credentials)
+names: install ## What the parts of ENV are called, as shell variables for the commands of runbooks
+	@$(PATIENTLY) $(PYTHON) -m tools.names
+
 release: install ## Have ENV run IMAGE=<repository>@sha256:…
 rollback: install ## Have ENV run the image that ran before
 releases: install ## Which images have run in ENV, and since when

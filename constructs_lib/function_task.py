@@ -52,7 +52,7 @@ class FunctionTask(Construct):
         role = self.task_definition.task_role
         assert isinstance(role, iam.Role)
         self.role = role
-        group = logs.LogGroup(self, "LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        self.log_group = logs.LogGroup(self, "LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
         self.task_definition.add_container(
             "Container",
             container_name=package,
@@ -71,7 +71,7 @@ class FunctionTask(Construct):
                 ),
             },
             user=NON_ROOT,
-            logging=ecs.LogDriver.aws_logs(stream_prefix=package, log_group=group),
+            logging=ecs.LogDriver.aws_logs(stream_prefix=package, log_group=self.log_group),
             stop_timeout=Duration.seconds(120),
         )
         allow_pull(self.task_definition, [settings.python_image])

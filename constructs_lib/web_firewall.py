@@ -42,7 +42,7 @@ class WebFirewall(Construct):
         self._settings = settings
         self.metric_name = f"{prefix}Edge"  # by which CloudWatch knows it: environments of one account must differ
         self.web_acl = self._define_web_acl()
-        self._log(prefix.lower())
+        self.log_group = self._log(prefix.lower())
 
     def _define_web_acl(self) -> wafv2.CfnWebACL:
         rules = [
@@ -123,7 +123,7 @@ class WebFirewall(Construct):
         uploads = [_path_starts_with(path) for path in self._settings.upload_paths]
         return _all(statement, _not(_any(*uploads))) if uploads else statement
 
-    def _log(self, suffix: str) -> None:
+    def _log(self, suffix: str) -> logs.LogGroup:
         group = logs.LogGroup(
             self,
             "LogGroup",
@@ -143,6 +143,7 @@ class WebFirewall(Construct):
             redacted_fields=[*redacted, field(query_string={})],
             logging_filter={"DefaultBehavior": "DROP", "Filters": [{"Behavior": "KEEP", "Requirement": "MEETS_ANY", "Conditions": keep}]},
         )
+        return group
 
 
 _NO_TRANSFORMATION = [wafv2.CfnWebACL.TextTransformationProperty(priority=0, type="NONE")]

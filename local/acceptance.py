@@ -18,10 +18,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection, identifier, literal
 
 from environments.loading import load
+from local import runbooks
 from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
@@ -71,6 +73,7 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(rotation_is_not_noticed(deployment))
     say(rotation_of_one_user_is_noticed(deployment))
     say(buttons_work(deployment))
+    say(runbooks_look(deployment))
     say(flights_are_checked(deployment))
     say(somebody_is_told_once(deployment))
     say(upload_goes_and_comes_back(deployment))
@@ -394,6 +397,15 @@ def buttons_work(deployment: Deployment) -> str:
     left = [deployment.client("wafv2").get_ip_set(Name=one["Name"], Id=one["Id"], Scope="CLOUDFRONT")["IPSet"]["Addresses"] for one in sets]
     _expect(left, [[], [], [], []])
     return "an address was blocked and let in again, the attack mode went on and off, tasks were rolled, a backup was made by hand"
+
+
+def runbooks_look(deployment: Deployment) -> str:
+    """What runbooks have people look at, asked of the deployment under the names that `make names` gives."""
+    with closing(_connect(deployment, _secret(deployment, "Connection")["DIRECT_URL"])) as application:
+        try:
+            return runbooks.run(deployment, application)
+        except (ClientError, DatabaseError) as error:
+            raise NotAccepted(f"a command of a runbook fails: {error}") from error
 
 
 @contextlib.contextmanager

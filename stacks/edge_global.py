@@ -7,6 +7,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
+from constructs_lib.saved_queries import FIREWALL, SavedQueries
 from constructs_lib.web_firewall import WebFirewall
 from environments.schema import Domain, Settings
 from stacks.base import EDGE_REGION, CarmenStack
@@ -18,6 +19,14 @@ class EdgeGlobalStack(CarmenStack):
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION)
         self.firewall = WebFirewall(self, "WebFirewall", settings=settings.edge, prefix=settings.stack_prefix)
+        SavedQueries(
+            self,
+            "Queries",
+            environment=settings.stack_prefix,
+            folder="Firewall",
+            log_groups=[self.firewall.log_group],
+            queries=FIREWALL,
+        )
         self.certificate = domain_certificate(self, settings.domain)
         if settings.region != EDGE_REGION:
             # Exports end at the region's border; a weak reference reads the other stack's output at deployment.

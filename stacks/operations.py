@@ -13,6 +13,7 @@ from constructs_lib.database_maintenance import DatabaseMaintenance
 from constructs_lib.probe import Probe
 from constructs_lib.python_function import client_tools_layer, drill_server_layer, libraries_layer
 from constructs_lib.restore_drill import RestoreDrill
+from constructs_lib.saved_queries import FUNCTIONS, SavedQueries
 from environments.schema import Settings
 from stacks.base import CarmenStack
 from stacks.data import APPLICATION_USERS, PROXY_MONITOR, DataStack
@@ -113,12 +114,21 @@ class OperationsStack(CarmenStack):
             libraries=libraries,
         )
         self.ages = AgeAlarms(self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing)
+        parts = (self.backup, self.drill, self.maintenance, self.rotation, self.probe)
         self.functions_failing = alerting.fold(
             self,
             "FunctionsFailing",
             says="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
             runbook="function-failing",
             severity="ticket",
-            alarms=[part.function.failing for part in (self.backup, self.drill, self.maintenance, self.rotation, self.probe)],
+            alarms=[part.function.failing for part in parts],
             silent=True,
+        )
+        SavedQueries(
+            self,
+            "Queries",
+            environment=settings.stack_prefix,
+            folder="Functions",
+            log_groups=[*(part.function.log_group for part in parts), self.backup.task.log_group, self.drill.task.log_group],
+            queries=FUNCTIONS,
         )

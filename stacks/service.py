@@ -16,6 +16,7 @@ from constructs_lib.database import PORT as DATABASE_PORT
 from constructs_lib.deployment_events import DeploymentEvents
 from constructs_lib.one_off_tasks import MigrationTask, OperationsTask
 from constructs_lib.retention import bound_log_group
+from constructs_lib.saved_queries import APPLICATION, SavedQueries
 from constructs_lib.service_alarms import ServiceAlarms
 from constructs_lib.web_service import ApplicationImage, WebService, allow_uploads
 from environments.schema import Settings
@@ -77,6 +78,9 @@ class ServiceStack(CarmenStack):
             cluster=self.cluster,
             web=self.web,
             stores_down=data.stores_down,
+        )
+        SavedQueries(
+            self, "Queries", environment=settings.stack_prefix, folder="Application", log_groups=[self.web.log_group], queries=APPLICATION
         )
         DeploymentEvents(self, "DeploymentEvents", service=self.web.service, queue=alerts.notifier.queue)
         self.migration = MigrationTask(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +31,7 @@ class Deployed:
 
     settings: Settings
     session: Any
+    _listed: dict[tuple[str, str | None], list[dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def outputs(self) -> dict[str, str]:
@@ -54,18 +55,11 @@ class Deployed:
     def resource(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> str:
         """The physical id of the one resource of a type in the stack called so, whose logical id begins so."""
         name = self.settings.stack_prefix + stack
-        pages = self.session.client("cloudformation", region_name=region).get_paginator("list_stack_resources").paginate(StackName=name)
-        try:
-            found = [
-                str(resource["PhysicalResourceId"])
-                for page in pages
-                for resource in page["StackResourceSummaries"]
-                if resource["ResourceType"] == kind and resource["LogicalResourceId"].startswith(starts)
-            ]
-        except ClientError as error:
-            if error.response["Error"]["Code"] == NOT_THERE:
-                raise NotDeployedError(f"{name} is not there") from None
-            raise
+        found = [
+            str(resource["PhysicalResourceId"])
+            for resource in self._resources(name, region)
+            if resource["ResourceType"] == kind and resource["LogicalResourceId"].startswith(starts)
+        ]
         if len(found) != 1:
             raise NotDeployedError(f"{name} has {len(found)} resources {kind} {starts}… where there should be one")
         return found[0]
@@ -76,6 +70,18 @@ class Deployed:
         network = dict(found["services"][0]["networkConfiguration"]["awsvpcConfiguration"])
         group = self.resource("Service", "AWS::EC2::SecurityGroup", security_group)
         return {"awsvpcConfiguration": {**network, "securityGroups": [group], "assignPublicIp": "DISABLED"}}
+
+    def _resources(self, name: str, region: str | None) -> list[dict[str, Any]]:
+        """Of a stack; listed once."""
+        if (name, region) not in self._listed:
+            pages = self.session.client("cloudformation", region_name=region).get_paginator("list_stack_resources").paginate(StackName=name)
+            try:
+                self._listed[name, region] = [resource for page in pages for resource in page["StackResourceSummaries"]]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == NOT_THERE:
+                    raise NotDeployedError(f"{name} is not there") from None
+                raise
+        return self._listed[name, region]
 
 
 def run(name: str, action: Callable[[Deployed], object]) -> int:

@@ -16,6 +16,7 @@ import sys
 from types import FrameType
 
 from common.locks import Busy
+from common.scrubbed_logs import scrub
 
 from backup.handler import TIME_VARIABLE, metrics, run
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(busy, file=sys.stderr)
         return TRY_AGAIN
     except Exception as error:  # noqa: BLE001 (logged with its trace; a person gets the sentence)
-        print(f"There is no backup: {error}", file=sys.stderr)
+        print(scrub(f"There is no backup: {error}"), file=sys.stderr)
         return 1
     finally:
         metrics.flush_metrics()

@@ -6,10 +6,11 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common.locks import Busy
+from common.scrubbed_logs import scrubbed_logger
 
 from backup.manifest import stamp_of
 from backup.run import DeadlineExceeded, Outcome, TooLong, back_up
@@ -17,7 +18,7 @@ from backup.settings import Settings
 
 TIME_VARIABLE = "BACKUP_SCHEDULED_TIME"
 
-logger = Logger(service="backup")
+logger = scrubbed_logger(service="backup")
 metrics = Metrics(namespace="Carmen", service="backup")
 
 

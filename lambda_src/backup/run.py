@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger
 from common import client_tools, database, locks
+from common.scrubbed_logs import scrubbed_logger
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
@@ -25,7 +25,7 @@ from backup.manifest import File, Manifest
 from backup.settings import Settings
 from backup.upload import MultipartUpload, part_bytes_for, put
 
-logger = Logger(service="backup")
+logger = scrubbed_logger(service="backup")
 
 ROLE = "carmen_backup"
 CAUTION = 1.5  # how much longer than predicted a run may take and still be begun here

@@ -11,9 +11,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from common.scrubbed_logs import scrub, scrubbed_logger
 
-logger = Logger()
+logger = scrubbed_logger()
 
 
 def answer(event: dict[str, Any], physical_id: str, action: Callable[[], dict[str, str]]) -> None:
@@ -32,7 +32,7 @@ def answer(event: dict[str, Any], physical_id: str, action: Callable[[], dict[st
         if event["RequestType"] != "Delete":
             response["Data"] = action()
     except Exception as error:
-        response |= {"Status": "FAILED", "Reason": f"{type(error).__name__}: {error}"[:1000]}
+        response |= {"Status": "FAILED", "Reason": scrub(f"{type(error).__name__}: {error}")[:1000]}
         raise
     finally:
         _send(event["ResponseURL"], response)

@@ -9,7 +9,11 @@ from typing import Any, cast
 
 import boto3
 
+from common.scrubbed_logs import hide
+
 Secret = dict[str, str]
+# What RDS and this application write beside passwords, and logs may show.
+PUBLIC = ("username", "PGUSER", "engine", "host", "port", "dbname", "dbInstanceIdentifier", "masterarn")
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ def version(arn: str, stage: str, client: Any) -> Version | None:
     except client.exceptions.ResourceNotFoundException:
         client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not the version
         return None
-    return Version(answer["VersionId"], json.loads(answer["SecretString"] or "{}"), answer["CreatedDate"])
+    return Version(answer["VersionId"], _hidden(json.loads(answer["SecretString"] or "{}")), answer["CreatedDate"])
 
 
 def read(arn: str, client: Any = None) -> Secret:
@@ -39,7 +43,7 @@ def read(arn: str, client: Any = None) -> Secret:
     except client.exceptions.ResourceNotFoundException:
         client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not its value
         return {}
-    return cast(Secret, json.loads(value or "{}"))
+    return _hidden(cast(Secret, json.loads(value or "{}")))
 
 
 def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
@@ -53,4 +57,12 @@ def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
 
 def write(arn: str, value: Secret, client: Any, stage: str = "AWSCURRENT") -> None:
     """Puts `value` as a new version; what was AWSCURRENT becomes AWSPREVIOUS."""
-    client.put_secret_value(SecretId=arn, SecretString=json.dumps(value, sort_keys=True), VersionStages=[stage])
+    client.put_secret_value(SecretId=arn, SecretString=json.dumps(_hidden(value), sort_keys=True), VersionStages=[stage])
+
+
+def _hidden(value: Secret) -> Secret:
+    """The same; from now on no log shows what of it is secret."""
+    for name, part in value.items():
+        if name not in PUBLIC and isinstance(part, str):
+            hide(part)
+    return value

@@ -9,16 +9,16 @@ from contextlib import closing
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import cloudformation, connection_secret, database, locks, secret_values
+from common.scrubbed_logs import scrubbed_logger
 from pg8000.native import Connection
 
 from database_roles import roles
 
 PATIENCE_SECONDS = 180  # a rotation holds the lock until RDS Proxy takes the new password, at most two minutes
 
-logger = Logger()
+logger = scrubbed_logger()
 
 
 @logger.inject_lambda_context

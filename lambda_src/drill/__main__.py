@@ -15,6 +15,8 @@ import signal
 import sys
 from types import FrameType
 
+from common.scrubbed_logs import scrub
+
 from drill.handler import TIME_VARIABLE, metrics, run
 
 
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(json.dumps(run(options.time, lambda: None), indent=1))
     except Exception as error:  # noqa: BLE001 (logged with its trace; a person gets the sentence)
-        print(f"No backup was proved: {error}", file=sys.stderr)
+        print(scrub(f"No backup was proved: {error}"), file=sys.stderr)
         return 1
     finally:
         metrics.flush_metrics()

@@ -6,11 +6,12 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common.scrubbed_logs import scrubbed_logger
 
-logger = Logger(service="drill")
+logger = scrubbed_logger(service="drill")
 metrics = Metrics(namespace="Carmen", service="drill")
 
 TIME_VARIABLE = "DRILL_SCHEDULED_TIME"

@@ -12,15 +12,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import database, locks
+from common.scrubbed_logs import scrubbed_logger
 
 from maintenance.state import CYCLE, State, Store
 from maintenance.work import Deadline, Outcome, Settings, Work
 
-logger = Logger()
+logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="maintenance")
 
 

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aws_lambda_powertools import Logger
+from common.scrubbed_logs import scrubbed_logger
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
 from maintenance import catalogue
 from maintenance.state import State
 
-logger = Logger()
+logger = scrubbed_logger()
 
 _LOCKED, _CANCELED, _GONE = "55P03", "57014", ("42P01", "42704")
 _MEASURING_SHARE = 0.4  # of the time left: the rest is for rebuilding

@@ -9,16 +9,17 @@ import os
 from functools import partial
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools import Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common.scrubbed_logs import scrubbed_logger
 
 from probe.measurements import Counters, Metric, Part, instance, proxy, redis, run
 
 SECONDS = 20.0  # for the parts, which run at once; far below the schedule's minute
 PART_SECONDS = 8.0
 
-logger = Logger()
+logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="probe")
 counters = Counters()  # these two last as long as the process: that is what a delta and a cache need
 secrets: dict[str, dict[str, str]] = {}

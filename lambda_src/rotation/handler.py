@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools import Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common.scrubbed_logs import scrubbed_logger
 
 from rotation.database_login import ApplicationLogin, Database, OwnerLogin
 from rotation.redis_token import RedisToken
@@ -23,7 +24,7 @@ from rotation.turns import Rotation
 
 RESERVE_SECONDS = 30.0  # to end in good order before Lambda ends the function
 
-logger = Logger()
+logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="rotation")
 
 

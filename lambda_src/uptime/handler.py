@@ -12,14 +12,15 @@ import os
 from functools import cache
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common.scrubbed_logs import scrubbed_logger
 
 from uptime.checks import Endpoint, Result, check_all
 from uptime.exchange import Site
 
-logger = Logger()
+logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="uptime")
 
 

@@ -34,7 +34,7 @@ def world(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(desk, "FIRST_RETRY_SECONDS", 0)
         monkeypatch.setattr(notifier, "webhooks", {})
-        monkeypatch.setattr(scrubbed_logs, "_known", set())
+        monkeypatch.setattr(scrubbed_logs, "_known", {})
         monkeypatch.setattr(notifier.logger.registered_handler, "stream", found.log)
         yield found
 

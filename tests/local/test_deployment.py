@@ -67,6 +67,7 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
         "AWS::CE::AnomalyMonitor",
         "AWS::CE::AnomalySubscription",
         "AWS::CloudFront::MonitoringSubscription",
+        "AWS::Logs::QueryDefinition",
         "AWS::WAFv2::LoggingConfiguration",
     }
     listed = {line.split()[0] for line in checkout.output.splitlines() if line.startswith(("AWS::", "Custom::"))}
@@ -74,7 +75,7 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
 
 
 def test_the_proofs_were_made_and_the_summary_says_what_a_newcomer_needs(checkout: Checkout) -> None:
-    assert checkout.output.count("✓") == 17
+    assert checkout.output.count("✓") == 18
     for part in ("/dashboard", "Still empty", "SENTRY_DSN", "What differs from AWS", "make local-destroy", "export AWS_ENDPOINT_URL="):
         assert part in checkout.output
 
