@@ -8,10 +8,10 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import aws
 
 from rotation.database_login import ApplicationLogin, Database, OwnerLogin
 from rotation.redis_token import RedisToken
@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _rotation() -> Rotation:
     environment = os.environ
-    secrets, ecs = boto3.client("secretsmanager"), boto3.client("ecs")
+    secrets, ecs = aws.client("secretsmanager"), aws.client("ecs")
     database = Database(
         host=environment["DATABASE_HOST"],
         proxy_host=environment["PROXY_HOST"],
