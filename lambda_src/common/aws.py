@@ -5,9 +5,6 @@ botocore alone: what `import boto3` adds to it, transfers of files and resources
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -15,14 +12,13 @@ from typing import Any
 @cache
 def session() -> Any:
     """botocore's session: credentials and region as it finds them."""
-    with _loading():
-        from botocore.session import get_session
+    from botocore.session import get_session
 
-        from common.service_models import FileLoader, ServiceLoader
+    from common.service_models import FileLoader, ServiceLoader
 
-        found = get_session()
-        found.register_component("data_loader", ServiceLoader(file_loader=FileLoader()))
-        return found
+    found = get_session()
+    found.register_component("data_loader", ServiceLoader(file_loader=FileLoader()))
+    return found
 
 
 @cache
@@ -31,22 +27,8 @@ def client(service: str, region: str | None = None, *, patient: bool = True) -> 
 
     Not `patient`: with time-outs that leave room to tidy up. Threads may use it; several must not be the first to ask for it.
     """
-    with _loading():
-        from botocore.config import Config
+    from botocore.config import Config
 
-        retries = {"mode": "standard", "max_attempts": 4}
-        config = None if patient else Config(connect_timeout=5, read_timeout=30, retries=retries)
-        return session().create_client(service, region_name=region, config=config)
-
-
-@contextmanager
-def _loading() -> Iterator[None]:
-    """What is loaded now stays: looking through it for garbage, again and again, takes a tenth of a cold start."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
+    retries = {"mode": "standard", "max_attempts": 4}
+    config = None if patient else Config(connect_timeout=5, read_timeout=30, retries=retries)
+    return session().create_client(service, region_name=region, config=config)

@@ -30,4 +30,4 @@ class FileLoader(JSONFileLoader):  # type: ignore[misc]  # likewise
         for ending, unpacked in _FORMS.items():
             with suppress(FileNotFoundError):
                 return json.loads(unpacked(Path(file_path + ending).read_bytes()))
-        return None
+        return super().load_file(file_path)
