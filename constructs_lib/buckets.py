@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aws_cdk import Aws, Duration, RemovalPolicy, Stack
@@ -143,6 +144,15 @@ class BackupBucket(PrivateBucket):
             ],
         )
         record_opt_out(self, "ObjectLock", settings.object_lock_opt_out_reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyPlace:
+    """A backup bucket in another region, by references that cross the border."""
+
+    bucket_name: str
+    key_arn: str
+    region: str
 
 
 class PagesBucket(PrivateBucket):

@@ -123,6 +123,15 @@ def _storage(settings: Settings) -> Iterator[Complaint]:
                 yield Complaint(
                     ("storage.object_lock_days", key), f"locked for longer than kept, a dump could not expire; lock {kept} days at most"
                 )
+    if storage.backup_copy_region == settings.region:
+        yield Complaint(
+            ("region", "storage.backup_copy_region"), "what is lost with the region would be lost twice; name another region, or none"
+        )
+    elif storage.backup_copy_region and not settings.network.nat_gateways:
+        yield Complaint(
+            ("network.nat_gateways", "storage.backup_copy_region"),
+            f"endpoints reach S3 in {settings.region} only, and so no copy is made; a NAT gateway leads to {storage.backup_copy_region}",
+        )
     for frequent, rare in pairwise(days):
         if days[frequent] > days[rare]:
             yield Complaint((frequent, rare), "the rarer dump is kept for less time than the more frequent one; keep it as long or longer")

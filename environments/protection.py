@@ -49,6 +49,7 @@ STRENGTH: dict[str, Strength] = {
     "storage.monthly_backup_days": _more,
     "storage.object_lock": _more,
     "storage.object_lock_days": _more,
+    "storage.backup_copy_region": _given,
     "storage.upload_old_version_days": _more,
     "storage.access_log_days": _more,
     "storage.images_kept": _more,

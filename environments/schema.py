@@ -67,6 +67,9 @@ class Storage(Section):
     object_lock: bool = Field(True, description="Governance-mode Object Lock on backups. Fixed once the bucket exists.")
     object_lock_opt_out_reason: values.Reason | None = Field(None, description="Needed when object_lock is false.")
     object_lock_days: int = Field(7, ge=1, le=365, description="How long a backup cannot be deleted; no longer than the daily dumps live.")
+    backup_copy_region: values.Region | None = Field(
+        None, description="A second region, where every backup is copied; absent: none. Its bucket stays when this goes."
+    )
     upload_old_version_days: int = Field(30, ge=1, le=365, description="How long a replaced or deleted upload can be brought back.")
     incomplete_upload_days: int = Field(7, ge=1, le=30, description="When unfinished multipart uploads are removed.")
     access_log_days: int = Field(365, ge=30, le=3650, description="How long access logs are kept.")

@@ -10,6 +10,7 @@ from constructs_lib.python_function import libraries_layer
 from constructs_lib.uptime import Uptime
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
+from stacks.backup_copies import BackupCopiesStack
 from stacks.base import CarmenStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
@@ -78,12 +79,14 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     network = NetworkStack(scope, settings)
     alerts = AlertsStack(scope, settings)
     storage = StorageStack(scope, settings)
+    copies = BackupCopiesStack(scope, settings) if settings.storage.backup_copy_region else None
     data = DataStack(scope, settings, network=network, storage=storage)
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
     service = ServiceStack(scope, settings, network=network, alerts=alerts, storage=storage, data=data, edge=edge)
-    operations = OperationsStack(scope, settings, network=network, storage=storage, data=data, service=service)
+    operations = OperationsStack(scope, settings, network=network, storage=storage, copies=copies, data=data, service=service)
     top = CarmenTopStack(scope, settings, storage=storage, data=data, edge=edge, service=service)
-    for stack in (network, alerts, storage, data, edge_global, edge, service, operations):
-        top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
+    for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations):
+        if stack:
+            top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
     return top

@@ -34,7 +34,7 @@ def connect(
         host=host,
         port=port,
         database=database,
-        ssl_context=trust.proxy() if proxy else trust.instance(),
+        ssl_context=trust.proxy() if proxy else trust.instance(host),
         timeout=timeout_seconds,
         application_name=application_name,
         tcp_keepalive=True,

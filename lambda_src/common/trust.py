@@ -19,9 +19,13 @@ def rds_authorities() -> str:
     return os.environ.get("RDS_CA_FILE", str(RDS_AUTHORITIES))
 
 
-def instance() -> ssl.SSLContext:
-    """Trusts RDS's authorities, of this region alone where it is known: they are a handful of more than a hundred."""
-    return _instance(rds_authorities(), os.environ.get("AWS_REGION", ""))
+def instance(host: str) -> ssl.SSLContext:
+    """Trusts RDS's authorities, of one region alone where it is known: they are a handful of more than a hundred.
+
+    The host tells it (a restore may read in one region and write in another), or else AWS_REGION.
+    """
+    named = re.search(r"\.([a-z]{2}(-[a-z]+)+-\d)\.rds\.amazonaws\.com$", host)
+    return _instance(rds_authorities(), named[1] if named else os.environ.get("AWS_REGION", ""))
 
 
 def proxy() -> ssl.SSLContext:

@@ -93,6 +93,17 @@ class House:
         ]
         return list(dict.fromkeys(found))
 
+    def given(self, role: str) -> set[tuple[str, str]]:
+        """Every (action, resource) of every statement that allows, as it is written."""
+        return {
+            (action, resource)
+            for document in self.account.roles[role].policies.values()
+            for statement in document["Statement"]
+            if statement["Effect"] == "Allow"
+            for action in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+        }
+
     def roles(self) -> Iterator[tuple[Environment, str, str]]:
         """(environment, readable name, ARN) of every role."""
         for environment in self.environments.values():
@@ -102,8 +113,17 @@ class House:
 
 @pytest.fixture(scope="session")
 def house(built: Built) -> House:
+    return house_of(built)
+
+
+def house_of(built: Built) -> House:
+    """What was built, as an account."""
     assembly = Assembly(built.assembly)
     return House(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def physical_name(arn: str) -> str:

@@ -132,6 +132,15 @@ BACKS_UP = (
     May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
     May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
 )
+# What `storage.backup_copy_region` adds: the same there, under the key and through the S3 of that region.
+COPIES = (
+    *(
+        May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"BackupCopies/Backups /{folder}/*")
+        for folder in BACKUP_FOLDERS
+    ),
+    May("s3:ListBucket", "BackupCopies/Backups", {"s3:prefix": "daily/"}),
+    May("kms:Decrypt kms:GenerateDataKey", "BackupCopies/Key", {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}),
+)
 DRILLS = (
     *(May("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in BACKUP_FOLDERS),
     May("s3:GetObject s3:PutObject", "Storage/Backups /reports/drill/*"),

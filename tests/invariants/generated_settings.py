@@ -41,6 +41,7 @@ SAMPLES: list[dict[str, Any]] = [
         "service": dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image", "python_image"), MIRROR),
     },
     {"network": {"interface_endpoints": True}},
+    {"storage": {"backup_copy_region": "eu-west-1"}},
     {"network": {"cidr": "172.16.0.0/20", "peer_cidrs": ("10.0.0.0/8",)}},
     {"network": {"cidr": "10.0.0.0/16", "zones": ("use1-az6", "use1-az5")}},
     {"account": "123456789012", "permissions_boundary": "carmen-boundary"},

@@ -68,18 +68,19 @@ def test_a_process_has_one_client_of_a_service(aws: str) -> None:
 
 
 def test_an_instance_is_checked_against_its_own_regions_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
-    def names() -> set[str]:
-        return {common_name(found) for found in trust.instance().get_ca_certs()}
+    def names(host: str = "localhost") -> set[str]:
+        return {common_name(found) for found in trust.instance(host).get_ca_certs()}
 
     monkeypatch.delenv("RDS_CA_FILE", raising=False)
     monkeypatch.setenv("AWS_REGION", "eu-west-2")
     assert names() == {
         f"Amazon RDS eu-west-2 {name}" for name in ("2019 CA", *(f"Root CA {key} G1" for key in ("RSA2048", "RSA4096", "ECC384")))
     }
+    assert {name.split()[2] for name in names("carmen.abc123.ap-southeast-1.rds.amazonaws.com")} == {"ap-southeast-1"}
     monkeypatch.delenv("AWS_REGION")  # on a laptop, any region's
     assert len(names()) == Path(trust.RDS_AUTHORITIES).read_text().count("BEGIN CERTIFICATE")
-    assert trust.instance().verify_mode == ssl.CERT_REQUIRED
-    assert trust.instance().check_hostname
+    assert trust.instance("localhost").verify_mode == ssl.CERT_REQUIRED
+    assert trust.instance("localhost").check_hostname
 
 
 def test_each_authority_stands_under_its_own_name() -> None:
