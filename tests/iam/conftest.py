@@ -13,9 +13,16 @@ from tests.conftest import Built
 from tools.iam import Account, Context
 from tools.policies import ARNS, Assembly
 
-# What a request carries unless a test says otherwise: TLS 1.3, straight from the principal, and for a function's role from
-# Lambda itself, which may more than the function's code.
-PLAIN: Context = {"s3:TlsVersion": "1.3", "kms:ViaService": None, "lambda:SourceFunctionArn": None}
+# What a request carries unless a test says otherwise: TLS 1.3, what is written only where nothing is, straight from the
+# principal, and for a function's role from Lambda itself, which may more than the function's code.
+PLAIN: Context = {
+    "s3:TlsVersion": "1.3",
+    "s3:if-none-match": "*",
+    "s3:ObjectCreationOperation": "true",
+    "kms:ViaService": None,
+    "kms:GrantIsForAWSResource": None,
+    "lambda:SourceFunctionArn": None,
+}
 HASH = re.compile(r"[0-9A-F]{8}([0-9a-f]{32})?$")
 
 
