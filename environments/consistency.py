@@ -159,6 +159,13 @@ def _database(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(
             ("database.backup_window", "database.maintenance_window"), "the windows overlap, which RDS refuses; move one of them"
         )
+    fires = daily_minute(database.aws_backup_schedule) if database.aws_backup_days else None
+    for key, window in (("backup_window", backup), ("maintenance_window", maintenance)):
+        if fires is not None and meet_in_a_day(window, (fires, 60)):  # minutes: constructs_lib/database_snapshots.py
+            yield Complaint(
+                ("database.aws_backup_schedule", f"database.{key}"),
+                "AWS Backup may begin within an hour, and RDS makes no second snapshot while it is busy; move one of them",
+            )
     fires = daily_minute(database.roles_schedule)
     if fires is not None and meet_in_a_day(backup, (fires, 5)):  # minutes: the function's timeout
         yield Complaint(("database.roles_schedule", "database.backup_window"), "the schedule fires during the backup; move one of them")

@@ -55,6 +55,8 @@ STRENGTH: dict[str, Strength] = {
     "storage.images_kept": _more,
     "database.multi_az": _more,
     "database.point_in_time_days": _more,
+    "database.aws_backup_days": _more,
+    "database.aws_backup_lock": _more,
     "database.deletion_protection": _more,
     "database.insights": _in_order("standard", "advanced"),
     "database.log_retention_days": _more,

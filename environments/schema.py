@@ -128,6 +128,12 @@ class Database(Section):
     maintenance_window: Annotated[values.WeeklyWindow, values.lasting(30)] = Field(
         "sun:05:00-sun:06:00", description="RDS maintenance, UTC."
     )
+    aws_backup_days: int = Field(0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: none is made.")
+    aws_backup_schedule: values.Cron = Field(
+        "cron(0 14 * * ? *)", description="When that snapshot is made, UTC, daily; away from both windows."
+    )
+    aws_backup_lock: bool = Field(True, description="Governance-mode lock on that vault: no snapshot is deleted before its time.")
+    aws_backup_lock_opt_out_reason: values.Reason | None = Field(None, description="Needed when aws_backup_lock is false.")
     roles_schedule: values.Cron = Field("cron(30 0 * * ? *)", description="When database roles are corrected, UTC, daily.")
     deletion_protection: bool = Field(True, description="Refuse to delete the instance.")
     deletion_protection_opt_out_reason: values.Reason | None = Field(None, description="Needed when deletion_protection is false.")

@@ -10,8 +10,9 @@ import pytest
 from environments.schema import Settings
 from tests.conftest import build
 from tests.iam.conftest import PLAIN, House, house_of, one_of
-from tests.iam.permissions import COPIES, NEVER, ROLES, May
-from tests.iam.questions import context
+from tests.iam.permissions import AWS_BACKUP, COPIES, NEVER, ROLES, SNAPSHOTS, May, Trust
+from tests.iam.questions import OTHERS, STRANGER, context
+from tools.iam import ANYBODY
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Part:
     """Settings, and the rows they add by role."""
 
     settings: dict[str, Any]
-    adds: dict[str, tuple[May, ...]] = field(default_factory=dict)
+    adds: dict[str, tuple[May, ...]]
+    new: dict[str, Trust] = field(default_factory=dict)  # of those, the roles that are there only with it
 
     def rows(self, role: str) -> tuple[May, ...]:
         """All that a role of production may with this part."""
@@ -31,6 +33,9 @@ PARTS = {
     "copies in a second region": Part(
         {"storage": {"backup_copy_region": "eu-west-1"}},
         {"Operations/BackupFunctionRole": COPIES, "Operations/BackupFargateTaskRole": COPIES},
+    ),
+    "snapshots by AWS Backup": Part(
+        {"database": {"aws_backup_days": 35}}, {"Data/SnapshotsRole": SNAPSHOTS}, {"Data/SnapshotsRole": AWS_BACKUP}
     ),
 }
 
@@ -55,6 +60,15 @@ def test_every_role_may_what_the_tables_say_and_no_more(part: Part, house_with: 
                 a for a in row.actions.split() if not house_with.account.decide(arn, a, there, {**PLAIN, **context(environment, row)})
             ]
             assert refused == [], (name, there)
+
+
+def test_what_is_new_is_assumed_by_its_service_alone(part: Part, house_with: House) -> None:
+    (environment,) = house_with.environments.values()
+    assert set(environment.roles) == {*ROLES, *part.new}
+    for name, trust in part.new.items():
+        arn = environment.roles[name]
+        asked = {*OTHERS, trust.service, "lambda.amazonaws.com", "rds.amazonaws.com", STRANGER, ANYBODY, *house_with.account.roles}
+        assert {one for one in asked if house_with.account.decide(one, "sts:AssumeRole", arn)} == {trust.service}
 
 
 def test_no_other_role_may_it(part: Part, house_with: House) -> None:

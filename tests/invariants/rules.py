@@ -25,6 +25,7 @@ STATEFUL = {
     "AWS::RDS::DBInstance",
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::SecretsManager::Secret",
+    "AWS::Backup::BackupVault",
 }
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|DSN|DATABASE_URL|DIRECT_URL|REDIS_URL|PRIVATE|API_KEY")
 SECRET_VALUE = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE|xox[abp]-|hooks\.slack\.com/services/T|://[^/\s:\"{]+:[^@\s/\"{]+@")
