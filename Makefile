@@ -20,8 +20,10 @@ OFFLINE := --no-notices --no-validation
 OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-TARGETS := help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr local local-update \
-	local-destroy bench-synth bench-backup bench-functions secrets restore clean
+BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
+RELEASES := release rollback releases
+TARGETS := $(BUTTONS) $(RELEASES) help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
+	local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -29,11 +31,18 @@ UNKNOWN := $(filter-out $(TARGETS) %/.installed,$(MAKECMDGOALS))
 $(if $(UNKNOWN),$(error There is no 'make $(firstword $(UNKNOWN))'. 'make help' lists what there is; an environment is given as ENV=dev))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 RESTORE := ACTION BACKUP BUCKET HOST PORT LOGIN SECRET DATABASE ALLOW JOBS FOLDER
-MEANT := ENV PYTHON3 $(if $(filter restore,$(MAKECMDGOALS)),$(RESTORE))
+# Of a goal that takes any, which ones.
+restore_TAKES := $(RESTORE)
+release_TAKES := IMAGE ALLOW
+scale-out_TAKES := TASKS
+block_TAKES := ADDRESS
+unblock_TAKES := ADDRESS
+under-attack_TAKES := ON
+MEANT := ENV PYTHON3 $(foreach goal,$(MAKECMDGOALS),$($(goal)_TAKES))
 $(foreach name,$(filter-out $(MEANT),$(GIVEN)),$(error $(name)=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with))
 
 help: ## This list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 ## Installation: into .venv/, node_modules/ and .build/, from pinned and hashed lists. Runs again when a list changes.
 install: .venv/.installed node_modules/.installed .build/.installed ## Install everything into the project's own folders
@@ -91,6 +100,23 @@ secrets: install ## Which secrets of ENV still wait for the operator (needs AWS 
 restore: install ## Backups: ACTION=list, verify, or restore with HOST= LOGIN= DATABASE= (docs/runbooks/restore-a-backup.md)
 	@env $(foreach name,$(filter-out $(GIVEN),$(RESTORE)),-u $(name)) PYTHONPATH=lambda_src $(PYTHON) -m tools.restore
 
+## What runs, and what runbooks press (all need AWS credentials)
+release: install ## Have ENV run IMAGE=<repository>@sha256:…
+rollback: install ## Have ENV run the image that ran before
+releases: install ## Which images have run in ENV, and since when
+$(RELEASES):
+	@env $(foreach name,$(filter-out $(GIVEN),IMAGE ALLOW),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.release $@
+
+restart-tasks: install ## Roll ENV's tasks: new ones take the place of the old, in turn
+scale-out: install ## At least TASKS=… tasks from now on; without TASKS, what the settings say
+block: install ## Refuse ADDRESS=… at the edge; without it, who is blocked
+unblock: install ## Let ADDRESS=… in again
+under-attack: install ## ON=yes: browsers must prove to be some, requests are scarce; ON=no: as always
+backup-now: install ## A backup beside the nightly one
+database-session: install ## psql in a task of its own, without a bastion
+$(BUTTONS):
+	@env $(foreach name,$(filter-out $(GIVEN),TASKS ADDRESS ON),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.buttons $@
+
 snapshots: install ## Write the snapshots anew; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
 
@@ -123,6 +149,9 @@ local-update: install ## Deploy a changed setting to the embedded AWS
 local-destroy: ## Destroy the local deployment, list what was retained, and wipe .local/
 	@test -x $(PYTHON) || { echo "Nothing is installed here: \`make install\` first." >&2; exit 1; }
 	@$(PATIENTLY) $(PYTHON) -m local.main destroy
+
+dashboard-picture: install ## Draw the dashboard anew, with sample data: docs/dashboard.svg
+	@$(PYTHON) -m tools.dashboard_picture
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
 	@$(PATIENTLY) $(PYTHON) -m tools.bench_synth

@@ -12,25 +12,20 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set: the task role replaces 
 
 from __future__ import annotations
 
-import json
 import string
 
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from constructs_lib.generated_secret import PUNCTUATION, GeneratedSecret, SecretShell
+from constructs_lib.generated_secret import PUNCTUATION, GeneratedSecret, given_secret
 from constructs_lib.load_balancer import CONTAINER_PORT, keep_alive_milliseconds
-from constructs_lib.sdk_call import SdkCall
 from environments import schema
 
 FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
 GENERATED = ("NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
 GIVEN = ("SMTP_PASSWORD", "SENTRY_DSN")
-# The version of the empty value: the same token twice puts it once.
-EMPTY_VERSION = "carmen-0000-empty-0000-until-given-0"
 # What a shell, a URL or JSON would need quoted stays out of "printable" too.
 UNPRINTABLE = "\"'\\`$ "
 
@@ -54,7 +49,10 @@ class ContainerEnvironment(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self.variables = self._plain(region, url, origin_timeout_seconds, domain, uploads)
-        self.given: dict[str, secretsmanager.ISecret] = {name: self._define_given(name) for name in self._given_names()}
+        self.given: dict[str, secretsmanager.ISecret] = {
+            name: given_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
+            for name in self._given_names()
+        }
         self.generated = {name: self._define_generated(name) for name in self._generated_names()}
         self.secrets: dict[str, ecs.Secret] = {
             **{name: ecs.Secret.from_secrets_manager(connection, name) for name in FROM_CONNECTION},
@@ -108,24 +106,6 @@ class ContainerEnvironment(Construct):
             length=extra.length,
             exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else UNPRINTABLE,
         )
-
-    def _define_given(self, name: str) -> secretsmanager.ISecret:
-        """An empty value is put once, since a task does not start on a secret without any.
-
-        By a call and not by the template, which could put the emptiness back over what the operator gave.
-        """
-        shell = SecretShell(self, _construct_id(name), description=f"{name} of the application", written_by="the operator")
-        SdkCall(
-            self,
-            f"{_construct_id(name)}Empty",
-            service="SecretsManager",
-            action="PutSecretValue",
-            parameters={"SecretId": shell.ref, "SecretString": json.dumps({"value": ""}), "ClientRequestToken": EMPTY_VERSION},
-            physical_id=f"{name}-empty",
-            permissions=[iam.PolicyStatement(actions=["secretsmanager:PutSecretValue"], resources=[shell.ref])],
-            once=True,
-        )
-        return shell.secret
 
 
 def _construct_id(name: str) -> str:

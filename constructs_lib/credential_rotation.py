@@ -14,12 +14,14 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge, exported_as, named_in_finding
+from constructs_lib.alarm import Alerting
 from constructs_lib.cache import PORT as REDIS_PORT
 from constructs_lib.cache import Cache
 from constructs_lib.database import PORT, Database
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.database_roles import DatabaseRoles
 from constructs_lib.network import Network
+from constructs_lib.probe import EVERY_QUARTER
 from constructs_lib.python_function import PythonFunction
 from environments import schema
 
@@ -43,6 +45,7 @@ class CredentialRotation(Construct):
         service: ecs.FargateService,
         migration: ecs.FargateTaskDefinition,
         environment: Mapping[str, str],
+        alerting: Alerting,
         libraries: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -73,6 +76,7 @@ class CredentialRotation(Construct):
                 "MIGRATION_FAMILY": migration.family,
                 "ROTATE_AFTER_DAYS": json.dumps(due),
             },
+            alerting=alerting,
             network=network,
         )
         for provider, port, what in (
@@ -85,6 +89,7 @@ class CredentialRotation(Construct):
         self._allow_roll(cluster, service)
         self._allow_token(cache)
         self.function.run_at("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
+        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
 
     def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
         self.function.connections.allow_to(provider, port, description)

@@ -18,6 +18,8 @@ from environments import schema
 DATABASE_NAME = "carmen"
 LOG_EXPORTS = ("postgresql", "upgrade")
 PORT = ec2.Port.tcp(5432)
+# Days of Database Insights: what each mode includes.
+RETENTION = {"standard": rds.PerformanceInsightRetention.DEFAULT, "advanced": rds.PerformanceInsightRetention.MONTHS_15}
 
 
 class Database(Construct):
@@ -82,12 +84,10 @@ class Database(Construct):
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
             enable_performance_insights=True,
             performance_insight_encryption_key=self._key,
+            performance_insight_retention=RETENTION[settings.insights],
             database_insights_mode=rds.DatabaseInsightsMode[settings.insights.upper()],
             cloudwatch_logs_exports=list(LOG_EXPORTS),
         )
-        resource = instance.node.default_child
-        assert isinstance(resource, rds.CfnDBInstance)
-        resource.performance_insights_retention_period = {"standard": 7, "advanced": 465}[settings.insights]
         secret = instance.node.find_child("Secret").node.default_child
         assert isinstance(secret, CfnResource)
         secret.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)

@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import CopyPlace, allow_key, allow_objects
 from constructs_lib.database import PORT, Database
 from constructs_lib.function_task import FunctionTask
@@ -43,6 +44,7 @@ class DatabaseBackup(Construct):
         key: kms.IKey,
         copies: CopyPlace | None,
         environment: Mapping[str, str],
+        alerting: Alerting,
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -61,6 +63,7 @@ class DatabaseBackup(Construct):
             memory_mib=3008,  # two processors: one dumps, one compresses
             layers=layers,
             environment=environment,
+            alerting=alerting,
             network=network,
         )
         self.task = FunctionTask(

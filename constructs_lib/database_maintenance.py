@@ -10,6 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import allow_key, allow_objects
 from constructs_lib.database import PORT, Database
 from constructs_lib.network import Network
@@ -33,6 +34,7 @@ class DatabaseMaintenance(Construct):
         bucket: s3.IBucket,
         key: kms.IKey,
         environment: Mapping[str, str],
+        alerting: Alerting,
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -45,6 +47,7 @@ class DatabaseMaintenance(Construct):
             memory_mib=512,
             layers=layers,
             environment=environment,
+            alerting=alerting,
             network=network,
         )
         role = self.function.runs_as

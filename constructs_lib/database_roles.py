@@ -13,6 +13,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.cache import Cache
 from constructs_lib.database import DATABASE_NAME, PORT, Database
 from constructs_lib.database_proxy import DatabaseProxy
@@ -43,6 +44,7 @@ class DatabaseRoles(Construct):
         cache: Cache,
         users: Mapping[str, secretsmanager.ISecret],
         libraries: lambda_.ILayerVersion,
+        alerting: Alerting,
     ) -> None:
         super().__init__(scope, construct_id)
         self.connection = SecretShell(
@@ -70,12 +72,12 @@ class DatabaseRoles(Construct):
             "CONNECTION_SECRET": self.connection.secret_arn,
             "MIGRATION_SECRET": self.migration_connection.secret_arn,
         }
-        self.function = self._define_function(network, libraries)
+        self.function = self._define_function(network, libraries, alerting)
         self._allow(database, cache, users)
         self.applied = self._apply_at_deployment(database)
         self.function.run_at("Daily", settings.roles_schedule, description="Corrects database roles once a day")
 
-    def _define_function(self, network: Network, libraries: lambda_.ILayerVersion) -> PythonFunction:
+    def _define_function(self, network: Network, libraries: lambda_.ILayerVersion, alerting: Alerting) -> PythonFunction:
         return PythonFunction(
             self,
             "Function",
@@ -84,6 +86,7 @@ class DatabaseRoles(Construct):
             timeout=Duration.minutes(5),
             layers=[libraries],
             environment=self._environment,
+            alerting=alerting,
             network=network,
         )
 

@@ -70,6 +70,13 @@ class Distribution(Construct):
         self.distribution = self._define_distribution(domain, access_logs, certificate, web_acl_arn)
         self.url = f"https://{domain.name if domain else self.distribution.distribution_domain_name}"
         self._publish_page(pages)
+        if settings.origin_metrics:
+            cloudfront.CfnMonitoringSubscription(
+                self,
+                "OriginMetrics",
+                distribution_id=self.distribution.distribution_id,
+                monitoring_subscription={"realtimeMetricsSubscriptionConfig": {"realtimeMetricsSubscriptionStatus": "Enabled"}},
+            )
 
     def _define_headers_policy(self) -> cloudfront.ResponseHeadersPolicy:
         """The manual's headers, each by its setting; they replace what the application sends."""

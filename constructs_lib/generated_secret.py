@@ -1,4 +1,4 @@
-"""Secrets whose value AWS makes up, so that nobody ever types or sees it."""
+"""Secrets whose value is in no template: AWS makes it up, a function writes it, or the operator gives it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import json
 import string
 
 from aws_cdk import RemovalPolicy
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.sdk_call import SdkCall
 
 # A value without punctuation needs no quoting in any URL, shell or AUTH command. Named as characters too, since the embedded
 # AWS does not honour `exclude_punctuation`; named as characters alone, AWS refuses: it would still require one of each class.
 PUNCTUATION = string.punctuation
+# The version of the empty value: the same token twice puts it once.
+EMPTY_VERSION = "carmen-0000-empty-0000-until-given-0"
 
 
 class GeneratedSecret(secretsmanager.Secret):
@@ -65,3 +69,23 @@ class SecretShell(secretsmanager.CfnSecret):
         acknowledge(
             self, {"AwsSolutions-SMG4": f"Created without a value, which is written by {written_by}: Secrets Manager cannot rotate it."}
         )
+
+
+def given_secret(scope: Construct, construct_id: str, *, name: str, description: str) -> secretsmanager.ISecret:
+    """A shell that the operator fills with `{"value": "…"}`; `make secrets` calls it `name` and says whether it is still empty.
+
+    An empty value is put once, since a task does not start on a secret without any. By a call and not by the template, which
+    could put the emptiness back over what the operator gave.
+    """
+    shell = SecretShell(scope, construct_id, description=description, written_by="the operator")
+    SdkCall(
+        scope,
+        f"{construct_id}Empty",
+        service="SecretsManager",
+        action="PutSecretValue",
+        parameters={"SecretId": shell.ref, "SecretString": json.dumps({"value": ""}), "ClientRequestToken": EMPTY_VERSION},
+        physical_id=f"{name}-empty",
+        permissions=[iam.PolicyStatement(actions=["secretsmanager:PutSecretValue"], resources=[shell.ref])],
+        once=True,
+    )
+    return shell.secret

@@ -12,6 +12,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.alarm import MINUTE, Metric
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.network import Network
 from constructs_lib.sdk_call import SdkCall
@@ -56,9 +57,20 @@ class LoadBalancer(Construct):
         self.task_security_group = self._define_security_group("TaskSecurityGroup", "Tasks: from the load balancer, to data and AWS")
         self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs)
         self.target_group = self._define_target_group()
+        self._name = self.load_balancer.load_balancer_full_name
+        self._target_group_name = self.target_group.target_group_full_name
         self._listen(certificate)
         self.vpc_origin = self._define_vpc_origin(https=certificate is not None)
         self._admit_cloudfront_only(https=certificate is not None)
+
+    def metric(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
+        """What the balancer itself counts, such as RequestCount or HTTPCode_ELB_5XX_Count."""
+        return Metric("AWS/ApplicationELB", name, {"LoadBalancer": self._name}, statistic, period_seconds, label)
+
+    def metric_of_targets(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
+        """What it counts of the tasks behind it, such as TargetResponseTime (s) or UnHealthyHostCount."""
+        dimensions = {"LoadBalancer": self._name, "TargetGroup": self._target_group_name}
+        return Metric("AWS/ApplicationELB", name, dimensions, statistic, period_seconds, label)
 
     def _define_security_group(self, construct_id: str, description: str) -> ec2.SecurityGroup:
         return ClosedSecurityGroup(self, construct_id, vpc=self._network.vpc, description=description)

@@ -1,4 +1,4 @@
-"""Asks proxy, database and Redis every minute how they are, and once a day how old what should happen regularly is."""
+"""Asks proxy, database and Redis every minute how they are, and four times an hour how old what should happen regularly is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import allow_key, allow_objects
 from constructs_lib.cache import PORT as REDIS_PORT
 from constructs_lib.cache import Cache
@@ -23,7 +24,7 @@ from constructs_lib.network import Network
 from constructs_lib.python_function import PythonFunction
 
 EVERY_MINUTE = "cron(* * * * ? *)"
-DAILY = "cron(45 11 * * ? *)"  # after the night's backup and the morning's rotation
+EVERY_QUARTER = "cron(5/15 * * * ? *)"  # a new environment has its ages before anybody could be told that they are missing
 
 
 class Probe(Construct):
@@ -42,6 +43,7 @@ class Probe(Construct):
         bucket: s3.IBucket,
         key: kms.IKey,
         environment: Mapping[str, str],
+        alerting: Alerting,
         libraries: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -61,6 +63,8 @@ class Probe(Construct):
                 "REDIS_SECRET": cache.auth_token.secret_arn,
                 "ROTATED_SECRETS": json.dumps({}),  # rotation publishes the age of what it rotates itself
             },
+            alerting=alerting,
+            failures_tolerated=2,  # of five runs
             network=network,
         )
         role = self.function.runs_as
@@ -76,4 +80,4 @@ class Probe(Construct):
         ):
             self.function.connections.allow_to(connections, port, f"Probe to {what}")
         self.function.run_at("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
-        self.function.run_at("Ages", DAILY, description="Measures how old backups, drills and maintenance are", action="ages")
+        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old backups, drills and maintenance are", action="ages")

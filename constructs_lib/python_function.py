@@ -17,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.function_role import function_role
 from constructs_lib.network import Network
@@ -30,7 +31,7 @@ CLIENT_TOOLS = BUILT / "client-tools.zip"
 
 
 class PythonFunction(lambda_.Function):
-    """`lambda_src/<package>/handler.py` on arm64, with its own role, log group and dead letters.
+    """`lambda_src/<package>/handler.py` on arm64, with its own role, log group, dead letters and alarm.
 
     The code asset is the package with `shares` and `common/`, nothing else, so that a change elsewhere does not deploy it.
     Third-party code comes as layers, which `make install` builds from pinned wheels: synth bundles nothing. In a `network`,
@@ -47,6 +48,8 @@ class PythonFunction(lambda_.Function):
         timeout: Duration,
         layers: Sequence[lambda_.ILayerVersion],
         environment: Mapping[str, str],
+        alerting: Alerting,
+        failures_tolerated: int = 0,
         network: Network | None = None,
         shares: Sequence[str] = (),
         memory_mib: int = 256,
@@ -85,6 +88,33 @@ class PythonFunction(lambda_.Function):
             vpc=network.vpc if network else None,
             vpc_subnets=network.private_subnets if network else None,
             security_groups=[self.security_group] if self.security_group else None,
+        )
+        self.failing = self._alarm(package, description, timeout, alerting, failures_tolerated)
+
+    def _alarm(self, package: str, description: str, timeout: Duration, alerting: Alerting, tolerated: int) -> Alarm:
+        """One for all that can go wrong, since one thing brings the next: errors, throttles, time limit, dead letters."""
+        scope = self.node.scope
+        assert isinstance(scope, Construct)
+        function, queue = {"FunctionName": self.function_name}, {"QueueName": self.dead_letters.queue_name}
+        limit = timeout.to_milliseconds() * alerting.settings.function_duration_percent // 100
+        return alerting.alarm(
+            scope,
+            f"{self.node.id}Failing",
+            says=f"The function {package} fails, is throttled, runs into its time limit, or leaves dead letters ({description}).",
+            runbook="function-failing",
+            severity="ticket",
+            watch=Expression(
+                f"FILL(errors, 0) + FILL(throttles, 0) + FILL(letters, 0) + IF(FILL(duration, 0) >= {limit:.0f}, 1, 0)",
+                {
+                    "errors": Metric("AWS/Lambda", "Errors", function, "Sum", FIVE_MINUTES),
+                    "throttles": Metric("AWS/Lambda", "Throttles", function, "Sum", FIVE_MINUTES),
+                    "duration": Metric("AWS/Lambda", "Duration", function, "Maximum", FIVE_MINUTES),
+                    "letters": Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue, "Maximum", FIVE_MINUTES),
+                },
+                label=f"{package}: failures",
+            ),
+            at_least=tolerated + 1,
+            missing="notBreaching",
         )
 
     def run_at(self, schedule_id: str, cron: str, *, description: str, **payload: str) -> None:

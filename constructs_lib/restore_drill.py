@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import allow_key, allow_objects
 from constructs_lib.database_backup import TIERS
 from constructs_lib.function_task import FunctionTask
@@ -40,6 +41,7 @@ class RestoreDrill(Construct):
         cluster: ecs.ICluster,
         bucket: s3.IBucket,
         key: kms.IKey,
+        alerting: Alerting,
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -55,6 +57,7 @@ class RestoreDrill(Construct):
             scratch_mib=10_240,
             layers=layers,
             environment=environment,
+            alerting=alerting,
         )
         self.task = FunctionTask(
             self,

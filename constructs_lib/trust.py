@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 # What a service acts for when it assumes a role, where AWS documents that it says so.
 SOURCES = {
     "ecs-tasks.amazonaws.com": ("ecs", "*"),  # ECS Developer Guide, "Amazon ECS task IAM role"
+    "events.amazonaws.com": ("events", "rule/*"),  # EventBridge User Guide, "Cross-service confused deputy prevention"
     "scheduler.amazonaws.com": ("scheduler", "schedule-group/default"),  # Scheduler User Guide, "Confused deputy prevention"
     "vpc-flow-logs.amazonaws.com": ("ec2", "vpc-flow-log/*"),  # VPC User Guide, "IAM role for publishing flow logs to CloudWatch Logs"
 }

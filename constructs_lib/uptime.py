@@ -8,6 +8,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.python_function import PythonFunction
 from environments import schema
 
@@ -25,6 +26,7 @@ class Uptime(Construct):
         construct_id: str,
         *,
         settings: schema.Uptime,
+        alerting: Alerting,
         environment: str,
         url: str,
         libraries: lambda_.ILayerVersion,
@@ -40,6 +42,8 @@ class Uptime(Construct):
             layers=[libraries],
             environment={"ENVIRONMENT": environment, "SITE_URL": url, "ENDPOINTS": endpoints_as_json(settings)},
             memory_mib=MEMORY_MIB,
+            alerting=alerting,
+            failures_tolerated=2,  # it runs every minute
         )
         self.function.run_at("Minutely", EVERY_MINUTE, description="Asks every endpoint of the site")
 

@@ -1,4 +1,5 @@
-// CloudFront Function on viewer requests: redirects and rewrites from the settings, and one form of Accept for images.
+// CloudFront Function on viewer requests: redirects and rewrites from the settings, one form of Accept for images, and an id by
+// which logs of edge and application tell of the same request (CloudFront's own, unless the caller brings one).
 var REDIRECTS = /*REDIRECTS*/ {};
 var REWRITES = /*REWRITES*/ {};
 // Only servers in front of Next.js may say these: its own mark of a request that authentication has seen (CVE-2025-29927),
@@ -18,6 +19,10 @@ function handler(event) {
   }
   for (var i = 0; i < NOT_FROM_VIEWERS.length; i++) {
     delete request.headers[NOT_FROM_VIEWERS[i]];
+  }
+  var given = request.headers['x-request-id'];
+  if (!given || given.multiValue || !/^[\w-]{8,64}$/.test(given.value)) {
+    request.headers['x-request-id'] = { value: event.context.requestId };
   }
   return request;
 }

@@ -13,6 +13,8 @@ from constructs_lib.retention import retention_days
 from environments import schema
 
 WINDOW_SECONDS = 300
+LEAST_LIMIT = 10  # of a rate-based rule
+SCARCER = 10  # times fewer requests of an address while under attack
 Rule = wafv2.CfnWebACL.RuleProperty
 Statement = wafv2.CfnWebACL.StatementProperty
 
@@ -35,14 +37,17 @@ REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret
 class WebFirewall(Construct):
     """A web ACL for CloudFront (us-east-1), with logs of what was not simply allowed, secrets left out."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Edge, log_group_suffix: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Edge, prefix: str) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
+        self.metric_name = f"{prefix}Edge"  # by which CloudWatch knows it: environments of one account must differ
         self.web_acl = self._define_web_acl()
-        self._log(log_group_suffix)
+        self._log(prefix.lower())
 
     def _define_web_acl(self) -> wafv2.CfnWebACL:
         rules = [
+            _block("BlockedAddresses", self._from("Blocked", "Addresses whose requests are refused: make block adds to them")),
+            *self._under_attack(),
             *self._rate_limits(),
             self._large_bodies(),
             _managed("AmazonIpReputation", "AWSManagedRulesAmazonIpReputationList"),
@@ -57,18 +62,44 @@ class WebFirewall(Construct):
             description="Carmen edge: rate limits, managed rules tuned for Next.js and uploads",
             scope="CLOUDFRONT",
             default_action=wafv2.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_visibility("CarmenEdge"),
+            visibility_config=_visibility(self.metric_name),
             rules=[_with_priority(rule, priority) for priority, rule in enumerate(rules)],
         )
+
+    def _from(self, name: str, description: str) -> Statement:
+        """The sender is in a set that an operator fills: empty here, and left alone by later deployments."""
+        sets = [
+            wafv2.CfnIPSet(
+                self, f"{name}{version}", scope="CLOUDFRONT", ip_address_version=version.upper(), addresses=[], description=description
+            )
+            for version in ("Ipv4", "Ipv6")
+        ]
+        return _any(*(Statement(ip_set_reference_statement={"arn": one.attr_arn}) for one in sets))
+
+    def _under_attack(self) -> list[Rule]:
+        """What `make under-attack` turns on by putting every address into the set: browsers must prove to be some, requests get scarce."""
+        attacked = self._from("UnderAttack", "All addresses while make under-attack is on, none otherwise")
+        api, static = _path_starts_with("/api/"), self._static()
+        challenge = Rule(
+            name="UnderAttackChallenge",
+            priority=0,
+            statement=_all(attacked, _not(_any(api, static))),
+            action=wafv2.CfnWebACL.RuleActionProperty(challenge={}),
+            visibility_config=_visibility("UnderAttackChallenge"),
+        )
+        scarce = max(LEAST_LIMIT, self._settings.rate_limits.site // SCARCER)
+        return [challenge, _rate_limit("UnderAttackRate", scarce, _all(attacked, _not(static)))]
+
+    def _static(self) -> Statement:
+        return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.static_paths))
 
     def _rate_limits(self) -> list[Rule]:
         limits = self._settings.rate_limits
         sign_in = _all(_path_starts_with("/api/auth/"), _not(_any(_method_is("GET"), _method_is("HEAD"))))
-        static = _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.static_paths))
         return [
             _rate_limit("RateSignIn", limits.sign_in, sign_in),
             _rate_limit("RateApi", limits.api, _path_starts_with("/api/")),
-            _rate_limit("RateSite", limits.site, _not(static)),
+            _rate_limit("RateSite", limits.site, _not(self._static())),
         ]
 
     def _large_bodies(self) -> Rule:

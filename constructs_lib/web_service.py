@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from aws_cdk import Annotations, Aws, CfnCondition, CfnParameter, Duration, Fn, RemovalPolicy, Stack, TimeZone, Token
 from aws_cdk import aws_applicationautoscaling as autoscaling
-from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
@@ -17,15 +16,15 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge
+from constructs_lib.alarm import Alarm, Alerting
 from constructs_lib.buckets import allow_key, bucket_in_finding
 from constructs_lib.container_environment import ContainerEnvironment
 from constructs_lib.image_repository import NO_IMAGE_YET
 from constructs_lib.javascript import with_settings
-from constructs_lib.load_balancer import CONTAINER_PORT
+from constructs_lib.load_balancer import CONTAINER_PORT, LoadBalancer
 from constructs_lib.network import Network
 from constructs_lib.retention import retention_days
 from constructs_lib.trust import acting_for_this_account
@@ -80,10 +79,8 @@ class WebService(Construct):
         image: ApplicationImage,
         repository: ecr.IRepository,
         environment: ContainerEnvironment,
-        balancer: elb.ApplicationLoadBalancer,
-        target_group: elb.ApplicationTargetGroup,
-        security_group: ec2.ISecurityGroup,
-        alert_topic: sns.ITopic,
+        balancer: LoadBalancer,
+        alerting: Alerting,
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
@@ -91,11 +88,11 @@ class WebService(Construct):
             self, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
         )
         self.task_definition = self._define_task(image, repository, environment)
-        self.service = self._define_service(network, cluster, security_group, environment)
-        self.service.attach_to_application_target_group(target_group)
+        self.service = self._define_service(network, cluster, balancer.task_security_group, environment)
+        self.service.attach_to_application_target_group(balancer.target_group)
         self.connections = self.service.connections
-        self._scale(target_group)
-        self._roll_back_on_alarm(balancer, target_group, alert_topic)
+        self._scale(balancer.target_group)
+        self.rollback_alarms = self._roll_back_on_alarm(balancer, alerting)
 
     @property
     def task_role(self) -> iam.Role:
@@ -184,55 +181,42 @@ class WebService(Construct):
                 max_capacity=entry.max_tasks,
             )
 
-    def _roll_back_on_alarm(
-        self, balancer: elb.ApplicationLoadBalancer, target_group: elb.ApplicationTargetGroup, topic: sns.ITopic
-    ) -> None:
-        """A roll-out that makes one of these alarms is undone by ECS."""
+    def _roll_back_on_alarm(self, balancer: LoadBalancer, alerting: Alerting) -> list[Alarm]:
+        """A roll-out that makes one of these alarms is undone by ECS. ServiceAlarms tells people."""
+        limit = alerting.settings.server_errors_per_minute
+        errors = partial(alerting.alarm, self, severity="page", missing="notBreaching", folded=True)
         alarms = [
-            cloudwatch.Alarm(
-                self,
+            errors(
                 "ServerErrors",
-                alarm_description="Tasks answer 5xx: rolls a running deployment back. Runbook: docs/runbooks/server-errors.md",
-                metric=target_group.metrics.http_code_target(
-                    elb.HttpCodeTarget.TARGET_5XX_COUNT, period=Duration.minutes(1), statistic="Sum"
-                ),
-                threshold=25,
-                evaluation_periods=2,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                says="Tasks answer users with 5xx; a running deployment is rolled back.",
+                runbook="server-errors",
+                watch=balancer.metric_of_targets("HTTPCode_Target_5XX_Count", label="5xx of the tasks"),
+                at_least=limit,
+                periods=2,
             ),
-            cloudwatch.Alarm(
-                self,
+            errors(
                 "UnreachableTasks",
-                alarm_description="The load balancer reaches no task: rolls a running deployment back. "
-                "Runbook: docs/runbooks/server-errors.md",
-                metric=balancer.metrics.http_code_elb(elb.HttpCodeElb.ELB_5XX_COUNT, period=Duration.minutes(1), statistic="Sum"),
-                threshold=25,
-                evaluation_periods=2,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                says="The load balancer reaches no task and answers users with 5xx; a running deployment is rolled back.",
+                runbook="server-errors",
+                watch=balancer.metric("HTTPCode_ELB_5XX_Count", label="5xx of the balancer"),
+                at_least=limit,
+                periods=2,
             ),
-            cloudwatch.Alarm(
-                self,
+            errors(
                 "UnhealthyTasks",
-                alarm_description=(
-                    "Tasks fail their health check: rolls a running deployment back. Runbook: docs/runbooks/unhealthy-tasks.md"
-                ),
-                metric=target_group.metrics.unhealthy_host_count(period=Duration.minutes(1), statistic="Maximum"),
-                threshold=1,
-                evaluation_periods=5,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                says="Tasks fail their health check; a running deployment is rolled back.",
+                runbook="unhealthy-tasks",
+                watch=balancer.metric_of_targets("UnHealthyHostCount", statistic="Maximum", label="unhealthy"),
+                at_least=1,
+                periods=5,
             ),
         ]
-        for alarm in alarms:
-            alarm.add_alarm_action(actions.SnsAction(topic))
-            alarm.add_ok_action(actions.SnsAction(topic))
         # As a property: the CDK's method warns of a cycle that these alarms, which watch the target group, cannot make.
         resource = self.service.node.default_child
         assert isinstance(resource, ecs.CfnService)
-        names = [alarm.alarm_name for alarm in alarms]
+        names = [alarm.name for alarm in alarms]
         resource.add_property_override("DeploymentConfiguration.Alarms", {"AlarmNames": names, "Enable": True, "Rollback": True})
+        return alarms
 
 
 def fargate_task(

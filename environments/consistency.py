@@ -57,8 +57,21 @@ class Complaint:
 def complaints(settings: Settings, production_over: Settings | None = None) -> Iterator[Complaint]:
     """All that does not fit; with `production_over`, also where `settings` protect less than that environment."""
     yield from _opt_outs(settings, "")
-    parts = (_network, _storage, _database, _memory, _connections, _domain, _routing, _headers, _service, _uptime, _application, _secrets)
-    for check in parts:
+    for check in (
+        _network,
+        _storage,
+        _database,
+        _memory,
+        _connections,
+        _domain,
+        _routing,
+        _headers,
+        _service,
+        _uptime,
+        _alarms,
+        _application,
+        _secrets,
+    ):
         yield from check(settings)
     if production_over:
         for key, theirs in weaker(settings, production_over):
@@ -338,6 +351,28 @@ def _uptime(settings: Settings) -> Iterator[Complaint]:
             (),
             f"uptime.endpoints: {size} characters as JSON do not fit into the function's environment; {ENDPOINT_CHARACTERS} at most: "
             "shorten what bodies must contain, or drop an endpoint",
+        )
+
+
+def _alarms(settings: Settings) -> Iterator[Complaint]:
+    """Thresholds that nothing can ever reach."""
+    alarms, timeout, wait = settings.alarms, settings.edge.origin_timeout_seconds, settings.database.pool.acquire_timeout_seconds
+    for key, seconds in (
+        ("alarms.slow_response_seconds", alarms.slow_response_seconds),
+        ("alarms.origin_latency_seconds", alarms.origin_latency_seconds),
+        ("slo.latency_seconds", settings.slo.latency_seconds),
+    ):
+        if seconds >= timeout:
+            yield Complaint(
+                (key, "edge.origin_timeout_seconds"), "CloudFront gives up before that, and nobody would be told; lower the first"
+            )
+    if alarms.proxy_borrow_ms >= wait * 1000:
+        yield Complaint(
+            ("alarms.proxy_borrow_ms", "database.pool.acquire_timeout_seconds"), "requests fail before that long a wait; lower the first"
+        )
+    if alarms.database_free_storage_gib >= settings.database.storage_gib:
+        yield Complaint(
+            ("alarms.database_free_storage_gib", "database.storage_gib"), "a new database would be in alarm at once; lower the first"
         )
 
 

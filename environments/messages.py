@@ -136,8 +136,8 @@ def _what_was_meant(location: Location) -> str:
     word = str(location[-1])
     if named_like_a_secret(word):
         return (
-            "by its name it is a secret, and none stands in TOML: SMTP_PASSWORD and SENTRY_DSN are filled after deployment "
-            "(make secrets), others are declared in application.extra_secrets"
+            "by its name it is a secret, and none stands in TOML: SMTP_PASSWORD, SENTRY_DSN and Slack's webhook are filled after "
+            "deployment (make secrets), others are declared in application.extra_secrets"
         )
     if elsewhere := [key for key in _all_keys(Settings, "") if key.rpartition(".")[2] == word]:
         return f"did you mean {' or '.join(repr(key) for key in elsewhere)}?"

@@ -251,6 +251,12 @@ CertificateName = Annotated[
 HostedZoneId = Annotated[str, form(r"Z[A-Z0-9]{8,31}", "must be a Route 53 zone id such as Z0123456789ABCDEFGHIJ, without /hostedzone/")]
 _PATH = r"/[A-Za-z0-9._~!$&()+,;=:@%/-]*"
 UrlPath = Annotated[str, form(_PATH, "must be a path such as /api/health: a slash first, no space, *, ? or #")]
+HttpsUrl = Annotated[
+    str,
+    form(
+        r"https://[^\s/?#@]+\.[^\s/?#@]+(/[^\s?#]*)?", "must be a URL such as https://github.com/example/carmen/blob/main, without ? or #"
+    ),
+]
 ScratchPath = Annotated[
     str, form(r"(?!/$)(/[A-Za-z0-9._-]+)+", "must be a folder such as /tmp: a slash first, none at the end, and not / itself")
 ]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import ssl
 import time
 import urllib.error
@@ -20,14 +21,18 @@ from typing import Any
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection, identifier, literal
 
+from environments.loading import load
 from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
 from local.stand_in_carmen import CONTRACT, connect
+from tools import buttons
+from tools.deployed import Deployed
+from tools.release import NONE_YET, release, releases, rollback
 
-RELEASED = "@sha256:" + "c" * 64  # the stand-in's image: ECR holds no images here
 NOT_PERMITTED = "42501"
 REFUSED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}  # services have a code each
+ERP = Path(__file__).with_name("erp.sql")
 PROBE = Path(__file__).with_name("probe.py")
 SECRET = "AWS::SecretsManager::Secret"
 Call = tuple[str, str, dict[str, Any]]  # service, method, parameters
@@ -53,15 +58,17 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(placeholder_answers(deployment))
     say(roles_hold(deployment))
     say(application_may_and_may_not(deployment))
-    say(release(deployment))
+    say(images_are_released_and_rolled_back(deployment))
     say(application_answers(deployment))
     say(functions_may_and_may_not(deployment))
+    say(erp_is_filled(deployment))
     say(backup_is_made_once(deployment))
     say(newest_backup_is_drilled(deployment))
     say(backup_goes_on_as_a_task(deployment))
     say(maintenance_runs(deployment))
     say(rotation_is_not_noticed(deployment))
     say(rotation_of_one_user_is_noticed(deployment))
+    say(buttons_work(deployment))
     say(upload_goes_and_comes_back(deployment))
 
 
@@ -120,16 +127,23 @@ def application_may_and_may_not(deployment: Deployment) -> str:
     return f"DIRECT_URL of the deployed secret reads and writes as the application, and is refused {len(refused)} things it must not do"
 
 
-def release(deployment: Deployment) -> str:
-    """The first image: the parameter is set and the service deployed; no template changes."""
-    repository = deployment.outputs()["ImageRepository"]
-    deployment.client("ssm").put_parameter(
-        Name=deployment.outputs()["ImageParameter"], Value=repository + RELEASED, Type="String", Overwrite=True
-    )
-    deployment.deploy(f"{deployment.top_stack}Service")
-    state = deployment.outputs("Service")["ImageState"]
-    _expect(state, repository + RELEASED)
-    return "the image parameter was set and the service deployed: the stand-in's image runs, no template changed"
+def images_are_released_and_rolled_back(deployment: Deployment) -> str:
+    """`make release` twice and `make rollback`: the service's stack reads the image parameter anew, no template changes."""
+    repository, ecr = deployment.outputs()["ImageRepository"], deployment.client("ecr")
+    deployed = Deployed(load(deployment.environment), deployment)
+    before = deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"]
+    images = []
+    for tag in ("1", "2"):  # a manifest each: ECR holds no layers here
+        pushed = ecr.put_image(repositoryName=repository.split("/", 1)[1], imageTag=tag, imageManifest=json.dumps({"version": tag}))
+        images.append(f"{repository}@{pushed['image']['imageId']['imageDigest']}")
+        with contextlib.redirect_stdout(io.StringIO()):
+            release(deployed, images[-1], allow_unscanned=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        rollback(deployed)
+    _expect(deployment.outputs("Service")["ImageState"], images[0])
+    _expect([one.image for one in releases(deployed)], [images[0], images[1], images[0], NONE_YET])
+    _expect(deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"], before)
+    return "two images were released and the second rolled back: the first one runs (as the stand-in), no template changed"
 
 
 def application_answers(deployment: Deployment) -> str:
@@ -157,6 +171,17 @@ def functions_may_and_may_not(deployment: Deployment) -> str:
         f"IAM is enforced: the daily correction of roles runs, and other code under the roles of all {len(functions)} functions "
         f"writes its own log and is refused {len(forbidden)} things"
     )
+
+
+def erp_is_filled(deployment: Deployment) -> str:
+    """What a migration and a year of work would leave, as the owner of the schema."""
+    with closing(_connect(deployment, _secret(deployment, "MigrationConnection")["DIRECT_URL"])) as owner:
+        owner.run(ERP.read_text(encoding="utf-8").replace(":rows", "2000"))
+        # Read by a role without BYPASSRLS, which RDS's master may not be able to give (lambda_src/database_roles/roles.py).
+        owner.run('ALTER TABLE "Human Resources".salary DISABLE ROW LEVEL SECURITY')
+        tables = owner.run("SELECT count(*) FROM pg_tables WHERE schemaname !~ '^pg_|^information_schema$'")[0][0]
+    _invoke(deployment, "DatabaseRolesFunction", {"source": "schedule"}, "Data")  # daily: new large objects are readable by the backup
+    return f"the owner of the schema filled an ERP's database: {tables} tables in five schemas, with everything a dump could get wrong"
 
 
 def backup_is_made_once(deployment: Deployment) -> str:
@@ -217,9 +242,9 @@ def maintenance_runs(deployment: Deployment) -> str:
     return f"the deployed maintenance found {answer['done']} things to do in the database and wrote its report, {answer['report']}"
 
 
-def _invoke(deployment: Deployment, part: str, event: dict[str, str]) -> dict[str, Any]:
-    """What the function of the operations stack answers."""
-    name = _physical_id(deployment, "Operations", "AWS::Lambda::Function", part)
+def _invoke(deployment: Deployment, part: str, event: dict[str, str], stack: str = "Operations") -> dict[str, Any]:
+    """What the function of a stack answers."""
+    name = _physical_id(deployment, stack, "AWS::Lambda::Function", part)
     answer = deployment.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
     said: dict[str, Any] = json.loads(answer["Payload"].read())
     if answer.get("FunctionError"):
@@ -259,6 +284,36 @@ def _wait(until: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise NotAccepted(f"not within 30 s: {what}")
         time.sleep(0.1)
+
+
+def buttons_work(deployment: Deployment) -> str:
+    """What runbooks press, on what is deployed."""
+    deployed, said = Deployed(load(deployment.environment), deployment), io.StringIO()
+    with contextlib.redirect_stdout(said), pressed(ADDRESS="203.0.113.7", ON="yes"):
+        buttons.block(deployed)
+        buttons.under_attack(deployed)
+        buttons.restart_tasks(deployed)
+        buttons.backup_now(deployed)
+    with contextlib.redirect_stdout(io.StringIO()), pressed(ADDRESS="203.0.113.7", ON="no"):
+        buttons.unblock(deployed)
+        buttons.under_attack(deployed)
+    for sentence in ("Blocked: 203.0.113.7/32.", "Under attack: pages ask for a proof", "is being rolled", '"outcome": "made"'):
+        _expect(sentence in said.getvalue(), True)
+    sets = deployment.client("wafv2").list_ip_sets(Scope="CLOUDFRONT")["IPSets"]
+    left = [deployment.client("wafv2").get_ip_set(Name=one["Name"], Id=one["Id"], Scope="CLOUDFRONT")["IPSet"]["Addresses"] for one in sets]
+    _expect(left, [[], [], [], []])
+    return "an address was blocked and let in again, the attack mode went on and off, tasks were rolled, a backup was made by hand"
+
+
+@contextlib.contextmanager
+def pressed(**variables: str) -> Iterator[None]:
+    """The variables of a make command."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
 
 
 def upload_goes_and_comes_back(deployment: Deployment) -> str:

@@ -148,10 +148,10 @@ class Deployment:
             "AWS_DEFAULT_REGION": REGION,  # boto3 reads only this one
         }
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, **options: Any) -> Any:
         """A boto3 client."""
         session = boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=REGION)
-        return session.client(service, endpoint_url=self.endpoint)
+        return session.client(service, endpoint_url=self.endpoint, **options)
 
     def cdk(self, *arguments: str) -> str:
         """Runs the real CDK CLI and returns its output; raises DeploymentError with its words, or CloudFormation's own."""

@@ -33,6 +33,7 @@ DIFFERENCES = (
     "IAM is enforced on calls, conditions and resource policies included; what a service does by itself (CloudFormation, Scheduler, "
     "ECS, alarms) is not asked for its role, and calls without a signature are let into S3",
     "calls on this machine count as TLS",
+    "alarms change when somebody says so (SetAlarmState); composites follow them, and tell also what a suppressor would silence",
     "autoscaling is recorded only: the service runs one task; the task's port is a free one on 127.0.0.1",
 )
 ENDED = {
@@ -60,7 +61,7 @@ def up(deployment: Deployment, say: Callable[[str], None]) -> None:
         deployment.synth()
         say("bootstrapping the account for the CDK")
         deployment.bootstrap()
-        say(f"cdk deploy {deployment.top_stack}: nine stacks, half a minute or so")
+        say(f"cdk deploy {deployment.top_stack}: ten stacks, half a minute or so")
         deployment.deploy()
         say("proving it with real input")
         accept(deployment, lambda text: say(f"  ✓ {text}"))

@@ -193,9 +193,24 @@ PROOFS: dict[str, Proof] = {
         "describe_alarms",
         lambda r: {"AlarmNames": [r.id], "AlarmTypes": ["CompositeAlarm"]},
         "CompositeAlarms[0]",
-        same("AlarmRule AlarmActions"),
+        same("AlarmRule AlarmActions OKActions ActionsSuppressor ActionsSuppressorWaitPeriod"),
     ),
     "AWS::CloudWatch::Dashboard": Proof("cloudwatch", "get_dashboard", by_id("DashboardName"), "DashboardBody"),
+    "AWS::DynamoDB::Table": Proof(
+        "dynamodb",
+        "describe_table",
+        by_id("TableName"),
+        "Table",
+        {
+            "=KeySchema": "KeySchema",
+            "BillingMode": "BillingModeSummary.BillingMode",
+            "SSESpecification.SSEEnabled && 'ENABLED'": "SSEDescription.Status",
+            "PointInTimeRecoverySpecification.PointInTimeRecoveryEnabled && 'ENABLED'": Look(
+                "describe_continuous_backups", "ContinuousBackupsDescription.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus"
+            ),
+            "TimeToLiveSpecification.AttributeName": Look("describe_time_to_live", "TimeToLiveDescription.AttributeName"),
+        },
+    ),
     "AWS::EC2::EIP": Proof("ec2", "describe_addresses", by_filter("public-ip"), "Addresses[0]", same("Domain")),
     "AWS::EC2::FlowLog": Proof(
         "ec2",
@@ -458,6 +473,13 @@ PROOFS: dict[str, Proof] = {
         lambda r: {"FunctionName": r.properties["FunctionName"], "Qualifier": r.properties["Qualifier"]},
         "@",
         same("MaximumRetryAttempts MaximumEventAgeInSeconds DestinationConfig.OnFailure"),
+    ),
+    "AWS::Lambda::EventSourceMapping": Proof(
+        "lambda",
+        "get_event_source_mapping",
+        by_id("UUID"),
+        "@",
+        same("BatchSize EventSourceArn FunctionResponseTypes MaximumBatchingWindowInSeconds ScalingConfig"),
     ),
     "AWS::Lambda::Function": Proof(
         "lambda",

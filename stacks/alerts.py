@@ -1,17 +1,30 @@
-"""CarmenProdAlerts: the topic alarms publish to."""
+"""CarmenProdAlerts: the one path from an alarm to people."""
 
 from __future__ import annotations
 
 from constructs import Construct
 
-from constructs_lib.alert_topic import AlertTopic
+from constructs_lib.alarm import Alerting
+from constructs_lib.alert_topics import AlertTopics
+from constructs_lib.notifier import Notifier
+from constructs_lib.python_function import libraries_layer
 from environments.schema import Settings
 from stacks.base import CarmenStack
 
 
 class AlertsStack(CarmenStack):
-    """Before everything that has an alarm."""
+    """Before everything that has an alarm: those publish to `topic`, and EventBridge's rules send to `notifier.queue`."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
-        super().__init__(scope, "Alerts", settings=settings, description="The topic every alarm publishes to")
-        self.topic = AlertTopic(self, "Alerts", settings=settings.alerts).topic
+        super().__init__(scope, "Alerts", settings=settings, description="Alert topic, notifier, and the topic people are subscribed to")
+        topics = AlertTopics(self, "Alerts", settings=settings.alerts)
+        self.topic = topics.alarms
+        self.notifier = Notifier(
+            self,
+            "Notifier",
+            settings=settings.alerts,
+            environment_name=settings.name,
+            topics=topics,
+            past_itself=Alerting(settings.name, settings.alarms, topics.people.topic_arn),
+            libraries=libraries_layer(self),
+        )

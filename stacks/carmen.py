@@ -5,15 +5,22 @@ from __future__ import annotations
 from aws_cdk import CfnOutput
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
+from constructs_lib.budget import Budget
 from constructs_lib.dashboard import Dashboard
+from constructs_lib.edge_alarms import Arrival
+from constructs_lib.notifier import WEBHOOK
 from constructs_lib.python_function import libraries_layer
+from constructs_lib.slo import Slo
 from constructs_lib.uptime import Uptime
+from constructs_lib.uptime_alarms import UptimeAlarms
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
 from stacks.backup_copies import BackupCopiesStack
-from stacks.base import CarmenStack
+from stacks.base import EDGE_REGION, CarmenStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
+from stacks.edge_alarms import EdgeAlarmsStack
 from stacks.edge_global import EdgeGlobalStack
 from stacks.network import NetworkStack
 from stacks.operations import OperationsStack
@@ -25,31 +32,66 @@ class CarmenTopStack(CarmenStack):
     """Uptime, the dashboard and the outputs a person needs. Depends on every other stack, so that `cdk deploy CarmenProd` is all."""
 
     def __init__(
-        self, scope: Construct, settings: Settings, *, storage: StorageStack, data: DataStack, edge: EdgeStack, service: ServiceStack
+        self,
+        scope: Construct,
+        settings: Settings,
+        *,
+        alerts: AlertsStack,
+        alerting: Alerting,
+        storage: StorageStack,
+        data: DataStack,
+        edge: EdgeStack,
+        service: ServiceStack,
+        operations: OperationsStack,
+        edge_alarms: EdgeAlarmsStack,
     ) -> None:
         super().__init__(scope, "", settings=settings, description="What a person looks at: uptime, dashboard and outputs")
         self.uptime = Uptime(
             self,
             "Uptime",
             settings=settings.uptime,
+            alerting=alerting,
             environment=settings.name,
             url=edge.distribution.url,
             libraries=libraries_layer(self),
         )
+        cause = service.alarms.behind_the_edge
+        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, behind_the_edge=cause)
+        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, behind_the_edge=cause)
+        if settings.region != EDGE_REGION:
+            Arrival(
+                self, "EdgeAlarms", from_region=EDGE_REGION, from_stack=edge_alarms.stack_name, target_arn=alerts.notifier.queue.queue_arn
+            )
         dashboard = Dashboard(
             self,
             "Overview",
-            distribution=edge.distribution.distribution,
-            target_group=edge.balancer.target_group,
-            service=service.web.service,
-            database=data.database.instance,
+            alerting=alerting,
+            repository=settings.tags.repository,
+            edge_region=EDGE_REGION,
+            balancer=edge.balancer,
+            uptime=self.uptime_alarms,
+            slo=self.slo,
+            edge=edge_alarms.alarms,
+            service=service.alarms,
+            database=data.database_alarms,
+            cache=data.cache_alarms,
+            ages=operations.ages,
+            functions=[
+                operations.functions_failing,
+                data.roles.function.failing,
+                self.uptime.function.failing,
+                alerts.notifier.function.failing,
+                alerts.notifier.undelivered,
+            ],
         )
+        Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
+        given = {**service.environment_contract.given, WEBHOOK: alerts.notifier.webhook}
         outputs = {
             "Url": (edge.distribution.url, "Where users go"),
             "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
             "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
             "SecretsToFill": (
-                ", ".join(f"{name}: {secret.secret_name}" for name, secret in service.environment_contract.given.items()),
+                ", ".join(f"{name}: {secret.secret_name}" for name, secret in given.items()),
                 "Secrets created empty; `make secrets` says which still are, and how to fill them",
             ),
             "UploadBucket": (storage.uploads.bucket_name, "Users' files"),
@@ -68,7 +110,7 @@ class CarmenTopStack(CarmenStack):
                 service.operations.task_definition.task_definition_arn,
                 "Task definition for a shell with psql and redis-cli",
             ),
-            "Dashboard": (dashboard.dashboard.dashboard_name, "CloudWatch dashboard"),
+            "Dashboard": (dashboard.name, "CloudWatch dashboard"),
         }
         for name, (value, description) in outputs.items():
             CfnOutput(self, name, value=value, description=description)
@@ -80,13 +122,28 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     alerts = AlertsStack(scope, settings)
     storage = StorageStack(scope, settings)
     copies = BackupCopiesStack(scope, settings) if settings.storage.backup_copy_region else None
-    data = DataStack(scope, settings, network=network, storage=storage)
+    alerting = Alerting(settings.name, settings.alarms, alerts.topic.topic_arn)
+    data = DataStack(scope, settings, alerting=alerting, network=network, storage=storage)
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
-    service = ServiceStack(scope, settings, network=network, alerts=alerts, storage=storage, data=data, edge=edge)
-    operations = OperationsStack(scope, settings, network=network, storage=storage, copies=copies, data=data, service=service)
-    top = CarmenTopStack(scope, settings, storage=storage, data=data, edge=edge, service=service)
-    for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations):
+    service = ServiceStack(scope, settings, alerting=alerting, alerts=alerts, network=network, storage=storage, data=data, edge=edge)
+    operations = OperationsStack(
+        scope, settings, alerting=alerting, network=network, storage=storage, copies=copies, data=data, service=service
+    )
+    edge_alarms = EdgeAlarmsStack(scope, settings, alerting=alerting, edge_global=edge_global, edge=edge, service=service)
+    top = CarmenTopStack(
+        scope,
+        settings,
+        alerts=alerts,
+        alerting=alerting,
+        storage=storage,
+        data=data,
+        edge=edge,
+        service=service,
+        operations=operations,
+        edge_alarms=edge_alarms,
+    )
+    for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations, edge_alarms):
         if stack:
             top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
     return top

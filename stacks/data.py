@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.alarm import Alerting
 from constructs_lib.cache import Cache
+from constructs_lib.cache_alarms import CacheAlarms
 from constructs_lib.database import Database
+from constructs_lib.database_alarms import DatabaseAlarms
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.database_roles import DatabaseRoles
 from constructs_lib.database_snapshots import DatabaseSnapshots
@@ -23,7 +26,7 @@ PROXY_MONITOR = "carmen_monitor_proxy"
 class DataStack(CarmenStack):
     """State with a query language."""
 
-    def __init__(self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack) -> None:
+    def __init__(self, scope: Construct, settings: Settings, *, alerting: Alerting, network: NetworkStack, storage: StorageStack) -> None:
         super().__init__(scope, "Data", settings=settings, description="PostgreSQL, its proxy and roles, Redis", stateful=True)
         self.users = {user: self._user_secret(user) for user in (*APPLICATION_USERS, PROXY_MONITOR)}
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
@@ -49,9 +52,32 @@ class DataStack(CarmenStack):
             cache=self.cache,
             users=self.users,
             libraries=libraries_layer(self),
+            alerting=alerting,
         )
         # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
         self.proxy.targets.node.add_dependency(self.roles.applied)
+        self._define_alarms(settings, alerting)
+
+    def _define_alarms(self, settings: Settings, alerting: Alerting) -> None:
+        self.database_alarms = DatabaseAlarms(
+            self,
+            "DatabaseAlarms",
+            alerting=alerting,
+            settings=settings.database,
+            max_tasks=settings.service.max_tasks,
+            database=self.database,
+            proxy=self.proxy,
+        )
+        self.cache_alarms = CacheAlarms(self, "CacheAlarms", alerting=alerting, settings=settings.cache, cache=self.cache)
+        self.stores_down = alerting.fold(
+            self,
+            "StoresDown",
+            says="The database or Redis is down: silences what would only say the same of Carmen.",
+            runbook="database-down",
+            severity="page",
+            alarms=[self.database_alarms.down, self.cache_alarms.down],
+            silent=True,
+        )
 
     def _user_secret(self, user: str) -> GeneratedSecret:
         return GeneratedSecret(

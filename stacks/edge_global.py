@@ -17,7 +17,7 @@ class EdgeGlobalStack(CarmenStack):
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION)
-        self.firewall = WebFirewall(self, "WebFirewall", settings=settings.edge, log_group_suffix=settings.stack_prefix.lower())
+        self.firewall = WebFirewall(self, "WebFirewall", settings=settings.edge, prefix=settings.stack_prefix)
         self.certificate = domain_certificate(self, settings.domain)
         if settings.region != EDGE_REGION:
             # Exports end at the region's border; a weak reference reads the other stack's output at deployment.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.age_alarms import AgeAlarms
+from constructs_lib.alarm import Alerting
 from constructs_lib.credential_rotation import CredentialRotation
 from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database_backup import DatabaseBackup
@@ -28,6 +30,7 @@ class OperationsStack(CarmenStack):
         scope: Construct,
         settings: Settings,
         *,
+        alerting: Alerting,
         network: NetworkStack,
         storage: StorageStack,
         copies: BackupCopiesStack | None,
@@ -57,6 +60,7 @@ class OperationsStack(CarmenStack):
             key=storage.key,
             copies=copies.place if copies else None,
             environment=environment,
+            alerting=alerting,
             layers=[libraries, tools],
         )
         self.drill = RestoreDrill(
@@ -67,6 +71,7 @@ class OperationsStack(CarmenStack):
             cluster=service.cluster,
             bucket=storage.backups,
             key=storage.key,
+            alerting=alerting,
             layers=[libraries, tools, drill_server_layer(self, settings.database.engine_major)],
         )
         self.maintenance = DatabaseMaintenance(
@@ -78,6 +83,7 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             layers=[libraries],
         )
         self.rotation = CredentialRotation(
@@ -94,6 +100,7 @@ class OperationsStack(CarmenStack):
             service=service.web.service,
             migration=service.migration.task_definition,
             environment=environment,
+            alerting=alerting,
             libraries=libraries,
         )
         self.probe = Probe(
@@ -107,5 +114,16 @@ class OperationsStack(CarmenStack):
             bucket=storage.backups,
             key=storage.key,
             environment=environment,
+            alerting=alerting,
             libraries=libraries,
+        )
+        self.ages = AgeAlarms(self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing)
+        self.functions_failing = alerting.fold(
+            self,
+            "FunctionsFailing",
+            says="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
+            runbook="function-failing",
+            severity="ticket",
+            alarms=[part.function.failing for part in (self.backup, self.drill, self.maintenance, self.rotation, self.probe)],
+            silent=True,
         )

@@ -8,12 +8,15 @@ from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.alarm import Alerting
 from constructs_lib.cache import PORT as REDIS_PORT
 from constructs_lib.container_environment import ContainerEnvironment
 from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database import PORT as DATABASE_PORT
+from constructs_lib.deployment_events import DeploymentEvents
 from constructs_lib.one_off_tasks import MigrationTask, OperationsTask
 from constructs_lib.retention import bound_log_group
+from constructs_lib.service_alarms import ServiceAlarms
 from constructs_lib.web_service import ApplicationImage, WebService, allow_uploads
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
@@ -33,6 +36,7 @@ class ServiceStack(CarmenStack):
         settings: Settings,
         *,
         network: NetworkStack,
+        alerting: Alerting,
         alerts: AlertsStack,
         storage: StorageStack,
         data: DataStack,
@@ -61,11 +65,20 @@ class ServiceStack(CarmenStack):
             image=self.image,
             repository=storage.images.repository,
             environment=self.environment_contract,
-            balancer=edge.balancer.load_balancer,
-            target_group=edge.balancer.target_group,
-            security_group=edge.balancer.task_security_group,
-            alert_topic=alerts.topic,
+            balancer=edge.balancer,
+            alerting=alerting,
         )
+        self.alarms = ServiceAlarms(
+            self,
+            "ServiceAlarms",
+            alerting=alerting,
+            settings=settings.service,
+            balancer=edge.balancer,
+            cluster=self.cluster,
+            web=self.web,
+            stores_down=data.stores_down,
+        )
+        DeploymentEvents(self, "DeploymentEvents", service=self.web.service, queue=alerts.notifier.queue)
         self.migration = MigrationTask(
             self,
             "Migration",

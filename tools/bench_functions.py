@@ -38,8 +38,16 @@ EMPTY, BASELINE = "python", "boto3"  # what the others are compared with
 HANDLERS = {EMPTY: "def handler(event, context): pass", BASELINE: "import boto3\ndef handler(event, context): pass"}
 
 EVENT = {"source": "schedule", "time": "2026-12-01T01:00:00Z"}
-OWN_EVENTS = {"maintenance": {"kind": "weekly"}}
+MESSAGE = {
+    "messageId": "1",
+    "receiptHandle": "1",
+    "body": "Something was said.",
+    "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1764550800000"},
+    "eventSource": "aws:sqs",
+}
+OWN_EVENTS: dict[str, dict[str, Any]] = {"maintenance": {"kind": "weekly"}, "notifier": {"Records": [MESSAGE]}}
 OWN_ENVIRONMENT = {"drill": {"DATABASE_HOST": ""}}  # which it refuses to know
+UNTOLD = tuple(f"raised {error}" for error in ("KeyError", "TypeError", "AttributeError"))  # event or environment lack something
 USERS = {"carmen_app_a": "secret", "carmen_app_b": "secret"}
 ENDPOINTS = ("/api/health", "/dashboard", "/api/auth/session")
 
@@ -109,8 +117,10 @@ class Aws(BaseHTTPRequestHandler):
         self._answer("", "application/xml")
 
     def do_POST(self) -> None:
+        if "X-Amz-Target" not in self.headers:  # SNS
+            return self._answer("<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>", "text/xml")
         said = {"SecretString": json.dumps(SECRET), "VersionId": "1", "CreatedDate": time.time(), "taskArns": [], "services": []}
-        self._answer(json.dumps(said), "application/x-amz-json-1.1")
+        return self._answer(json.dumps(said), "application/x-amz-json-1.1")
 
     def _answer(self, text: str, content_type: str) -> None:
         self.dependencies.spoken += 1
@@ -146,8 +156,8 @@ def main() -> int:
             for name, start in starts.items():
                 spoken = dependencies.spoken
                 cpu, wall, end = _start(name, environment)
-                if name in packages and dependencies.spoken == spoken:
-                    print(f"{name} {end} before it spoke to anything: give it what it needs in {__file__}", file=sys.stderr)
+                if name in packages and (dependencies.spoken == spoken or end.startswith(UNTOLD)):
+                    print(f"{name} {end}: it did not come to its work, give it what it needs in {__file__}", file=sys.stderr)
                     return 1
                 if turn:  # the first of each warms the file system's and the bytecode's cache
                     start.cpu.append(cpu)
@@ -224,6 +234,13 @@ def _environment(aws: TCPServer, without_tls: TCPServer) -> dict[str, str]:
         **dict.fromkeys(("MASTER_SECRET", "MIGRATION_SECRET", "CONNECTION_SECRET", "REDIS_SECRET", "MONITOR_PROXY_SECRET"), "secret"),
         "USER_SECRETS": json.dumps(USERS),
         "APPLICATION_SECRETS": json.dumps(USERS),
+        "TABLE": "ledger",
+        "WEBHOOK_SECRET": "secret",
+        "QUEUE_URL": f"http://{LOCALHOST}:{aws.server_address[1]}/000000000000/alerts",
+        "PEOPLE_TOPIC": "arn:aws:sns:us-east-1:000000000000:people",
+        "SETTLE_SECONDS": "60",
+        "FLAPPING_OPENINGS": "3",
+        "FLAPPING_MINUTES": "60",
         "CONNECTION_LIMIT": "20",
         "POOL_TIMEOUT_SECONDS": "20",
         "POOL_IDLE_SECONDS": "60",

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
-
-from environments.loading import SettingsError, load
+from tools.deployed import Deployed, run
 
 
-class NotDeployedError(Exception):
-    """The stack is not there, or its deployment has not ended."""
-
-
-def secrets_to_fill(cloudformation: Any, secretsmanager: Any, stack: str) -> dict[str, tuple[str, bool]]:
-    """Variable → (name of its secret, whether it is still empty), from the stack's SecretsToFill output."""
-    try:
-        outputs = cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":  # what CloudFormation calls a stack that is not there
-            raise NotDeployedError(f"{stack} is not there") from None
-        raise
-    listed = next((output["OutputValue"] for output in outputs if output["OutputKey"] == "SecretsToFill"), None)
-    if listed is None:
-        raise NotDeployedError(f"{stack} has no output SecretsToFill yet")
-    pairs = [entry.split(": ", 1) for entry in listed.split(", ")]
-    return {
-        variable: (name, not json.loads(secretsmanager.get_secret_value(SecretId=name)["SecretString"])["value"])
-        for variable, name in pairs
-    }
+def secrets_to_fill(deployed: Deployed) -> dict[str, tuple[str, bool]]:
+    """Variable → (name of its secret, whether it is still empty), from the top stack's output SecretsToFill."""
+    pairs = [entry.split(": ", 1) for entry in deployed.output("SecretsToFill").split(", ")]
+    secrets = deployed.session.client("secretsmanager")
+    return {variable: (name, not json.loads(secrets.get_secret_value(SecretId=name)["SecretString"])["value"]) for variable, name in pairs}
 
 
 def report(found: dict[str, tuple[str, bool]]) -> str:
@@ -43,30 +24,13 @@ def report(found: dict[str, tuple[str, bool]]) -> str:
             lines.append(f"  aws secretsmanager put-secret-value --secret-id '{name}' --secret-string '{{\"value\": \"…\"}}'")
     if any(empty for _, empty in found.values()):
         lines.append("Running tasks read a secret when they start: `aws ecs update-service --force-new-deployment` rolls them.")
+        lines.append("The notifier takes another Slack webhook within five minutes.")
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
     """Prints the report for the environment named; 1 with a message when there is nothing to report on."""
-    name = arguments[0] if arguments else "prod"
-    try:
-        settings = load(name)
-        session = boto3.Session(region_name=settings.region)
-        print(report(secrets_to_fill(session.client("cloudformation"), session.client("secretsmanager"), settings.stack_prefix)))
-    except SettingsError as error:
-        return _failed(str(error))
-    except NotDeployedError as error:
-        return _failed(f"{error} in {settings.region}, in the account of these credentials: `make deploy ENV={name}` makes it.")
-    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
-        return _failed(f"No AWS credentials that can be used ({error}): sign in, say with `aws sso login`, or set AWS_PROFILE.")
-    except (BotoCoreError, ClientError) as error:
-        return _failed(f"AWS did not answer as hoped: {error}")
-    return 0
-
-
-def _failed(message: str) -> int:
-    print(message, file=sys.stderr)
-    return 1
+    return run(arguments[0] if arguments else "prod", lambda deployed: print(report(secrets_to_fill(deployed))))
 
 
 if __name__ == "__main__":

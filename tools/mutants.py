@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +108,12 @@ FLIPS: dict[str, dict[str, list[Any]]] = {
         "ComparisonOperator": ["LessThanThreshold"],
         "Dimensions": [[]],
         "AlarmNames": [[]],
+        "AlarmRule": ["FALSE"],
+        "ActionsSuppressor": [GONE],
+        "ActionsSuppressorWaitPeriod": [0],
+        "Expression": ["0"],
+        "Stat": ["Minimum", "Maximum"],
+        "AlarmDescription": [GONE],
     },
     "headers": {
         "ContentSecurityPolicy": [GONE],
@@ -221,7 +231,8 @@ def _particulars(stack: str, logical_id: str, resource: dict[str, Any]) -> Itera
         for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
             yield Mutant("retention", stack, f"{logical_id} {policy} = Delete", _setting(logical_id, (), policy, "Delete"))
     if kind == "AWS::CloudWatch::Alarm":
-        for key, new in {"Threshold": properties["Threshold"] * 100, "EvaluationPeriods": 100, "MetricName": "NoSuchMetric"}.items():
+        watched = {"MetricName": "NoSuchMetric"} if "MetricName" in properties else {}
+        for key, new in {"Threshold": properties["Threshold"] * 100, "EvaluationPeriods": 100, **watched}.items():
             yield Mutant("alarms", stack, f"{logical_id} {key} = {new}", _setting(logical_id, ("Properties",), key, new))
     if kind == "AWS::WAFv2::WebACL":
         for number, one in enumerate(properties["Rules"]):
@@ -267,8 +278,8 @@ def _without(*path: Any) -> Callable[[Resources], object]:
 class Hunt:
     """A pytest plugin: takes the place of the run, and gives every mutant to the tests that look at templates."""
 
-    def __init__(self, wanted: str = "") -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: str = "", part: int = 0, parts: int = 1) -> None:
+        self._wanted, self._part, self._parts = wanted, part, parts
         self._kept: dict[str, Any] = {}
         self.killed: dict[str, int] = defaultdict(int)
         self.survivors: dict[str, list[str]] = defaultdict(list)
@@ -289,7 +300,7 @@ class Hunt:
         items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and "test_judges" not in item.nodeid]
         items.sort(key=lambda item: "tests/edge" in item.nodeid)  # the slowest last
         self._expect_no_failure(items)
-        for mutant in [one for one in mutants(self._built) if self._wanted in one.kind]:
+        for mutant in [one for one in mutants(self._built) if self._wanted in one.kind][self._part :: self._parts]:
             killer = self._hunt(mutant, [item for item in items if "tests/edge" not in item.nodeid or "Edge" in mutant.stack])
             items.sort(key=lambda item: item is not killer)  # who killed one often kills the next
             if killer:
@@ -326,24 +337,56 @@ class Hunt:
         return any(report.failed for report in runtestprotocol(item, nextitem=None, log=False))
 
 
+def hunt(wanted: str, part: int, parts: int) -> dict[str, Any]:
+    """What became of one part of the mutants: class → killed, class → survivors."""
+    plugin = Hunt(wanted, part, parts)
+    quiet = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--disable-warnings"]
+    status = pytest.main([*quiet, "-m", "not long", *FOLDERS], plugins=[plugin])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise SystemExit(int(status))
+    return {"killed": plugin.killed, "survivors": plugin.survivors}
+
+
+def hunt_in_parallel(wanted: str) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """A process for each processor; each builds the templates for itself, and breaks its own."""
+    parts = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as name:
+        answers = [Path(name) / f"{part}.json" for part in range(parts)]
+        running = [
+            subprocess.Popen([sys.executable, "-m", "tools.mutants", wanted, str(part), str(parts), str(answer)], cwd=ROOT)
+            for part, answer in enumerate(answers)
+        ]
+        if failed := [one.returncode for one in running if one.wait()]:
+            raise SystemExit(failed[0])
+        found = [json.loads(answer.read_text(encoding="utf-8")) for answer in answers]
+    killed: dict[str, int] = defaultdict(int)
+    survivors: dict[str, list[str]] = defaultdict(list)
+    for one in found:
+        for kind, count in one["killed"].items():
+            killed[kind] += count
+        for kind, what in one["survivors"].items():
+            survivors[kind] += what
+    return killed, survivors
+
+
 def main(arguments: list[str]) -> int:
     """Prints the score of each class and every survivor; 1 when fewer than LEAST_KILLED_PERCENT are killed."""
-    hunt, start = Hunt(*arguments[:1]), time.monotonic()
-    status = pytest.main(
-        ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--disable-warnings", "-m", "not long", *FOLDERS], plugins=[hunt]
-    )
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        return int(status)
-    kinds = sorted({*hunt.killed, *hunt.survivors})
+    if len(arguments) == 4:
+        wanted, part, parts, answer = arguments
+        Path(answer).write_text(json.dumps(hunt(wanted, int(part), int(parts))), encoding="utf-8")
+        return 0
+    start = time.monotonic()
+    killed, survivors = hunt_in_parallel(*arguments[:1] or [""])
+    kinds = sorted({*killed, *survivors})
     print(f"\n{'Class':<14}{'Mutants':>9}{'Killed':>9}{'Percent':>9}")
     for kind in kinds:
-        killed, survived = hunt.killed[kind], len(hunt.survivors[kind])
-        print(f"{kind:<14}{killed + survived:>9}{killed:>9}{100 * killed / (killed + survived):>9.1f}")
-    killed, survived = sum(hunt.killed.values()), sum(map(len, hunt.survivors.values()))
-    print("\nSurvivors:" if survived else "\nNo survivors.")
-    print("\n".join(f"  {kind}: {what}" for kind in kinds for what in hunt.survivors[kind]))
-    percent = 100 * killed / (killed + survived)
-    print(json.dumps({"mutants": killed + survived, "killed_percent": round(percent, 1), "seconds": round(time.monotonic() - start)}))
+        dead, alive = killed[kind], len(survivors[kind])
+        print(f"{kind:<14}{dead + alive:>9}{dead:>9}{100 * dead / (dead + alive):>9.1f}")
+    dead, alive = sum(killed.values()), sum(map(len, survivors.values()))
+    print("\nSurvivors:" if alive else "\nNo survivors.")
+    print("\n".join(f"  {kind}: {what}" for kind in kinds for what in survivors[kind]))
+    percent = 100 * dead / (dead + alive)
+    print(json.dumps({"mutants": dead + alive, "killed_percent": round(percent, 1), "seconds": round(time.monotonic() - start)}))
     return 0 if percent >= LEAST_KILLED_PERCENT else 1
 
 

@@ -20,6 +20,8 @@ Document = dict[str, Any]
 ARNS = {
     "AWS::CloudFront::Distribution": "arn:aws:cloudfront::{account}:distribution/{id}",
     "AWS::Backup::BackupVault": "arn:aws:backup:{region}:{account}:backup-vault:{id}",
+    "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{id}",
+    "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{id}",
     "AWS::EC2::SecurityGroup": "arn:aws:ec2:{region}:{account}:security-group/{id}",
     "AWS::EC2::VPC": "arn:aws:ec2:{region}:{account}:vpc/{id}",
     "AWS::ECR::Repository": "arn:aws:ecr:{region}:{account}:repository/{id}",

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.loaders import JSONFileLoader, Loader
 
 # What functions call, and what credentials from a profile on a laptop may be made by.
-SERVICES = ("ecs", "elasticache", "s3", "secretsmanager", "sso", "sso-oidc", "sts")
+SERVICES = ("cloudwatch", "dynamodb", "ecs", "elasticache", "s3", "secretsmanager", "sns", "sqs", "sso", "sso-oidc", "sts")
 _FORMS: dict[str, Callable[[bytes], bytes]] = {".json": bytes, ".json.gz": gzip.decompress}
 
 

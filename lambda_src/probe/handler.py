@@ -1,4 +1,4 @@
-"""Every minute: do proxy, database and Redis answer, how fast, and how are they. Once a day: how old are backups and the rest.
+"""Every minute: do proxy, database and Redis answer, how fast, and how are they. Four times an hour: how old are backups and the rest.
 
 Metrics, not messages: alarms decide what is bad. A part that fails is a finding, not a failure of the function.
 """
@@ -28,7 +28,7 @@ secrets: dict[str, dict[str, str]] = {}
 @metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"action": "ages"}` once a day, else a probe; answers with what could not be measured."""
+    """`{"action": "ages"}` four times an hour, else a probe; answers with what could not be measured."""
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
     action = event.get("action", "probe")
     if action not in ("probe", "ages"):

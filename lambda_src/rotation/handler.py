@@ -1,4 +1,7 @@
-"""Rotates credentials that are due, or the kind that was asked for: `{"rotate": "application"}`, `"owner"` or `"redis"`."""
+"""Rotates credentials that are due, or the kind that was asked for: `{"rotate": "application"}`, `"owner"` or `"redis"`.
+
+`{"action": "ages"}`, four times an hour, rotates nothing and publishes how old they are.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if asked is not None and asked not in kinds:
         raise ValueError(f'"rotate" is {asked!r}; it can be {", ".join(kinds)}')
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
+    if event.get("action") == "ages":
+        _publish_ages(rotation)
+        return {"rotated": [], "waiting": ""}
     try:
         outcome = rotation.run(deadline, asked)
     except Exception:
@@ -44,12 +50,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric("RotationSucceeded", MetricUnit.Count, 1)
     metrics.add_metric("RotationSeconds", MetricUnit.Seconds, time.monotonic() - begun)
     logger.info("rotation", rotated=outcome.rotated, waiting=outcome.waiting)
+    _publish_ages(rotation)
+    return {"rotated": list(outcome.rotated), "waiting": outcome.waiting}
+
+
+def _publish_ages(rotation: Rotation) -> None:
     for kind, age in rotation.ages().items():
-        with single_metric("RotationAgeDays", MetricUnit.NoUnit, age / timedelta(days=1)) as own:
+        with single_metric("RotationAgeDays", MetricUnit.NoUnit, age / timedelta(days=1), namespace="Carmen") as own:
             own.add_dimension("service", "rotation")
             own.add_dimension("Environment", os.environ["ENVIRONMENT"])
             own.add_dimension("Kind", kind)
-    return {"rotated": list(outcome.rotated), "waiting": outcome.waiting}
 
 
 def _rotation() -> Rotation:

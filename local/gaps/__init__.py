@@ -8,6 +8,10 @@ nothing else exists of them.
 RECORDED = (
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::Budgets::Budget",
+    "AWS::CE::AnomalyMonitor",
+    "AWS::CE::AnomalySubscription",
+    "AWS::CloudFront::MonitoringSubscription",
     "AWS::Logs::QueryDefinition",
     "AWS::WAFv2::LoggingConfiguration",
 )

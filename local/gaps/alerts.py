@@ -1,4 +1,4 @@
-"""SNS and CloudWatch alarms."""
+"""SNS, CloudWatch alarms, and the notifier's table."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from local.gaps.handlers import (
 def register() -> None:
     refine("AWS::SNS::Topic", complete_topic)
     refine("AWS::SNS::Subscription", complete_subscription)
+    refine("AWS::DynamoDB::Table", complete_table)
     define("AWS::CloudWatch::Alarm", *alarm_handlers("put_metric_alarm"))
     define("AWS::CloudWatch::CompositeAlarm", *alarm_handlers("put_composite_alarm"))
 
@@ -44,6 +45,14 @@ def complete_subscription(subscription: str, properties: Properties, old: Proper
             client("sns").set_subscription_attributes(SubscriptionArn=subscription, AttributeName=name, AttributeValue=text)
 
 
+def complete_table(table: str, properties: Properties, old: Properties) -> None:
+    call("dynamodb", "update_continuous_backups", properties, TableName=table)
+    for name, operation in (("SSESpecification", "update_table"), ("TimeToLiveSpecification", "update_time_to_live")):
+        if name in properties and properties[name] != old.get(name):
+            given = {("Enabled" if key == "SSEEnabled" else key): value for key, value in properties[name].items()}
+            call("dynamodb", operation, {name: given}, TableName=table)
+
+
 def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
     """Both kinds of alarm are put and deleted by name; ministack's own handler refuses metric math."""
 
@@ -51,6 +60,8 @@ def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
         call("cloudwatch", operation, properties, AlarmName=name)
         if "Metrics" in properties:
             keep_metric_math(name, properties)
+        if "ActionsSuppressor" in properties:
+            keep_suppressor(name, properties)
         kind = "CompositeAlarms" if "composite" in operation else "MetricAlarms"
         alarms = client("cloudwatch").describe_alarms(AlarmNames=[name], AlarmTypes=[kind.removesuffix("s")])
         return {"Arn": alarms[kind][0]["AlarmArn"]}
@@ -63,6 +74,13 @@ def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
         client("cloudwatch").delete_alarms(AlarmNames=[name])
 
     return create, delete, lambda name, old, new: put(name, new)
+
+
+def keep_suppressor(name: str, properties: Properties) -> None:
+    """PutCompositeAlarm drops what silences it. Kept for DescribeAlarms; the emulator's composites act on every change all the same."""
+    shape = client("cloudwatch").meta.service_model.operation_model("PutCompositeAlarm").input_shape
+    names = ("ActionsSuppressor", "ActionsSuppressorWaitPeriod", "ActionsSuppressorExtensionPeriod")
+    ministack_cloudwatch._composite_alarms[name] |= fit({key: properties[key] for key in names}, shape)
 
 
 def keep_metric_math(name: str, properties: Properties) -> None:

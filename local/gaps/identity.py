@@ -1,7 +1,8 @@
-"""IAM, which the emulator enforces: two things it tells the policies otherwise than AWS does."""
+"""IAM, which the emulator enforces: three things it tells the policies otherwise than AWS does, and the credentials of tasks."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from typing import Any
@@ -10,9 +11,11 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_region
 from ministack.services import sts
 
+TASK_ACTIONS = ("ListTasks", "DescribeTasks", "StopTask", "RunTask", "UpdateService", "DescribeServices")
+
 
 def register() -> None:
-    iam_actions.extract_resource_arn = with_streams(iam_actions.extract_resource_arn)
+    iam_actions.extract_resource_arn = with_tasks(with_streams(iam_actions.extract_resource_arn))
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
 
 
@@ -39,6 +42,29 @@ def with_streams(native: Any) -> Any:
         arn = str(native(service, method, path, headers, *more))
         about_tags = headers.get("x-amz-target", "").rsplit(".", 1)[-1] in ("TagResource", "UntagResource", "ListTagsForResource")
         return f"{arn}:log-stream:" if service == "logs" and ":log-group:" in arn and not about_tags else arn
+
+    return resource_arn
+
+
+def with_tasks(native: Any) -> Any:
+    """ECS is asked for tasks, not for their cluster (Service Authorization Reference, ECS); it lists them as container instances."""
+
+    def resource_arn(service: str, method: str, path: str, headers: dict[str, str], *more: Any) -> str:
+        arn = str(native(service, method, path, headers, *more))
+        action = headers.get("x-amz-target", "").rsplit(".", 1)[-1] if service == "ecs" else ""
+        asked: dict[str, Any] = json.loads(more[0] or b"{}") if action in TASK_ACTIONS else {}
+        match action:
+            case "ListTasks":
+                return arn.replace(":cluster/", ":container-instance/") + "/"
+            case "DescribeTasks" | "StopTask":
+                task = (asked.get("tasks") or [asked.get("task", "")])[0]
+                return task if task.startswith("arn:") else arn.replace(":cluster/", ":task/") + f"/{task}"
+            case "RunTask":
+                return str(asked["taskDefinition"])
+            case "UpdateService" | "DescribeServices":
+                name = (asked.get("services") or [asked.get("service", "")])[0]
+                return name if name.startswith("arn:") else arn.replace(":cluster/", ":service/") + f"/{name}"
+        return arn
 
     return resource_arn
 

@@ -31,6 +31,12 @@ def _image(accept: str | list[str] | None, expected: str) -> Row:
 
 # Production as environments/prod.toml has it: one redirect, /dashboard/ → /dashboard, and no rewrite.
 PRODUCTION = [
+    # A caller's own id is kept if it is one: one line of a log, no more
+    Row("/id", "id", headers={"x-request-id": "0123456789abcdef0123456789abcdef"}),
+    Row("/id", "id", headers={"x-request-id": "3b241101-e2bb-4255-8caf-4136c566a962"}),
+    Row("/id", headers={"x-request-id": 'a","level":"error'}),
+    Row("/id", headers={"x-request-id": "short"}),
+    Row("/id", headers={"x-request-id": ["0123456789abcdef", "fedcba9876543210"]}),
     # Pages and what a Next.js application asks for
     Row("/"),
     Row("/dashboard"),

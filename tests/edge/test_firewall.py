@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -36,6 +36,10 @@ class Row:
 
 def _get(path: str, query: str = "", recent: int = 1, **headers: str) -> Request:
     return Request(path, "GET", query, BROWSER | {name.replace("_", "-"): value for name, value in headers.items()}, recent=recent)
+
+
+def _from(ip_set: str, request: Request) -> Request:
+    return replace(request, sets=frozenset({ip_set}))
 
 
 def _post(path: str, body: str = "{}", declared: int | None = None, method: str = "POST", recent: int = 1) -> Request:
@@ -125,6 +129,13 @@ TABLE = [
     Row("site, 3001st", _get("/dashboard", recent=3001), "RateSite"),
     Row("site through images", _get("/images/../dashboard", recent=3001), "RateSite"),
     Row("static files, as many as a page needs", _get("/_next/static/chunks/a.js", recent=5000)),
+    # What operators turn on
+    Row("an address that was blocked", _from("Blocked", _get("/dashboard")), "BlockedAddresses"),
+    Row("an address that was blocked, for a static file", _from("Blocked", _get("/images/a.png")), "BlockedAddresses"),
+    Row("under attack: a page", _from("UnderAttack", _get("/dashboard")), "UnderAttackChallenge"),
+    Row("under attack: the API cannot answer a challenge", _from("UnderAttack", _get("/api/orders", recent=300))),
+    Row("under attack: the API, 301st", _from("UnderAttack", _get("/api/orders", recent=301)), "UnderAttackRate"),
+    Row("under attack: static files", _from("UnderAttack", _get("/_next/static/chunks/a.js", recent=5000))),
 ]  # fmt: skip
 
 
@@ -137,7 +148,8 @@ def _wrong(acl: dict[str, Any], row: Row) -> str:
     """What differs from the row; empty when nothing does."""
     verdict = evaluate(acl, row.request)
     found = (verdict.action, verdict.rule, tuple(verdict.counted))
-    wanted = ("Block" if row.blocked_by else "Allow", row.blocked_by, row.counted)
+    action = "Challenge" if row.blocked_by.endswith("Challenge") else "Block" if row.blocked_by else "Allow"
+    wanted = (action, row.blocked_by, row.counted)
     return "" if found == wanted else f"{row.name}: {found} instead of {wanted}"
 
 

@@ -39,6 +39,8 @@ def _wanted(row: Row) -> dict[str, Any]:
         request["headers"]["accept"] = {"value": value}
     elif kind == "without":
         del request["headers"][value]
+    if kind != "id":
+        request["headers"]["x-request-id"] = {"value": _event(row)["context"]["requestId"]}
     return request
 
 

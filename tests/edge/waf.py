@@ -27,6 +27,7 @@ class Request:
     body: str = ""
     recent: int = 1
     ill_reputed: bool = False
+    sets: frozenset[str] = frozenset()  # the IP sets an operator has put the sender into: Blocked, UnderAttack
 
     @property
     def cookie(self) -> str:
@@ -64,8 +65,8 @@ def evaluate(acl: dict[str, Any], request: Request) -> Verdict:
 
 def _apply(action: str, rule: str, verdict: Verdict) -> None:
     match action:
-        case "Block":
-            verdict.action, verdict.rule = "Block", rule
+        case "Block" | "Challenge":
+            verdict.action, verdict.rule = action, rule
         case "Count":
             verdict.counted.append(rule)
         case other:
@@ -94,6 +95,8 @@ def _matches(statement: dict[str, Any], request: Request, labels: set[str]) -> b
             return any(_matches(one, request, labels) for one in content["Statements"])
         case "NotStatement":
             return not _matches(content["Statement"], request, labels)
+        case "IPSetReferenceStatement":
+            return any(name in str(content["Arn"]) for name in request.sets)
         case "LabelMatchStatement" if content["Scope"] == "LABEL":
             return content["Key"] in labels
         case "ByteMatchStatement":

@@ -10,6 +10,7 @@ from tools.policies import ACCOUNT
 REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference"
 # Action → the page by which it knows no resources, so that a policy can name none.
 NAMELESS = {
+    "cloudwatch:GetMetricData": f"{REFERENCE}/list_amazoncloudwatch.html",
     "ec2:DescribeNetworkInterfaces": f"{REFERENCE}/list_amazonec2.html",
     "ec2:DescribeSecurityGroups": f"{REFERENCE}/list_amazonec2.html",
     "ec2:DescribeSubnets": f"{REFERENCE}/list_amazonec2.html",
@@ -25,6 +26,7 @@ READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
 WRITE_LOG = "logs:CreateLogStream logs:PutLogEvents"
 PULL_IMAGE = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetDownloadUrlForLayer"
 THROUGH_S3: Context = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+THROUGH_SNS: Context = {"kms:ViaService": "sns.us-east-1.amazonaws.com"}
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,27 @@ ROLES = {
             ),
         ),
     ),
+    "Alerts/NotifierFunctionRole": RoleOf(
+        FUNCTION,
+        (
+            May(WRITE_LOG, "Alerts/NotifierFunctionLogGroup"),
+            May("sqs:SendMessage", "Alerts/NotifierFunctionDeadLetters"),
+            May(
+                "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:GetQueueUrl sqs:ReceiveMessage sqs:SendMessage",
+                "Alerts/NotifierQueue",
+            ),
+            May("sns:Publish", "Alerts/AlertsPeople"),
+            May("kms:Decrypt kms:GenerateDataKey", "Alerts/AlertsKey", THROUGH_SNS),
+            May(READ_SECRET, "Alerts/NotifierSlackWebhook"),
+            May("dynamodb:GetItem dynamodb:PutItem dynamodb:Query dynamodb:UpdateItem", "Alerts/NotifierTold"),
+            May("cloudwatch:GetMetricData"),
+        ),
+    ),
+    "Alerts/NotifierDigestRole": schedule_of("Alerts/NotifierFunction"),
+    "Alerts/SdkCallRole": RoleOf(
+        FUNCTION,
+        (May(WRITE_LOG, "Alerts/SdkCallLogGroup"), May("secretsmanager:PutSecretValue", "Alerts/NotifierSlackWebhook")),
+    ),
     "Storage/SdkCallRole": RoleOf(
         FUNCTION,
         (
@@ -307,6 +330,7 @@ ROLES = {
         ),
     ),
     "Operations/RotationDailyRole": schedule_of("Operations/RotationFunction"),
+    "Operations/RotationAgesRole": schedule_of("Operations/RotationFunction"),
     "Operations/ProbeFunctionRole": RoleOf(
         FUNCTION,
         (

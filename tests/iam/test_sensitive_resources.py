@@ -62,7 +62,8 @@ ACCESS: dict[str, dict[str, set[str]]] = {
     "Storage/AccessLogs": {},
     "Storage/Pages": {"write": {"Edge/SdkCallRole"}},
     "Storage/Key": {verb: {"Service/WebTaskRole", *BACKUP, *DRILL, MAINTENANCE, PROBE} for verb in ("decrypt", "encrypt")},
-    "Alerts/AlertsKey": {},
+    "Alerts/AlertsKey": {verb: {"Alerts/NotifierFunctionRole"} for verb in ("decrypt", "encrypt")},
+    "Alerts/NotifierSlackWebhook": {"read": {"Alerts/NotifierFunctionRole"}, "write": {"Alerts/SdkCallRole"}},
 }
 
 
@@ -236,10 +237,37 @@ def test_cloudfront_reads_the_error_pages_for_this_accounts_distributions_alone(
             assert not house.account.decide("cloudfront.amazonaws.com", "s3:GetObject", f"{environment.by_name[other]}/errors/one", ours)
 
 
-def test_alarms_of_this_account_publish_and_may_use_the_topics_key(house: House) -> None:
+# Service → what it acts for when it publishes alerts; whether a policy knows its ARN.
+PUBLISHERS = {
+    "cloudwatch.amazonaws.com": "arn:aws:cloudwatch:us-east-1:{account}:alarm:one",
+    "budgets.amazonaws.com": "arn:aws:budgets::{account}:budget/one",
+    "costalerts.amazonaws.com": "arn:aws:ce::{account}:anomalysubscription/one",
+}
+
+
+@pytest.mark.parametrize("service", PUBLISHERS)
+def test_what_this_account_publishes_reaches_the_alert_topic_and_may_use_its_key(house: House, service: str) -> None:
     for environment in house.environments.values():
         topic, key = environment.by_name["Alerts/AlertsTopic"], environment.by_name["Alerts/AlertsKey"]
+        for account in (ACCOUNT, "999999999999"):
+            context = {**PLAIN, "aws:SourceAccount": account, "aws:SourceArn": PUBLISHERS[service].format(account=account)}
+            assert bool(house.account.decide(service, "sns:Publish", topic, context)) is (account == ACCOUNT)
+            assert bool(house.account.decide(service, "kms:GenerateDataKey", key, context)) is (account == ACCOUNT)
+
+
+def test_people_are_told_by_the_notifier_and_the_alarm_on_its_dead_letters_alone(house: House) -> None:
+    for environment in house.environments.values():
+        people, queue = environment.by_name["Alerts/AlertsPeople"], environment.by_name["Alerts/NotifierQueue"]
+        assert {role for _, name, role in house.roles() if house.account.decide(role, "sns:Publish", people, PLAIN)} == {
+            environment.roles["Alerts/NotifierFunctionRole"]
+        }
+        for source, wanted in (
+            (environment.by_name["Alerts/NotifierUndelivered"], True),
+            (f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:one", False),
+        ):
+            context = {**PLAIN, "aws:SourceAccount": ACCOUNT, "aws:SourceArn": source}
+            assert bool(house.account.decide("cloudwatch.amazonaws.com", "sns:Publish", people, context)) is wanted
         for account, wanted in ((ACCOUNT, True), ("999999999999", False)):
-            context = {**PLAIN, "aws:SourceAccount": account, "aws:SourceArn": f"arn:aws:cloudwatch:us-east-1:{account}:alarm:one"}
-            assert bool(house.account.decide("cloudwatch.amazonaws.com", "sns:Publish", topic, context)) is wanted
-            assert bool(house.account.decide("cloudwatch.amazonaws.com", "kms:GenerateDataKey", key, context)) is wanted
+            context = {**PLAIN, "aws:SourceAccount": account, "aws:SourceArn": f"arn:aws:events:us-east-1:{account}:rule/one"}
+            assert bool(house.account.decide("events.amazonaws.com", "sqs:SendMessage", queue, context)) is wanted
+            assert not house.account.decide("events.amazonaws.com", "sns:Publish", people, context)

@@ -364,20 +364,3 @@ def every_function_is_bounded_and_on_its_own(templates: Templates) -> Complaints
     for name, properties, _ in each(templates, "AWS::SQS::Queue"):
         if properties.get("MessageRetentionPeriod", 0) < 1_209_600 and "DeadLetters" in name:
             yield f"{name} forgets before somebody looks"
-
-
-@rule
-def every_alarm_watches_something_and_tells_somebody(templates: Templates) -> Complaints:
-    topics = [name.split("/")[1] for name, _, _ in each(templates, "AWS::SNS::Topic")]
-    for name, properties, _ in each(templates, "AWS::CloudWatch::Alarm"):
-        for key in ("AlarmActions", "OKActions"):
-            if not any(topic in json.dumps(properties.get(key, "")) for topic in topics):
-                yield f"{name} {key}: nobody is told"
-        if properties.get("ActionsEnabled") is False or "TreatMissingData" not in properties:
-            yield f"{name} is silent, or says nothing of missing data"
-        metrics = [properties, *(one.get("MetricStat", {}).get("Metric", {}) for one in properties.get("Metrics", []))]
-        dimensions = [dimension for metric in metrics for dimension in metric.get("Dimensions", [])]
-        if not any(isinstance(dimension["Value"], dict) for dimension in dimensions):
-            yield f"{name} watches no resource of ours"
-        if not re.search(r"docs/runbooks/[a-z-]+\.md", properties.get("AlarmDescription", "")):
-            yield f"{name} names no runbook"

@@ -49,7 +49,10 @@ ALWAYS = {
     "AWS::ECS::Service": 1,
     "AWS::ECS::TaskDefinition": 3,
     "AWS::ApplicationAutoScaling::ScalingPolicy": 3,
-    "AWS::CloudWatch::Alarm": 3,
+    "AWS::CloudWatch::Alarm": 50,
+    "AWS::CloudWatch::CompositeAlarm": 15,
+    "AWS::Budgets::Budget": 1,
+    "AWS::CE::AnomalySubscription": 1,
     "AWS::CloudWatch::Dashboard": 1,
     "AWS::Scheduler::Schedule": 1,
     "AWS::SNS::Topic": 1,
@@ -118,6 +121,29 @@ def roles_are_narrow(templates: Templates) -> Complaints:
             yield f"{name} has policies whose text is not here"
         if trust and not list(statements(properties)):
             yield f"{name} is assumed by nobody"
+
+
+# Action → the key of a condition without which it would reach further than it is meant to.
+BOUND_BY = {
+    "kms:Decrypt": "kms:ViaService",
+    "kms:GenerateDataKey": "kms:ViaService",
+    "ecs:RunTask": "ecs:cluster",
+    "iam:PassRole": "iam:PassedToService",
+    "s3:ListBucket": "s3:prefix",
+}
+WHOLE_BUCKET_IS_ITS = "ServiceWebTaskRole"  # users' files: the application's own
+
+
+@rule
+def what_reaches_far_is_bound(templates: Templates) -> Complaints:
+    """Keys through one service, tasks in one cluster, roles for one service, lists of a bucket below what may be read."""
+    for name, properties, _ in each(templates, "AWS::IAM::Policy"):
+        for statement in statements(properties):
+            keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
+            for action in actions(statement) if statement["Effect"] == "Allow" else ():
+                whole = action == "s3:ListBucket" and WHOLE_BUCKET_IS_ITS in name.replace("/", "")
+                if action in BOUND_BY and BOUND_BY[action] not in keys and not whole:
+                    yield f"{name} allows {action} without {BOUND_BY[action]}"
 
 
 @rule
@@ -275,7 +301,7 @@ def the_firewall_stands_before_everything_and_tells(templates: Templates) -> Com
         }
         yield from (f"{name} lacks {group}" for group in sorted(needed - managed))
         for one in properties["Rules"]:
-            acts = "Block" in one.get("Action", {}) or "None" in one.get("OverrideAction", {})
+            acts = one.get("Action", {}).keys() & {"Block", "Challenge"} or "None" in one.get("OverrideAction", {})
             if not acts or not all(one["VisibilityConfig"].get(key) for key in ("CloudWatchMetricsEnabled", "SampledRequestsEnabled")):
                 yield f"{name} {one['Name']} only looks, or is not seen"
 

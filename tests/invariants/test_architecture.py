@@ -21,7 +21,7 @@ ALLOWED = {
     "constructs_lib": {"environments"},
     "environments": set(),
     "lambda_src": set(),
-    "local": {"environments", "stacks", "constructs_lib", "lambda_src", "app"},
+    "local": {"environments", "stacks", "constructs_lib", "lambda_src", "app", "tools"},
     "tools": {"environments", "stacks", "constructs_lib", "lambda_src", "local", "app"},
 }
 STATEFUL = {
@@ -72,7 +72,8 @@ def test_the_top_stack_takes_all_others_along(built: Built) -> None:
         names = {stack.stack_name for stack in top.dependencies}
         prefix = top.stack_name
         assert names == {
-            f"{prefix}{part}" for part in ("Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations")
+            f"{prefix}{part}"
+            for part in ("Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations", "EdgeAlarms")
         }
 
 
@@ -215,8 +216,8 @@ def _context(environment: str) -> str:
 
 
 def test_every_alarm_names_a_runbook_that_is_there(built: Built) -> None:
-    alarms = built.resources("AWS::CloudWatch::Alarm")
+    alarms = built.resources("AWS::CloudWatch::Alarm") | built.resources("AWS::CloudWatch::CompositeAlarm")
     assert alarms
     for name, alarm in alarms.items():
-        (page,) = re.findall(r"docs/runbooks/[a-z-]+\.md", alarm["Properties"]["AlarmDescription"])
+        (page,) = re.findall(r"docs/runbooks/[a-z0-9-]+\.md", alarm["Properties"]["AlarmDescription"])
         assert (ROOT / page).is_file(), f"{name}: {page}"

@@ -11,12 +11,12 @@ from hypothesis import settings as configured
 
 from environments.schema import Settings
 from tests.conftest import Built, build
-from tests.invariants import rules_of_shape
+from tests.invariants import rules_of_alarms, rules_of_shape
 from tests.invariants.generated_settings import borders, settings
 from tests.invariants.rules import RULES
 from tools import judge
 
-assert rules_of_shape  # importing it adds its rules
+assert rules_of_shape, rules_of_alarms  # importing them adds their rules
 
 # The same settings on every run, so that a failure is one of this commit; nothing is kept between runs. Each example is a
 # synthesis: looking for a smaller one that fails too would take minutes.

@@ -1,18 +1,18 @@
-"""An ERP-like database with everything that a dump could get wrong (`erp.sql`), its roles made as the product makes them."""
+"""An ERP-like database with everything that a dump could get wrong (local/erp.sql), its roles made as the product makes them."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from database_roles import roles
 
 from local.postgres import RdsLookAlike
+from tests.conftest import ROOT
 from tests.lambdas.backups import connect
 
-SQL = Path(__file__).with_suffix(".sql")
+SQL = ROOT / "local" / "erp.sql"
 PASSWORDS = {name: f"password of {name}" for name in (roles.OWNER, roles.MONITOR_PROXY, *roles.APPLICATION_LOGINS)}  # IAM logins have none
 
 
@@ -30,7 +30,7 @@ def erp_database(server: RdsLookAlike, rows: int = 1000) -> Iterator[str]:
 
 
 def fill(server: RdsLookAlike, database: str, rows: int = 1000) -> None:
-    """The roles, everything in `erp.sql` as their owner, a large object of the application's, and the roles once more."""
+    """The roles, everything in erp.sql as their owner, a large object of the application's, and the roles once more."""
     apply_roles(server, database)
     with connect(server, roles.OWNER, PASSWORDS[roles.OWNER], database) as owner:
         owner.run(SQL.read_text(encoding="utf-8").replace(":rows", str(rows)))

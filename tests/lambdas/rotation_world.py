@@ -99,7 +99,6 @@ def world(server: RdsLookAlike, master: Connection, aws: str, tmp_path: Path, mo
         "RDS_CA_FILE": str(server.ca_file),
         "SSL_CERT_FILE": str(redis.ca_file),
         "ENVIRONMENT": "test",
-        "POWERTOOLS_METRICS_NAMESPACE": "Carmen",
         "POWERTOOLS_SERVICE_NAME": "rotation",
         "DATABASE_HOST": "localhost",
         "PROXY_HOST": "localhost",

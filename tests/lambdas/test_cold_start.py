@@ -15,10 +15,14 @@ from common import service_models, trust
 from tests.conftest import ROOT
 from tools import bench_functions
 
-CALLS: dict[str, tuple[str, dict[str, str]]] = {
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cloudwatch": ("describe_alarms", {"AlarmNamePrefix": "carmen"}),
+    "dynamodb": ("get_item", {"TableName": "ledger", "Key": {"id": {"S": "1"}}}),
     "ecs": ("list_tasks", {"cluster": "c"}),
     "elasticache": ("describe_replication_groups", {}),
     "s3": ("list_objects_v2", {"Bucket": "backups"}),
+    "sns": ("publish", {"TopicArn": "arn:aws:sns:us-east-1:000000000000:people", "Message": "m"}),
+    "sqs": ("send_message", {"QueueUrl": "https://sqs.us-east-1.amazonaws.com/000000000000/alerts", "MessageBody": "m"}),
     "secretsmanager": ("get_secret_value", {"SecretId": "s"}),
 }
 
@@ -27,7 +31,7 @@ class NotSent(Exception):
     """The request is looked at instead."""
 
 
-def request_of(client: Any, operation: str, arguments: dict[str, str]) -> tuple[str, str, str, Any]:
+def request_of(client: Any, operation: str, arguments: dict[str, Any]) -> tuple[str, str, str, Any]:
     """Where a call goes, and signed for what; without the moment."""
     seen: list[Any] = []
 

@@ -92,7 +92,7 @@ def carmen(
     name = master.run("SELECT current_database()")[0][0]
     for variable, value in {
         "DATABASE_HOST": "localhost", "DATABASE_PORT": str(server.port), "DATABASE_NAME": name, "RDS_CA_FILE": str(server.ca_file),
-        "ENVIRONMENT": "prod", "BACKUP_BUCKET": bucket, "REPORT_PREFIX": "reports", "POWERTOOLS_METRICS_NAMESPACE": "Carmen",
+        "ENVIRONMENT": "prod", "BACKUP_BUCKET": bucket, "REPORT_PREFIX": "reports",
         "POWERTOOLS_SERVICE_NAME": "maintenance", "MAINTENANCE_MIN_INDEX_MB": "1", "MAINTENANCE_RESERVE_SECONDS": "10",
         "MAINTENANCE_LOCK_SECONDS": "1", "MAINTENANCE_WAIT_SECONDS": "2",
     }.items():  # fmt: skip

@@ -310,7 +310,7 @@ def given_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Given:
 
 
 def test_only_what_pg_dump_put_there_is_filtered() -> None:
-    head = (Path(__file__).parent / "erp.sql").read_bytes()
+    head = erp.SQL.read_bytes()
     assert plain_sql.accepted_by(18, head) == head  # its function's body has such lines
     comment = b"--\n-- Name: EXTENSION x; Type: COMMENT; Schema: -; Owner: -\n--\n\nCOMMENT ON EXTENSION x IS 'a;\nb';\n\n\n"
     text = b"SET lock_timeout = 0;\nSET transaction_timeout = 0;\n\n" + comment + b"--\n-- Name: t"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import rotation.handler
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from common import connection_secret, secret_values
 from pg8000.exceptions import DatabaseError, InterfaceError
@@ -18,7 +19,7 @@ from rotation.service import RollFailed
 
 from local.processes import free_port
 from tests.lambdas.rotation_stand_ins import Killed, meanwhile
-from tests.lambdas.rotation_world import World, world
+from tests.lambdas.rotation_world import Context, World, world
 
 __all__ = ["world"]
 
@@ -37,6 +38,20 @@ def test_nobody_notices_three_rotations_in_a_row(world: World) -> None:
     assert world.cluster.rolls == 3
     assert sum(task.queries for task in world.cluster.tasks) > 50
     assert not world.logs_in("carmen_app_a", passwords[0])
+
+
+def test_how_old_credentials_are_is_published_without_rotating_what_is_due(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROTATE_AFTER_DAYS", json.dumps({"application": 0, "owner": 0, "redis": 0}))
+    before = world.secrets.value(world.names["connection"])
+    capsys.readouterr()
+    assert rotation.handler.handler({"action": "ages"}, cast(LambdaContext, Context())) == {"rotated": [], "waiting": ""}
+    assert world.secrets.value(world.names["connection"]) == before
+    assert world.cluster.rolls == 0
+    published = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "RotationAgeDays" in line]
+    assert {one["Kind"] for one in published} == {"application", "owner", "redis"}
+    assert all(one["RotationAgeDays"] != [] and one["service"] == "rotation" for one in published)
 
 
 def test_a_rotation_of_the_user_in_use_is_noticed(world: World) -> None:

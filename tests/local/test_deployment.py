@@ -63,6 +63,10 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
     assert recorded == {
         "AWS::ApplicationAutoScaling::ScalableTarget",
         "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::Budgets::Budget",
+        "AWS::CE::AnomalyMonitor",
+        "AWS::CE::AnomalySubscription",
+        "AWS::CloudFront::MonitoringSubscription",
         "AWS::WAFv2::LoggingConfiguration",
     }
     listed = {line.split()[0] for line in checkout.output.splitlines() if line.startswith(("AWS::", "Custom::"))}
@@ -70,7 +74,7 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
 
 
 def test_the_proofs_were_made_and_the_summary_says_what_a_newcomer_needs(checkout: Checkout) -> None:
-    assert checkout.output.count("✓") == 9
+    assert checkout.output.count("✓") == 15
     for part in ("/dashboard", "Still empty", "SENTRY_DSN", "What differs from AWS", "make local-destroy", "export AWS_ENDPOINT_URL="):
         assert part in checkout.output
 

@@ -27,7 +27,8 @@ CDK_HASHES = {
     r"(?<=[A-Za-z0-9])[0-9A-F]{8}(?![0-9A-Fa-f])": "#",
 }
 BOOTSTRAP = {"Parameters": "BootstrapVersion", "Rules": "CheckBootstrapVersion"}
-STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations", ""]
+LONGEST_SHOWN = 2000
+STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations", "EdgeAlarms", ""]
 
 
 @pytest.fixture
@@ -70,6 +71,7 @@ def _readable(template: dict[str, Any]) -> dict[str, Any]:
 def _as_production(template: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """With the environment's name taken for production's, so that only real differences are left."""
     text = json.dumps(template).replace(settings.stack_prefix, "CarmenProd").replace(f"/carmen/{settings.name}/", "/carmen/prod/")
+    text = text.replace(f'"{settings.name}"', '"prod"').replace(f'\\"{settings.name}\\"', '\\"prod\\"')
     text = text.replace(f"Carmen {settings.name}:", "Carmen prod:").replace(f"carmen{settings.name}", "carmenprod")
     renamed: dict[str, Any] = json.loads(text)
     return renamed
@@ -77,21 +79,26 @@ def _as_production(template: dict[str, Any], settings: Settings) -> dict[str, An
 
 def _without_hashes(template: dict[str, Any]) -> dict[str, Any]:
     """The CDK ends ids with a hash of the path, which holds the environment's name."""
-    bare: dict[str, Any] = json.loads(_strip(json.dumps({**template, "Resources": {}})))
-    bare["Resources"] = {}
+    bare: dict[str, Any] = _stripped({**template, "Resources": {}})
     for logical_id, resource in template["Resources"].items():
-        name = _strip(logical_id)
+        name = _stripped(logical_id)
         if name in bare["Resources"]:  # ids that differ in their hash alone
             name = f"{name} ({resource['Type']})"
-        bare["Resources"][name] = json.loads(_strip(json.dumps(resource)))
+        bare["Resources"][name] = _stripped(resource)
     assert len(bare["Resources"]) == len(template["Resources"])
     return bare
 
 
-def _strip(text: str) -> str:
-    for pattern, replacement in CDK_HASHES.items():
-        text = re.sub(pattern, replacement, text)
-    return text
+def _stripped(value: Any) -> Any:
+    """Texts alone: a large number looks like a hash."""
+    if isinstance(value, dict):
+        return {_stripped(key): _stripped(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_stripped(inner) for inner in value]
+    if isinstance(value, str):
+        for pattern, replacement in CDK_HASHES.items():
+            value = re.sub(pattern, replacement, value)
+    return value
 
 
 def _differences(production: Any, other: Any, path: str) -> dict[str, Any]:
@@ -110,6 +117,8 @@ def _short(value: Any) -> Any:
     """A whole resource that only one side has is told by its type, a list of references by its length."""
     if isinstance(value, dict) and "Type" in value:
         return value["Type"]
+    if isinstance(value, list) and len(json.dumps(value)) > LONGEST_SHOWN:  # a dashboard's body
+        return f"{len(value)} parts"
     if isinstance(value, list) and value and all(isinstance(item, dict) and len(item) == 1 for item in value):
         return f"{len(value)} × {next(iter(value[0]))}"
     return value

@@ -48,6 +48,11 @@ def test_other_majors(variant: Variant, major: str, family: str) -> None:
     assert only(other.resources("AWS::RDS::DBInstance"))["EngineVersion"].split(".")[0] == major
 
 
+def test_advanced_insights_keep_what_is_paid_for(variant: Variant) -> None:
+    instance = only(variant(database={"insights": "advanced"}).resources("AWS::RDS::DBInstance"))
+    assert (instance["DatabaseInsightsMode"], instance["PerformanceInsightsRetentionPeriod"]) == ("advanced", 465)
+
+
 def test_every_parameter_of_the_manual_in_rds_units() -> None:
     """The manual's values stand as the floor: with `max_connections` as the manual has it, nothing else differs."""
     assert rds_parameters(DatabaseParameters(max_connections=100)) == {

@@ -13,12 +13,12 @@ def _rules(built: Built) -> dict[str, dict[str, Any]]:
     return {rule["Name"]: rule for rule in only(built.resources("AWS::WAFv2::WebACL", STACK))["Rules"]}
 
 
-def test_rate_limits_come_first_and_are_the_settings(built: Built) -> None:
+def test_rate_limits_come_after_what_operators_block_and_are_the_settings(built: Built) -> None:
     rules = _rules(built)
     limits = {name: rules[name]["Statement"]["RateBasedStatement"] for name in ("RateSignIn", "RateApi", "RateSite")}
     assert {name: limit["Limit"] for name, limit in limits.items()} == {"RateSignIn": 100, "RateApi": 1000, "RateSite": 3000}
     assert {limit["EvaluationWindowSec"] for limit in limits.values()} == {300}
-    assert [rules[name]["Priority"] for name in limits] == [0, 1, 2]
+    assert [rules[name]["Priority"] for name in limits] == [3, 4, 5]
     assert all("Block" in rules[name]["Action"] for name in limits)
 
 

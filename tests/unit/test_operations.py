@@ -18,7 +18,8 @@ def test_backup_and_maintenance_run_by_the_clock_with_what_they_need(built: Buil
         "MaintenanceMonthly": "cron(0,20,40 8 1 * ? *)",
         "RotationDaily": "cron(0 10 * * ? *)",
         "ProbeMinutely": "cron(* * * * ? *)",
-        "ProbeAges": "cron(45 11 * * ? *)",
+        "ProbeAges": "cron(5/15 * * * ? *)",
+        "RotationAges": "cron(5/15 * * * ? *)",
     }
     inputs = {name.split("/")[1][:-8]: schedule["Properties"]["Target"]["Input"] for name, schedule in schedules.items()}
     assert all('"time":"<aws.scheduler.scheduled-time>"' in given for given in inputs.values())
@@ -95,3 +96,29 @@ def test_what_does_not_fit_a_function_is_a_task_with_its_code_and_layers(built: 
     assert {"ENVIRONMENT", "BACKUP_BUCKET", "BACKUP_KEY_ARN"} <= set(both)
     assert [told[variable] for variable in both] == [variables[variable] for variable in both]
     assert told[f"{name.upper()}_TASK_DEFINITION"]["Ref"] in built.templates[STACK]["Resources"]
+
+
+# Variable of a function → the security group that it needs a way to, and the port.
+PLACES = {
+    "DATABASE_HOST": ("DatabaseSecurityGroup", 5432),
+    "PROXY_HOST": ("DatabaseProxySecurityGroup", 5432),
+    "REDIS_HOST": ("CacheSecurityGroup", 6379),
+}
+
+
+def test_whoever_is_told_of_a_store_has_a_way_to_it_and_is_let_in(built: Built) -> None:
+    doors = {
+        (kind, name.split("/")[1].split("SecurityGroup")[0], place)
+        for kind in ("Egress", "Ingress")
+        for name, rule in built.resources(f"AWS::EC2::SecurityGroup{kind}", STACK).items()
+        for place, (group, port) in PLACES.items()
+        if f"CarmenProdData{group}" in name.split("/")[1] and rule["Properties"]["ToPort"] == rule["Properties"]["FromPort"] == port
+    }
+    needed = {
+        (kind, name.split("/")[1][:-8], place)
+        for name, function in built.resources("AWS::Lambda::Function", STACK).items()
+        for place in PLACES
+        if place in function["Properties"].get("Environment", {}).get("Variables", {})
+        for kind in ("Egress", "Ingress")
+    }
+    assert doors == needed

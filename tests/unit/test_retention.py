@@ -18,6 +18,7 @@ def test_log_groups_are_kept_as_long_as_the_settings_say(built: Built) -> None:
         "MigrationLogGroup": 90,
         "NetworkFlowLogGroup": 90,
         "OperationsLogGroup": 90,
+        "NotifierFunctionLogGroup": 30,
         "ProbeFunctionLogGroup": 30,
         "RotationFunctionLogGroup": 30,
         "SdkCallLogGroup": 30,

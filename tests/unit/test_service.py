@@ -223,10 +223,9 @@ def test_the_application_reaches_its_files_and_no_settings_of_the_bucket(built: 
 def test_a_roll_out_that_makes_errors_is_rolled_back(built: Built) -> None:
     """Alarm → metric, statistic, threshold, minutes, what missing data means."""
     keys = ("MetricName", "Statistic", "Threshold", "EvaluationPeriods", "Period", "ComparisonOperator", "TreatMissingData")
-    found = {
-        name.split("/")[1][:-8]: tuple(alarm["Properties"][key] for key in keys)
-        for name, alarm in built.resources("AWS::CloudWatch::Alarm", STACK).items()
-    }
+    watched = only(built.resources("AWS::ECS::Service", STACK))["DeploymentConfiguration"]["Alarms"]["AlarmNames"]
+    alarms = built.resources("AWS::CloudWatch::Alarm", STACK)
+    found = {name["Ref"][:-8]: tuple(alarms[f"{STACK}/{name['Ref']}"]["Properties"][key] for key in keys) for name in watched}
     rest = (60, "GreaterThanOrEqualToThreshold", "notBreaching")
     assert found == {
         "WebServerErrors": ("HTTPCode_Target_5XX_Count", "Sum", 25, 2, *rest),

@@ -1,0 +1,93 @@
+"""A deployed environment as people's tools see it, and one way for all of them to fail: a message, and 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
+
+from environments.loading import SettingsError, load
+from environments.schema import Settings
+
+NOT_THERE = "ValidationError"  # what CloudFormation calls a stack that is not there
+
+
+class NotDeployedError(Exception):
+    """The stack is not there, or its deployment has not ended."""
+
+
+class RefusedError(Exception):
+    """What was asked for cannot be done, or must not be: the message says why, and what can."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """An environment in the account of these credentials."""
+
+    settings: Settings
+    session: Any
+
+    @cached_property
+    def outputs(self) -> dict[str, str]:
+        """Those of the top stack. NotDeployedError when there is none."""
+        name = self.settings.stack_prefix
+        try:
+            found = self.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
+        except ClientError as error:
+            if error.response["Error"]["Code"] == NOT_THERE:
+                raise NotDeployedError(f"{name} is not there") from None
+            raise
+        return {output["OutputKey"]: output["OutputValue"] for output in found}
+
+    def output(self, key: str) -> str:
+        """One of them. NotDeployedError when it is not there (yet)."""
+        try:
+            return self.outputs[key]
+        except KeyError:
+            raise NotDeployedError(f"{self.settings.stack_prefix} has no output {key} yet") from None
+
+    def resource(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> str:
+        """The physical id of the one resource of a type in the stack called so, whose logical id begins so."""
+        name = self.settings.stack_prefix + stack
+        pages = self.session.client("cloudformation", region_name=region).get_paginator("list_stack_resources").paginate(StackName=name)
+        try:
+            found = [
+                str(resource["PhysicalResourceId"])
+                for page in pages
+                for resource in page["StackResourceSummaries"]
+                if resource["ResourceType"] == kind and resource["LogicalResourceId"].startswith(starts)
+            ]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == NOT_THERE:
+                raise NotDeployedError(f"{name} is not there") from None
+            raise
+        if len(found) != 1:
+            raise NotDeployedError(f"{name} has {len(found)} resources {kind} {starts}… where there should be one")
+        return found[0]
+
+
+def run(name: str, action: Callable[[Deployed], object]) -> int:
+    """What a tool returns: 0, or 1 after a message that says what to do."""
+    try:
+        settings = load(name)
+        try:
+            action(Deployed(settings, boto3.Session(region_name=settings.region)))
+        except NotDeployedError as error:
+            return _failed(f"{error} in {settings.region}, in the account of these credentials: `make deploy ENV={name}` makes it.")
+    except (SettingsError, RefusedError) as error:
+        return _failed(str(error))
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        return _failed(f"No AWS credentials that can be used ({error}): sign in, say with `aws sso login`, or set AWS_PROFILE.")
+    except (BotoCoreError, ClientError) as error:
+        return _failed(f"AWS did not answer as hoped: {error}")
+    return 0
+
+
+def _failed(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 1

@@ -1,0 +1,140 @@
+"""Which image runs: `make release IMAGE=…`, `make rollback`, `make releases`.
+
+A release writes the image parameter and has CloudFormation deploy the service's stack as it is, so that it reads the parameter
+anew: no template changes. One that fails puts the parameter back, which the stack has then rolled back to already.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import ClientError, WaiterError
+
+from tools.deployed import Deployed, RefusedError, run
+
+NONE_YET = "placeholder"
+BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+WAIT = {"Delay": 10, "MaxAttempts": 180}  # a roll-out, a rolled back one included: half an hour
+
+
+@dataclass(frozen=True)
+class Release:
+    """One value the parameter had."""
+
+    image: str
+    since: datetime
+    by: str
+
+
+def releases(deployed: Deployed) -> list[Release]:
+    """All of them, the newest first; the same image twice in a row is one."""
+    name = deployed.output("ImageParameter")
+    pages = deployed.session.client("ssm").get_paginator("get_parameter_history").paginate(Name=name)
+    history = [
+        Release(one["Value"], one["LastModifiedDate"], one.get("LastModifiedUser", "")) for page in pages for one in page["Parameters"]
+    ]
+    return [one for before, one in zip([None, *history], history, strict=False) if not before or before.image != one.image][::-1]
+
+
+def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False) -> None:
+    """Has the service run `image`, by digest. RefusedError when it must not, or did not come up: then the old one runs on."""
+    name = deployed.output("ImageParameter")
+    ssm = deployed.session.client("ssm")
+    before: str = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    if image == before:
+        raise RefusedError(f"{image} is what runs already.")
+    _must_be_good(deployed, image, allow_unscanned)
+    ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
+    try:
+        _deploy(deployed)
+    except BaseException:
+        ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
+        raise
+    print(f"{deployed.settings.stack_prefix} runs {image}")
+
+
+def rollback(deployed: Deployed) -> None:
+    """Has the service run what ran before. Database migrations stay: they must be ones that the older image can live with."""
+    older = [one.image for one in releases(deployed)[1:] if one.image != NONE_YET]
+    if not older:
+        raise RefusedError("There is no earlier image to roll back to: `make releases` lists what has run.")
+    release(deployed, older[0], allow_unscanned=True)  # it has run before
+
+
+def _must_be_good(deployed: Deployed, image: str, allow_unscanned: bool) -> None:
+    """By digest, in the environment's own repository, and scanned without critical findings."""
+    repository = deployed.output("ImageRepository")
+    if not BY_DIGEST.fullmatch(image):
+        raise RefusedError(f"IMAGE={image}: an image is named by its digest, since tags move: {repository}@sha256:…")
+    if not image.startswith(f"{repository}@"):
+        raise RefusedError(f"IMAGE={image}: the service may pull from {repository} only; push the image there.")
+    digest = image.split("@", 1)[1]
+    try:
+        (found,) = deployed.session.client("ecr").describe_images(
+            repositoryName=repository.split("/", 1)[1], imageIds=[{"imageDigest": digest}]
+        )["imageDetails"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ImageNotFoundException":
+            raise RefusedError(f"IMAGE={image}: {repository} holds no such image.") from None
+        raise
+    if found.get("imageScanStatus", {}).get("status") != "COMPLETE" and not allow_unscanned:
+        raise RefusedError(
+            f"IMAGE={image} was not scanned: wait for the scan that its push began and try again, or release it with ALLOW=unscanned."
+        )
+    if critical := found.get("imageScanFindingsSummary", {}).get("findingSeverityCounts", {}).get("CRITICAL"):
+        raise RefusedError(
+            f"IMAGE={image} has {critical} critical findings: `aws ecr describe-image-scan-findings` lists them; build it on a mended base."
+        )
+
+
+def _deploy(deployed: Deployed) -> None:
+    """The service's stack as it is; its parameters keep their names, and are read anew."""
+    cloudformation, stack = deployed.session.client("cloudformation"), f"{deployed.settings.stack_prefix}Service"
+    keys = [one["ParameterKey"] for one in cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])]
+    cloudformation.update_stack(
+        StackName=stack,
+        UsePreviousTemplate=True,
+        Parameters=[{"ParameterKey": key, "UsePreviousValue": True} for key in keys],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    try:
+        cloudformation.get_waiter("stack_update_complete").wait(StackName=stack, WaiterConfig=WAIT)
+    except WaiterError as error:
+        raise RefusedError(f"The new image did not come up, and the old one runs on. {_why(cloudformation, stack)}") from error
+
+
+def _why(cloudformation: Any, stack: str) -> str:
+    """CloudFormation's own first error of the update."""
+    events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
+    failed = [one for one in events if one["ResourceStatus"].endswith("_FAILED") and "cancelled" not in one.get("ResourceStatusReason", "")]
+    if not failed:
+        return f"`aws cloudformation describe-stack-events --stack-name {stack}` says what happened."
+    return f"{failed[-1]['LogicalResourceId']}: {failed[-1].get('ResourceStatusReason', failed[-1]['ResourceStatus'])}"
+
+
+def _show(deployed: Deployed) -> None:
+    for number, one in enumerate(releases(deployed)):
+        print(f"{'runs now' if number == 0 else '':<9} {one.since:%Y-%m-%d %H:%M}  {one.image}  {one.by}".rstrip())
+
+
+def main(arguments: list[str]) -> int:
+    """`release`, `rollback` or `releases`, for ENV; the image is IMAGE."""
+    environment = os.environ.get("ENV", "prod")
+    match arguments:
+        case ["release"] if image := os.environ.get("IMAGE", ""):
+            return run(environment, lambda deployed: release(deployed, image, allow_unscanned=os.environ.get("ALLOW") == "unscanned"))
+        case ["release"]:
+            print("Which image? `make release ENV=prod IMAGE=<repository>@sha256:…`; `make releases` lists what has run.", file=sys.stderr)
+            return 1
+        case ["rollback"]:
+            return run(environment, rollback)
+    return run(environment, _show)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
