@@ -22,8 +22,13 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
+<<<<<<< HEAD
 TARGETS := $(BUTTONS) $(RELEASES) help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
 	local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
+=======
+TARGETS := $(BUTTONS) $(RELEASES) preflight postflight help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
+	local local-update local-destroy bench-synth bench-backup dashboard-picture secrets restore clean
+>>>>>>> origin/HEAD
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -106,6 +111,11 @@ rollback: install ## Have ENV run the image that ran before
 releases: install ## Which images have run in ENV, and since when
 $(RELEASES):
 	@env $(foreach name,$(filter-out $(GIVEN),IMAGE ALLOW),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.release $@
+
+preflight: install ## Before a deployment: what a machine can check of ENV, and what a person must
+postflight: install ## After it, likewise
+preflight postflight:
+	@$(PATIENTLY) $(PYTHON) -m tools.checklists $@
 
 restart-tasks: install ## Roll ENV's tasks: new ones take the place of the old, in turn
 scale-out: install ## At least TASKS=… tasks from now on; without TASKS, what the settings say

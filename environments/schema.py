@@ -295,6 +295,7 @@ class Service(Section):
     python_image: values.Image = Field(
         "public.ecr.aws/lambda/python:3.14", description="Lambda's own Python, for backups and drills that do not fit a function."
     )
+    backup_before_release: bool = Field(False, description="Back up the database before the migrations of a release.")
     migration_command: values.Entries[str] = Field(
         ("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task."
     )

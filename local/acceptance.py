@@ -25,13 +25,15 @@ from environments.loading import load
 from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
+from local.slack import Slack
 from local.stand_in_carmen import CONTRACT, connect
-from tools import buttons
-from tools.deployed import Deployed
+from tools import buttons, checklists
+from tools.deployed import Deployed, RefusedError
 from tools.release import NONE_YET, release, releases, rollback
 
 NOT_PERMITTED = "42501"
 REFUSED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}  # services have a code each
+SETTLE_SECONDS = 5
 ERP = Path(__file__).with_name("erp.sql")
 PROBE = Path(__file__).with_name("probe.py")
 SECRET = "AWS::SecretsManager::Secret"
@@ -69,6 +71,8 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     say(rotation_is_not_noticed(deployment))
     say(rotation_of_one_user_is_noticed(deployment))
     say(buttons_work(deployment))
+    say(flights_are_checked(deployment))
+    say(somebody_is_told_once(deployment))
     say(upload_goes_and_comes_back(deployment))
 
 
@@ -132,18 +136,40 @@ def images_are_released_and_rolled_back(deployment: Deployment) -> str:
     repository, ecr = deployment.outputs()["ImageRepository"], deployment.client("ecr")
     deployed = Deployed(load(deployment.environment), deployment)
     before = deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"]
-    images = []
-    for tag in ("1", "2"):  # a manifest each: ECR holds no layers here
-        pushed = ecr.put_image(repositoryName=repository.split("/", 1)[1], imageTag=tag, imageManifest=json.dumps({"version": tag}))
-        images.append(f"{repository}@{pushed['image']['imageId']['imageDigest']}")
-        with contextlib.redirect_stdout(io.StringIO()):
-            release(deployed, images[-1], allow_unscanned=True)
+    pushed = [  # a manifest each: ECR holds no layers here
+        ecr.put_image(repositoryName=repository.split("/", 1)[1], imageTag=tag, imageManifest=json.dumps({"version": tag}))
+        for tag in ("1", "2")
+    ]
+    images = [f"{repository}@{one['image']['imageId']['imageDigest']}" for one in pushed]
     with contextlib.redirect_stdout(io.StringIO()):
+        release(deployed, images[0], allow_unscanned=True)
+        _task(deployment, after="Carmen (stand-in)")
+        answers = _failing_migration_changes_nothing(deployed, deployment, images[1])
+        release(deployed, images[1], allow_unscanned=True)
         rollback(deployed)
     _expect(deployment.outputs("Service")["ImageState"], images[0])
     _expect([one.image for one in releases(deployed)], [images[0], images[1], images[0], NONE_YET])
     _expect(deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"], before)
-    return "two images were released and the second rolled back: the first one runs (as the stand-in), no template changed"
+    return (
+        f"two images were released, each after its migrations; one whose migration failed was not, while {answers} queries to the old one "
+        "went through; the second was rolled back: the first one runs (as the stand-in), no template changed"
+    )
+
+
+def _failing_migration_changes_nothing(deployed: Deployed, deployment: Deployment, image: str) -> int:
+    """How many queries the old version answered meanwhile."""
+    with closing(_connect(deployment, _secret(deployment, "MigrationConnection")["DIRECT_URL"])) as owner:
+        owner.run("CREATE TABLE public.must_fail ()")
+        with Clients(deployment) as clients:
+            try:
+                release(deployed, image, allow_unscanned=True)
+            except RefusedError as refused:
+                _expect("The migration failed" in str(refused), True)
+            else:
+                raise NotAccepted("a failed migration did not stop the release")
+        owner.run("DROP TABLE public.must_fail")
+    _expect((clients.failures, releases(deployed)[0].image == image), ([], False))
+    return clients.answers
 
 
 def application_answers(deployment: Deployment) -> str:
@@ -286,6 +312,71 @@ def _wait(until: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
+def somebody_is_told_once(deployment: Deployment) -> str:
+    """The stand-in is stopped: uptime measures it, its alarm goes on, and one message reaches Slack; started again, one recovery.
+
+    The emulator does not evaluate metrics: the alarm's state is set, to what the metric says. In between it flaps.
+    """
+    ecs, outputs = deployment.client("ecs"), deployment.outputs()
+    notifier = _physical_id(deployment, "Alerts", "AWS::Lambda::Function", "NotifierFunction")
+    webhook = dict(entry.split(": ") for entry in outputs["SecretsToFill"].split(", "))["ALERTS_SLACK_WEBHOOK"]
+    alarm = _physical_id(deployment, "", "AWS::CloudWatch::CompositeAlarm", "UptimeAlarmsDown")
+    uptime = _physical_id(deployment, "", "AWS::Lambda::Function", "UptimeFunction")
+    with (
+        Slack() as slack,
+        _differing(deployment, notifier, SETTLE_SECONDS=str(SETTLE_SECONDS)),
+        _given(deployment, webhook, slack.webhook),
+    ):
+        with _differing(deployment, uptime, SITE_URL=_task(deployment)["url"]):
+            _expect(_invoke(deployment, "UptimeFunction", {}, ""), {})
+            ecs.update_service(cluster=outputs["Cluster"], service=outputs["Service"], desiredCount=0)
+            _wait(lambda: not deployment.tasks(), "the stand-in has ended")
+            down = _invoke(deployment, "UptimeFunction", {}, "")
+        _expect(sorted(down), ["/api/auth/session", "/api/health", "/dashboard"])
+        for state in ("ALARM", "OK", "ALARM"):
+            _set_alarm(deployment, alarm, state, f"EndpointsDown is {len(down)}")
+        _wait(lambda: len(slack.messages) > 0, "Slack is told that Carmen is down")
+        time.sleep(2 * SETTLE_SECONDS)
+        _expect(len(slack.messages), 1)
+        ecs.update_service(cluster=outputs["Cluster"], service=outputs["Service"], desiredCount=1)
+        with _differing(deployment, uptime, SITE_URL=_task(deployment)["url"]):
+            _expect(_invoke(deployment, "UptimeFunction", {}, ""), {})
+        _set_alarm(deployment, alarm, "OK", "EndpointsDown is 0")
+        _wait(lambda: len(slack.messages) > 1, "Slack is told that Carmen is well again")
+        time.sleep(2 * SETTLE_SECONDS)
+    _expect(len(slack.messages), 2)
+    for part in (deployment.environment, "Users do not reach Carmen", "docs/runbooks/endpoints-down.md"):
+        _expect(part in slack.messages[0], True)
+    return (
+        f"with the stand-in stopped, uptime found {len(down)} endpoints down; its alarm (state set through the API: the emulator evaluates "
+        "no metrics) went on, off and on again, and Slack got one message; with it started, one recovery"
+    )
+
+
+@contextlib.contextmanager
+def _differing(deployment: Deployment, function: str, **variables: str) -> Iterator[None]:
+    """What is told otherwise than in AWS for a while: the site's address, and how long a recovery must last."""
+    functions = deployment.client("lambda")
+    told = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=function, Environment={"Variables": {**told, **variables}})
+    yield
+    functions.update_function_configuration(FunctionName=function, Environment={"Variables": told})
+
+
+@contextlib.contextmanager
+def _given(deployment: Deployment, secret: str, value: str) -> Iterator[None]:
+    """A secret of the operator's, for a while."""
+    secrets = deployment.client("secretsmanager")
+    secrets.put_secret_value(SecretId=secret, SecretString=json.dumps({"value": value}))
+    yield
+    secrets.put_secret_value(SecretId=secret, SecretString=json.dumps({"value": ""}))
+
+
+def _set_alarm(deployment: Deployment, alarm: str, state: str, reason: str) -> None:
+    deployment.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue=state, StateReason=reason)
+    time.sleep(1)  # changes in this order
+
+
 def buttons_work(deployment: Deployment) -> str:
     """What runbooks press, on what is deployed."""
     deployed, said = Deployed(load(deployment.environment), deployment), io.StringIO()
@@ -314,6 +405,18 @@ def pressed(**variables: str) -> Iterator[None]:
     finally:
         for name in variables:
             del os.environ[name]
+
+
+def flights_are_checked(deployment: Deployment) -> str:
+    """`make preflight` and `make postflight` on what is deployed; here no load balancer and no secret of an operator is."""
+    deployed = Deployed(load(deployment.environment), deployment)
+    lines = {flight: [line for _, line in checklists.lines(deployed, flight)] for flight in checklists.CHECKS}
+    wrong = [line for flight in lines.values() for line in flight if line.startswith("✗")]
+    known = ("✗ secrets are given", "✗ endpoints answer", "✗ tree is committed")
+    _expect([line for line in wrong if not line.startswith(known)], [])
+    return (
+        f"preflight made {len(lines['preflight'])} checks and postflight {len(lines['postflight'])}; open: {'; '.join(sorted(set(wrong)))}"
+    )
 
 
 def upload_goes_and_comes_back(deployment: Deployment) -> str:

@@ -90,6 +90,7 @@ def run(port: int, folder: Path) -> None:
     def prepare(ending: threading.Event) -> None:
         from local.gaps.data import on_database_created, on_database_deleted
         from local.gaps.identity import task_credentials
+        from local.gaps.service import record_exit
 
         authorities(folder).touch()
         os.environ["RDS_CA_FILE"] = str(authorities(folder))  # functions inherit it: lambda_src/common/database.py
@@ -105,6 +106,7 @@ def run(port: int, folder: Path) -> None:
             folder / "tasks",
             trusted=authorities(folder),
             credentials=task_credentials,
+            ended=record_exit,
         )
         threading.Thread(target=runner.watch, args=(ending,), name="task-runner").start()
 

@@ -86,7 +86,7 @@ class TaskRunner:
     """Starts and stops processes as tasks come and go.
 
     `programs` take the place of images; `trusted` stands for the image's own list of certificate authorities; `credentials` gives
-    those of a task's role, as variables.
+    those of a task's role, as variables; `ended` is told a task's exit code, for which the API has no place.
     """
 
     emulator: Emulator
@@ -94,6 +94,7 @@ class TaskRunner:
     logs: Path
     trusted: Path | None = None
     credentials: Callable[[str], Mapping[str, str]] = lambda role: {}
+    ended: Callable[[str, int], None] = lambda task, code: None
     processes: dict[str, Process] = field(default_factory=dict)  # by task ARN
 
     def run(self, arn: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Process:
@@ -161,8 +162,8 @@ class TaskRunner:
                 except (LookupError, OSError, ClientError) as error:
                     ecs.stop_task(cluster=cluster, task=arn, reason=f"CannotStart: {error}"[:255])
             elif (code := self.processes[arn].popen.poll()) is not None:
-                # The API has no way to hand over the exit code: it is kept in the reason.
                 self.processes.pop(arn).stop()
+                self.ended(arn, code)
                 ecs.stop_task(cluster=cluster, task=arn, reason=f"Essential container exited with code {code}")
 
     def _tell(self) -> None:

@@ -91,7 +91,7 @@ class CarmenTopStack(CarmenStack):
             "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
             "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
             "SecretsToFill": (
-                ", ".join(f"{name}: {secret.secret_name}" for name, secret in given.items()),
+                ", ".join(f"{name}: {secret.secret_arn}" for name, secret in given.items()),
                 "Secrets created empty; `make secrets` says which still are, and how to fill them",
             ),
             "UploadBucket": (storage.uploads.bucket_name, "Users' files"),

@@ -231,11 +231,12 @@ def _environment(aws: TCPServer, without_tls: TCPServer) -> dict[str, str]:
         "REDIS_HOST": LOCALHOST,
         "REDIS_PORT": port,
         "BACKUP_BUCKET": "backups",
-        **dict.fromkeys(("MASTER_SECRET", "MIGRATION_SECRET", "CONNECTION_SECRET", "REDIS_SECRET", "MONITOR_PROXY_SECRET"), "secret"),
+        **dict.fromkeys(
+            ("MASTER_SECRET", "MIGRATION_SECRET", "WEBHOOK_SECRET", "CONNECTION_SECRET", "REDIS_SECRET", "MONITOR_PROXY_SECRET"), "secret"
+        ),
         "USER_SECRETS": json.dumps(USERS),
         "APPLICATION_SECRETS": json.dumps(USERS),
         "TABLE": "ledger",
-        "WEBHOOK_SECRET": "secret",
         "QUEUE_URL": f"http://{LOCALHOST}:{aws.server_address[1]}/000000000000/alerts",
         "PEOPLE_TOPIC": "arn:aws:sns:us-east-1:000000000000:people",
         "SETTLE_SECONDS": "60",

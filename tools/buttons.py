@@ -132,15 +132,12 @@ def backup_now(deployed: Deployed) -> None:
 def database_session(deployed: Deployed) -> None:
     """psql as the application, in a task that ends itself after an hour; needs the AWS CLI and its Session Manager plugin."""
     ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
-    group = deployed.resource("Service", "AWS::EC2::SecurityGroup", "OperationsSecurityGroup")
-    (service,) = ecs.describe_services(cluster=cluster, services=[deployed.output("Service")])["services"]
-    network = {**service["networkConfiguration"]["awsvpcConfiguration"], "securityGroups": [group], "assignPublicIp": "DISABLED"}
     started = ecs.run_task(
         cluster=cluster,
         taskDefinition=deployed.output("OperationsTask"),
         launchType="FARGATE",
         enableExecuteCommand=True,
-        networkConfiguration={"awsvpcConfiguration": network},
+        networkConfiguration=deployed.network("OperationsSecurityGroup"),
     )
     if not started["tasks"]:
         raise RefusedError(f"ECS started no task: {started['failures']}")

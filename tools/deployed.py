@@ -70,6 +70,13 @@ class Deployed:
             raise NotDeployedError(f"{name} has {len(found)} resources {kind} {starts}… where there should be one")
         return found[0]
 
+    def network(self, security_group: str) -> dict[str, Any]:
+        """Where a task beside the service's runs: its subnets, behind the security group of the service's stack that begins so."""
+        found = self.session.client("ecs").describe_services(cluster=self.output("Cluster"), services=[self.output("Service")])
+        network = dict(found["services"][0]["networkConfiguration"]["awsvpcConfiguration"])
+        group = self.resource("Service", "AWS::EC2::SecurityGroup", security_group)
+        return {"awsvpcConfiguration": {**network, "securityGroups": [group], "assignPublicIp": "DISABLED"}}
+
 
 def run(name: str, action: Callable[[Deployed], object]) -> int:
     """What a tool returns: 0, or 1 after a message that says what to do."""

@@ -9,16 +9,21 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
+from tools.buttons import backup_now
 from tools.deployed import Deployed, RefusedError, run
 
 NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+MIGRATION_SECONDS = 30 * 60
+# What a task definition is registered with, its containers apart (ECS API, RegisterTaskDefinition).
+REGISTERED = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "requiresCompatibilities", "cpu", "memory", "runtimePlatform")
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # a roll-out, a rolled back one included: half an hour
 
 
@@ -41,7 +46,7 @@ def releases(deployed: Deployed) -> list[Release]:
     return [one for before, one in zip([None, *history], history, strict=False) if not before or before.image != one.image][::-1]
 
 
-def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False) -> None:
+def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, migrate: bool = True) -> None:
     """Has the service run `image`, by digest. RefusedError when it must not, or did not come up: then the old one runs on."""
     name = deployed.output("ImageParameter")
     ssm = deployed.session.client("ssm")
@@ -49,6 +54,10 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False) ->
     if image == before:
         raise RefusedError(f"{image} is what runs already.")
     _must_be_good(deployed, image, allow_unscanned)
+    if migrate:
+        if deployed.settings.service.backup_before_release:
+            backup_now(deployed)
+        _migrate(deployed, image)
     ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
     try:
         _deploy(deployed)
@@ -63,7 +72,7 @@ def rollback(deployed: Deployed) -> None:
     older = [one.image for one in releases(deployed)[1:] if one.image != NONE_YET]
     if not older:
         raise RefusedError("There is no earlier image to roll back to: `make releases` lists what has run.")
-    release(deployed, older[0], allow_unscanned=True)  # it has run before
+    release(deployed, older[0], allow_unscanned=True, migrate=False)  # it has run before
 
 
 def _must_be_good(deployed: Deployed, image: str, allow_unscanned: bool) -> None:
@@ -90,6 +99,50 @@ def _must_be_good(deployed: Deployed, image: str, allow_unscanned: bool) -> None
         raise RefusedError(
             f"IMAGE={image} has {critical} critical findings: `aws ecr describe-image-scan-findings` lists them; build it on a mended base."
         )
+
+
+def _migrate(deployed: Deployed, image: str) -> None:
+    """The image's migrations, before a task of it serves: the deployed migration task with this image, alone and not for ever."""
+    ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
+    deployed_task = ecs.describe_task_definition(taskDefinition=deployed.output("MigrationTask"))["taskDefinition"]
+    if running := ecs.list_tasks(cluster=cluster, family=deployed_task["family"])["taskArns"]:
+        raise RefusedError(f"A migration is under way ({running[0]}): try again when it has ended. Nothing was changed.")
+    fields = {name: deployed_task[name] for name in REGISTERED if deployed_task.get(name)}
+    containers = [{**container, "image": image} for container in deployed_task["containerDefinitions"]]
+    with_image = ecs.register_task_definition(**fields, containerDefinitions=containers)["taskDefinition"]["taskDefinitionArn"]
+    try:
+        _run_migration(deployed, with_image)
+    finally:
+        ecs.deregister_task_definition(taskDefinition=with_image)
+
+
+def _run_migration(deployed: Deployed, definition: str) -> None:
+    ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
+    network = deployed.network("MigrationSecurityGroup")
+    started = ecs.run_task(
+        cluster=cluster, taskDefinition=definition, launchType="FARGATE", startedBy="release", networkConfiguration=network
+    )
+    if not started["tasks"]:
+        raise RefusedError(f"ECS started no migration: {started['failures']}. Nothing was changed.")
+    task = started["tasks"][0]["taskArn"]
+    deadline = time.monotonic() + MIGRATION_SECONDS
+    while (found := ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"][0])["lastStatus"] != "STOPPED":
+        if time.monotonic() > deadline:
+            ecs.stop_task(cluster=cluster, task=task, reason="the time limit of migrations")
+            raise RefusedError(
+                f"The migration did not end within {MIGRATION_SECONDS // 60} minutes and was stopped; the old image runs on."
+            )
+        time.sleep(2)
+    (code,) = (container.get("exitCode") for container in found["containers"])
+    if code != 0:
+        why = f"{found.get('stoppedReason', 'no reason given')}, exit code {code}"
+        log = f"aws logs tail {_log_group(ecs, definition)} --since 30m"
+        raise RefusedError(f"The migration failed ({why}), and the old image runs on. Its log: {log}")
+
+
+def _log_group(ecs: Any, definition: str) -> str:
+    (container,) = ecs.describe_task_definition(taskDefinition=definition)["taskDefinition"]["containerDefinitions"]
+    return str(container["logConfiguration"]["options"]["awslogs-group"])
 
 
 def _deploy(deployed: Deployed) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ministack.services import ecs as ministack_ecs
+
 from local.gaps.handlers import (
     Attributes,
     Create,
@@ -39,6 +41,14 @@ def register_task(logical_id: str, properties: Properties, stack: str) -> Create
 
 def deregister_task(arn: str, properties: Properties) -> None:
     client("ecs").deregister_task_definition(taskDefinition=arn)
+
+
+def record_exit(arn: str, code: int) -> None:
+    """A task's container has ended: ECS's API has no call that says how."""
+    for task in ministack_ecs._tasks._data.values():
+        if task["taskArn"] == arn:
+            for container in task["containers"]:
+                container["exitCode"] = code
 
 
 def create_service(logical_id: str, properties: Properties, stack: str) -> Created:

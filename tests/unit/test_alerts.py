@@ -142,3 +142,11 @@ def test_deployments_of_the_service_go_to_the_notifier(built: Built) -> None:
 
 def test_the_operator_is_told_to_give_the_webhook(built: Built) -> None:
     assert "ALERTS_SLACK_WEBHOOK: " in json.dumps(built.templates["CarmenProd"]["Outputs"]["SecretsToFill"])
+
+
+def test_what_alarms_say_reaches_the_notifier_and_is_kept_for_it(built: Built) -> None:
+    subscription = only(built.resources("AWS::SNS::Subscription", STACK))
+    assert "AlertsTopic" in subscription["TopicArn"]["Ref"]
+    assert "NotifierQueue" in subscription["Endpoint"]["Fn::GetAtt"][0]
+    queue = by_id(built.resources("AWS::SQS::Queue", STACK), "/NotifierQueue")["Properties"]
+    assert queue["MessageRetentionPeriod"] == 4 * 86_400
