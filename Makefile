@@ -22,13 +22,8 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
-<<<<<<< HEAD
-TARGETS := $(BUTTONS) $(RELEASES) help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
-	local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
-=======
 TARGETS := $(BUTTONS) $(RELEASES) preflight postflight help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
-	local local-update local-destroy bench-synth bench-backup dashboard-picture secrets restore clean
->>>>>>> origin/HEAD
+	local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
