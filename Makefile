@@ -22,8 +22,8 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
-TARGETS := $(BUTTONS) $(RELEASES) preflight postflight names help install lock settings synth diff deploy snapshots format judge security-page mutants lint types test test-all pr \
-	local local-update local-destroy bench-synth bench-backup dashboard-picture secrets restore clean
+TARGETS := $(BUTTONS) $(RELEASES) preflight postflight names help install lock settings synth diff deploy snapshots format judge security-page mutants \
+	lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -166,6 +166,9 @@ bench-synth: install ## Time `make synth` against an empty app; the last line is
 
 bench-backup: install ## Time backups of 1 GB of SQL against pg_dump alone and the manual's way; the last line is JSON
 	@$(PYTHON) -m tools.bench_backup
+
+bench-functions: install ## Time the cold start of every function against one that only imports boto3; the last line is JSON
+	@$(PATIENTLY) $(PYTHON) -m tools.bench_functions
 
 clean: ## Remove everything that `make install` and synth have made
 	@test ! -e .local/run/server.json || { echo "A deployment is left here, and needs them: \`make local-destroy\` first." >&2; exit 1; }

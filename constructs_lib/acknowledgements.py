@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import aws_cdk as cdk
@@ -38,6 +39,8 @@ def _flat(value: Any) -> str:
             return f"<{name}.{attribute}>"
         case {"Fn::Join": [separator, parts]}:
             return str(separator).join(_flat(part) for part in parts)
+        case {"Fn::GetStackOutput": _}:
+            return json.dumps(value, separators=(",", ":"))
     return str(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aws_cdk import Aws, Duration, RemovalPolicy, Stack
@@ -143,6 +144,32 @@ class BackupBucket(PrivateBucket):
             ],
         )
         record_opt_out(self, "ObjectLock", settings.object_lock_opt_out_reason)
+        self._refuse_to_write_over(list(tiers))
+
+    def _refuse_to_write_over(self, folders: Sequence[str]) -> None:
+        """Whoever writes a backup says that none is there: what is written over would be there still, but hidden by the new.
+
+        Parts of an upload cannot say it; its completion does. Source: S3 User Guide, "Enforce conditional writes on Amazon S3 buckets".
+        """
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="NothingIsWrittenOver",
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["s3:PutObject"],
+                resources=[self.arn_for_objects(f"{folder}/*") for folder in folders],
+                conditions={"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyPlace:
+    """A backup bucket in another region, by references that cross the border."""
+
+    bucket_name: str
+    key_arn: str
+    region: str
 
 
 class PagesBucket(PrivateBucket):

@@ -13,7 +13,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.alarm import Alerting
-from constructs_lib.buckets import allow_key, allow_objects
+from constructs_lib.buckets import CopyPlace, allow_key, allow_objects
 from constructs_lib.database import PORT, Database
 from constructs_lib.function_task import FunctionTask
 from constructs_lib.network import Network
@@ -27,7 +27,8 @@ ROLE = "carmen_backup"
 class DatabaseBackup(Construct):
     """Writes dumps and their manifests to the backup bucket: it adds and marks there, and neither deletes nor changes a lock.
 
-    What does not fit Lambda's fifteen minutes goes on as a Fargate task with the same code.
+    What does not fit Lambda's fifteen minutes goes on as a Fargate task with the same code. `copies`: where each backup goes
+    once more.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DatabaseBackup(Construct):
         database: Database,
         bucket: s3.IBucket,
         key: kms.IKey,
+        copies: CopyPlace | None,
         environment: Mapping[str, str],
         alerting: Alerting,
         layers: Sequence[lambda_.ILayerVersion],
@@ -48,6 +50,7 @@ class DatabaseBackup(Construct):
         super().__init__(scope, construct_id)
         environment = {
             **environment,
+            **(_where(copies) if copies else {}),
             "BACKUP_WEEKLY_DAY": settings.operations.weekly_backup_day,
             "BACKUP_MONTHLY_DAY": str(settings.operations.monthly_backup_day),
         }
@@ -76,11 +79,24 @@ class DatabaseBackup(Construct):
             memory_mib=4096,
         )
         for role in (self.function.runs_as, self.task.role):
-            self._allow(role, database, bucket, key)
+            database.instance.grant_connect(role, ROLE)
+            _allow(role, bucket, key.key_arn, Stack.of(self).region)
+        if copies:
+            self._allow_copies(copies)
         self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
         self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
 
-    def _allow(self, role: iam.Role, database: Database, bucket: s3.IBucket, key: kms.IKey) -> None:
-        database.instance.grant_connect(role, ROLE)
-        allow_objects(role, bucket, TIERS, "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging")
-        allow_key(role, key.key_arn, Stack.of(self).region)
+    def _allow_copies(self, copies: CopyPlace) -> None:
+        """What it may there is what it may here: a copy is read back, marked and never deleted like its original."""
+        bucket = s3.Bucket.from_bucket_name(self, "Copies", copies.bucket_name)
+        for role in (self.function.runs_as, self.task.role):
+            _allow(role, bucket, copies.key_arn, copies.region)
+
+
+def _allow(role: iam.Role, bucket: s3.IBucket, key_arn: str, region: str) -> None:
+    allow_objects(role, bucket, TIERS, "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging")
+    allow_key(role, key_arn, region)
+
+
+def _where(copies: CopyPlace) -> dict[str, str]:
+    return {"BACKUP_COPY_BUCKET": copies.bucket_name, "BACKUP_COPY_REGION": copies.region, "BACKUP_COPY_KEY_ARN": copies.key_arn}

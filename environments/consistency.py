@@ -136,6 +136,15 @@ def _storage(settings: Settings) -> Iterator[Complaint]:
                 yield Complaint(
                     ("storage.object_lock_days", key), f"locked for longer than kept, a dump could not expire; lock {kept} days at most"
                 )
+    if storage.backup_copy_region == settings.region:
+        yield Complaint(
+            ("region", "storage.backup_copy_region"), "what is lost with the region would be lost twice; name another region, or none"
+        )
+    elif storage.backup_copy_region and not settings.network.nat_gateways:
+        yield Complaint(
+            ("network.nat_gateways", "storage.backup_copy_region"),
+            f"endpoints reach S3 in {settings.region} only, and so no copy is made; a NAT gateway leads to {storage.backup_copy_region}",
+        )
     for frequent, rare in pairwise(days):
         if days[frequent] > days[rare]:
             yield Complaint((frequent, rare), "the rarer dump is kept for less time than the more frequent one; keep it as long or longer")
@@ -163,6 +172,13 @@ def _database(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(
             ("database.backup_window", "database.maintenance_window"), "the windows overlap, which RDS refuses; move one of them"
         )
+    fires = daily_minute(database.aws_backup_schedule) if database.aws_backup_days else None
+    for key, window in (("backup_window", backup), ("maintenance_window", maintenance)):
+        if fires is not None and meet_in_a_day(window, (fires, 60)):  # minutes: constructs_lib/database_snapshots.py
+            yield Complaint(
+                ("database.aws_backup_schedule", f"database.{key}"),
+                "AWS Backup may begin within an hour, and RDS makes no second snapshot while it is busy; move one of them",
+            )
     fires = daily_minute(database.roles_schedule)
     if fires is not None and meet_in_a_day(backup, (fires, 5)):  # minutes: the function's timeout
         yield Complaint(("database.roles_schedule", "database.backup_window"), "the schedule fires during the backup; move one of them")

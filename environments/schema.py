@@ -78,6 +78,9 @@ class Storage(Section):
     object_lock: bool = Field(True, description="Governance-mode Object Lock on backups. Fixed once the bucket exists.")
     object_lock_opt_out_reason: values.Reason | None = Field(None, description="Needed when object_lock is false.")
     object_lock_days: int = Field(7, ge=1, le=365, description="How long a backup cannot be deleted; no longer than the daily dumps live.")
+    backup_copy_region: values.Region | None = Field(
+        None, description="A second region, where every backup is copied; absent: none. Its bucket stays when this goes."
+    )
     upload_old_version_days: int = Field(30, ge=1, le=365, description="How long a replaced or deleted upload can be brought back.")
     incomplete_upload_days: int = Field(7, ge=1, le=30, description="When unfinished multipart uploads are removed.")
     access_log_days: int = Field(365, ge=30, le=3650, description="How long access logs are kept.")
@@ -136,6 +139,12 @@ class Database(Section):
     maintenance_window: Annotated[values.WeeklyWindow, values.lasting(30)] = Field(
         "sun:05:00-sun:06:00", description="RDS maintenance, UTC."
     )
+    aws_backup_days: int = Field(0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: none is made.")
+    aws_backup_schedule: values.Cron = Field(
+        "cron(0 14 * * ? *)", description="When that snapshot is made, UTC, daily; away from both windows."
+    )
+    aws_backup_lock: bool = Field(True, description="Governance-mode lock on that vault: no snapshot is deleted before its time.")
+    aws_backup_lock_opt_out_reason: values.Reason | None = Field(None, description="Needed when aws_backup_lock is false.")
     roles_schedule: values.Cron = Field("cron(30 0 * * ? *)", description="When database roles are corrected, UTC, daily.")
     deletion_protection: bool = Field(True, description="Refuse to delete the instance.")
     deletion_protection_opt_out_reason: values.Reason | None = Field(None, description="Needed when deletion_protection is false.")

@@ -16,6 +16,7 @@ from constructs_lib.uptime import Uptime
 from constructs_lib.uptime_alarms import UptimeAlarms
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
+from stacks.backup_copies import BackupCopiesStack
 from stacks.base import EDGE_REGION, CarmenStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
@@ -120,12 +121,15 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     network = NetworkStack(scope, settings)
     alerts = AlertsStack(scope, settings)
     storage = StorageStack(scope, settings)
+    copies = BackupCopiesStack(scope, settings) if settings.storage.backup_copy_region else None
     alerting = Alerting(settings.name, settings.alarms, alerts.topic.topic_arn)
     data = DataStack(scope, settings, alerting=alerting, network=network, storage=storage)
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
     service = ServiceStack(scope, settings, alerting=alerting, alerts=alerts, network=network, storage=storage, data=data, edge=edge)
-    operations = OperationsStack(scope, settings, alerting=alerting, network=network, storage=storage, data=data, service=service)
+    operations = OperationsStack(
+        scope, settings, alerting=alerting, network=network, storage=storage, copies=copies, data=data, service=service
+    )
     edge_alarms = EdgeAlarmsStack(scope, settings, alerting=alerting, edge_global=edge_global, edge=edge, service=service)
     top = CarmenTopStack(
         scope,
@@ -139,6 +143,7 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
         operations=operations,
         edge_alarms=edge_alarms,
     )
-    for stack in (network, alerts, storage, data, edge_global, edge, service, operations, edge_alarms):
-        top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
+    for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations, edge_alarms):
+        if stack:
+            top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
     return top

@@ -11,6 +11,7 @@ from constructs_lib.database import Database
 from constructs_lib.database_alarms import DatabaseAlarms
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.database_roles import DatabaseRoles
+from constructs_lib.database_snapshots import DatabaseSnapshots
 from constructs_lib.generated_secret import GeneratedSecret
 from constructs_lib.python_function import libraries_layer
 from environments.schema import Settings
@@ -29,6 +30,8 @@ class DataStack(CarmenStack):
         super().__init__(scope, "Data", settings=settings, description="PostgreSQL, its proxy and roles, Redis", stateful=True)
         self.users = {user: self._user_secret(user) for user in (*APPLICATION_USERS, PROXY_MONITOR)}
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
+        if settings.database.aws_backup_days:
+            DatabaseSnapshots(self, "Snapshots", settings=settings.database, database=self.database, key=storage.key)
         self.proxy = DatabaseProxy(
             self,
             "DatabaseProxy",

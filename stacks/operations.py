@@ -15,6 +15,7 @@ from constructs_lib.python_function import client_tools_layer, drill_server_laye
 from constructs_lib.restore_drill import RestoreDrill
 from constructs_lib.saved_queries import FUNCTIONS, SavedQueries
 from environments.schema import Settings
+from stacks.backup_copies import BackupCopiesStack
 from stacks.base import CarmenStack
 from stacks.data import APPLICATION_USERS, PROXY_MONITOR, DataStack
 from stacks.network import NetworkStack
@@ -33,10 +34,13 @@ class OperationsStack(CarmenStack):
         alerting: Alerting,
         network: NetworkStack,
         storage: StorageStack,
+        copies: BackupCopiesStack | None,
         data: DataStack,
         service: ServiceStack,
     ) -> None:
         super().__init__(scope, "Operations", settings=settings, description="Backup, restore drill, maintenance, rotation, probe")
+        if copies:
+            self.add_stack_dependency(copies, reason="an output that is read at deployment makes no dependency by itself")
         libraries, tools = libraries_layer(self), client_tools_layer(self)
         environment = {
             "ENVIRONMENT": settings.name,
@@ -55,6 +59,7 @@ class OperationsStack(CarmenStack):
             database=data.database,
             bucket=storage.backups,
             key=storage.key,
+            copies=copies.place if copies else None,
             environment=environment,
             alerting=alerting,
             layers=[libraries, tools],

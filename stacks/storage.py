@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
-from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from constructs_lib.buckets import AccessLogBucket, BackupBucket, PagesBucket, UploadBucket
+from constructs_lib.data_key import DataKey
 from constructs_lib.image_repository import ImageRepository
 from environments.schema import Settings
 from stacks.base import CarmenStack
@@ -17,13 +16,7 @@ class StorageStack(CarmenStack):
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "Storage", settings=settings, description="Encryption key, buckets, image repository", stateful=True)
-        self.key = kms.Key(
-            self,
-            "Key",
-            description="Carmen's data at rest: buckets, database, cache",
-            enable_key_rotation=True,
-            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
-        )
+        self.key = DataKey(self, "Key", description="Carmen's data at rest: buckets, database, cache")
         self.access_logs = AccessLogBucket(self, "AccessLogs", settings=settings.storage)
         self.uploads = UploadBucket(
             self, "Uploads", settings=settings.storage, domain=settings.domain, key=self.key, access_logs=self.access_logs

@@ -19,6 +19,7 @@ Document = dict[str, Any]
 # What `Fn::GetAtt … Arn` gives, or `Ref` for those below; `{id}` is the physical name.
 ARNS = {
     "AWS::CloudFront::Distribution": "arn:aws:cloudfront::{account}:distribution/{id}",
+    "AWS::Backup::BackupVault": "arn:aws:backup:{region}:{account}:backup-vault:{id}",
     "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{id}",
     "AWS::DynamoDB::Table": "arn:aws:dynamodb:{region}:{account}:table/{id}",
     "AWS::EC2::SecurityGroup": "arn:aws:ec2:{region}:{account}:security-group/{id}",
@@ -212,7 +213,11 @@ class Assembly:
 
     def _attribute(self, stack: str, name: str, attribute: str) -> str:
         kind = self.templates[stack]["Resources"][name]["Type"]
-        return self._arn(stack, name, kind) if attribute == "Arn" else f"{self._name(stack, name)}.{attribute}"
+        return (
+            self._arn(stack, name, kind)
+            if attribute in ("Arn", f"{kind.rsplit('::')[-1]}Arn")
+            else f"{self._name(stack, name)}.{attribute}"
+        )
 
     def _export(self, name: str) -> Any:
         stack, value = self._exports[name]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common import aws
 from common.fargate import Task
 
 FORMATS = ("archive", "sql_gz")
@@ -27,11 +28,7 @@ class Bucket:
 
     def client(self) -> Any:
         """S3 in the bucket's region, with time-outs that leave room to tidy up."""
-        import boto3
-        from botocore.config import Config
-
-        retries = {"mode": "standard", "max_attempts": 4}
-        return boto3.client("s3", region_name=self.region, config=Config(connect_timeout=5, read_timeout=30, retries=retries))
+        return aws.client("s3", self.region, patient=False)
 
 
 @dataclass(frozen=True, kw_only=True)

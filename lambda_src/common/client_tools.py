@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from common import database
+from common import database, trust
 
 HOME = "/opt/postgresql"
 _CHUNK = 2**20
@@ -44,7 +44,7 @@ def connection(user: str, password: str, *, host: str, port: int, name: str) -> 
         "PGUSER": user,
         "PGPASSWORD": password,
         "PGSSLMODE": "verify-full",
-        "PGSSLROOTCERT": database.authorities(),
+        "PGSSLROOTCERT": trust.rds_authorities(),
         "PGGSSENCMODE": "disable",
         "PGCONNECT_TIMEOUT": "10",
         "PGAPPNAME": user.replace("_", "-"),

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import os
-import ssl
-from pathlib import Path
 from typing import Any
 
 from pg8000.native import Connection
 
-RDS_AUTHORITIES = Path(__file__).with_name("rds-ca-bundle.pem")
+from common import aws, trust
+
 TOKEN_SECONDS = 900  # as long as RDS accepts one for a new connection; open ones are not touched
-
-
-def authorities() -> str:
-    """The file of the authorities that the server's certificate is checked against.
-
-    `RDS_CA_FILE` names another bundle, for a PostgreSQL that is not on RDS (the embedded one).
-    """
-    return os.environ.get("RDS_CA_FILE", str(RDS_AUTHORITIES))
 
 
 def connect(
@@ -35,18 +26,15 @@ def connect(
     """A connection whose server proved to be the one named; raises pg8000's InterfaceError or ssl.SSLError otherwise.
 
     `timeout_seconds` bounds connecting and each statement after it; None leaves both to the server.
-    `proxy`: RDS Proxy's certificate is Amazon Trust Services', which the system trusts and RDS's bundle does not hold (ADR 0010).
+    `proxy`: `host` is RDS Proxy, whose certificate other authorities sign.
     """
-    context = ssl.create_default_context(cafile=authorities())
-    if proxy:
-        context.load_default_certs()
     return Connection(
         user,
         password=password,
         host=host,
         port=port,
         database=database,
-        ssl_context=context,
+        ssl_context=trust.proxy() if proxy else trust.instance(host),
         timeout=timeout_seconds,
         application_name=application_name,
         tcp_keepalive=True,
@@ -70,17 +58,16 @@ def connect_as(user: str, *, timeout_seconds: float | None = 10, application_nam
 def iam_token(host: str, port: int, user: str) -> str:
     """What RDS takes for a password of a role in rds_iam: a request signed here, no call is made.
 
-    The same as boto3's `generate_db_auth_token`, without loading RDS's service description for it.
+    The same as botocore's `generate_db_auth_token`, without loading RDS's service description for it.
     """
-    import boto3
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
 
-    session = boto3.Session()
+    session = aws.session()
     credentials = session.get_credentials()
     if credentials is None:
         raise PermissionError(f"There are no AWS credentials to sign the database token of {user} with")
-    region: Any = os.environ.get("AWS_REGION") or session.region_name
+    region: Any = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     request = AWSRequest("GET", f"https://{host}:{port}/", params={"Action": "connect", "DBUser": user})
     SigV4QueryAuth(credentials.get_frozen_credentials(), "rds-db", region, expires=TOKEN_SECONDS).add_auth(request)
     return str(request.url).removeprefix("https://")

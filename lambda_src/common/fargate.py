@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from common import aws
+
 
 class HandOverError(Exception):
     """The task could not be started: nobody does the work."""
@@ -37,15 +39,13 @@ class Task:
 
 def hand_over(task: Task | None, purpose: str, stamp: str, variables: Mapping[str, str], why: str) -> str:
     """Starts the task for this time and returns its ARN; the same time starts one task only, however often it is asked for."""
-    import boto3
-
     if task is None:
         prefix = f"{purpose.upper()}_TASK_"
         raise HandOverError(
             f"This {purpose} does not fit a function ({why}), and no task is set to take it over: set {prefix}DEFINITION, {prefix}CLUSTER, "
             f"{prefix}SUBNETS and {prefix}SECURITY_GROUPS, or run `python -m {purpose}` where there is room and time."
         )
-    answer = boto3.client("ecs").run_task(
+    answer = aws.client("ecs").run_task(
         cluster=task.cluster,
         taskDefinition=task.definition,
         launchType="FARGATE",

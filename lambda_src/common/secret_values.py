@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-import boto3
+from common import aws
 
 from common.scrubbed_logs import hide
 
@@ -37,7 +37,7 @@ def version(arn: str, stage: str, client: Any) -> Version | None:
 
 def read(arn: str, client: Any = None) -> Secret:
     """The secret's current value; empty when it was created without one, or with an empty text."""
-    client = client or boto3.client("secretsmanager")
+    client = client or aws.client("secretsmanager")
     try:
         value = client.get_secret_value(SecretId=arn)["SecretString"]
     except client.exceptions.ResourceNotFoundException:
@@ -48,7 +48,7 @@ def read(arn: str, client: Any = None) -> Secret:
 
 def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
     """Puts `value` unless it is there already; true when it was put."""
-    client = client or boto3.client("secretsmanager")
+    client = client or aws.client("secretsmanager")
     if read(arn, client) == value:
         return False
     write(arn, value, client)

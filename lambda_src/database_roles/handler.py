@@ -8,9 +8,8 @@ import secrets
 from contextlib import closing
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import cloudformation, connection_secret, database, locks, secret_values
+from common import aws, cloudformation, connection_secret, database, locks, secret_values
 from common.scrubbed_logs import scrubbed_logger
 from pg8000.native import Connection
 
@@ -32,7 +31,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
 
 def correct() -> dict[str, str]:
     """Roles first, secrets after: no secret names a role that does not exist yet. Safe to repeat at any point."""
-    client = boto3.client("secretsmanager")
+    client = aws.client("secretsmanager")
     master = secret_values.read(os.environ["MASTER_SECRET"], client)
     endpoints = _endpoints()
     with (

@@ -30,8 +30,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
     """One drill with its metrics; the handler's and the command line's."""
-    import boto3
     from backup.manifest import stamp_of
+    from common import aws
 
     from drill import report as reports
     from drill.exercise import TooLarge, drill
@@ -43,7 +43,7 @@ def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
     metrics.add_dimension("Environment", os.environ.get("ENVIRONMENT", "local"))
     try:
         settings = Settings.from_environment()
-        s3 = boto3.client("s3")
+        s3 = aws.client("s3")
         try:
             report = drill(s3, settings, stamp, seconds_left)
         except TooLarge as reason:

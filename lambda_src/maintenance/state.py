@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from common import aws
+
 # A run earlier than this after a finished cycle's beginning belongs to it: the schedule fires several times a night.
 CYCLE = {"weekly": timedelta(days=3), "monthly": timedelta(days=14)}
 
@@ -52,9 +54,7 @@ class Store:
     def client(self) -> Any:
         """Made when it is first needed: a run that meets a backup needs none."""
         if self._client is None:
-            import boto3
-
-            self._client = boto3.client("s3")
+            self._client = aws.client("s3")
         return self._client
 
     def state(self) -> State:

@@ -10,9 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
-from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.exceptions import BotoCoreError, ClientError
 
 from notifier.events import Alarm, Notice, Recovery, read, reminder
@@ -23,6 +20,7 @@ from notifier.telling import Telling, Wording, mails, posts
 FIRST_RETRY_SECONDS = 30
 LAST_RETRY_SECONDS = 900
 LONGEST_DELAY_SECONDS = 900  # SQS: of a message, https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+Message = dict[str, Any]  # of SQS, as Lambda hands it over; Powertools' batches would bring asyncio and every event there is
 CANNOT = (Busy, Undelivered, BotoCoreError, ClientError)
 
 
@@ -30,7 +28,7 @@ CANNOT = (Busy, Undelivered, BotoCoreError, ClientError)
 class Task:
     """A telling that is ours to tell, by the channels that have not told it yet."""
 
-    record: SQSRecord
+    record: Message
     telling: Telling
     told: set[str]
     after: float | None = None  # once it could not be told: how long somebody asked to wait
@@ -55,32 +53,36 @@ class Desk:
         self._ledger, self._wording, self._webhook = ledger, wording, webhook
         self._sqs, self._queue_url, self._sns, self._people = sqs, queue_url, sns, people
         self._logger, self._seconds_left = logger, seconds_left
-        self._processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
         self.sent = {"mail": 0, "slack": 0}
         self.failed = 0
 
-    def work(self, records: list[dict[str, Any]]) -> PartialItemFailureResponse:
+    def work(self, records: list[Message]) -> dict[str, list[dict[str, str]]]:
         """Tells them; answers with those that are to come again, after a time that doubles."""
-        with self._processor(records, self._take) as processor:
-            tasks = [result for outcome, result, _ in processor.process() if outcome == "success" and result]
-        for kind, error, _ in processor.exceptions:
-            self._logger.warning("not decided, comes again", reason=f"{kind.__name__ if kind else ''}: {error}")
+        tasks: list[Task] = []
+        again: dict[str, tuple[Message, float]] = {}
+        for record in records:
+            try:
+                task = self._take(record)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the others of the batch go on)
+                self._logger.warning("not decided, comes again", reason=f"{type(error).__name__}: {error}")
+                again[record["messageId"]] = record, 0.0
+            else:
+                tasks += [task] if task else []
         self._tell("mail", tasks, self._mail)
         self._tell("slack", tasks, self._slack)
         undone = [task for task in tasks if task.after is not None]
         for task in undone:
             with contextlib.suppress(*CANNOT):  # else the lease ends by itself
                 self._ledger.release(task.telling.key)
-        again = {record.message_id: (record, 0.0) for record in processor.fail_messages if isinstance(record, SQSRecord)}
-        again |= {task.record.message_id: (task.record, task.after or 0.0) for task in undone}
+        again |= {task.record["messageId"]: (task.record, task.after or 0.0) for task in undone}
         self._postpone(list(again.values()))
         self.failed = len(again)
         return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
 
-    def _take(self, record: SQSRecord) -> Task | None:
+    def _take(self, record: Message) -> Task | None:
         """What is to be told of this message; claimed, so that nobody else does."""
         now = datetime.now(UTC)
-        event = read(record.body)
+        event = read(record["body"])
         verdict = self._ledger.verdict(event, now, self._wording.rules)
         if verdict.look_at and verdict.until and not isinstance(event, Notice):
             self._remind(event.alarm if isinstance(event, Recovery) else event, verdict.until, (verdict.look_at - now).total_seconds())
@@ -117,14 +119,14 @@ class Desk:
             self.sent["slack"] += self._webhook.send(post, self._seconds_left)
             yield post.tellings
 
-    def _postpone(self, again: list[tuple[SQSRecord, float]]) -> None:
+    def _postpone(self, again: list[tuple[Message, float]]) -> None:
         """Longer each time, and at least as long as Slack asked for; without this, for the queue's visibility time-out."""
         for first in range(0, len(again), 10):
             entries = [
                 {
                     "Id": str(number),
-                    "ReceiptHandle": record.receipt_handle,
-                    "VisibilityTimeout": retry_seconds(int(record.attributes.approximate_receive_count), after),
+                    "ReceiptHandle": record["receiptHandle"],
+                    "VisibilityTimeout": retry_seconds(int(record["attributes"]["ApproximateReceiveCount"]), after),
                 }
                 for number, (record, after) in enumerate(again[first : first + 10])
             ]

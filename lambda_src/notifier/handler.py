@@ -6,10 +6,10 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import aws
 from common.scrubbed_logs import scrubbed_logger
 
 from notifier import digest
@@ -38,17 +38,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 
 def _work(records: list[dict[str, Any]], context: LambdaContext) -> Any:
-    ledger = Ledger(os.environ["TABLE"], boto3.client("dynamodb"))
+    ledger = Ledger(os.environ["TABLE"], aws.client("dynamodb"))
     secret = os.environ["WEBHOOK_SECRET"]
     if secret not in webhooks:
-        webhooks[secret] = Webhook(secret, boto3.client("secretsmanager"), ledger)
+        webhooks[secret] = Webhook(secret, aws.client("secretsmanager"), ledger)
     desk = Desk(
         ledger=ledger,
         wording=_wording(),
         webhook=webhooks[secret],
-        sqs=boto3.client("sqs"),
+        sqs=aws.client("sqs"),
         queue_url=os.environ["QUEUE_URL"],
-        sns=boto3.client("sns"),
+        sns=aws.client("sns"),
         people=os.environ["PEOPLE_TOPIC"],
         logger=logger,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
@@ -72,8 +72,8 @@ def _wording() -> Wording:
 
 def _digest(time: str) -> list[str]:
     """Through the queue, like everything else; the same time again is told once."""
-    ledger = Ledger(os.environ["TABLE"], boto3.client("dynamodb"))
-    lines = digest.lines(boto3.client("cloudwatch"), ledger.alarms(), os.environ["ENVIRONMENT"], datetime.now(UTC))
-    boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=notice(f"digest {time}", "The last day", lines))
+    ledger = Ledger(os.environ["TABLE"], aws.client("dynamodb"))
+    lines = digest.lines(aws.client("cloudwatch"), ledger.alarms(), os.environ["ENVIRONMENT"], datetime.now(UTC))
+    aws.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=notice(f"digest {time}", "The last day", lines))
     metrics.add_metric("DigestsMade", MetricUnit.Count, 1)
     return lines

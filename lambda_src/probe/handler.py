@@ -12,6 +12,7 @@ from typing import Any
 from aws_lambda_powertools import Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import aws, trust
 from common.scrubbed_logs import scrubbed_logger
 
 from probe.measurements import Counters, Metric, Part, instance, proxy, redis, run
@@ -45,9 +46,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _probe() -> list[Part]:
-    import boto3
-
-    client = boto3.client("secretsmanager")  # here: making one is not safe in threads
+    client, _ = aws.client("secretsmanager"), trust.proxy()  # here: threads would each make their own
     return [
         Part("Proxy", _with_fresh_secret(os.environ["MONITOR_PROXY_SECRET"], client, partial(proxy, seconds=PART_SECONDS))),
         Part("Database", instance(counters, PART_SECONDS)),
@@ -83,13 +82,11 @@ def _ages() -> list[Part]:
     import json
     from datetime import UTC, datetime
 
-    import boto3
-
     from probe.ages import Ages
 
-    secrets_manager = boto3.client("secretsmanager")
+    secrets_manager = aws.client("secretsmanager")
     ages = Ages(
-        s3=boto3.client("s3"),
+        s3=aws.client("s3"),
         secrets=secrets_manager,
         bucket=os.environ["BACKUP_BUCKET"],
         reports=os.environ.get("REPORT_PREFIX", "reports"),

@@ -86,6 +86,7 @@ def proxy(secret: Callable[[], dict[str, str]], seconds: float) -> Callable[[lis
                 password=login["password"],
                 timeout_seconds=seconds,
                 application_name="carmen-probe",
+                proxy=True,
             )
         ) as connection:
             metrics.append(Metric("ProxyConnectTime", "Milliseconds", _milliseconds(start)))

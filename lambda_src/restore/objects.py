@@ -98,8 +98,10 @@ def check(s3: Any, bucket: str, found: Manifest) -> None:
 
 def download(s3: Any, bucket: str, file: File, to: Path) -> None:
     """The object as a file; by several connections, and compared with the manifest's SHA-256 before anybody reads it."""
-    with _translated(bucket, file):
-        s3.download_file(bucket, file.key, str(to))
+    from boto3.s3.transfer import S3Transfer
+
+    with _translated(bucket, file), S3Transfer(s3) as transfer:
+        transfer.download_file(bucket, file.key, str(to))
     digest = hashlib.sha256()
     with to.open("rb") as stream:
         while block := stream.read(_CHUNK):

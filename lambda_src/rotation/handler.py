@@ -11,10 +11,10 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import aws
 from common.scrubbed_logs import scrubbed_logger
 
 from rotation.database_login import ApplicationLogin, Database, OwnerLogin
@@ -65,7 +65,7 @@ def _publish_ages(rotation: Rotation) -> None:
 
 def _rotation() -> Rotation:
     environment = os.environ
-    secrets, ecs = boto3.client("secretsmanager"), boto3.client("ecs")
+    secrets, ecs = aws.client("secretsmanager"), aws.client("ecs")
     database = Database(
         host=environment["DATABASE_HOST"],
         proxy_host=environment["PROXY_HOST"],

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import boto3
-from common import connection_secret, secret_values
+from common import aws, connection_secret, secret_values
 from common.secret_values import Version
 
 TIMEOUT_SECONDS = 10.0
@@ -97,7 +96,7 @@ class RedisToken:
 
     def _modify(self, version: Version, strategy: str) -> None:
         """Asks for it; a cluster that is being modified is asked again at the next step."""
-        elasticache = boto3.client("elasticache")  # made here, since most runs need none
+        elasticache = aws.client("elasticache")  # made here, since most runs need none
         try:
             elasticache.modify_replication_group(
                 ReplicationGroupId=self.replication_group,

@@ -13,9 +13,16 @@ from tests.conftest import Built
 from tools.iam import Account, Context
 from tools.policies import ARNS, Assembly
 
-# What a request carries unless a test says otherwise: TLS 1.3, straight from the principal, and for a function's role from
-# Lambda itself, which may more than the function's code.
-PLAIN: Context = {"s3:TlsVersion": "1.3", "kms:ViaService": None, "lambda:SourceFunctionArn": None}
+# What a request carries unless a test says otherwise: TLS 1.3, what is written only where nothing is, straight from the
+# principal, and for a function's role from Lambda itself, which may more than the function's code.
+PLAIN: Context = {
+    "s3:TlsVersion": "1.3",
+    "s3:if-none-match": "*",
+    "s3:ObjectCreationOperation": "true",
+    "kms:ViaService": None,
+    "kms:GrantIsForAWSResource": None,
+    "lambda:SourceFunctionArn": None,
+}
 HASH = re.compile(r"[0-9A-F]{8}([0-9a-f]{32})?$")
 
 
@@ -93,6 +100,17 @@ class House:
         ]
         return list(dict.fromkeys(found))
 
+    def given(self, role: str) -> set[tuple[str, str]]:
+        """Every (action, resource) of every statement that allows, as it is written."""
+        return {
+            (action, resource)
+            for document in self.account.roles[role].policies.values()
+            for statement in document["Statement"]
+            if statement["Effect"] == "Allow"
+            for action in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+        }
+
     def roles(self) -> Iterator[tuple[Environment, str, str]]:
         """(environment, readable name, ARN) of every role."""
         for environment in self.environments.values():
@@ -102,8 +120,17 @@ class House:
 
 @pytest.fixture(scope="session")
 def house(built: Built) -> House:
+    return house_of(built)
+
+
+def house_of(built: Built) -> House:
+    """What was built, as an account."""
     assembly = Assembly(built.assembly)
     return House(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def physical_name(arn: str) -> str:

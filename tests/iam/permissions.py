@@ -134,6 +134,26 @@ BACKS_UP = (
     May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
     May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
 )
+# What `storage.backup_copy_region` adds: the same there, under the key and through the S3 of that region.
+COPIES = (
+    *(
+        May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"BackupCopies/Backups /{folder}/*")
+        for folder in BACKUP_FOLDERS
+    ),
+    May("s3:ListBucket", "BackupCopies/Backups", {"s3:prefix": "daily/"}),
+    May("kms:Decrypt kms:GenerateDataKey", "BackupCopies/Key", {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}),
+)
+# What `database.aws_backup_days` adds: AWS Backup's role.
+AWS_BACKUP = Trust("backup.amazonaws.com", page="AWS Backup Developer Guide, IAM service roles: no condition in the trust policy")
+OF_AWS_BACKUP = f"arn:aws:rds:us-east-1:{ACCOUNT}:snapshot:awsbackup:*"
+MAKE_SNAPSHOTS = "rds:AddTagsToResource rds:CreateDBSnapshot rds:DescribeDBSnapshots rds:ListTagsForResource"
+SNAPSHOTS = (
+    May(f"{MAKE_SNAPSHOTS} rds:DescribeDBInstances", "Data/DatabaseInstance"),
+    May(f"{MAKE_SNAPSHOTS} rds:DeleteDBSnapshot", OF_AWS_BACKUP),
+    May("backup:DescribeBackupVault", "Data/SnapshotsVault"),
+    May("kms:DescribeKey", "Storage/Key"),
+    May("kms:CreateGrant", "Storage/Key", {"kms:GrantIsForAWSResource": "true"}),
+)
 DRILLS = (
     *(May("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in BACKUP_FOLDERS),
     May("s3:GetObject s3:PutObject", "Storage/Backups /reports/drill/*"),
@@ -368,6 +388,7 @@ NEVER = {
         "rds:CreateDBSnapshot rds:DeleteDBInstance rds:ModifyDBInstance rds:RebootDBInstance rds:RestoreDBInstanceToPointInTime "
         "rds:StopDBInstance"
     ),
+    "AWS::Backup::BackupVault": "backup:DeleteBackupVault backup:DeleteBackupVaultLockConfiguration backup:PutBackupVaultLockConfiguration",
     f"arn:aws:rds:us-east-1:{ACCOUNT}:snapshot:rds-1": "rds:CopyDBSnapshot rds:DeleteDBSnapshot rds:ModifyDBSnapshotAttribute",
     f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:db-1/master": "rds-db:connect",
     f"arn:aws:elasticache:us-east-1:{ACCOUNT}:replicationgroup:one": "elasticache:DeleteReplicationGroup elasticache:ModifyReplicationGroup",

@@ -209,6 +209,20 @@ def test_storage_queues_and_topics_are_reached_by_tls_alone(house: House) -> Non
             assert decision.reason.startswith("denied by"), arn
 
 
+def test_a_backup_is_written_only_where_none_is(house: House) -> None:
+    """Whoever may write it: an upload's parts cannot say so, its completion and a single object must."""
+    for environment in house.environments.values():
+        bucket = environment.by_name["Storage/Backups"]
+        for name in sorted(BACKUP):
+            for tier in ("daily", "weekly", "monthly"):
+                for creates, only_if_none, allowed in (("true", "*", True), ("true", None, False), ("false", None, True)):
+                    context = {**PLAIN, "s3:ObjectCreationOperation": creates, "s3:if-none-match": only_if_none}
+                    decision = house.account.decide(environment.roles[name], "s3:PutObject", f"{bucket}/{tier}/one.sql.gz", context)
+                    assert bool(decision) is allowed, (name, tier, creates, only_if_none)
+        state = f"{bucket}/reports/maintenance/weekly/state.json"  # is written anew by each run
+        assert house.account.decide(environment.roles[MAINTENANCE], "s3:PutObject", state, {**PLAIN, "s3:if-none-match": None})
+
+
 def test_cloudfront_reads_the_error_pages_for_this_accounts_distributions_alone(house: House) -> None:
     for environment in house.environments.values():
         pages, distribution = environment.by_name["Storage/Pages"], environment.by_name["Edge/EdgeDistribution"]

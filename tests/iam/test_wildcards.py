@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from policy_sentry.querying.actions import get_action_data
 from policy_sentry.shared.iam_data import get_service_prefix_data
 
-from tests.iam.conftest import House
+from tests.iam.conftest import House, listed
 from tests.iam.permissions import NAMELESS
 from tools.policies import ACCOUNT
 
@@ -33,10 +33,6 @@ def allowed(house: House) -> Iterator[tuple[str, str, str]]:
                 yield from (
                     (owner, action, resource) for action in listed(statement["Action"]) for resource in listed(statement["Resource"])
                 )
-
-
-def listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
 
 
 def is_key(owner: str) -> bool:

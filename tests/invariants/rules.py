@@ -25,6 +25,7 @@ STATEFUL = {
     "AWS::RDS::DBInstance",
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::SecretsManager::Secret",
+    "AWS::Backup::BackupVault",
 }
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|DSN|DATABASE_URL|DIRECT_URL|REDIS_URL|PRIVATE|API_KEY")
 SECRET_VALUE = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE|xox[abp]-|hooks\.slack\.com/services/T|://[^/\s:\"{]+:[^@\s/\"{]+@")
@@ -308,6 +309,10 @@ def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
             # Age alone would remove the last good one.
             if prefix in ("daily/", "weekly/", "monthly/") and one.get("TagFilters") != [{"Key": "superseded", "Value": "true"}]:
                 yield f"{name} {prefix} may lose the last good backup"
+        stack, logical_id = name.split("/")
+        policies = [p for _, p, _ in each({stack: templates[stack]}, "AWS::S3::BucketPolicy") if p["Bucket"] == {"Ref": logical_id}]
+        if not any("s3:if-none-match" in json.dumps(s.get("Condition")) for p in policies for s in statements(p) if s["Effect"] == "Deny"):
+            yield f"{name} lets a backup be written over"
         configuration = properties.get("ObjectLockConfiguration", {})
         lock = configuration.get("ObjectLockEnabled") == "Enabled" and configuration["Rule"]["DefaultRetention"]
         if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):

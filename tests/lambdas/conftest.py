@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+from common import aws as aws_clients
 from pg8000.native import Connection
 
 from local.emulator import REGION
@@ -87,6 +88,8 @@ def aws(embedded_aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
+    for made_for_another in (aws_clients.client, aws_clients.session):
+        made_for_another.cache_clear()
     return embedded_aws
 
 

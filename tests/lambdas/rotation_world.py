@@ -16,6 +16,7 @@ import database_roles.handler
 import pytest
 import rotation.handler
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import aws as aws_clients
 from common import connection_secret
 from pg8000.native import Connection
 from rotation import database_login, service, turns
@@ -129,7 +130,7 @@ def world(server: RdsLookAlike, master: Connection, aws: str, tmp_path: Path, mo
 
     cluster = Cluster(lambda: secrets.value(names["connection"]), check, steps)
     clients = {"secretsmanager": secrets, "ecs": cluster, "elasticache": redis}
-    monkeypatch.setattr(boto3, "client", clients.__getitem__)
+    monkeypatch.setattr(aws_clients, "client", clients.__getitem__)
     monkeypatch.setattr(service, "CLOCK_SKEW", timedelta(milliseconds=50))
     for module in (service, turns):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)

@@ -143,6 +143,8 @@ def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, b
     handler({"time": TIME}, CONTEXT)
     monkeypatch.setenv("BACKUP_COPY_BUCKET", copies)
     monkeypatch.setenv("BACKUP_COPY_REGION", "eu-central-1")
+    key = boto3.client("kms", region_name="eu-central-1").create_key()["KeyMetadata"]["Arn"]
+    monkeypatch.setenv("BACKUP_COPY_KEY_ARN", key)
     with pytest.raises(
         UploadError, match=f"copied to s3://{copies} in eu-central-1: .*NoSuchBucket.*The backup itself is good"
     ):  # a copy that fails is an error of the run, and the backup is good
@@ -154,8 +156,9 @@ def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, b
     for tier in manifest.TIERS:
         assert manifest.keys(elsewhere, copies, tier) == manifest.keys(s3, bucket, tier)
     copied = manifest.read(elsewhere, copies, manifest.keys(elsewhere, copies, "daily")[0])
-    body = elsewhere.get_object(Bucket=copies, Key=copied.files["archive"].key)["Body"].read()
-    assert hashlib.sha256(body).hexdigest() == copied.files["archive"].sha256
+    found = elsewhere.get_object(Bucket=copies, Key=copied.files["archive"].key)
+    assert hashlib.sha256(found["Body"].read()).hexdigest() == copied.files["archive"].sha256
+    assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
 
 
 def test_a_manifest_that_lies_is_refused(s3: Any, bucket: str) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 
-import boto3
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import connection_secret
+from common import aws, connection_secret
 from database_roles.handler import handler
 from pg8000.native import Connection
 
@@ -91,7 +90,7 @@ def secrets(server: RdsLookAlike, master: Connection, monkeypatch: pytest.Monkey
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stand_in = Secrets(values)
-    monkeypatch.setattr(boto3, "client", lambda service: stand_in)
+    monkeypatch.setattr(aws, "client", lambda service: stand_in)
     return stand_in
 
 

@@ -19,10 +19,11 @@ import boto3
 import pytest
 import trustme
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import database
 from database_roles import roles
 from pg8000.native import Connection
 from probe import handler as probe
-from probe.measurements import Counters
+from probe.measurements import Counters, instance, proxy
 from probe.redis import Redis, RedisError
 
 from local.postgres import RdsLookAlike
@@ -326,6 +327,23 @@ def test_what_is_not_redis_is_not_believed(redis: RedisLookAlike, monkeypatch: p
     monkeypatch.setenv("REDIS_PORT", str(free_port()))
     with pytest.raises(OSError, match="refused"):
         Redis(LOCALHOST, free_port(), seconds=1)
+
+
+def test_the_proxy_is_trusted_as_the_proxy_and_the_instance_as_one_of_rds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def connect(**arguments: Any) -> None:
+        asked.append(bool(arguments.get("proxy")))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(database, "connect", connect)
+    monkeypatch.setattr(database, "iam_token", lambda *_: "token")
+    for name, value in {"DATABASE_HOST": "db", "PROXY_HOST": "proxy", "DATABASE_PORT": "5432", "DATABASE_NAME": "carmen"}.items():
+        monkeypatch.setenv(name, value)
+    for measure in (proxy(lambda: {"username": "u", "password": "p"}, 1), instance(Counters(), 1)):
+        with pytest.raises(ConnectionRefusedError):
+            measure([])
+    assert asked == [True, False]
 
 
 def test_an_unknown_action_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,20 @@ def test_the_backup_has_the_time_two_processors_and_the_client_tools(built: Buil
     assert {"DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME", "BACKUP_BUCKET", "BACKUP_KEY_ARN"} <= variables.keys()
 
 
+def test_the_backup_and_its_task_know_where_copies_go(built: Built, variant: Variant) -> None:
+    with_copies = variant(storage={"backup_copy_region": "eu-west-1"})
+    function = by_id(with_copies.resources("AWS::Lambda::Function", STACK), "/BackupFunction")["Properties"]
+    task = by_id(with_copies.resources("AWS::ECS::TaskDefinition", STACK), "/BackupFargate")["Properties"]
+    in_task = {one["Name"]: one["Value"] for one in task["ContainerDefinitions"][0]["Environment"]}
+    for variables in (function["Environment"]["Variables"], in_task):
+        assert variables["BACKUP_COPY_REGION"] == "eu-west-1"
+        for name, output in (("BACKUP_COPY_BUCKET", "BucketName"), ("BACKUP_COPY_KEY_ARN", "KeyArn")):
+            there = {"StackName": "CarmenProdBackupCopies", "OutputName": output, "Region": "eu-west-1"}
+            assert variables[name] == {"Fn::GetStackOutput": there}
+    alone = by_id(built.resources("AWS::Lambda::Function", STACK), "/BackupFunction")["Properties"]["Environment"]["Variables"]
+    assert not [name for name in alone if name.startswith("BACKUP_COPY_")]
+
+
 def test_schedules_are_settings(variant: Variant) -> None:
     built = variant(operations={"backup_schedule": "cron(15 22 * * ? *)"})
     nightly = by_id(built.resources("AWS::Scheduler::Schedule", STACK), "/BackupNightly")["Properties"]

@@ -60,6 +60,23 @@ def test_backups_are_locked_and_kept_by_tier(built: Built, variant: Variant) -> 
     assert "ObjectLockConfiguration" not in unlocked
 
 
+def test_a_second_region_has_a_bucket_with_the_same_rules_under_a_key_of_its_own(built: Built, variant: Variant) -> None:
+    assert "CarmenProdBackupCopies" not in built.templates
+    with_copies = variant(storage={"backup_copy_region": "eu-west-1"})
+    (here, there) = (
+        by_id(with_copies.resources("AWS::S3::Bucket", stack), "/Backups") for stack in ("CarmenProdStorage", "CarmenProdBackupCopies")
+    )
+    assert there == here
+    key = only(with_copies.resources("AWS::KMS::Key", "CarmenProdBackupCopies"))
+    assert key["EnableKeyRotation"] is True
+    artifacts = json.loads((with_copies.assembly / "manifest.json").read_text())["artifacts"]
+    stack = artifacts["CarmenProdBackupCopies"]
+    assert stack["environment"].endswith("/eu-west-1")
+    assert stack["properties"]["terminationProtection"] is True
+    assert "CarmenProdBackupCopies" in artifacts["CarmenProdOperations"]["dependencies"]
+    assert "CarmenProdBackupCopies" in artifacts["CarmenProd"]["dependencies"]
+
+
 def test_pages_are_read_by_this_accounts_distributions_alone(built: Built) -> None:
     policy = by_id(built.resources("AWS::S3::BucketPolicy", STACK), "/PagesPolicy")["Properties"]["PolicyDocument"]
     (allowed,) = [s for s in policy["Statement"] if s["Effect"] == "Allow"]

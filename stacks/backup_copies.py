@@ -1,0 +1,36 @@
+"""CarmenProdBackupCopies: the backups once more, in a second region."""
+
+from __future__ import annotations
+
+from aws_cdk import CfnOutput, Fn
+from constructs import Construct
+
+from constructs_lib.buckets import AccessLogBucket, BackupBucket, CopyPlace
+from constructs_lib.data_key import DataKey
+from environments.schema import Settings
+from stacks.base import CarmenStack
+
+
+class BackupCopiesStack(CarmenStack):
+    """A bucket with the rules of the first, under a key of its own: a region that is lost takes neither with it."""
+
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(
+            scope,
+            "BackupCopies",
+            settings=settings,
+            description="Copies of the backups in a second region",
+            stateful=True,
+            region=settings.storage.backup_copy_region,
+        )
+        self.key = DataKey(self, "Key", description="Copies of Carmen's backups")
+        self.access_logs = AccessLogBucket(self, "AccessLogs", settings=settings.storage)
+        self.backups = BackupBucket(self, "Backups", settings=settings.storage, key=self.key, access_logs=self.access_logs)
+        CfnOutput(self, "BucketName", value=self.backups.bucket_name, description="Copies of the database dumps")
+        CfnOutput(self, "KeyArn", value=self.key.key_arn, description="The key they are written under")
+
+    @property
+    def place(self) -> CopyPlace:
+        """For stacks of the first region. Exports end at its border; the outputs are read at deployment (ADR 0006)."""
+        name, key = (Fn.get_stack_output(self.stack_name, output, self.region) for output in ("BucketName", "KeyArn"))
+        return CopyPlace(bucket_name=name, key_arn=key, region=self.region)
