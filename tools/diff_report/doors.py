@@ -1,0 +1,116 @@
+"""Security groups that are opened: from where, to which port."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tools.diff_report.collect import Comparison
+from tools.diff_report.findings import Finding
+from tools.diff_report.sides import Resource, Side
+
+GROUP = "AWS::EC2::SecurityGroup"
+INGRESS, EGRESS = "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+ALL = "-1"
+# What AWS gives a group that says nothing of what may leave (AWS::EC2::SecurityGroup, SecurityGroupEgress).
+LEAVES_FOR_ANYWHERE = {"CidrIp": "0.0.0.0/0", "IpProtocol": ALL}
+PEERS = ("CidrIp", "CidrIpv6", "SourceSecurityGroupId", "DestinationSecurityGroupId", "SourcePrefixListId", "DestinationPrefixListId")
+
+
+@dataclass(frozen=True)
+class Door:
+    """A rule of a security group."""
+
+    environment: str
+    group: str
+    inwards: bool
+    peer: str
+    protocol: str
+    ports: tuple[Any, Any]
+
+    def covers(self, other: Door) -> bool:
+        """Whether this lets through all that `other` does."""
+        same = (self.environment, self.group, self.inwards) == (other.environment, other.group, other.inwards)
+        return same and _holds(self.peer, other.peer) and (self.protocol == ALL or (self.protocol == other.protocol and self._ports(other)))
+
+    def _ports(self, other: Door) -> bool:
+        if self.ports == other.ports:
+            return True
+        try:
+            (low, high), (lower, higher) = ([int(port) for port in one] for one in (self.ports, other.ports))
+        except (TypeError, ValueError):
+            return False
+        return low <= lower and higher <= high
+
+    @property
+    def to_anybody(self) -> bool:
+        return self.peer in EVERYWHERE
+
+    @property
+    def by_address(self) -> bool:
+        return _network(self.peer) is not None
+
+    @property
+    def words(self) -> str:
+        """From where to which port."""
+        peer = f"anybody ({self.peer})" if self.to_anybody else self.peer if self.by_address else f"`{self.peer}`"
+        low, high = self.ports
+        ports = "all ports" if self.protocol == ALL else f"{self.protocol} {low}" if low == high else f"{self.protocol} {low}–{high}"
+        return f"`{self.group}` is opened to {peer} on {ports}." if self.inwards else f"`{self.group}` may now reach {peer} on {ports}."
+
+
+def judge(comparison: Comparison) -> Iterator[Finding]:
+    """Doors that no rule of the base opened. What is new by itself may talk to what is new; but to addresses, nothing opens unseen."""
+    known = list(doors(comparison.base))
+    there = {(one.environment, comparison.moves.get((one.environment, one.path), one.path)) for one in comparison.base.of_kind(GROUP)}
+    for door in doors(comparison.head):
+        # What leaves for a group of ours is told where it enters.
+        matters = door.by_address and not _nowhere(door.peer) if not door.inwards else True
+        new = (door.environment, door.group) not in there
+        if matters and not (new and (not door.inwards or not door.by_address)) and not any(one.covers(door) for one in known):
+            yield Finding(door.environment, "Network", door.words)
+
+
+def doors(side: Side) -> Iterator[Door]:
+    """All rules of all groups, those within a group and those beside it."""
+    for group in side.of_kind(GROUP):
+        for rule in group.at("SecurityGroupIngress", []):
+            yield _door(side, group, rule, group.path, inwards=True)
+        for rule in group.at("SecurityGroupEgress", [LEAVES_FOR_ANYWHERE]):
+            yield _door(side, group, rule, group.path, inwards=False)
+    for rule in side.of_kind(INGRESS, EGRESS):
+        group_path = _group(side.told(rule.stack, rule.properties.get("GroupId", "?")))
+        yield _door(side, rule, rule.properties, group_path, inwards=rule.kind == INGRESS)
+
+
+def _door(side: Side, resource: Resource, rule: dict[str, Any], group: str, *, inwards: bool) -> Door:
+    told = side.told(resource.stack, rule)
+    peer = next((_group(told[key]) for key in PEERS if key in told), "?")
+    ports = (told.get("FromPort"), told.get("ToPort", told.get("FromPort")))
+    return Door(resource.environment, group, inwards, peer, str(told.get("IpProtocol", ALL)), ports)
+
+
+def _group(told: Any) -> str:
+    return str(told).removesuffix(".GroupId")
+
+
+def _network(peer: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(peer, strict=False)
+    except ValueError:
+        return None
+
+
+def _nowhere(peer: str) -> bool:
+    network = _network(peer)
+    return network is not None and network.is_loopback
+
+
+def _holds(wide: str, narrow: str) -> bool:
+    one, other = _network(wide), _network(narrow)
+    if one is None or other is None or one.version != other.version:
+        return wide == narrow
+    return one.supernet_of(other)  # type: ignore[arg-type]  # of the same version

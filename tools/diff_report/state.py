@@ -1,0 +1,106 @@
+"""What holds state and is replaced, removed, moved or left behind; generated secrets that are generated anew.
+
+Which types hold state, and which properties cannot change in place, is what CloudFormation's resource schemas say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tools.diff_report.collect import Change, Comparison, Impact
+from tools.diff_report.findings import Finding
+from tools.diff_report.sides import Resource
+
+RETAINED = ("Retain", "RetainExceptOnCreate")
+# CloudFormation User Guide, "DeletionPolicy attribute": what holds where a template is silent.
+SNAPSHOT_BY_DEFAULT = ("AWS::RDS::DBCluster", "AWS::RDS::DBInstance")
+
+
+def judge(comparison: Comparison) -> Iterator[Finding]:
+    """All findings on state and on secrets."""
+    for change in comparison.changes:
+        if change.kind == "Stack":
+            yield from _of_a_stack(change)
+        elif change.kind in comparison.stateful:
+            yield from (Finding(change.environment, "State", words) for words in _lost(change))
+        if change.both and change.kind == "AWS::SecretsManager::Secret":
+            yield from _regenerated(change.environment, *change.both)
+        if change.both and change.kind in ("AWS::RDS::DBInstance", "AWS::RDS::DBCluster"):
+            yield from _upgraded(change.environment, *change.both)
+
+
+def _lost(change: Change) -> Iterator[str]:
+    told = f"{named(change)}"
+    match change.impact:
+        case Impact.REPLACED:
+            yield f"{told} is replaced by a new, empty one, since {because(change)}. The old one {_fate(change.new, 'UpdateReplacePolicy')}."
+        case Impact.MAY_BE_REPLACED:
+            yield (
+                f"{told} may be replaced by a new, empty one: CloudFormation decides by the values whether {because(change)}. "
+                f"The old one then {_fate(change.new, 'UpdateReplacePolicy')}."
+            )
+        case Impact.MOVED:
+            assert change.old
+            assert change.new
+            before = f"{change.old.path} ({change.old.logical_id})"
+            yield (
+                f"{told} has moved: its logical id was that of {before} and is {change.new.logical_id}. CloudFormation makes a new, "
+                f"empty one; the old one {_fate(change.old, 'DeletionPolicy')}."
+            )
+        case Impact.REMOVED | Impact.ORPHANED:
+            yield f"{told} is removed from the template. It {_fate(change.old, 'DeletionPolicy')}."
+
+
+def named(change: Change) -> str:
+    """`Data/Database/Instance` (RDS DBInstance)."""
+    return f"`{change.path}` ({' '.join(change.kind.split('::')[1:])})"
+
+
+def because(change: Change) -> str:
+    """Which properties cannot change in place."""
+    immutable = [leaf for leaf in change.leaves if leaf.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED)]
+    parts = list(dict.fromkeys(leaf.path.split(".")[0].split("[")[0] for leaf in immutable))
+    if not parts:
+        return "its type has changed"
+    referring = [leaf.path for leaf in immutable if leaf.old == leaf.new or "(replaced)" in str(leaf.new)]
+    told = " and ".join(f"`{part}`" for part in parts)
+    verb = "refers to what is replaced" if referring and len(referring) == len(immutable) else "cannot change in place"
+    return f"{told} {verb if len(parts) == 1 else verb.replace('refers', 'refer')}"
+
+
+def _fate(resource: Resource | None, attribute: str) -> str:
+    assert resource
+    policy = resource.body.get(attribute) or ("Snapshot" if resource.kind in SNAPSHOT_BY_DEFAULT else "Delete")
+    if policy in RETAINED:
+        return "stays in the account with what it holds, orphaned: nothing manages or deletes it any more"
+    return "is deleted after a last snapshot" if policy == "Snapshot" else "is deleted with what it holds"
+
+
+def _of_a_stack(change: Change) -> Iterator[Finding]:
+    if change.impact is Impact.ORPHANED:
+        words = f"The stack `{change.part}` is no longer part of the app: it stays deployed, orphaned, until someone destroys it by hand."
+        yield Finding(change.environment, "State", words)
+    for leaf in change.leaves:
+        if leaf.path == "Environment":
+            words = f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: all it holds is made anew there, and stays orphaned here."
+            yield Finding(change.environment, "State", words)
+
+
+def _regenerated(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
+    """Secrets Manager generates a new value when any of the figures changes (AWS::SecretsManager::Secret, GenerateSecretString)."""
+    before, after = (one.properties.get("GenerateSecretString") for one in (old, new))
+    if before and after and before != after:
+        changed = ", ".join(f"`{key}`" for key in sorted({*before, *after}) if before.get(key) != after.get(key))
+        words = f"`{new.path}` is generated anew, since {changed} changes: whoever holds the old value is locked out."
+        yield Finding(environment, "Secret", words)
+    elif before and not after:
+        yield Finding(environment, "Secret", f"`{new.path}` is no longer generated: its value becomes what the template says, or empty.")
+    elif after and not before:
+        yield Finding(environment, "Secret", f"`{new.path}` is generated from now on: the value it has now is overwritten.")
+
+
+def _upgraded(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
+    before, after = (str(one.at("EngineVersion", "")) for one in (old, new))
+    if before.split(".")[0] != after.split(".")[0]:
+        words = f"`{new.path}` changes its major version, {before} → {after}: there is no way back but a restore."
+        yield Finding(environment, "State", words)
