@@ -110,17 +110,25 @@ class Comparison:
 def compare(base: Side, head: Side) -> Comparison:
     """Asks the engine, and tells what it says in paths and leaves."""
     names = sorted({*base.stacks, *head.stacks})
-    asked = {name: [str(side.stacks[name].file) if name in side.stacks else None for side in (base, head)] for name in names}
-    told = _engine({"stacks": asked})
+    asked = {name: [_file(side, name) for side in (base, head)] for name in names if _template(base, name) != _template(head, name)}
+    told = _engine({"stacks": asked}) if asked else {"stacks": {}, "stateful": []}
     found = [
         _change(_resource(base, name, logical_id), _resource(head, name, logical_id), verdict, base, head)
-        for name in names
-        for logical_id, verdict in told["stacks"][name].items()
+        for name, verdicts in told["stacks"].items()
+        for logical_id, verdict in verdicts.items()
     ]
     changes = _with_moves(found, base, head) + [one for name in names for one in _of_the_stack(name, base, head)]
     changes.sort(key=lambda one: (importance(one.environment), one.part, one.path, one.kind))
     moves = {(one.environment, one.old.path): one.new.path for one in changes if one.impact is Impact.MOVED and one.old and one.new}
     return Comparison(base, head, tuple(changes), frozenset(told["stateful"]), moves)
+
+
+def _template(side: Side, stack: str) -> Body | None:
+    return side.stacks[stack].template if stack in side.stacks else None
+
+
+def _file(side: Side, stack: str) -> str | None:
+    return str(side.stacks[stack].file) if stack in side.stacks else None
 
 
 def _engine(question: Body) -> Body:
@@ -190,8 +198,8 @@ def _entries(old: list[Any], new: list[Any], path: str) -> Iterator[tuple[str, A
             if list(before) != list(after) and set(before) == set(after):
                 yield f"{path} (order)", list(before), list(after)
             return
-    told = [[json.dumps(one, sort_keys=True) for one in side] for side in (old, new)]
-    for what, i, j, k, m in difflib.SequenceMatcher(None, *told, autojunk=False).get_opcodes():
+    before_text, after_text = ([json.dumps(one, sort_keys=True) for one in side] for side in (old, new))
+    for what, i, j, k, m in difflib.SequenceMatcher(None, before_text, after_text, autojunk=False).get_opcodes():
         if what == "replace" and j - i == m - k:
             for offset in range(j - i):
                 yield from leaves(old[i + offset], new[k + offset], f"{path}[{k + offset}]")
@@ -257,15 +265,17 @@ def _of_the_stack(name: str, base: Side, head: Side) -> Iterator[Change]:
         yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", impact)
         return
     found = [*leaves(old.protected, new.protected, "TerminationProtection"), *leaves(old.place, new.place, "Environment")]
-    noisy = []
+    noisy: list[tuple[str, Any, Any]] = []
     for section in ("Parameters", "Conditions", "Mappings", "Outputs", "Description", "Metadata"):
         before, after = _section(base, old, section), _section(head, new, section)
-        wanted = noisy if section == "Metadata" else found
+        wanted = noisy if section in ("Description", "Metadata") else found
         for path, one, other in leaves(before, after, section):
             (noisy if "ExportsOutput" in path else wanted).append((path, one, other))
-    told = [Leaf(*one) for one in found] + [Leaf(*one, noise="exports and metadata") for one in noisy]
+    told = [Leaf(path, one, other) for path, one, other in found] + [
+        Leaf(path, one, other, noise="exports, descriptions, metadata") for path, one, other in noisy
+    ]
     if told:
-        noise = "" if found else "exports and metadata"
+        noise = "" if found else "exports, descriptions, metadata"
         yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", Impact.CHANGED, leaves=tuple(told), noise=noise)
 
 

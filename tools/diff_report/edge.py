@@ -30,10 +30,10 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
         yield from (Finding(new.environment, "Firewall", f"`{new.path}`: {words}.") for words in firewall(old, new))
     for old, new in comparison.pairs("AWS::CloudFront::ResponseHeadersPolicy"):
         yield from (Finding(new.environment, "Headers", f"`{new.path}`: {words}.") for words in headers(old, new))
-    for new in comparison.head.of_kind("AWS::CloudFront::Distribution"):
-        if old := comparison.base.by_path.get((new.environment, new.path)):
-            for kind, words in _distribution(comparison, old, new):
-                yield Finding(new.environment, kind, f"`{new.path}`: {words}.")
+    for now in comparison.head.of_kind("AWS::CloudFront::Distribution"):  # even unchanged: its policies may have
+        if was := comparison.base.by_path.get((now.environment, now.path)):
+            for kind, words in _distribution(comparison, was, now):
+                yield Finding(now.environment, kind, f"`{now.path}`: {words}.")
 
 
 def firewall(old: Resource, new: Resource) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _rule(old: Body, new: Body) -> Iterator[str]:
     for path, before, after in leaves(old.get("Statement", {}), new.get("Statement", {}), "Statement"):
         last = path.rpartition(".")[2]
         told = path.removeprefix("Statement.")
-        if last == "Limit" and after < before or last == "EvaluationWindowSec" and after > before:
+        if (last == "Limit" and after < before) or (last == "EvaluationWindowSec" and after > before):
             continue  # stricter
         if last == "Limit":
             yield f"lets through {after} requests in a window, no longer {before}"
@@ -127,10 +127,7 @@ def _weaker(name: str, old: Body, new: Body) -> Iterator[str]:
 
 def _csp(old: str, new: str) -> Iterator[str]:
     """Directive by directive: what is allowed from where that was not (W3C, Content Security Policy Level 3)."""
-    before, after = (
-        {words[0].lower(): words[1:] for part in text.split(";") if (words := part.split())} for text in (old, new)
-    )
-    fetches = [name for name in before if name.endswith("-src")]
+    before, after = ({words[0].lower(): words[1:] for part in text.split(";") if (words := part.split())} for text in (old, new))
     for name in dict.fromkeys((*before, *after)):
         was = before.get(name, before.get("default-src", ["*"]) if name.endswith("-src") else None)
         now = after.get(name, after.get("default-src", ["*"]) if name.endswith("-src") else None)
@@ -140,7 +137,6 @@ def _csp(old: str, new: str) -> Iterator[str]:
             yield f"no longer says {name}"
         elif more := [source for source in now if source not in was and source != "'none'"]:
             yield f"lets {name} come from {', '.join(more)}"
-    assert fetches or True
 
 
 def _distribution(comparison: Comparison, old: Resource, new: Resource) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ PLAIN = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "StringEq
 STAR = "∗∗"  # for the stars of a pattern that is asked for as if it were a resource: neither `*` nor `?` stands for it alone
 # What every request carries, unless the permission's own conditions say otherwise.
 USUAL = {"s3:TlsVersion": "1.3"}
+# A function's or a task's code, whose name any edit changes ("Stack synthesis", bootstrap resources).
+CODE = re.compile(r"arn:aws:s3:::cdk-[a-z0-9]+-assets-[^/]+/[0-9a-f]{64}\.\w+")
 CARRIED = {"aws:principalarn", "aws:principalaccount", "aws:resourceaccount", "aws:securetransport"}
 
 
@@ -86,13 +88,16 @@ class Policies:
 
     def told(self, text: str) -> str:
         """An ARN or a value with paths in the place of names: `Storage/Uploads/*` for `arn:aws:s3:::carmenprodstorage-uploads…/*`."""
+        text = CODE.sub("code of ours in the CDK’s bucket", text)
         found = self._any_name.search(text)
         if not found:
             return text
         path = self._names[found[0]][1]
         rest = self._any_name.sub(lambda match: self._names[match[0]][1], text[found.end() :])
         plain = ("", ":*", ":1", "/1", "-AbCdEf")
-        return path + ("" if rest in plain else rest) if text.startswith("arn:") else self._any_name.sub(lambda m: self._names[m[0]][1], text)
+        return (
+            path + ("" if rest in plain else rest) if text.startswith("arn:") else self._any_name.sub(lambda m: self._names[m[0]][1], text)
+        )
 
     def environment_of(self, text: str) -> str | None:
         """The environment of the first name in an ARN."""
@@ -179,9 +184,13 @@ def _findings(comparison: Comparison, base: Policies, head: Policies) -> Iterato
         and not _allowed_before(grant, question, base, head, roles, keys)
     ]  # fmt: skip
     yield from _words(broadened, comparison.head)
-    denied = [grant for grant in map(lambda one: _moved(one, comparison), base.grants) if grant.effect == "Deny"]
+    denied = [grant for grant in (_moved(one, comparison) for one in base.grants) if grant.effect == "Deny"]
     still = [grant for grant in head.grants if grant.effect == "Deny"]
-    gone = [one for one in denied if (one.environment, one.holder) in comparison.head.by_path and not any(_covers(other, one) for other in still)]
+    gone = [
+        one
+        for one in denied
+        if (one.environment, one.holder) in comparison.head.by_path and not any(_covers(other, one) for other in still)
+    ]
     yield from _words(gone, comparison.head)
     for (environment, path), boundary in base.boundaries.items():
         there = environment, comparison.moves.get((environment, path), path)
@@ -192,9 +201,9 @@ def _findings(comparison: Comparison, base: Policies, head: Policies) -> Iterato
 def _moved(grant: Grant, comparison: Comparison) -> Grant:
     """The base's grant by the names of the head."""
     for (environment, old), new in comparison.moves.items():
-        if environment == grant.environment and old in (grant.holder, grant.who, grant.resource.rpartition("/")[0], grant.resource):
-            swap = {field: re.sub(rf"^{re.escape(old)}(?=$|/|:)", new, getattr(grant, field)) for field in ("holder", "who", "resource")}
-            grant = replace(grant, **swap)
+        if environment == grant.environment:
+            told = {name: getattr(grant, name) for name in ("holder", "who", "resource")}
+            grant = replace(grant, **{name: new + text[len(old) :] for name, text in told.items() if _is_of(text, old)})
     return grant
 
 
@@ -217,25 +226,16 @@ def _allowed_before(
 ) -> bool:
     """Whether the base allowed all of it, in other words; a request that the head itself refuses is nobody's."""
     principal = roles.get((grant.environment, grant.who), "") if grant.who == grant.holder else question.principal
-    resource = _as_named_by(base, grant, question.resource).replace("*", STAR)
+    resource = question.resource.replace("*", STAR)
     try:
         for context in _contexts(question.conditions, keys):
-            if head.account.decide(question.principal, question.action, question.resource.replace("*", STAR), context) and not (
+            if head.account.decide(question.principal, question.action, resource, context) and not (
                 principal and base.account.decide(principal, question.action, resource, context)
             ):
                 return False
     except Undecided:
         return False
     return True
-
-
-def _as_named_by(base: Policies, grant: Grant, arn: str) -> str:
-    """The ARN as the base has it, where the same construct has another logical id there."""
-    for name, (environment, path) in base._names.items():
-        if environment == grant.environment and _is_of(grant.resource, path) and name not in arn and arn.startswith("arn:"):
-            head_name = arn.rpartition(":")[2].split("/")[0]
-            return arn.replace(head_name, name)
-    return arn
 
 
 def _contexts(conditions: Document, keys: set[str]) -> Iterator[dict[str, str | None]]:
@@ -264,22 +264,29 @@ def _pattern(pattern: str, text: str) -> bool:
 
 
 def _words(grants: list[Grant], side: Side) -> Iterator[Finding]:
-    """One sentence for all actions of a principal on a resource."""
-    together: dict[tuple[str, str, str, str, str, str], set[str]] = defaultdict(set)
+    """One finding for all that a principal may, a line for what it may on the same resources."""
+    actions: dict[tuple[str, str, str, str, str, str], set[str]] = defaultdict(set)
     for one in grants:
-        together[one.environment, one.holder, one.who, one.effect, one.resource, one.condition].add(one.action)
-    for (environment, holder, who, effect, resource, condition), actions in sorted(together.items()):
+        actions[one.environment, one.holder, one.who, one.effect, one.condition, one.resource].add(one.action)
+    resources: dict[tuple[str, str, str, str, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (environment, holder, who, effect, condition, resource), found in sorted(actions.items()):
+        resources[environment, holder, who, effect, condition, tuple(sorted(found))].append(resource)
+    lines: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (environment, holder, who, effect, condition, several), on in resources.items():
+        what = ", ".join("do anything" if one == "*" else f"`{one}`" for one in several)
+        where = ", ".join("**everything**" if one == "*" else f"`{one}`" for one in on)
         role = side.by_path.get((environment, holder))
-        is_trust = role is not None and role.kind == ROLE and resource == holder and who != holder
-        what = ", ".join("do anything" if one == "*" else f"`{one}`" for one in sorted(actions))
         if effect == "Deny":
-            subject = "nobody" if who == "*" else f"`{who}`"
-            words = f"`{holder}` no longer denies {subject.replace('nobody', 'everybody')} {what} on `{resource}`{_unless(condition)}."
-        elif is_trust:
-            words = f"`{holder}` may now be assumed by {_who(who)} ({what}){_unless(condition)}."
+            subject = f"`{holder}` no longer denies {'everybody' if who == '*' else f'`{who}`'}"
+        elif role and role.kind == ROLE and on == [holder] and who != holder:
+            subject, where = f"`{holder}` may now be assumed by {_who(who)}", ""
+            what = f"({what})"
         else:
-            words = f"{_who(who)} may now {what} on {'**everything**' if resource == '*' else f'`{resource}`'}{_unless(condition)}."
-        yield Finding(environment, "Permissions", words[0].upper() + words[1:])
+            subject = f"{_who(who)} may now"
+        lines[environment, subject].append(f"{what}{' on ' if where else ''}{where}{_unless(condition)}")
+    for (environment, subject), told in lines.items():
+        words = f"{subject} {told[0]}." if len(told) == 1 else f"{subject}:{''.join(f'<br>• {one}' for one in told)}"
+        yield Finding(environment, "Permissions", words)
 
 
 def _who(who: str) -> str:

@@ -30,10 +30,11 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _lost(change: Change) -> Iterator[str]:
-    told = f"{named(change)}"
+    told = named(change)
     match change.impact:
         case Impact.REPLACED:
-            yield f"{told} is replaced by a new, empty one, since {because(change)}. The old one {_fate(change.new, 'UpdateReplacePolicy')}."
+            fate = _fate(change.new, "UpdateReplacePolicy")
+            yield f"{told} is replaced by a new, empty one, since {because(change)}. The old one {fate}."
         case Impact.MAY_BE_REPLACED:
             yield (
                 f"{told} may be replaced by a new, empty one: CloudFormation decides by the values whether {because(change)}. "
@@ -82,7 +83,9 @@ def _of_a_stack(change: Change) -> Iterator[Finding]:
         yield Finding(change.environment, "State", words)
     for leaf in change.leaves:
         if leaf.path == "Environment":
-            words = f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: all it holds is made anew there, and stays orphaned here."
+            words = (
+                f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: all it holds is made anew there, and stays orphaned here."
+            )
             yield Finding(change.environment, "State", words)
 
 
