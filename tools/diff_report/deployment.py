@@ -33,21 +33,25 @@ REDIS = {
     "AuthToken": "clients with the old password are refused after the next rotation",
     "TransitEncryptionEnabled": "clients must speak the other protocol at once",
 }
-# What people notice when it is made anew or moved, beside what holds state.
-REPLACED = {
+# What people notice when it is made anew, moved or gone, beside what holds state.
+MISSED = {
     "AWS::CloudFront::Distribution": "the site gets another CloudFront name; whoever used the old one finds nothing",
     "AWS::EC2::EIP": "outgoing connections come from another address: allow-lists of others must know it",
     "AWS::EC2::NatGateway": "outgoing connections of its zone break",
-    "AWS::EC2::Subnet": "everything in it must be made anew elsewhere first; the deployment fails while it is in use",
-    "AWS::EC2::VPC": "everything in it must be made anew; the deployment fails while it is in use",
-    "AWS::ECS::Cluster": "its services are made anew",
-    "AWS::ECS::Service": "the service is made anew: new tasks start beside the old, which then stop",
+    "AWS::EC2::Subnet": "everything in it must be made anew elsewhere",
+    "AWS::EC2::VPC": "everything in it must be made anew",
+    "AWS::ECS::Cluster": "its services go with it",
+    "AWS::ECS::Service": "its tasks stop when the new service runs, or with it",
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "the origin has another name; requests fail until CloudFront knows it",
-    "AWS::ElasticLoadBalancingV2::TargetGroup": "tasks register anew; requests fail until they are healthy",
+    "AWS::ElasticLoadBalancingV2::TargetGroup": "requests fail until the tasks are healthy in another",
     "AWS::RDS::DBProxy": "connections through the proxy break, and its endpoint has another name",
-    "AWS::CloudFront::VpcOrigin": "CloudFront reaches the load balancer by another way; requests may fail for minutes",
+    "AWS::CloudFront::VpcOrigin": "CloudFront needs another way to the load balancer; requests may fail for minutes",
 }
-FUNCTION = "AWS::Lambda::Function"
+TASK = "AWS::ECS::TaskDefinition"
+ANEW = (Impact.REPLACED, Impact.MAY_BE_REPLACED, Impact.MOVED)
+# What of a service starts new tasks (ECS Developer Guide, "Updating an Amazon ECS service").
+ROLLS = ("TaskDefinition", "NetworkConfiguration", "LoadBalancers", "CapacityProviderStrategy", "PlatformVersion", "EnableExecuteCommand")
+PATHS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -58,72 +62,70 @@ class Interruption:
     environments: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Told:
+    weight: int  # 0 is what hurts most
+    words: str
+
+
 def interruptions(comparison: Comparison) -> list[Interruption]:
-    """What stops or starts anew, the worst first."""
-    found: dict[tuple[int, str], set[str]] = defaultdict(set)
-    code: dict[str, list[str]] = defaultdict(list)
+    """What stops or starts anew, the worst first; the same of several resources is told once."""
+    where: dict[tuple[_Told, str], set[str]] = defaultdict(set)
     for change in comparison.changes:
-        if change.kind == FUNCTION and change.both:
-            code[change.environment].append(change.path)
-        for weight, words in _of(change, comparison):
-            found[weight, words].add(change.environment)
-    for environment, functions in code.items():
-        found[4, _functions(functions)].add(environment)
-    return [
-        Interruption(words, tuple(sorted(environments, key=importance)))
-        for (_, words), environments in sorted(
-            found.items(), key=lambda one: (one[0][0], importance(min(one[1], key=importance)), one[0][1])
-        )
-    ]
+        for told in (_Told(*one) for one in _of(change, comparison)):
+            where[told, change.path].add(change.environment)
+    for service, words in _rolling(comparison):
+        where[_Told(2, words), service.path].add(service.environment)
+    together: dict[tuple[_Told, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (told, path), environments in where.items():
+        together[told, tuple(sorted(environments, key=importance))].append(path)
+    found = sorted(together.items(), key=lambda one: (one[0][0].weight, importance(one[0][1][0]), one[0][0].words))
+    return [Interruption(f"{_listed(sorted(paths))}: {told.words}.", environments) for (told, environments), paths in found]
 
 
-def _functions(paths: list[str]) -> str:
-    told = ", ".join(f"`{path.removesuffix('/Function')}`" for path in sorted(paths)[:6])
-    return f"{told}{f' and {len(paths) - 6} more' if len(paths) > 6 else ''}: the next call runs the new version."
+def _listed(paths: list[str]) -> str:
+    shown = ", ".join(f"`{path}`" for path in paths[:PATHS_SHOWN])
+    return f"{shown} and {len(paths) - PATHS_SHOWN} more" if len(paths) > PATHS_SHOWN else shown
 
 
 def _of(change: Change, comparison: Comparison) -> Iterator[tuple[int, str]]:
     changed = {leaf.path.split(".")[0].split("[")[0] for leaf in change.telling}
-    if change.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED, Impact.MOVED) and change.kind in REPLACED:
-        yield (
-            0,
-            f"`{change.path}` {change.impact.value if change.impact is not Impact.REPLACED else 'is replaced'}: {REPLACED[change.kind]}.",
-        )
+    if change.kind in MISSED and change.impact not in (Impact.ADDED, Impact.CHANGED):
+        yield 0, f"{change.impact.value}; {MISSED[change.kind]}"
     if not change.both:
         return
     old, new = change.both
     match change.kind:
         case "AWS::RDS::DBInstance":
-            with_standby = bool(old.at("MultiAZ", False))
-            failover = " by a failover to its standby, a minute or two" if with_standby else ", some minutes: it has no standby"
+            failover = " by a failover to its standby, a minute or two" if old.at("MultiAZ", False) else ", some minutes: it has no standby"
             for name in sorted(changed & RDS.keys()):
-                yield 1 if "no interruption" not in RDS[name] else 3, f"`{new.path}` ({name}): {RDS[name].format(failover=failover)}."
+                yield _weight(RDS[name]), f"{name}, {RDS[name].format(failover=failover)}"
         case "AWS::RDS::DBParameterGroup":
-            names = sorted({*old.at("Parameters", {}), *new.at("Parameters", {})})
-            differing = [name for name in names if old.at("Parameters", {}).get(name) != new.at("Parameters", {}).get(name)]
-            if differing:
-                yield (
-                    2,
-                    f"`{new.path}` ({', '.join(differing)}): static parameters count after the database's next reboot, the others at once.",
-                )
+            before, after = (one.at("Parameters", {}) for one in (old, new))
+            if names := [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]:
+                yield 2, f"{', '.join(names)}, static parameters count after the database's next reboot, the others at once"
         case "AWS::ElastiCache::ReplicationGroup":
             for name in sorted(changed & REDIS.keys()):
-                yield 1 if "no interruption" not in REDIS[name] else 3, f"`{new.path}` ({name}): {REDIS[name]}."
-        case "AWS::ECS::Service" if change.impact is Impact.CHANGED:
-            yield from _rolls(old, new, comparison)
+                yield _weight(REDIS[name]), f"{name}, {REDIS[name]}"
         case "AWS::CloudFront::Distribution" if change.telling:
-            yield 3, f"`{new.path}`: reaches all of CloudFront's locations within minutes; until then both versions answer."
+            yield 3, "reaches all of CloudFront's locations within minutes; until then both versions answer"
+        case "AWS::Lambda::Function" if change.impact is Impact.CHANGED:
+            yield 4, "the next call runs the new version"
         case "Custom::DatabaseRoles":
-            yield 3, f"`{new.path}`: the database roles are put right again, under a lock; connections stay."
+            yield 3, "the database roles are put right again, under a lock; connections stay"
 
 
-def _rolls(old: Resource, new: Resource, comparison: Comparison) -> Iterator[tuple[int, str]]:
-    same = (old.at("TaskDefinition"), new.at("TaskDefinition"))
-    task = str(comparison.head.told(new.stack, same[1]))
-    replaced = [one for one in comparison.changes if one.path == task and one.environment == new.environment and not one.noise]
-    reasons = ("TaskDefinition", "NetworkConfiguration", "LoadBalancers", "CapacityProviderStrategy", "PlatformVersion")
-    if not replaced and all(old.at(name) == new.at(name) for name in reasons):
-        return
-    healthy = new.at("DeploymentConfiguration.MinimumHealthyPercent", 100)
-    how = "new tasks first, then the old ones go" if healthy >= 100 else f"down to {healthy} % of its tasks meanwhile"
-    yield 2, f"`{new.path}`: all tasks are replaced, {how}."
+def _weight(words: str) -> int:
+    return 3 if words.startswith("no interruption") else 1
+
+
+def _rolling(comparison: Comparison) -> Iterator[tuple[Resource, str]]:
+    """Services that start new tasks: theirs changed, or the task definition is another, which no template of the service tells."""
+    replaced = {(one.environment, one.path) for one in comparison.changes if one.kind == TASK and one.impact in ANEW}
+    for new in comparison.head.of_kind("AWS::ECS::Service"):
+        old = comparison.base.by_path.get((new.environment, new.path))
+        task = str(comparison.head.told(new.stack, new.at("TaskDefinition")))
+        if old and ((new.environment, task) in replaced or any(old.at(name) != new.at(name) for name in ROLLS)):
+            least = new.at("DeploymentConfiguration.MinimumHealthyPercent", 100)
+            how = "new tasks first, then the old ones go" if least >= 100 else f"down to {least} % of them meanwhile"
+            yield new, f"all tasks are replaced, {how}"

@@ -51,30 +51,36 @@ def firewall(old: Resource, new: Resource) -> Iterator[str]:
 
 
 def _action(rule: Body) -> str:
-    """Block, Allow, Count …; of a group of rules, None is the group's own."""
-    return str(next(iter(rule.get("Action") or rule.get("OverrideAction") or {"None": {}})))
+    """Block, Allow, Count …; None is a group's own."""
+    return str(next(iter(rule.get("Action") or rule.get("OverrideAction") or rule.get("ActionToUse") or {"None": {}})))
 
 
 def _rule(old: Body, new: Body) -> Iterator[str]:
     actions = _action(old), _action(new)
-    if actions[0] in ("Block", "None", "Captcha", "Challenge") and actions[0] != actions[1] and actions[1] != "Block":
-        yield f"no longer {'blocks' if actions[0] in ('Block', 'None') else 'challenges'}: {actions[0]} → {actions[1]}"
+    if actions[0] != actions[1] and actions[0] not in ("Allow", "Count") and actions[1] != "Block":
+        yield f"no longer {'challenges' if actions[0] in ('Captcha', 'Challenge') else 'blocks'}: it is set to {actions[1]}"
+    yield from _overrides(old, new)
     for path, before, after in leaves(old.get("Statement", {}), new.get("Statement", {}), "Statement"):
-        last = path.rpartition(".")[2]
-        told = path.removeprefix("Statement.")
-        if (last == "Limit" and after < before) or (last == "EvaluationWindowSec" and after > before):
-            continue  # stricter
-        if last == "Limit":
+        name = path.rpartition(".")[2]
+        if "RuleActionOverrides" in path or (name == "Limit" and after < before) or (name == "EvaluationWindowSec" and after > before):
+            continue  # told above, or stricter
+        if name == "Limit":
             yield f"lets through {after} requests in a window, no longer {before}"
-        elif "RuleActionOverrides" in path:
-            yield f"lets {_override(path)} decide by {_short(after)}, was {_short(before)}"
         else:
-            yield f"looks at something else: {told}, {_short(before)} → {_short(after)}"
+            yield f"looks at something else: {path.removeprefix('Statement.')}, {_short(before)} → {_short(after)}"
 
 
-def _override(path: str) -> str:
-    found = re.search(r"RuleActionOverrides\[([^\]]+)\]", path)
-    return f"`{found[1]}`" if found and found[1] not in "+-" else "its rules"
+def _overrides(old: Body, new: Body) -> Iterator[str]:
+    """Rules of a managed group that do another thing than the group says."""
+    before, after = ({rule["Name"]: _action(rule) for rule in _group(one).get("RuleActionOverrides", [])} for one in (old, new))
+    for name, action in after.items():
+        if action != before.get(name) and action != "Block" and before.get(name) not in ("Allow", "Count"):
+            yield f"no longer acts by its part {name}: it is set to {action}"
+
+
+def _group(rule: Body) -> Body:
+    group: Body = rule.get("Statement", {}).get("ManagedRuleGroupStatement", {})
+    return group
 
 
 def _short(value: Any) -> str:
@@ -174,12 +180,16 @@ def _kept(comparison: Comparison, old: Resource, was: Body, new: Resource, now: 
     if earlier_most <= 0:
         if not PUBLIC_PATHS.fullmatch(pattern):
             without = "" if "cookies" in key else ", whatever cookie asks"
-            yield f"{told} are now kept up to {most} s and handed to others ({name}){without}: a page of one user could reach another"
+            yield f"{told} are now kept, up to {_time(most)}, and handed to others ({name}){without}: a page of one user could reach another"
         return
     if lost := sorted(earlier_key - key):
         yield f"{told} are no longer kept apart by {', '.join(lost)}: who asks differently gets what another was given"
     if earlier_least <= 0 < least:
-        yield f"{told} are now kept {least} s even when the application says private or no-store"
+        yield f"{told} are now kept {_time(least)} even when the application says private or no-store"
+
+
+def _time(seconds: float) -> str:
+    return "for ever" if seconds == float("inf") else f"{seconds / 86_400:g} days" if seconds >= 2 * 86_400 else f"{seconds:g} s"
 
 
 def _policy(side: Side, distribution: Resource, behavior: Body) -> tuple[str, float, float, frozenset[str]]:

@@ -6,12 +6,12 @@ import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tools.diff_report import doors, edge, permissions, protection, state
+from tools.diff_report import doors, edge, exports, permissions, protection, state
 from tools.diff_report.collect import Comparison
 from tools.diff_report.sides import importance
 
-JUDGES = (state.judge, protection.judge, doors.judge, permissions.judge, edge.judge)
-KINDS = ("State", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
+JUDGES = (state.judge, exports.judge, protection.judge, doors.judge, permissions.judge, edge.judge)
+KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,8 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
         base, head = Policies(comparison.base), Policies(comparison.head)
         yield from _findings(comparison, base, head)
     except (ValueError, KeyError) as error:
-        words = f"The policies could not be judged, so nobody has looked at them: {error}."
+        why = f"one refers to {error}, which is not there" if isinstance(error, KeyError) else error
+        words = f"The policies could not be judged, so nobody has looked at them: {why}."
         yield from (Finding(environment, "Permissions", words) for environment in comparison.environments)
 
 
@@ -203,7 +204,10 @@ def _moved(grant: Grant, comparison: Comparison) -> Grant:
     for (environment, old), new in comparison.moves.items():
         if environment == grant.environment:
             told = {name: getattr(grant, name) for name in ("holder", "who", "resource")}
-            grant = replace(grant, **{name: new + text[len(old) :] for name, text in told.items() if _is_of(text, old)})
+            condition = re.sub(rf'"{re.escape(old)}(?=["/:*])', lambda _, new=new: f'"{new}', grant.condition)  # type: ignore[misc]
+            grant = replace(
+                grant, condition=condition, **{name: new + text[len(old) :] for name, text in told.items() if _is_of(text, old)}
+            )
     return grant
 
 

@@ -242,7 +242,7 @@ def _lifecycle(old: Resource, new: Resource) -> Iterator[str]:
             if days is not None and _lower(earlier, days):
                 yield f"days that {what} are kept by rule `{name}`, {_say(earlier)} → {days}"
             elif days is not None and _narrower(was, rule):
-                yield f"rule `{name}` takes more {what} than before after {days} days"
+                yield f"rule `{name}` takes more {what} than before, {days} d after they came"
 
 
 def _noncurrent(rule: dict[str, Any]) -> Any:

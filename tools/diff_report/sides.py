@@ -124,7 +124,7 @@ class Side:
             told = _constructs(stack, self.folder)
             taken: set[str] = set()
             for logical_id in stack.template.get("Resources", {}):
-                whole = told.get(logical_id, logical_id)
+                whole = _without_names(told.get(logical_id, logical_id), stack)
                 steps = whole.split("/")
                 short = "/".join(steps[:-1] if steps[-1] in UNSAID and len(steps) > 1 else steps)
                 paths[stack.name, logical_id] = f"{stack.part}/{whole if short in taken else short}"
@@ -182,6 +182,12 @@ def _upstream(top: str, found: Body) -> set[str]:
             reached.add(name)
             todo += found[name].get("dependencies", [])
     return reached
+
+
+def _without_names(path: str, stack: Stack) -> str:
+    """Some constructs have the unique name of another in their own: `from CarmenProdDataDatabaseProxySecurityGroup2AFC9A21:5432`."""
+    top = stack.name.removesuffix(stack.part) if stack.part != TOP else stack.name
+    return re.sub(rf"{re.escape(top)}(\w+?)[0-9A-F]{{8}}\b", r"\1", path)
 
 
 def _constructs(stack: Stack, folder: Path) -> dict[str, str]:

@@ -37,8 +37,8 @@ def _lost(change: Change) -> Iterator[str]:
             yield f"{told} is replaced by a new, empty one, since {because(change)}. The old one {fate}."
         case Impact.MAY_BE_REPLACED:
             yield (
-                f"{told} may be replaced by a new, empty one: CloudFormation decides by the values whether {because(change)}. "
-                f"The old one then {_fate(change.new, 'UpdateReplacePolicy')}."
+                f"{told} may be replaced by a new, empty one: CloudFormation’s schema says that a change of {immutable(change)[0]} does so "
+                f"under conditions of its own. The old one then {_fate(change.new, 'UpdateReplacePolicy')}."
             )
         case Impact.MOVED:
             assert change.old
@@ -58,15 +58,23 @@ def named(change: Change) -> str:
 
 
 def because(change: Change) -> str:
-    """Which properties cannot change in place."""
-    immutable = [leaf for leaf in change.leaves if leaf.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED)]
-    parts = list(dict.fromkeys(leaf.path.split(".")[0].split("[")[0] for leaf in immutable))
+    """Why it is replaced, for `since …`."""
+    parts, only_references = immutable(change)
     if not parts:
         return "its type has changed"
-    referring = [leaf.path for leaf in immutable if leaf.old == leaf.new or "(replaced)" in str(leaf.new)]
-    told = " and ".join(f"`{part}`" for part in parts)
-    verb = "refers to what is replaced" if referring and len(referring) == len(immutable) else "cannot change in place"
-    return f"{told} {verb if len(parts) == 1 else verb.replace('refers', 'refer')}"
+    several = " and " in parts
+    if change.impact is Impact.MAY_BE_REPLACED:
+        return f"{parts} can change in place under some conditions only"
+    if only_references:
+        return f"{parts} {'refer' if several else 'refers'} to what is replaced"
+    return f"{parts} cannot change in place"
+
+
+def immutable(change: Change) -> tuple[str, bool]:
+    """The properties that replace it, and whether they only refer to what is replaced itself."""
+    found = [leaf for leaf in change.leaves if leaf.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED)]
+    names = dict.fromkeys(leaf.path.split(".")[0].split("[")[0] for leaf in found)
+    return " and ".join(f"`{name}`" for name in names), all(leaf.old == leaf.new for leaf in found)
 
 
 def _fate(resource: Resource | None, attribute: str) -> str:
