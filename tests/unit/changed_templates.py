@@ -26,6 +26,11 @@ class Edits:
     def stack(self, part: str) -> str:
         return next(name for name, stack in self.side.stacks.items() if stack.part == part)
 
+    def parameters(self, path: str, config: str) -> Json:
+        """What stands below one property."""
+        found: Json = self.properties(path)[config]
+        return found
+
     def resource(self, path: str) -> Json:
         """The body of a resource."""
         one = next(one for one in self.side.resources.values() if one.path == path)

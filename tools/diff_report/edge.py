@@ -22,6 +22,7 @@ MANAGED = {
 REFERRER = ("unsafe-url", "no-referrer-when-downgrade", "origin", "origin-when-cross-origin", "strict-origin",
             "strict-origin-when-cross-origin", "same-origin", "no-referrer")  # fmt: skip
 NO_VALUE: Body = {}
+WHOLE = {"cookie": "cookies", "header": "headers", "query": "the query"}  # in the key: all of them
 
 
 def judge(comparison: Comparison) -> Iterator[Finding]:
@@ -180,9 +181,11 @@ def _kept(comparison: Comparison, old: Resource, was: Body, new: Resource, now: 
     if earlier_most <= 0:
         if not PUBLIC_PATHS.fullmatch(pattern):
             without = "" if "cookies" in key else ", whatever cookie asks"
-            yield f"{told} are now kept, up to {_time(most)}, and handed to others ({name}){without}: a page of one user could reach another"
+            kept = f"are now kept, up to {_time(most)}, and handed to others ({name}){without}"
+            yield f"{told} {kept}: a page of one user could reach another"
         return
-    if lost := sorted(earlier_key - key):
+    covered = tuple(f"the {kind} " for kind, whole in WHOLE.items() if whole in key)
+    if lost := sorted(one for one in earlier_key - key if not one.startswith(covered)):
         yield f"{told} are no longer kept apart by {', '.join(lost)}: who asks differently gets what another was given"
     if earlier_least <= 0 < least:
         yield f"{told} are now kept {_time(least)} even when the application says private or no-store"
@@ -223,7 +226,7 @@ def _key(parameters: Body) -> Iterator[str]:
             case "whitelist":
                 yield from (f"the {kind} {one}" for one in chosen.get(listed, []))
             case other:
-                yield f"{'cookies' if kind == 'cookie' else 'the query' if kind == 'query' else 'headers'}{'' if other == 'all' else f' ({other})'}"
+                yield WHOLE[kind] if other == "all" else f"{WHOLE[kind]} ({other})"
 
 
 def _errors_kept_longer(old: Resource, new: Resource) -> Iterator[str]:

@@ -27,14 +27,15 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
             continue
         kept = set(_exports(now))
         stuck: dict[str, set[str]] = defaultdict(set)
-        for export, told in ((export, str(comparison.base.told(stack, value))) for export, value in _exports(stack).items()):
-            path = _resource(comparison.base, stack, told)
+        for export, value in _exports(stack).items():
+            path = _resource(comparison.base, stack, str(comparison.base.told(stack, value)))
             if users.get(export) and ((stack.environment, path) in named or export not in kept):
                 stuck[path] |= users[export]
         if stuck:
             parts = sorted({user for several in stuck.values() for user in several})
+            use = "uses" if len(parts) == 1 else "use"
             words = (
-                f"The deployment of `{stack.part}` fails half-way: {_listed(parts)} {'uses' if len(parts) == 1 else 'use'} what is replaced "
+                f"The deployment of `{stack.part}` fails half-way: {_listed(parts)} {use} what is replaced "
                 f"or no longer exported ({_listed(sorted(stuck))}), and CloudFormation neither changes nor deletes an export in use."
             )
             yield Finding(stack.environment, "Deployment", words)

@@ -69,7 +69,7 @@ class Side:
         self.folder = folder
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"]
         found = {name: one for name, one in manifest.items() if one["type"] == "aws:cloudformation:stack"}
-        self.stacks = {name: self._stack(name, found) for name in sorted(found)}
+        self.stacks: dict[str, Stack] = {name: self._stack(name, found) for name in sorted(found)}
         self._exports = {
             output["Export"]["Name"]: (stack, output["Value"])
             for stack in self.stacks.values()

@@ -21,12 +21,17 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
     for change in comparison.changes:
         if change.kind == "Stack":
             yield from _of_a_stack(change)
-        elif change.kind in comparison.stateful:
+        elif change.kind in comparison.stateful or _kept(change):
             yield from (Finding(change.environment, "State", words) for words in _lost(change))
         if change.both and change.kind == "AWS::SecretsManager::Secret":
             yield from _regenerated(change.environment, *change.both)
         if change.both and change.kind in ("AWS::RDS::DBInstance", "AWS::RDS::DBCluster"):
             yield from _upgraded(change.environment, *change.both)
+
+
+def _kept(change: Change) -> bool:
+    """What is retained holds something, whatever the schemas say: images, for one."""
+    return change.old is not None and change.old.body.get("DeletionPolicy") in RETAINED
 
 
 def _lost(change: Change) -> Iterator[str]:
