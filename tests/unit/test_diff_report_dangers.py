@@ -433,7 +433,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     # Headers
     "scripts from elsewhere": (
         _csp(script_src="'self' 'unsafe-eval' 'unsafe-inline' https://cdn.example.com"),
-        [f"`{HEADERS}`: ContentSecurityPolicy lets script-src come from https://cdn.example.com."],
+        [f"`{HEADERS}`: ContentSecurityPolicy lets script-src come from `https://cdn.example.com`."],
     ),
     "frames": (_csp(frame_ancestors=""), [f"`{HEADERS}`: ContentSecurityPolicy no longer says frame-ancestors."]),
     "a minute of HSTS": (

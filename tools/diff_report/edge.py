@@ -143,7 +143,7 @@ def _csp(old: str, new: str) -> Iterator[str]:
         if now is None:
             yield f"no longer says {name}"
         elif more := [source for source in now if source not in was and source != "'none'"]:
-            yield f"lets {name} come from {', '.join(more)}"
+            yield f"lets {name} come from {', '.join(f'`{one}`' for one in more)}"
 
 
 def _distribution(comparison: Comparison, old: Resource, new: Resource) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tools.diff_report.collect import Comparison, Impact
+from tools.diff_report.collect import Change, Comparison, Impact
 from tools.diff_report.findings import Finding
 from tools.diff_report.sides import Resource
 from tools.diff_report.state import RETAINED, named
@@ -170,7 +170,7 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
                     yield Finding(change.environment, "Protection", words, _stack_reason(comparison, change.environment, change.part))
         for words in found:
             told = f"{named(change)}{' ' if words.startswith(('is removed', 'becomes', 'may ', 'gives', 'lets')) else ': '}{words}."
-            yield Finding(change.environment, "Protection", told, _reason(change.new))
+            yield Finding(change.environment, "Protection", told, _reason(change))
 
 
 def _by_rules(old: Resource, new: Resource) -> Iterator[str]:
@@ -307,10 +307,11 @@ def _root(container: dict[str, Any]) -> bool:
     return str(container.get("User", "0")).split(":")[0] in ("0", "root")
 
 
-def _reason(resource: Resource | None) -> str:
-    """What the settings give as the reason of an opt-out; it reaches the template as `…OptOut`."""
-    metadata = resource.body.get("Metadata", {}) if resource else {}
-    return " ".join(dict.fromkeys(str(text) for key, text in sorted(metadata.items()) if key.endswith("OptOut")))
+def _reason(change: Change) -> str:
+    """What the settings give as the reason of a new opt-out; it reaches the template as `…OptOut`."""
+    before, after = (one.body.get("Metadata", {}) if one else {} for one in (change.old, change.new))
+    told = (str(text) for key, text in sorted(after.items()) if key.endswith("OptOut") and before.get(key) != text)
+    return " ".join(dict.fromkeys(told))
 
 
 def _stack_reason(comparison: Comparison, environment: str, part: str) -> str:

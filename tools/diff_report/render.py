@@ -25,9 +25,22 @@ GITHUB_LIMIT = 65_536  # characters of a comment
 GITLAB_LIMIT = 1_000_000
 SHOWN = 120  # characters of a value
 LEAVES_SHOWN = 12  # of one resource; the rest is folded away
-ORDER = (Impact.REPLACED, Impact.MAY_BE_REPLACED, Impact.MOVED, Impact.REMOVED, Impact.ORPHANED, Impact.CHANGED, Impact.ADDED)
-SIGN = {Impact.ADDED: "added", Impact.CHANGED: "changed", Impact.REPLACED: "**replaced**", Impact.MAY_BE_REPLACED: "**may be replaced**",
-        Impact.MOVED: "**moved**", Impact.REMOVED: "**removed**", Impact.ORPHANED: "**orphaned**"}  # fmt: skip
+ORDER = (
+    Impact.REPLACED,
+    Impact.MAY_BE_REPLACED,
+    Impact.MOVED,
+    Impact.REMOVED,
+    Impact.ORPHANED,
+    Impact.CHANGED,
+    Impact.REVISED,
+    Impact.ADDED,
+)
+SIGN = {
+    **{impact: f"**{impact.value}**" for impact in ORDER},
+    Impact.ADDED: "added",
+    Impact.CHANGED: "changed",
+    Impact.REVISED: "new revision",
+}
 
 
 @dataclass
@@ -134,7 +147,12 @@ def _in(environments: tuple[str, ...]) -> str:
 
 
 def _reason(reason: str) -> str:
-    return f" Reason in the settings: “{_cell(reason)}”" if reason else ""
+    return f" Reason in the settings: “{_plain(reason)}”" if reason else ""
+
+
+def _plain(text: str) -> str:
+    """Of other people's words, nothing is Markdown or HTML."""
+    return re.sub(r"([\\*_\[\]])", r"\\\1", _cell(text)).replace("<", "&lt;").replace("@", "@\u200b")
 
 
 def _number(count: int, what: str) -> str:
@@ -147,64 +165,89 @@ def _noises(changes: list[Change]) -> str:
     return ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
 
 
+@dataclass
+class _Row:
+    """One line of a table of changes, with the environments that it is true for."""
+
+    cells: tuple[str, str, str, str]
+    environments: list[str]
+
+
 def _changes(comparison: Comparison) -> Iterator[Section]:
-    """By stack; the same change in several environments once."""
-    together: dict[str, list[Change]] = defaultdict(list)
+    """A table for each part; the same change in several environments is one row."""
+    parts: dict[str, list[Change]] = defaultdict(list)
     for change in comparison.changes:
         if not change.noise:
-            together[_same(change)].append(change)
-    by_part: dict[tuple[str, tuple[str, ...]], list[Change]] = defaultdict(list)
-    for same in together.values():
-        where = tuple(sorted({one.environment for one in same}, key=importance))
-        by_part[same[0].part, where].append(same[0])
-    first = True
-    for (part, where), changes in sorted(by_part.items(), key=lambda one: (_worst(one[1]), importance(one[0][1][0]), one[0])):
-        rows = [row for change in sorted(changes, key=lambda one: (ORDER.index(one.impact), one.path)) for row in _rows(change)]
-        title = f"#### {part} ({', '.join(where)})"
-        yield Section([*(["### Changes", ""] if first else []), title, "", "| | Resource | Property | Old → new |", "|---|---|---|---|"],
-                      [*rows, *_additions(changes)])  # fmt: skip
-        first = False
+            parts[change.part].append(change)
+    title = ["### Changes", ""]
+    for part, changes in sorted(parts.items(), key=lambda one: (min(ORDER.index(change.impact) for change in one[1]), one[0])):
+        rows: list[str] = []
+        told = ""
+        for row in [*_changed(changes), *_added(changes)]:
+            what, resource, *rest = row.cells
+            first, told = resource != told, resource  # a resource is named once, above its properties
+            cells = (what if first else "", resource if first else "", *rest, ", ".join(row.environments))
+            rows.append(f"| {' | '.join(cells)} |")
+        yield Section([*title, f"#### {part}", "", "| | Resource | Property | Old → new | In |", "|---|---|---|---|---|"], rows)
+        title = []
 
 
-def _worst(changes: list[Change]) -> int:
-    return min(ORDER.index(change.impact) for change in changes)
+def _changed(changes: list[Change]) -> Iterator[_Row]:
+    rows: dict[tuple[int, str, str, str], dict[str, _Row]] = defaultdict(dict)
+    for change in changes:
+        if change.impact is not Impact.ADDED:
+            of_resource = rows[ORDER.index(change.impact), change.path, change.kind, _why(change)]
+            shown: list[Leaf | None] = [*change.telling] or [None]
+            for leaf in shown:
+                cells = (
+                    (SIGN[change.impact], _name(change), _property(leaf), _values(leaf))
+                    if leaf
+                    else (SIGN[change.impact], _name(change), "", "")
+                )
+                of_resource.setdefault(_masked(cells, change.environment), _Row(cells, [])).environments.append(change.environment)
+    for _, of_resource in sorted(rows.items(), key=lambda one: one[0]):
+        several = sorted(of_resource.values(), key=lambda row: row.cells[2])  # what differs between environments side by side
+        yield from several[:LEAVES_SHOWN]
+        if len(several) > LEAVES_SHOWN:
+            where = sorted({one for row in several[LEAVES_SHOWN:] for one in row.environments}, key=importance)
+            yield _Row((*several[0].cells[:2], f"and {len(several) - LEAVES_SHOWN} more", ""), where)
 
 
-def _same(change: Change) -> str:
+def _added(changes: list[Change]) -> Iterator[_Row]:
+    """What is new is told by construct: its resources follow from it."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for change in changes:
+        if change.impact is Impact.ADDED:
+            groups["/".join(change.path.split("/")[:2]), change.environment].append(_kind(change))
+    rows: dict[tuple[str, str], _Row] = {}
+    for (group, environment), kinds in sorted(groups.items(), key=lambda one: (one[0][0], importance(one[0][1]))):
+        told = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
+        rows.setdefault((group, told), _Row((SIGN[Impact.ADDED], f"`{group}`", "", told), [])).environments.append(environment)
+    yield from rows.values()
+
+
+def _masked(cells: tuple[str, ...], environment: str) -> str:
     """Equal for the same change in another environment: its names and the CDK's hashes differ."""
-    told = [change.part, change.path, change.kind, change.impact.value, [(leaf.path, leaf.old, leaf.new) for leaf in change.telling]]
-    text = json.dumps(told, sort_keys=True, default=str)
-    text = re.sub(rf"(?i)carmen{change.environment}|\b{re.escape(change.environment)}\b", "<environment>", text)
+    text = re.sub(rf"(?i)carmen{environment}|\b{re.escape(environment)}\b", "<environment>", "|".join(cells))
     return re.sub(r"[0-9A-F]{8}(?![0-9A-Za-z])", "<hash>", text)
 
 
-def _rows(change: Change) -> Iterator[str]:
-    if change.impact is Impact.ADDED:
-        return
-    kind = " ".join(change.kind.split("::")[1:]) or change.kind
-    name = f"`{change.path}`" + (f"<br>{kind}" if change.kind != "Stack" else "")
-    why = f"<br>since {because(change)}" if change.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED) else ""
+def _kind(change: Change) -> str:
+    return " ".join(change.kind.split("::")[1:]) or change.kind
+
+
+def _name(change: Change) -> str:
+    return f"`{_cell(change.path)}`{'' if change.kind == 'Stack' else f'<br>{_kind(change)}'}{_why(change)}"
+
+
+def _why(change: Change) -> str:
+    """Why it is made anew."""
+    if change.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED):
+        return f"<br>since {because(change)}"
     if change.impact is Impact.MOVED and change.old:
-        why = f"<br>was `{change.old.path}`" if change.old.path != change.path else f"<br>logical id was `{change.old.logical_id}`"
-    told = change.telling
-    if not told:
-        yield f"| {SIGN[change.impact]} | {name}{why} | | |"
-    for number, leaf in enumerate(told[:LEAVES_SHOWN]):
-        yield f"| {SIGN[change.impact] if not number else ''} | {name + why if not number else ''} | {_property(leaf)} | {_values(leaf)} |"
-    if len(told) > LEAVES_SHOWN:
-        yield f"| | | and {len(told) - LEAVES_SHOWN} more | |"
-
-
-def _additions(changes: list[Change]) -> Iterator[str]:
-    """What is new is told by construct: its resources follow from it."""
-    groups: dict[str, list[Change]] = defaultdict(list)
-    for change in changes:
-        if change.impact is Impact.ADDED:
-            groups["/".join(change.path.split("/")[:2])].append(change)
-    for group, found in sorted(groups.items()):
-        kinds = Counter(" ".join(one.kind.split("::")[1:]) or one.kind for one in found)
-        told = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(kinds.items()))
-        yield f"| added | `{group}` | | {told} |"
+        same = change.old.path == change.path
+        return f"<br>logical id was `{change.old.logical_id}`" if same else f"<br>was `{_cell(change.old.path)}`"
+    return ""
 
 
 def _property(leaf: Leaf) -> str:
