@@ -66,6 +66,12 @@ def _egress(path: str, **rule: Any) -> Edit:
     return lambda edits: edits.properties(path)["SecurityGroupEgress"].append({"IpProtocol": "-1", **rule})
 
 
+def _way_out(edits: Edits) -> None:
+    route = dict(edits.properties("Network/Network/Vpc/PrivateSubnet1/DefaultRoute"))
+    route["RouteTableId"] = {"Ref": edits.logical_id("Network/Network/Vpc/IsolatedSubnet1/RouteTable")}
+    edits.add("Network", "WayOut", {"Type": "AWS::EC2::Route", "Properties": route})
+
+
 def _behavior(pattern: str) -> Edit:
     """A cached path in front of all others."""
 
@@ -239,6 +245,10 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         setting("Data/CarmenAppA", "GenerateSecretString", GONE),
         ["`Data/CarmenAppA` is no longer generated: its value becomes what the template says, or empty."],
     ),
+    "a secret that the template writes": (
+        setting("Data/DatabaseRoles/Connection", "SecretString", "{}"),
+        ["`Data/DatabaseRoles/Connection` is overwritten by what the template says, whatever it holds now."],
+    ),
     # Protection
     "no deletion protection": (
         setting(DB, "DeletionProtection", False),
@@ -372,6 +382,10 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "a group that says nothing of the way out": (
         setting("Data/Database/SecurityGroup", "SecurityGroupEgress", GONE),
         ["`Data/Database/SecurityGroup` may now reach anybody (0.0.0.0/0) on all ports."],
+    ),
+    "a way out of an isolated subnet": (
+        _way_out,
+        ["`Network/Network/Vpc/IsolatedSubnet1/RouteTable` now leads to everywhere, by `Network/Network/Vpc/PublicSubnet1/NATGateway`."],
     ),
     # Permissions
     "any action": (_statement(WEB, 0, Action="s3:*"), ["`Service/Web/TaskRole` may now `s3:*` on `Storage/Uploads/*`."]),
@@ -543,6 +557,19 @@ def test_what_is_dangerous_is_told_in_these_words(name: str, production: Side, t
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_harmless_alarms_nobody(name: str, production: Side, tmp_path: Path) -> None:
     assert _said(production, HARMLESS[name], tmp_path) == []
+
+
+def test_a_stack_that_leaves_the_app(production: Side, tmp_path: Path) -> None:
+    """Nobody deletes it: what is in it is neither removed nor orphaned by itself."""
+    edits = Edits(production)
+    name = edits.stack("Operations")
+    del edits.templates[name], edits.manifest["artifacts"][name]
+    edits.manifest["artifacts"]["CarmenProd"]["dependencies"].remove(name)
+    comparison = compare(production, Side(edits.write(tmp_path)))
+    assert [change.path for change in comparison.changes] == ["Operations (stack)"]
+    assert [danger.words for danger in judge(comparison)] == [
+        "The stack `Operations` is no longer part of the app: it stays deployed, orphaned, until someone destroys it by hand."
+    ]
 
 
 def test_the_reason_of_the_settings_is_told(production: Side, variant: Variant) -> None:

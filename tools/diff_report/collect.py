@@ -120,7 +120,8 @@ def compare(base: Side, head: Side) -> Comparison:
         for name, verdicts in told["stacks"].items()
         for logical_id, verdict in verdicts.items()
     ]
-    changes = _with_moves(found, base, head) + [one for name in names for one in _of_the_stack(name, base, head)]
+    of_resources = [one for one in _with_moves(found, base, head) if not _left_behind(one, head)]
+    changes = of_resources + [one for name in names for one in _of_the_stack(name, base, head)]
     changes.sort(key=lambda one: (importance(one.environment), one.part, one.path, one.kind))
     moves = {(one.environment, one.old.path): one.new.path for one in changes if one.impact is Impact.MOVED and one.old and one.new}
     return Comparison(base, head, tuple(changes), frozenset(told["stateful"]), moves)
@@ -243,6 +244,11 @@ def _with_moves(found: list[Change], base: Side, head: Side) -> list[Change]:
     ]
     gone = {*pairs, *(id(one) for one in pairs.values())}
     return [one for one in found if id(one) not in gone] + moved
+
+
+def _left_behind(change: Change, head: Side) -> bool:
+    """What is in a stack that is no longer part of the app stays as it is, with its stack, which is told."""
+    return change.new is None and change.old is not None and change.old.stack.name not in head.stacks
 
 
 def _appearance(change: Change, base: Side, head: Side) -> str:

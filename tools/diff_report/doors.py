@@ -1,4 +1,4 @@
-"""Security groups that are opened: from where, to which port."""
+"""Security groups that are opened, from where to which port; subnets that get a way out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ ALL = "-1"
 # What AWS gives a group that says nothing of what may leave (AWS::EC2::SecurityGroup, SecurityGroupEgress).
 LEAVES_FOR_ANYWHERE = {"CidrIp": "0.0.0.0/0", "IpProtocol": ALL}
 PEERS = ("CidrIp", "CidrIpv6", "SourceSecurityGroupId", "DestinationSecurityGroupId", "SourcePrefixListId", "DestinationPrefixListId")
+
+TARGETS = (
+    "GatewayId",
+    "NatGatewayId",
+    "EgressOnlyInternetGatewayId",
+    "TransitGatewayId",
+    "VpcPeeringConnectionId",
+    "InstanceId",
+    "NetworkInterfaceId",
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,24 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
         new = (door.environment, door.group) not in there
         if matters and not (new and (not door.inwards or not door.by_address)) and not any(one.covers(door) for one in known):
             yield Finding(door.environment, "Network", door.words)
+    yield from _routes(comparison)
+
+
+def _routes(comparison: Comparison) -> Iterator[Finding]:
+    """Ways to everywhere from subnets that had none."""
+    before, after = (dict(_ways(side)) for side in (comparison.base, comparison.head))
+    tables = {(one.environment, one.path) for one in comparison.base.of_kind("AWS::EC2::RouteTable")}
+    for (environment, table), way in after.items():
+        if (environment, table) in tables and before.get((environment, table)) != way:
+            yield Finding(environment, "Network", f"`{table}` now leads to everywhere, by `{way}`.")
+
+
+def _ways(side: Side) -> Iterator[tuple[tuple[str, str], str]]:
+    for route in side.of_kind("AWS::EC2::Route"):
+        told = side.told(route.stack, route.properties)
+        if {told.get("DestinationCidrBlock"), told.get("DestinationIpv6CidrBlock")} & set(EVERYWHERE):
+            target = next((str(told[key]) for key in TARGETS if key in told), "?")
+            yield (route.environment, str(told.get("RouteTableId"))), target.partition(".")[0]
 
 
 def doors(side: Side) -> Iterator[Door]:

@@ -209,7 +209,7 @@ def _policy(side: Side, distribution: Resource, behavior: Body) -> tuple[str, fl
     if policy is None:
         return path, 1, float("inf"), frozenset()
     config = policy.at("CachePolicyConfig", {})
-    parameters = config["ParametersInCacheKeyAndForwardedToOrigin"]
+    parameters = config.get("ParametersInCacheKeyAndForwardedToOrigin", {})
     return path, float(config.get("MinTTL", 0)), float(config.get("MaxTTL", 31_536_000)), frozenset(_key(parameters))
 
 

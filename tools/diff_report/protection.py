@@ -218,13 +218,15 @@ def _particulars(comparison: Comparison, old: Resource, new: Resource) -> Iterat
 
 
 def _encryption(old: Resource, new: Resource) -> Iterator[str]:
-    ladder = (None, "AES256", "aws:kms", "aws:kms:dsse")
-    kinds = []
-    for one in (old, new):
-        rules = one.at(ENCRYPTION, [])
-        kinds.append(rules[0].get("ServerSideEncryptionByDefault", {}).get("SSEAlgorithm") if rules else None)
-    if ladder.index(kinds[0]) > ladder.index(kinds[1]):
-        yield f"encryption, {kinds[0]} → {kinds[1] or 'S3’s own'}"
+    before, after = (_algorithm(one) for one in (old, new))
+    ladder = ("S3's own", "AES256", "aws:kms", "aws:kms:dsse")
+    if _position(before, ladder) > _position(after, ladder):
+        yield f"encryption, {before} → {after}"
+
+
+def _algorithm(bucket: Resource) -> str:
+    rules = bucket.at(ENCRYPTION, [])
+    return str(rules[0].get("ServerSideEncryptionByDefault", {}).get("SSEAlgorithm")) if rules else "S3's own"
 
 
 def _lifecycle(old: Resource, new: Resource) -> Iterator[str]:

@@ -111,6 +111,8 @@ def _regenerated(environment: str, old: Resource, new: Resource) -> Iterator[Fin
         yield Finding(environment, "Secret", words)
     elif before and not after:
         yield Finding(environment, "Secret", f"`{new.path}` is no longer generated: its value becomes what the template says, or empty.")
+    elif (literal := [one.properties.get("SecretString") for one in (old, new)])[0] != literal[1] and literal[1] is not None:
+        yield Finding(environment, "Secret", f"`{new.path}` is overwritten by what the template says, whatever it holds now.")
     elif after and not before:
         yield Finding(environment, "Secret", f"`{new.path}` is generated from now on: the value it has now is overwritten.")
 
