@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tools.diff_report import collect
+from tools.diff_report.collect import Comparison, compare
 from tools.diff_report.sides import Side
 
 Json = dict[str, Any]
@@ -122,3 +126,26 @@ def statements(path: str) -> Callable[[Edits], list[Json]]:
 def by_name(entries: Iterable[Json], name: str) -> Json:
     """The entry of a list that is called so."""
     return next(one for one in entries if one["Name"] == name)
+
+
+def compare_all(base: Side, edits: Mapping[str, Edit], folder: Path) -> dict[str, Comparison]:
+    """What each edit changes. The engine is asked once for all of them: it takes most of a second to start."""
+    sides = {}
+    for number, (name, edit) in enumerate(edits.items()):
+        edited = Edits(base)
+        edit(edited)
+        sides[name] = Side(edited.write(folder / str(number)))
+    pairs = {
+        f"{name} {stack}": [str(base.stacks[stack].file), str(side.stacks[stack].file)]
+        for name, side in sides.items()
+        for stack in base.stacks
+        if base.stacks[stack].template != side.stacks[stack].template
+    }
+    answer = collect.engine({"stacks": pairs})
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, side in sides.items():
+            of_this = {stack: verdicts for stack in base.stacks if (verdicts := answer["stacks"].get(f"{name} {stack}")) is not None}
+            patch.setattr(collect, "engine", lambda _, told=of_this: {"stacks": told, "stateful": answer["stateful"]})
+            found[name] = compare(base, side)
+    return found

@@ -132,6 +132,12 @@ def test_an_environment_with_noise_alone_is_a_line(production: Side, tmp_path: P
     assert "- **prod:** `Operations/Backup/Function`: the next call runs the new version." in text
 
 
+def test_a_number_written_as_a_text_is_no_change(production: Side, tmp_path: Path) -> None:
+    """CloudFormation takes both as the same."""
+    text = _report(production, tmp_path, setting(DB, "BackupRetentionPeriod", "14"), setting(DB, "MultiAZ", "true")).markdown()
+    assert "\n- prod: unchanged.\n" in text
+
+
 def test_the_same_in_several_environments_is_told_once(everywhere: Side, tmp_path: Path) -> None:
     made = _report(everywhere, tmp_path, _in_all("Storage/Pages", "VersioningConfiguration", {"Status": "Suspended"}))
     text = made.markdown()

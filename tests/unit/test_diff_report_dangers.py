@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.changed_templates import GONE, Edit, Edits, Json, by_name, setting, statements, together
+from tests.unit.changed_templates import GONE, Edit, Edits, Json, by_name, compare_all, setting, statements, together
 from tests.unit.conftest import Variant
-from tools.diff_report.collect import compare
+from tools.diff_report.collect import Comparison, compare
 from tools.diff_report.judge import judge
 from tools.diff_report.sides import Side
 
@@ -500,7 +500,6 @@ HARMLESS: dict[str, Edit] = {
     "a bigger instance": setting(DB, "DBInstanceClass", "db.t4g.large"),
     "a minor version": setting(DB, "EngineVersion", "17.12"),
     "more storage": setting(DB, "AllocatedStorage", "40"),
-    "deletion protection twice": setting(DB, "DeletionProtection", "true"),
     "a tag": lambda edits: edits.properties(DB)["Tags"].append({"Key": "team", "Value": "erp"}),
     "a description": lambda edits: edits.templates[edits.stack("Data")].update(Description="Carmen prod: in other words"),
     "metadata": lambda edits: edits.resource(DB).update(Metadata={"aws:cdk:path": "elsewhere"}),
@@ -542,21 +541,23 @@ def production(variant: Variant) -> Side:
     return Side(variant().assembly)
 
 
-def _said(production: Side, edit: Edit, folder: Path) -> list[str]:
-    edits = Edits(production)
-    edit(edits)
-    return [danger.words for danger in judge(compare(production, Side(edits.write(folder))))]
+@pytest.fixture(scope="module")
+def comparisons(production: Side, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
+    edits = {name: edit for name, (edit, _) in DANGEROUS.items()} | HARMLESS
+    assert len(edits) == len(DANGEROUS) + len(HARMLESS)
+    return compare_all(production, edits, tmp_path_factory.mktemp("changed"))
 
 
 @pytest.mark.parametrize("name", DANGEROUS)
-def test_what_is_dangerous_is_told_in_these_words(name: str, production: Side, tmp_path: Path) -> None:
-    edit, words = DANGEROUS[name]
-    assert _said(production, edit, tmp_path) == words
+def test_what_is_dangerous_is_told_in_these_words(name: str, comparisons: dict[str, Comparison]) -> None:
+    assert [danger.words for danger in judge(comparisons[name])] == DANGEROUS[name][1]
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_harmless_alarms_nobody(name: str, production: Side, tmp_path: Path) -> None:
-    assert _said(production, HARMLESS[name], tmp_path) == []
+def test_what_is_harmless_alarms_nobody(name: str, comparisons: dict[str, Comparison]) -> None:
+    """And is a change all the same: what the edit did is there."""
+    assert comparisons[name].changes
+    assert judge(comparisons[name]) == []
 
 
 def test_a_stack_that_leaves_the_app(production: Side, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.changed_templates import Edit, Edits, setting, together
+from tests.unit.changed_templates import Edit, Edits, compare_all, setting, together
 from tests.unit.conftest import Variant
-from tools.diff_report.collect import compare
+from tools.diff_report.collect import Comparison, compare
 from tools.diff_report.deployment import interruptions
 from tools.diff_report.sides import Side
 
@@ -81,12 +81,14 @@ def production(variant: Variant) -> Side:
     return Side(variant().assembly)
 
 
+@pytest.fixture(scope="module")
+def comparisons(production: Side, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
+    return compare_all(production, {name: edit for name, (edit, _) in CASES.items()}, tmp_path_factory.mktemp("changed"))
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_interrupted(name: str, production: Side, tmp_path: Path) -> None:
-    edit, words = CASES[name]
-    edits = Edits(production)
-    edit(edits)
-    assert [one.words for one in interruptions(compare(production, Side(edits.write(tmp_path))))] == words
+def test_what_is_interrupted(name: str, comparisons: dict[str, Comparison]) -> None:
+    assert [one.words for one in interruptions(comparisons[name])] == CASES[name][1]
 
 
 def test_a_database_without_standby_is_down_for_minutes(variant: Variant, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def compare(base: Side, head: Side) -> Comparison:
     """Asks the engine, and tells what it says in paths and leaves."""
     names = sorted({*base.stacks, *head.stacks})
     asked = {name: [_file(side, name) for side in (base, head)] for name in names if _template(base, name) != _template(head, name)}
-    told = _engine({"stacks": asked}) if asked else {"stacks": {}, "stateful": []}
+    told = engine({"stacks": asked}) if asked else {"stacks": {}, "stateful": []}
     found = [
         _change(_resource(base, name, logical_id), _resource(head, name, logical_id), verdict, base, head)
         for name, verdicts in told["stacks"].items()
@@ -135,7 +135,8 @@ def _file(side: Side, stack: str) -> str | None:
     return str(side.stacks[stack].file) if stack in side.stacks else None
 
 
-def _engine(question: Body) -> Body:
+def engine(question: Body) -> Body:
+    """What `diff.mjs` answers; raises RuntimeError when it does not."""
     done = run([str(NODE), str(ENGINE), json.dumps(question)])
     if done.returncode:
         raise RuntimeError(f"the comparison of templates failed; `make install` gives its engine:\n{done.stderr.strip()}")
