@@ -93,7 +93,7 @@ def test_an_interface_endpoint_is_paid_in_each_zone(production: Side, tmp_path: 
     endpoint = {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Interface", "SubnetIds": ["a", "b", "c"]}}
     costs = Costs.of(production, _edited(production, tmp_path, lambda edits: edits.add("Network", "Endpoint", endpoint)))
     assert costs.difference("prod") == pytest.approx(3 * 730 * 0.01)
-    assert costs.rows()[0] == "| Network | +21.90 USD | new: `Network/Endpoint` |"
+    assert costs.rows()[0] == "| Network | +21.90 | new: `Network/Endpoint` |"
 
 
 @pytest.mark.parametrize(
@@ -101,16 +101,16 @@ def test_an_interface_endpoint_is_paid_in_each_zone(production: Side, tmp_path: 
     [
         (
             setting("Data/Database/Instance", "AllocatedStorage", "100"),
-            "| Data | +18.40 USD | `Data/Database/Instance` 20 GiB gp3 in two zones → 100 GiB gp3 in two zones |",
+            "| Data | +18.40 | `Data/Database/Instance` 20 GiB gp3 in two zones → 100 GiB gp3 in two zones |",
         ),
-        (setting("Data/Cache/Redis", "NumCacheClusters", 1), "| Data | −11.68 USD | `Data/Cache/Redis` 2 × cache.t4g.micro → 1 × cache.t4g.micro |"),
+        (setting("Data/Cache/Redis", "NumCacheClusters", 1), "| Data | −11.68 | `Data/Cache/Redis` 2 × cache.t4g.micro → 1 × cache.t4g.micro |"),
         (
             setting("Service/Web/Service/TaskCount/Target", "MinCapacity", 3),
-            "| Service | +28.83 USD | `Service/Web/Service/Service` 2 × 1 vCPU, 2 GiB → 3 × 1 vCPU, 2 GiB |",
+            "| Service | +28.83 | `Service/Web/Service/Service` 2 × 1 vCPU, 2 GiB → 3 × 1 vCPU, 2 GiB |",
         ),
         (
             lambda edits: edits.remove("Network/Network/Vpc/PublicSubnet2/NATGateway"),
-            "| Network | −32.85 USD | gone: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
+            "| Network | −32.85 | gone: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
         ),
     ],
     ids=["storage", "nodes", "tasks", "gateway"],

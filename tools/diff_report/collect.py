@@ -37,7 +37,7 @@ class Impact(Enum):
     CHANGED = "changed"
     REPLACED = "replaced"
     MAY_BE_REPLACED = "may be replaced"
-    REVISED = "revised"
+    REVISED = "new revision"
     MOVED = "moved"
     REMOVED = "removed"
     ORPHANED = "orphaned"

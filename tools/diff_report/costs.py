@@ -36,7 +36,7 @@ class Costs:
     def shortly(self, environment: str) -> str:
         """For the headline."""
         difference = self.difference(environment)
-        return f"; {_signed(difference)} a month" if abs(difference) >= CENT else "; costs the same"
+        return f"; {_signed(difference)} USD a month" if abs(difference) >= CENT else "; costs the same"
 
     def heading(self) -> list[str]:
         """Of the table that `rows` fills."""
@@ -56,7 +56,7 @@ class Costs:
     def footnote(self) -> str:
         """What the figures are."""
         return (
-            f"List prices of {PRICES['date']} in {PRICES['region']}, USD a month, at the least number of tasks. "
+            f"List prices of {PRICES['date']} in {PRICES['region']}, at the least number of tasks. "
             "Not counted: traffic, requests, metrics, and the volume of logs, images, backups and files."
         )
 
@@ -84,4 +84,4 @@ def _usd(amount: float) -> str:
 
 
 def _signed(amount: float) -> str:
-    return f"{'+' if amount > 0 else '−'}{abs(amount):,.2f} USD"
+    return f"{'+' if amount > 0 else '−'}{abs(amount):,.2f}"

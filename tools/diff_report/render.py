@@ -23,7 +23,7 @@ from tools.diff_report.state import because
 MARKER = "<!-- carmen-diff-report -->"  # by which a pipeline finds its comment, to update it
 GITHUB_LIMIT = 65_536  # characters of a comment
 GITLAB_LIMIT = 1_000_000
-SHOWN = 120  # characters of a value
+SHOWN = 100  # characters of a value
 LEAVES_SHOWN = 12  # of one resource; the rest is folded away
 ORDER = (
     Impact.REPLACED,
@@ -139,7 +139,7 @@ class Report:
             if self.costs.unknown
             else []
         )
-        return Section(["### Cost a month", "", *unknown, *(self.costs.heading() if rows else [])], rows, ["", self.costs.footnote()])
+        return Section(["### Cost, USD a month", "", *unknown, *(self.costs.heading() if rows else [])], rows, ["", self.costs.footnote()])
 
 
 def _in(environments: tuple[str, ...]) -> str:
@@ -166,69 +166,63 @@ def _noises(changes: list[Change]) -> str:
 
 
 @dataclass
-class _Row:
-    """One line of a table of changes, with the environments that it is true for."""
+class _Line:
+    """What one property becomes, and in which environments."""
 
-    cells: tuple[str, str, str, str]
-    environments: list[str]
+    text: str
+    environments: list[str] = field(default_factory=list)
 
 
 def _changes(comparison: Comparison) -> Iterator[Section]:
-    """A table for each part; the same change in several environments is one row."""
+    """A table for each part, a row for each resource; the same change in several environments is told once."""
     parts: dict[str, list[Change]] = defaultdict(list)
     for change in comparison.changes:
         if not change.noise:
             parts[change.part].append(change)
     title = ["### Changes", ""]
     for part, changes in sorted(parts.items(), key=lambda one: (min(ORDER.index(change.impact) for change in one[1]), one[0])):
-        rows: list[str] = []
-        told = ""
-        for row in [*_changed(changes), *_added(changes)]:
-            what, resource, *rest = row.cells
-            first, told = resource != told, resource  # a resource is named once, above its properties
-            cells = (what if first else "", resource if first else "", *rest, ", ".join(row.environments))
-            rows.append(f"| {' | '.join(cells)} |")
-        yield Section([*title, f"#### {part}", "", "| | Resource | Property | Old → new | In |", "|---|---|---|---|---|"], rows)
+        head = [*title, f"#### {part}", "", "| | Resource | Property: old → new | In |", "|---|---|---|---|"]
+        yield Section(head, [*_changed(changes), *_added(changes)])
         title = []
 
 
-def _changed(changes: list[Change]) -> Iterator[_Row]:
-    rows: dict[tuple[int, str, str, str], dict[str, _Row]] = defaultdict(dict)
+def _changed(changes: list[Change]) -> Iterator[str]:
+    resources: dict[tuple[int, str, str], dict[str, _Line]] = defaultdict(dict)
     for change in changes:
         if change.impact is not Impact.ADDED:
-            of_resource = rows[ORDER.index(change.impact), change.path, change.kind, _why(change)]
-            shown: list[Leaf | None] = [*change.telling] or [None]
-            for leaf in shown:
-                cells = (
-                    (SIGN[change.impact], _name(change), _property(leaf), _values(leaf))
-                    if leaf
-                    else (SIGN[change.impact], _name(change), "", "")
-                )
-                of_resource.setdefault(_masked(cells, change.environment), _Row(cells, [])).environments.append(change.environment)
-    for _, of_resource in sorted(rows.items(), key=lambda one: one[0]):
-        several = sorted(of_resource.values(), key=lambda row: row.cells[2])  # what differs between environments side by side
-        yield from several[:LEAVES_SHOWN]
-        if len(several) > LEAVES_SHOWN:
-            where = sorted({one for row in several[LEAVES_SHOWN:] for one in row.environments}, key=importance)
-            yield _Row((*several[0].cells[:2], f"and {len(several) - LEAVES_SHOWN} more", ""), where)
+            lines = resources[ORDER.index(change.impact), change.path, _name(change)]
+            texts = [f"{_property(leaf)}: {_values(leaf)}" for leaf in change.telling] or [""]
+            for text in texts:
+                lines.setdefault(_masked(text, change.environment), _Line(text)).environments.append(change.environment)
+    for (order, _, name), found in sorted(resources.items()):
+        where = sorted({one for line in found.values() for one in line.environments}, key=importance)
+        by_property = sorted(found.values(), key=lambda line: line.text.partition(":")[0])
+        told = [f"{line.text}{'' if len(line.environments) == len(where) else f' ({_listed(line.environments)})'}" for line in by_property]
+        more = [f"and {len(told) - LEAVES_SHOWN} more"] if len(told) > LEAVES_SHOWN else []
+        yield f"| {SIGN[ORDER[order]]} | {name} | {'<br>'.join([*told[:LEAVES_SHOWN], *more])} | {_listed(where)} |"
 
 
-def _added(changes: list[Change]) -> Iterator[_Row]:
+def _added(changes: list[Change]) -> Iterator[str]:
     """What is new is told by construct: its resources follow from it."""
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for change in changes:
         if change.impact is Impact.ADDED:
             groups["/".join(change.path.split("/")[:2]), change.environment].append(_kind(change))
-    rows: dict[tuple[str, str], _Row] = {}
-    for (group, environment), kinds in sorted(groups.items(), key=lambda one: (one[0][0], importance(one[0][1]))):
+    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (group, environment), kinds in groups.items():
         told = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
-        rows.setdefault((group, told), _Row((SIGN[Impact.ADDED], f"`{group}`", "", told), [])).environments.append(environment)
-    yield from rows.values()
+        rows[group, told].append(environment)
+    for (group, told), environments in sorted(rows.items()):
+        yield f"| {SIGN[Impact.ADDED]} | `{group}` | {told} | {_listed(environments)} |"
 
 
-def _masked(cells: tuple[str, ...], environment: str) -> str:
+def _listed(environments: list[str]) -> str:
+    return ", ".join(sorted(environments, key=importance))
+
+
+def _masked(text: str, environment: str) -> str:
     """Equal for the same change in another environment: its names and the CDK's hashes differ."""
-    text = re.sub(rf"(?i)carmen{environment}|\b{re.escape(environment)}\b", "<environment>", "|".join(cells))
+    text = re.sub(rf"(?i)carmen{environment}|\b{re.escape(environment)}\b", "<environment>", text)
     return re.sub(r"[0-9A-F]{8}(?![0-9A-Za-z])", "<hash>", text)
 
 
