@@ -181,7 +181,7 @@ def _changes(comparison: Comparison) -> Iterator[Section]:
             parts[change.part].append(change)
     title = ["### Changes", ""]
     for part, changes in sorted(parts.items(), key=lambda one: (min(ORDER.index(change.impact) for change in one[1]), one[0])):
-        head = [*title, f"#### {part}", "", "| | Resource | Property: old → new | In |", "|---|---|---|---|"]
+        head = [*title, f"#### {part}", "", "| | Resource | Property: old → new |", "|---|---|---|"]
         yield Section(head, [*_changed(changes), *_added(changes)])
         title = []
 
@@ -199,7 +199,7 @@ def _changed(changes: list[Change]) -> Iterator[str]:
         by_property = sorted(found.values(), key=lambda line: line.text.partition(":")[0])
         told = [f"{line.text}{'' if len(line.environments) == len(where) else f' ({_listed(line.environments)})'}" for line in by_property]
         more = [f"and {len(told) - LEAVES_SHOWN} more"] if len(told) > LEAVES_SHOWN else []
-        yield f"| {SIGN[ORDER[order]]} | {name} | {'<br>'.join([*told[:LEAVES_SHOWN], *more])} | {_listed(where)} |"
+        yield f"| {SIGN[ORDER[order]]}<br>{_listed(where)} | {name} | {'<br>'.join([*told[:LEAVES_SHOWN], *more])} |"
 
 
 def _added(changes: list[Change]) -> Iterator[str]:
@@ -213,7 +213,7 @@ def _added(changes: list[Change]) -> Iterator[str]:
         told = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
         rows[group, told].append(environment)
     for (group, told), environments in sorted(rows.items()):
-        yield f"| {SIGN[Impact.ADDED]} | `{group}` | {told} | {_listed(environments)} |"
+        yield f"| {SIGN[Impact.ADDED]}<br>{_listed(environments)} | `{group}` | {told} |"
 
 
 def _listed(environments: list[str]) -> str:
