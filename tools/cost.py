@@ -26,6 +26,7 @@ class Item:
     environment: str
     part: str
     path: str
+    kind: str
     what: str
     usd: float  # a month
 
@@ -57,7 +58,7 @@ def bill(side: Side) -> Bill:
         if resource.kind in PRICED:
             try:
                 for what, usd in PRICED[resource.kind](resource, side):
-                    items.append(Item(resource.environment, resource.stack.part, resource.path, what, usd))
+                    items.append(Item(resource.environment, resource.stack.part, resource.path, resource.kind, what, usd))
             except UnknownPriceError as error:
                 unknown.add(f"{resource.kind} {error}")
         elif (
@@ -168,6 +169,7 @@ BY_USE = {
     "AWS::CloudFront::Distribution",
     "AWS::CloudFront::Function",
     "AWS::CloudFront::MonitoringSubscription",
+    "AWS::DynamoDB::Table",  # on demand
     "AWS::EC2::FlowLog",
     "AWS::ECR::Repository",
     "AWS::ECS::Cluster",  # Container Insights: metrics and logs
@@ -189,6 +191,8 @@ FREE = {
     "AWS::ApplicationAutoScaling::ScalingPolicy",
     "AWS::Budgets::Budget",
     "AWS::CDK::Metadata",
+    "AWS::CE::AnomalyMonitor",
+    "AWS::CE::AnomalySubscription",
     "AWS::CertificateManager::Certificate",
     "AWS::CloudFront::CachePolicy",
     "AWS::CloudFront::OriginAccessControl",
@@ -231,4 +235,5 @@ FREE = {
     "AWS::SecretsManager::ResourcePolicy",
     "AWS::SecretsManager::RotationSchedule",
     "AWS::SecretsManager::SecretTargetAttachment",
+    "AWS::WAFv2::IPSet",
 }

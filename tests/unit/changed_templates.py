@@ -30,11 +30,6 @@ class Edits:
     def stack(self, part: str) -> str:
         return next(name for name, stack in self.side.stacks.items() if stack.part == part)
 
-    def parameters(self, path: str, config: str) -> Json:
-        """What stands below one property."""
-        found: Json = self.properties(path)[config]
-        return found
-
     def resource(self, path: str) -> Json:
         """The body of a resource."""
         one = next(one for one in self.side.resources.values() if one.path == path)
@@ -63,11 +58,11 @@ class Edits:
         one = next(one for one in self.side.resources.values() if one.path == path)
         del self.templates[one.stack.name]["Resources"][one.logical_id]
 
-    def add(self, part: str, logical_id: str, body: Json) -> None:
-        """A new resource, whose construct has the name of its logical id."""
+    def add(self, part: str, logical_id: str, body: Json, construct: str = "") -> None:
+        """A new resource; `construct` is its path in the stack, else it has the name of its logical id."""
         name = self.stack(part)
         self.templates[name]["Resources"][logical_id] = body
-        self.metadata[name][f"/{name}/{logical_id}/Resource"] = [{"type": "aws:cdk:logicalId", "data": logical_id}]
+        self.metadata[name][f"/{name}/{construct or f'{logical_id}/Resource'}"] = [{"type": "aws:cdk:logicalId", "data": logical_id}]
 
     def rename(self, path: str, logical_id: str, construct: str | None = None) -> None:
         """The same resource under another logical id, with all that refers to it; `construct` is its new path in the stack."""

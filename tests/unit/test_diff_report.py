@@ -18,7 +18,7 @@ from tests.unit.conftest import Variant
 from tools.diff_report import __main__ as command
 from tools.diff_report.__main__ import report
 from tools.diff_report.checkout import CheckoutError, both
-from tools.diff_report.render import GITHUB_LIMIT, MARKER, Report
+from tools.diff_report.render import GITHUB_LIMIT, GITLAB_LIMIT, MARKER, Report
 from tools.diff_report.sides import Side
 
 DB = "Data/Database/Instance"
@@ -175,14 +175,16 @@ def test_a_move_names_both_ends(production: Side, tmp_path: Path) -> None:
 
 
 def test_what_is_new_is_told_by_construct(production: Side, tmp_path: Path) -> None:
-    """A resource of a new construct is no line of its own."""
-    empty = _edited(production, tmp_path / "without", lambda edits: [edits.templates[edits.stack("Operations")]["Resources"].clear()])
-    text = report(empty, production.folder, "main").markdown()
-    (row,) = [line for line in text.splitlines() if "| `Operations/Maintenance` |" in line]
-    assert row == (
-        "| added<br>prod | `Operations/Maintenance` | EC2 SecurityGroup, EC2 SecurityGroupEgress, EC2 SecurityGroupIngress, 3 × IAM Policy, "
-        "3 × IAM Role, Lambda Function, Logs LogGroup, SQS Queue, SQS QueuePolicy, 2 × Scheduler Schedule |"
-    )
+    """A resource of a new construct is no row of its own."""
+
+    def edit(edits: Edits) -> None:
+        for name, kind in (("Log", "Logs::LogGroup"), ("One", "IAM::Policy"), ("Two", "IAM::Policy")):
+            edits.add(
+                "Operations", f"New{name}", {"Type": f"AWS::{kind}", "Properties": {"PolicyDocument": {}}}, f"Sweeper/{name}/Resource"
+            )
+
+    text = _report(production, tmp_path, edit).markdown()
+    assert "| added<br>prod | `Operations/Sweeper` | 2 × IAM Policy, Logs LogGroup |" in text
 
 
 @pytest.mark.parametrize("value", ["a | b", "`ticks`", "two\nlines", "<details>", "x" * 5_000])
@@ -229,11 +231,11 @@ def test_an_id_is_of_exactly_one_danger(everywhere: Side, tmp_path: Path) -> Non
 
 
 def test_a_long_report_is_cut_from_its_end(everywhere: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything gone in every environment is still below GitHub's limit; a lower one cuts."""
     nothing = _edited(everywhere, tmp_path, lambda edits: [one["Resources"].clear() for one in edits.templates.values()])
     made = report(everywhere.folder, nothing, "main")
     whole = made.markdown()
-    assert 40_000 < len(whole) < GITHUB_LIMIT
+    assert len(whole) > 40_000
+    assert (GITHUB_LIMIT, GITLAB_LIMIT) == (65_536, 1_000_000)
     limit = 30_000
     cut = made.markdown(limit, "`report.whole.md`")
     assert limit * 0.9 < len(cut) <= limit
@@ -250,7 +252,7 @@ def test_a_long_report_is_cut_from_its_end(everywhere: Side, tmp_path: Path, mon
     assert text.endswith("**; the whole report is `report.whole.md`, an artifact of this pipeline.\n")
     assert len(text) <= limit
     assert (tmp_path / "report.whole.md").read_text(encoding="utf-8") == whole
-    monkeypatch.undo()
+    monkeypatch.setattr(command, "GITHUB_LIMIT", len(whole))
     command.write(made, out)
     assert not (tmp_path / "report.whole.md").exists()
 

@@ -34,6 +34,15 @@ def _rule(name: str) -> Callable[[Edits], Json]:
     return lambda edits: by_name(edits.properties(ACL)["Rules"], name)
 
 
+def _without(name: str) -> Edit:
+    return lambda edits: edits.properties(ACL)["Rules"].remove(_rule(name)(edits))
+
+
+def _allowing(edits: Edits, priority: int) -> None:
+    """Lets through what another rule blocks."""
+    edits.properties(ACL)["Rules"].append({**_rule("RateApi")(edits), "Name": "Exception", "Action": {"Allow": {}}, "Priority": priority})
+
+
 def _limit(name: str, limit: int) -> Edit:
     return lambda edits: _rule(name)(edits)["Statement"]["RateBasedStatement"].update(Limit=limit)
 
@@ -217,15 +226,6 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         [
             "`Operations/Probe/FunctionDeadLetters` (SQS Queue) is removed from the template. It is deleted with what it holds.",
             "The policies could not be judged, so nobody has looked at them: one refers to 'ProbeFunctionDeadLettersDBEFEDEF', which is not there.",
-        ],
-    ),
-    "another region": (
-        _manifest("Alerts", environment="aws://unknown-account/eu-west-1"),
-        [
-            "The stack `Alerts` moves from unknown-account/us-east-1 to unknown-account/eu-west-1: all it holds is made anew there, and "
-            "stays orphaned here.",
-            "`cloudwatch.amazonaws.com` may now `sns:Publish` on `Alerts/Alerts/Topic`, if `aws:SourceArn` is like "
-            "`arn:aws:cloudwatch:eu-west-1:123456789012:alarm:*` and `aws:SourceAccount` is `123456789012`.",
         ],
     ),
     "the network's addresses": (
@@ -426,10 +426,14 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         ],
     ),
     # Firewall
-    "a rule less": (lambda edits: edits.properties(ACL)["Rules"].pop(4), [f"`{ACL}`: rule AmazonIpReputation is removed."]),
+    "a rule less": (_without("AmazonIpReputation"), [f"`{ACL}`: rule AmazonIpReputation is removed."]),
     "a rule that counts": (
         lambda edits: _rule("SqlInjection")(edits).update(OverrideAction={"Count": {}}),
         [f"`{ACL}`: rule SqlInjection no longer blocks: it is set to Count."],
+    ),
+    "an exception": (
+        lambda edits: _allowing(edits, 99),
+        [f"`{ACL}`: rule Exception is new and lets through what it names, whatever later rules say."],
     ),
     "part of a group that counts": (
         _override("Count"),
@@ -517,7 +521,7 @@ HARMLESS: dict[str, Edit] = {
     "a rule's description": lambda edits: edits.properties(ACL).update(Description="In other words"),
     "a lower limit": _limit("RateApi", 500),
     "part of a group that blocks": _override("Block"),
-    "a rule that blocks": lambda edits: _rule("Common")(edits).update(Priority=9),
+    "another order of rules that block": lambda edits: _rule("Common")(edits).update(Priority=99),
     "the way out to nowhere": _egress("Data/Database/SecurityGroup", CidrIp="127.0.0.2/32"),
     "a narrower way out": _egress("Service/Migration/SecurityGroup", CidrIp="10.20.0.0/16", IpProtocol="tcp", FromPort=443, ToPort=443),
     "an action less": lambda edits: statements(WEB)(edits)[0]["Action"].pop(),
@@ -558,6 +562,28 @@ def test_what_is_harmless_alarms_nobody(name: str, comparisons: dict[str, Compar
     """And is a change all the same: what the edit did is there."""
     assert comparisons[name].changes
     assert judge(comparisons[name]) == []
+
+
+def test_a_stack_that_goes_to_another_region(production: Side, tmp_path: Path) -> None:
+    edits = Edits(production)
+    _manifest("Alerts", environment="aws://unknown-account/eu-west-1")(edits)
+    dangers = judge(compare(production, Side(edits.write(tmp_path))))
+    assert dangers[0].words == (
+        "The stack `Alerts` moves from unknown-account/us-east-1 to unknown-account/eu-west-1: all it holds is made anew there, and "
+        "stays orphaned here."
+    )
+
+
+def test_an_exception_that_is_asked_sooner(production: Side, tmp_path: Path) -> None:
+    before, after = Edits(production), Edits(production)
+    _allowing(before, 99)
+    _allowing(after, 99)
+    by_name(after.properties(ACL)["Rules"], "Exception")["Priority"] = by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"]
+    by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"] = 99
+    comparison = compare(Side(before.write(tmp_path / "before")), Side(after.write(tmp_path / "after")))
+    told = [danger.words for danger in judge(comparison)]
+    assert f"`{ACL}`: rule Exception is now asked before SqlInjection, and what it lets through passes by." in told
+    assert all("is now asked before" in words for words in told)
 
 
 def test_a_stack_that_leaves_the_app(production: Side, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ class Costs:
 
     @property
     def unknown(self) -> list[str]:
-        """What the head has and no price is known for."""
-        return list(self.head.unknown)
+        """What is new in the head and has no price."""
+        return [kind for kind in self.head.unknown if kind not in self.base.unknown]
 
     def difference(self, environment: str, part: str | None = None) -> float:
         """USD a month."""

@@ -47,8 +47,13 @@ def firewall(old: Resource, new: Resource) -> Iterator[str]:
     for name in after.keys() - before.keys():
         if _action(after[name]) == "Allow":
             yield f"rule {name} is new and lets through what it names, whatever later rules say"
-    for name in before.keys() & after.keys():
+    both = before.keys() & after.keys()
+    for name in both:
         yield from (f"rule {name} {words}" for words in _rule(before[name], after[name]))
+    for name in (one for one in both if _action(before[one]) == _action(after[one]) == "Allow"):
+        for other in both:
+            if before[other]["Priority"] < before[name]["Priority"] and after[name]["Priority"] < after[other]["Priority"]:
+                yield f"rule {name} is now asked before {other}, and what it lets through passes by"
 
 
 def _action(rule: Body) -> str:
