@@ -83,6 +83,15 @@ def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: 
 
     costs = Costs.of(production, _edited(production, tmp_path, edit))
     assert costs.difference("prod", "Service") == pytest.approx(0.1 + 0.2 + 0.5 + 3)
+    assert costs.rows()[0] == "| Service | +3.80 | new: `Service/Four`; new: `Service/Three`; new: `Service/Two`; new: `Service/One` |"
+
+
+def test_what_is_new_is_counted_by_construct(production: Side, tmp_path: Path) -> None:
+    def edit(edits: Edits) -> None:
+        for number in range(3):
+            edits.add("Service", f"Alarm{number}", {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}, f"Watch/{number}/Resource")
+
+    assert Costs.of(production, _edited(production, tmp_path, edit)).rows()[0] == "| Service | +0.30 | new: `Service/Watch` (3) |"
 
 
 def test_every_type_is_priced_by_use_or_free(everywhere: Side) -> None:
@@ -121,7 +130,7 @@ def test_an_interface_endpoint_is_paid_in_each_zone(production: Side, tmp_path: 
         ),
         (
             lambda edits: edits.remove("Network/Network/Vpc/PublicSubnet2/NATGateway"),
-            "| Network | −32.85 | gone: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
+            "| Network | −32.85 | gone: `Network/Network` |",
         ),
     ],
     ids=["storage", "nodes", "tasks", "gateway"],

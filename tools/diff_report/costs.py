@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tools.cost import PRICES, Bill, bill
+from tools.cost import PRICES, Bill, Item, bill
 from tools.diff_report.sides import Side, importance
 
 CENT = 0.005
+REASONS_SHOWN = 6  # of one stack
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,32 @@ class Costs:
         )
 
     def _reasons(self, part: str) -> list[str]:
-        """`Data/Database/Instance` db.t4g.medium → db.t4g.large: told once for all environments."""
-        lines: dict[str, dict[str, list[tuple[str, float]]]] = defaultdict(lambda: {"base": [], "head": []})
-        for side, items in (("base", self.base.items), ("head", self.head.items)):
+        """What differs, the dearest first: a resource's old → new once for all environments, what is new or gone by its construct."""
+        lines: dict[tuple[str, str], list[list[Item]]] = defaultdict(lambda: [[], []])
+        for side, items in enumerate((self.base.items, self.head.items)):
             for one in items:
                 if one.part == part:
-                    lines[f"{one.environment} {one.path}"][side].append((one.what, one.usd))
-        found = []
-        for key, sides in sorted(lines.items(), key=lambda one: one[0].partition(" ")[2]):
-            path = key.partition(" ")[2]
-            before = [what for what, usd in sides["base"] if (what, usd) not in sides["head"]]
-            after = [what for what, usd in sides["head"] if (what, usd) not in sides["base"]]
-            if not sides["base"] or not sides["head"]:
-                found.append(f"{'new' if sides['head'] else 'gone'}: `{path}`")
-            elif before or after:
-                found.append(f"`{path}` {', '.join(before)} → {', '.join(after)}")
-        return list(dict.fromkeys(found))
+                    lines[one.environment, one.path][side].append(one)
+        sizes: dict[str, float] = defaultdict(float)
+        constructs: dict[str, set[str]] = defaultdict(set)
+        for (_, path), (before, after) in lines.items():
+            difference = abs(sum(one.usd for one in after) - sum(one.usd for one in before))
+            old, new = ([one.what for one in these if not _among(one, others)] for these, others in ((before, after), (after, before)))
+            if before and after and old != new:
+                sizes[f"`{path}` {', '.join(old)} → {', '.join(new)}"] += difference
+            elif not (before and after):
+                construct = f"{'new' if after else 'gone'}: `{'/'.join(path.split('/')[:2])}`"
+                constructs[construct].add(path)
+                sizes[construct] += difference
+        told = [
+            f"{one}{f' ({count})' if (count := len(constructs[one])) > 1 else ''}"
+            for one in sorted(sizes, key=lambda one: (-sizes[one], one))
+        ]
+        return [*told[:REASONS_SHOWN], *([f"and {len(told) - REASONS_SHOWN} more"] if len(told) > REASONS_SHOWN else [])]
+
+
+def _among(item: Item, others: list[Item]) -> bool:
+    return any((item.what, item.usd) == (one.what, one.usd) for one in others)
 
 
 def _usd(amount: float) -> str:

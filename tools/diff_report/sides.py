@@ -153,7 +153,7 @@ class Side:
                 name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
                 return f"{self._paths.get((stack.name, name), name)}.{attribute}"
             case "Fn::Join" if isinstance(argument[1], list):
-                return str(argument[0]).join(str(self.told(stack, part)) for part in argument[1])
+                return str(argument[0]).join(_text(self.told(stack, part)) for part in argument[1])
             case "Fn::ImportValue" if isinstance(argument, str) and argument in self._exports:
                 return self.told(*self._exports[argument])
             case "Fn::GetStackOutput" if argument.get("StackName") in self.stacks:
@@ -166,6 +166,10 @@ class Side:
 
     def _substituted(self, stack: Stack, name: str) -> Any:
         return self._intrinsic(stack, "Fn::GetAtt", name) if "." in name else self._intrinsic(stack, "Ref", name)
+
+
+def _text(told: Any) -> str:
+    return told if isinstance(told, str) else json.dumps(told, sort_keys=True)
 
 
 def importance(environment: str) -> tuple[int, str]:
