@@ -130,7 +130,7 @@ def test_an_interface_endpoint_is_paid_in_each_zone(production: Side, tmp_path: 
         ),
         (
             lambda edits: edits.remove("Network/Network/Vpc/PublicSubnet2/NATGateway"),
-            "| Network | −32.85 | gone: `Network/Network` |",
+            "| Network | −32.85 | gone: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
         ),
     ],
     ids=["storage", "nodes", "tasks", "gateway"],

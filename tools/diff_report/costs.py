@@ -79,11 +79,15 @@ class Costs:
                 construct = f"{'new' if after else 'gone'}: `{'/'.join(path.split('/')[:2])}`"
                 constructs[construct].add(path)
                 sizes[construct] += difference
-        told = [
-            f"{one}{f' ({count})' if (count := len(constructs[one])) > 1 else ''}"
-            for one in sorted(sizes, key=lambda one: (-sizes[one], one))
-        ]
+        told = [_counted(one, constructs[one]) for one in sorted(sizes, key=lambda one: (-sizes[one], one))]
         return [*told[:REASONS_SHOWN], *([f"and {len(told) - REASONS_SHOWN} more"] if len(told) > REASONS_SHOWN else [])]
+
+
+def _counted(told: str, paths: set[str]) -> str:
+    """One resource of a construct by its own path, several by their number."""
+    if len(paths) == 1:
+        return f"{told.partition(' ')[0]} `{next(iter(paths))}`"
+    return f"{told} ({len(paths)})" if paths else told
 
 
 def _among(item: Item, others: list[Item]) -> bool:

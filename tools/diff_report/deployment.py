@@ -23,7 +23,6 @@ RDS = {
     "MultiAZ": "no interruption; the database is slower while the standby is made or dropped",
     "AllocatedStorage": "no interruption; the storage cannot be changed again for six hours",
     "CACertificateIdentifier": "clients that do not trust the new certificate authority can no longer connect",
-    "MasterUserPassword": "no interruption; whoever holds the old master password is locked out",
 }
 REDIS = {
     "CacheNodeType": "nodes are replaced one by one; Redis answers again after a failover of seconds",
