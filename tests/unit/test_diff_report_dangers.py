@@ -75,6 +75,20 @@ def _egress(path: str, **rule: Any) -> Edit:
     return lambda edits: edits.properties(path)["SecurityGroupEgress"].append({"IpProtocol": "-1", **rule})
 
 
+def _another_group(edits: Edits) -> None:
+    """One that lets Redis's group in."""
+    peer = {"SourceSecurityGroupId": {"Fn::GetAtt": [edits.logical_id("Data/Cache/SecurityGroup"), "GroupId"]}}
+    rules = {"SecurityGroupIngress": [{"IpProtocol": "-1", **peer}], "SecurityGroupEgress": []}
+    edits.add("Data", "NewGroup", {"Type": "AWS::EC2::SecurityGroup", "Properties": rules})
+    edits.properties(DB)["VPCSecurityGroups"].append({"Fn::GetAtt": ["NewGroup", "GroupId"]})
+
+
+def _wider_condition(edits: Edits) -> None:
+    for statement in statements("Operations/Drill/FunctionRole/DefaultPolicy")(edits):
+        if "daily/*" in statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", []):
+            statement["Condition"]["StringLike"]["s3:prefix"] = ["*"]
+
+
 def _way_out(edits: Edits) -> None:
     route = dict(edits.properties("Network/Network/Vpc/PrivateSubnet1/DefaultRoute"))
     route["RouteTableId"] = {"Ref": edits.logical_id("Network/Network/Vpc/IsolatedSubnet1/RouteTable")}
@@ -322,6 +336,10 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
             f"`{BACKUPS}` (S3 Bucket): rule `expire-daily` takes more old versions than before, 1 d after they came.",
         ],
     ),
+    "a public access control list": (
+        setting(UPLOADS, "AccessControl", "PublicRead"),
+        [f"`{UPLOADS}` (S3 Bucket): its access control list, Private → PublicRead."],
+    ),
     "wider CORS": (
         setting(UPLOADS, "CorsConfiguration", {"CorsRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"]}]}),
         [f"`{UPLOADS}` (S3 Bucket): pages of any site may now use it (GET, PUT; CORS)."],
@@ -383,6 +401,10 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         setting("Data/Database/SecurityGroup", "SecurityGroupEgress", GONE),
         ["`Data/Database/SecurityGroup` may now reach anybody (0.0.0.0/0) on all ports."],
     ),
+    "the database in a new group": (
+        _another_group,
+        ["`Data/Database/Instance` joins the security group `Data/NewGroup`: whom that lets in reaches it, and it reaches what that may."],
+    ),
     "a way out of an isolated subnet": (
         _way_out,
         ["`Network/Network/Vpc/IsolatedSubnet1/RouteTable` now leads to everywhere, by `Network/Network/Vpc/PublicSubnet1/NATGateway`."],
@@ -424,6 +446,33 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
             "The policies could not be judged, so nobody has looked at them: CarmenProdService/WebTaskRoleA0C52095 uses "
             "arn:aws:iam::aws:policy/AdministratorAccess: AWS's own policies name no resource; write what is needed."
         ],
+    ),
+    "a task that acts as another": (
+        lambda edits: edits.set(
+            "Service/Web/Task", "TaskRoleArn", {"Fn::GetAtt": [edits.logical_id("Service/Migration/Task/ExecutionRole"), "Arn"]}
+        ),
+        ["`Service/Web/Task` now acts as `Service/Migration/Task/ExecutionRole` (`TaskRoleArn`), and may what that role may."],
+    ),
+    "a new function with an old role": (
+        lambda edits: edits.add(
+            "Operations",
+            "New",
+            {
+                "Type": "AWS::Lambda::Function",
+                "Properties": {"Role": {"Fn::GetAtt": [edits.logical_id("Operations/Backup/FunctionRole"), "Arn"]}},
+            },
+        ),
+        ["`Operations/New` now acts as `Operations/Backup/FunctionRole` (`Role`), and may what that role may."],
+    ),
+    "a wider condition": (
+        _wider_condition,
+        ["`Operations/Drill/FunctionRole` may now `s3:ListBucket` on `Storage/Backups`, if `s3:prefix` is like `*`."],
+    ),
+    "anybody's key": (
+        lambda edits: statements("Storage/Key")(edits).append(
+            {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Principal": {"AWS": "*"}}
+        ),
+        ["**anybody** may now `kms:Decrypt` on `Storage/Key`."],
     ),
     # Firewall
     "a rule less": (_without("AmazonIpReputation"), [f"`{ACL}`: rule AmazonIpReputation is removed."]),
@@ -501,6 +550,10 @@ def _narrower_trust(edits: Edits) -> None:
 
 
 HARMLESS: dict[str, Edit] = {
+    "a new group of its own": lambda edits: edits.add(
+        "Data", "NewGroup", {"Type": "AWS::EC2::SecurityGroup", "Properties": {"SecurityGroupEgress": []}}
+    ),
+    "a group under another id": lambda edits: edits.rename("Operations/Backup/FunctionSecurityGroup", "Other01234567"),
     "a bigger instance": setting(DB, "DBInstanceClass", "db.t4g.large"),
     "a minor version": setting(DB, "EngineVersion", "17.12"),
     "more storage": setting(DB, "AllocatedStorage", "40"),

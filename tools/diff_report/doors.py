@@ -15,6 +15,8 @@ GROUP = "AWS::EC2::SecurityGroup"
 INGRESS, EGRESS = "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 ALL = "-1"
+# Under which names resources list the groups that they are in.
+MEMBERS = ("SecurityGroupIds", "SecurityGroups", "VPCSecurityGroups", "VpcSecurityGroupIds")
 # What AWS gives a group that says nothing of what may leave (AWS::EC2::SecurityGroup, SecurityGroupEgress).
 LEAVES_FOR_ANYWHERE = {"CidrIp": "0.0.0.0/0", "IpProtocol": ALL}
 PEERS = ("CidrIp", "CidrIpv6", "SourceSecurityGroupId", "DestinationSecurityGroupId", "SourcePrefixListId", "DestinationPrefixListId")
@@ -82,7 +84,31 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
         new = (door.environment, door.group) not in there
         if matters and not (new and (not door.inwards or not door.by_address)) and not any(one.covers(door) for one in known):
             yield Finding(door.environment, "Network", door.words)
+    yield from _joins(comparison)
     yield from _routes(comparison)
+
+
+def _joins(comparison: Comparison) -> Iterator[Finding]:
+    """What was there and is put into another group opens by that group's doors, new or old."""
+    for change in comparison.changes:
+        if change.both:
+            old, new = change.both
+            before = {
+                comparison.moves.get((change.environment, one), one) for one in _groups(comparison.base.told(old.stack, old.properties))
+            }
+            for group in sorted(_groups(comparison.head.told(new.stack, new.properties)) - before):
+                words = f"`{new.path}` joins the security group `{group}`: whom that lets in reaches it, and it reaches what that may."
+                yield Finding(change.environment, "Network", words)
+
+
+def _groups(told: Any) -> set[str]:
+    """The security groups in told properties, at any depth."""
+    if isinstance(told, list):
+        return {group for one in told for group in _groups(one)}
+    if not isinstance(told, dict):
+        return set()
+    here = {_group(one) for key in MEMBERS for one in told.get(key, []) if isinstance(told.get(key), list)}
+    return here | {group for one in told.values() for group in _groups(one)}
 
 
 def _routes(comparison: Comparison) -> Iterator[Finding]:

@@ -17,11 +17,18 @@ from typing import Any
 
 from tools.diff_report.collect import Comparison
 from tools.diff_report.findings import Finding
-from tools.diff_report.sides import Side
+from tools.diff_report.sides import Resource, Side
 from tools.iam import Account, Undecided
 from tools.policies import Assembly, Document, Role
 
 ROLE = "AWS::IAM::Role"
+# Where resources name the role that they act as.
+ACTS_AS = {
+    "AWS::ECS::TaskDefinition": ("TaskRoleArn", "ExecutionRoleArn"),
+    "AWS::Lambda::Function": ("Role",),
+    "AWS::RDS::DBProxy": ("RoleArn",),
+    "AWS::Scheduler::Schedule": ("Target.RoleArn",),
+}
 # Operators whose values a request can carry as they stand.
 PLAIN = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "StringEqualsIgnoreCase")
 STAR = "∗∗"  # for the stars of a pattern that is asked for as if it were a resource: neither `*` nor `?` stands for it alone
@@ -162,6 +169,7 @@ def _list(value: Any) -> list[Any]:
 
 def judge(comparison: Comparison) -> Iterator[Finding]:
     """All findings on permissions; when policies cannot be read at all, that is the finding."""
+    yield from _actors(comparison)
     try:
         base, head = Policies(comparison.base), Policies(comparison.head)
         yield from _findings(comparison, base, head)
@@ -169,6 +177,23 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
         why = f"one refers to {error}, which is not there" if isinstance(error, KeyError) else error
         words = f"The policies could not be judged, so nobody has looked at them: {why}."
         yield from (Finding(environment, "Permissions", words) for environment in comparison.environments)
+
+
+def _actors(comparison: Comparison) -> Iterator[Finding]:
+    """Who acts as a role that was there for others: no policy tells it."""
+    there = {(one.environment, comparison.moves.get((one.environment, one.path), one.path)) for one in comparison.base.of_kind(ROLE)}
+    for change in comparison.changes:
+        for place in ACTS_AS.get(change.kind, ()):
+            if change.new and (role := _role(comparison.head, change.new, place)):
+                before = _role(comparison.base, change.old, place) if change.old else None
+                if role != comparison.moves.get((change.environment, str(before)), before) and (change.environment, role) in there:
+                    words = f"`{change.path}` now acts as `{role}` (`{place}`), and may what that role may."
+                    yield Finding(change.environment, "Permissions", words)
+
+
+def _role(side: Side, resource: Resource, place: str) -> str | None:
+    arn = side.told(resource.stack, resource.at(place))
+    return str(arn).removesuffix(".Arn") if arn else None
 
 
 def _findings(comparison: Comparison, base: Policies, head: Policies) -> Iterator[Finding]:

@@ -99,6 +99,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _least("ObjectLockConfiguration.Rule.DefaultRetention.Days", "days of object lock", 0),
         _least("ObjectLockConfiguration.Rule.DefaultRetention.Years", "years of object lock", 0),
         _there("LoggingConfiguration", "its access log"),
+        Rule(
+            "AccessControl",
+            "its access control list",
+            lambda old, new: old != new and str(new).startswith(("Public", "Authenticated")),
+            "Private",
+        ),
     ),
     "AWS::ECR::Repository": (
         _rank("ImageTagMutability", "tags", "MUTABLE", "IMMUTABLE"),
