@@ -13,7 +13,7 @@ from tools.cost import BY_USE, FREE, PRICED, PRICES, bill
 from tools.diff_report.costs import Costs
 from tools.diff_report.sides import Side
 
-# (what, how many, USD, hours a month or 1): AWS's price lists for us-east-1, read on 2026-11-24, multiplied on paper.
+# (what, how many, USD, hours a month or 1): counted in the templates by hand, with the unit prices of tools/prices.toml.
 BY_HAND: dict[str, list[tuple[str, float, float, int]]] = {
     "prod": [
         ("db.t4g.medium, two zones", 2, 0.065, 730),
