@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from tools.deployed import Deployed, NotDeployedError, RefusedError, run
 from tools.given_secrets import secrets_to_fill
 from tools.release import NONE_YET, releases
-from tools.synthesis import ROOT
 
+ROOT = Path(__file__).parent.parent
 BY_A_PERSON = {
     "preflight": (
         "The pull request's report was read: nothing in it is a surprise.",

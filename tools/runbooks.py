@@ -26,8 +26,7 @@ from botocore.exceptions import UnknownServiceError
 from botocore.model import OperationModel, Shape
 from botocore.validate import ParamValidator
 
-from tools.synthesis import ROOT
-
+ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "runbooks"
 # Each command writes its words into a file named by the time and its process, and prints a mark for whoever reads its output.
 _TELL = """
