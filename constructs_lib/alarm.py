@@ -1,4 +1,4 @@
-"""The one way to make an alarm: what it watches, what it says, where it leads, and whom it tells (ADR 0013)."""
+"""The one way to make an alarm: what it watches, what it says, where it leads, and whom it tells (ADR 0015)."""
 
 from __future__ import annotations
 

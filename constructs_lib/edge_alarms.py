@@ -1,4 +1,4 @@
-"""Alarms of CloudFront and its firewall, which CloudWatch knows in us-east-1 only, and their way home (ADR 0013)."""
+"""Alarms of CloudFront and its firewall, which CloudWatch knows in us-east-1 only, and their way home (ADR 0015)."""
 
 from __future__ import annotations
 
