@@ -51,6 +51,7 @@ class DatabaseBackup(Construct):
         environment = {
             **environment,
             **(_where(copies) if copies else {}),
+            "BACKUP_FORMATS": ",".join(settings.operations.backup_formats),
             "BACKUP_WEEKLY_DAY": settings.operations.weekly_backup_day,
             "BACKUP_MONTHLY_DAY": str(settings.operations.monthly_backup_day),
         }

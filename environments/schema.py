@@ -305,6 +305,11 @@ class Operations(Section):
     """What keeps the data alive, by the clock (UTC). Source: manual "Automated Backups", "Regular Maintenance Tasks"."""
 
     backup_schedule: values.Cron = Field("cron(0 3 * * ? *)", description="The logical backup, daily.")
+    backup_formats: values.Distinct[Literal["archive", "sql_gz"]] = Field(
+        ("archive", "sql_gz"),
+        min_length=1,
+        description="archive: for a parallel restore; sql_gz: plain SQL, as the manual's script made it. Each alone takes less time.",
+    )
     weekly_backup_day: Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"] = Field("SUN", description="Whose backup is kept weekly.")
     monthly_backup_day: int = Field(1, ge=1, le=28, description="The day of the month whose backup is kept monthly.")
     drill_schedule: values.Cron = Field("cron(0 4 2 * ? *)", description="The newest backup is restored and compared (manual: monthly).")

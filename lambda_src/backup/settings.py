@@ -9,6 +9,7 @@ from typing import Any
 
 from common import aws
 from common.fargate import Task
+from common.variables import whole_number
 
 FORMATS = ("archive", "sql_gz")
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
@@ -51,10 +52,7 @@ class Settings:
         """Raises ValueError that names the variable, its value and what it may be."""
 
         def number(name: str, default: int, at_least: int, at_most: int) -> int:
-            text = environment.get(name, str(default))
-            if not text.isdecimal() or not at_least <= int(text) <= at_most:
-                raise ValueError(f"{name}={text!r}: a whole number from {at_least} to {at_most}")
-            return int(text)
+            return whole_number(environment, name, default, at_least=at_least, at_most=at_most)
 
         def chosen(name: str, default: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
             found = tuple(part.strip() for part in environment.get(name, default).split(","))

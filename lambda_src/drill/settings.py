@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.fargate import Task
+from common.variables import whole_number
 
 SERVER_HOME = "/opt/postgresql-server"
 
@@ -32,10 +33,7 @@ class Settings:
         """Raises ValueError that names the variable, its value and what it may be."""
 
         def number(name: str, default: int, at_least: int, at_most: int) -> int:
-            text = environment.get(name, str(default))
-            if not text.isdecimal() or not at_least <= int(text) <= at_most:
-                raise ValueError(f"{name}={text!r}: a whole number from {at_least} to {at_most}")
-            return int(text)
+            return whole_number(environment, name, default, at_least=at_least, at_most=at_most)
 
         if environment.get("DATABASE_HOST"):
             raise ValueError("DATABASE_HOST is set: a drill has a server of its own and must not know another; remove the variable")

@@ -34,6 +34,7 @@ def test_the_backup_has_the_time_two_processors_and_the_client_tools(built: Buil
     assert len(function["Layers"]) == 2
     variables = function["Environment"]["Variables"]
     assert (variables["ENVIRONMENT"], variables["BACKUP_WEEKLY_DAY"], variables["BACKUP_MONTHLY_DAY"]) == ("prod", "SUN", "1")
+    assert variables["BACKUP_FORMATS"] == "archive,sql_gz"
     assert {"DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME", "BACKUP_BUCKET", "BACKUP_KEY_ARN"} <= variables.keys()
 
 
@@ -49,6 +50,11 @@ def test_the_backup_and_its_task_know_where_copies_go(built: Built, variant: Var
             assert variables[name] == {"Fn::GetStackOutput": there}
     alone = by_id(built.resources("AWS::Lambda::Function", STACK), "/BackupFunction")["Properties"]["Environment"]["Variables"]
     assert not [name for name in alone if name.startswith("BACKUP_COPY_")]
+
+
+def test_formats_are_settings(variant: Variant) -> None:
+    functions = variant(operations={"backup_formats": ["archive"]}).resources("AWS::Lambda::Function", STACK)
+    assert by_id(functions, "/BackupFunction")["Properties"]["Environment"]["Variables"]["BACKUP_FORMATS"] == "archive"
 
 
 def test_schedules_are_settings(variant: Variant) -> None:
