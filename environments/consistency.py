@@ -69,6 +69,7 @@ def complaints(settings: Settings, production_over: Settings | None = None) -> I
         _service,
         _uptime,
         _alarms,
+        _pipeline,
         _application,
         _secrets,
     ):
@@ -374,6 +375,27 @@ def _alarms(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(
             ("alarms.database_free_storage_gib", "database.storage_gib"), "a new database would be in alarm at once; lower the first"
         )
+
+
+def _pipeline(settings: Settings) -> Iterator[Complaint]:
+    if (pipeline := settings.pipeline) is None:
+        return
+    if settings.permissions_boundary is None:
+        yield Complaint(
+            ("pipeline.repository", "permissions_boundary"),
+            "what a pipeline deploys could make itself more powerful; 'CarmenBoundary' comes with CarmenPipelineAccess "
+            "(docs/first-pipeline.md)",
+        )
+    for key in ("repository", "application_repository"):
+        name = getattr(pipeline, key) or ""
+        if pipeline.platform == "github" and name.count("/") > 1:
+            yield Complaint(
+                ("pipeline.platform", f"pipeline.{key}"), "a repository on GitHub is owner and name; groups within groups are GitLab's"
+            )
+        if pipeline.platform == "gitlab" and "@" in name:
+            yield Complaint(("pipeline.platform", f"pipeline.{key}"), "ids after @ are GitHub's; GitLab's tokens name the path alone")
+    if pipeline.platform == "github" and pipeline.gitlab_host != "gitlab.com":
+        yield Complaint(("pipeline.platform", "pipeline.gitlab_host"), "GitHub's tokens come from one address; take gitlab_host out")
 
 
 def _application(settings: Settings) -> Iterator[Complaint]:

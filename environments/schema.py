@@ -425,6 +425,25 @@ class Budget(Section):
     anomaly_usd: int = Field(40, ge=1, le=100_000, description="An unusual rise is told from here on.")
 
 
+class Pipeline(Section):
+    """Whose pipeline deploys this environment, without a key (`CarmenPipelineAccess`). Source: manual "CI/CD Pipeline"."""
+
+    platform: Literal["github", "gitlab"] = Field("github", description="Where the pipeline runs.")
+    gitlab_host: values.HostName = Field("gitlab.com", description="GitLab's own address, if it is yours.")
+    repository: values.RepositoryName = Field(
+        description="This code's repository, such as example/carmen-infrastructure; on GitHub as its settings show it under OIDC: "
+        "example@1234/carmen-infrastructure@5678 where ids are shown."
+    )
+    application_repository: values.RepositoryName | None = Field(
+        None, description="The application's, whose pipeline pushes images and releases them; absent: none does."
+    )
+    branch: values.BranchName = Field(description="The one branch that is deployed here, in both repositories.")
+    protected_environment: values.ProtectedEnvironment = Field(
+        description="The platform's protected environment that the deployment waits for, such as production."
+    )
+    provider_exists: bool = Field(False, description="true: the account trusts the platform already (one identity provider an account).")
+
+
 class ExtraSecret(Section):
     """A further secret variable of the application, generated or given by the operator. Never its value."""
 
@@ -475,6 +494,7 @@ class Settings(Section):
     alarms: Alarms = Alarms()
     slo: Slo = Slo()
     budget: Budget = Budget()
+    pipeline: Pipeline | None = None
     application: Application = Application()
 
     @property

@@ -268,6 +268,19 @@ HttpStatus = Annotated[int, _between(200, 599, "an HTTP status")]
 JsonField = Annotated[
     str, form(r"[^.\s]+(\.[^.\s]+)*", "must be a field of the JSON body such as status, or with dots one inside it: database.state")
 ]
+_REPOSITORY_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(@\d+)?"
+RepositoryName = Annotated[
+    str,
+    form(
+        rf"{_REPOSITORY_PART}(/{_REPOSITORY_PART})+",
+        "must be owner and name such as example/carmen, not its address; one, since whoever it names may deploy",
+    ),
+]
+# No star, question mark or colon: what stands here is compared in trust policies.
+BranchName = Annotated[str, form(r"(?!refs/)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", "must be one branch such as main: no star, no refs/heads/")]
+ProtectedEnvironment = Annotated[
+    str, form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "must be the environment's name on the platform such as production: no star, no spaces")
+]
 VariableName = Annotated[
     str,
     form(r"[A-Z][A-Z0-9_]{0,62}", "must be a name in capitals such as FEATURE_X: A-Z, 0-9 and _, a letter first, 63 characters at most"),

@@ -39,7 +39,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Request:
-    """What AWS knows of a call. `principal` is an ARN, a service such as `lambda.amazonaws.com`, or ANYBODY."""
+    """What AWS knows of a call. `principal` is an ARN (an identity provider's for its tokens), a service such as
+    `lambda.amazonaws.com`, or ANYBODY."""
 
     principal: str
     action: str
@@ -87,8 +88,8 @@ class Account:
         return Decision(True, f"allowed by {by_identity}")
 
     def _role(self, principal: str) -> Role | None:
-        """None for a service, for anybody, and for whoever belongs to another account."""
-        if f"::{ACCOUNT}:" not in principal:
+        """None for a service, an identity provider, anybody, and whoever belongs to another account."""
+        if f"::{ACCOUNT}:" not in principal or ":oidc-provider/" in principal:
             return None
         session = re.fullmatch(rf"arn:aws:sts::{ACCOUNT}:assumed-role/([^/]+)/[^/]+", principal)
         arn = f"arn:aws:iam::{ACCOUNT}:role/{session[1]}" if session else principal
@@ -149,7 +150,7 @@ def _named(statement: Document, request: Request, role: Role | None) -> str | No
     principals = {"AWS": principal} if principal == ANYBODY else principal
     if not isinstance(principals, dict) or set(principals) - {"AWS", "Service", "Federated"}:
         raise Undecided(f"Principal {principal!r} is not known to {__name__}")
-    named = {*_list(principals.get("AWS")), *_list(principals.get("Service"))}
+    named = {principal for kind in ("AWS", "Service", "Federated") for principal in _list(principals.get(kind))}
     if ANYBODY in named or (request.principal in named and not (role and request.principal == role.arn)):
         return "itself"
     if role and role.arn in named:

@@ -33,6 +33,7 @@ from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_cla
 from detect_secrets.settings import transient_settings
 
 from environments.loading import environment_names, load
+from stacks.pipeline_access import build_pipeline_access
 from tools.policies import Assembly
 from tools.synthesis import ROOT, Built, build
 
@@ -286,7 +287,8 @@ def table(found: list[Verdict]) -> list[str]:
 def main() -> int:
     """Prints the table and every open finding; 1 when there is one, or an acknowledgement that excuses nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        built = build([load(name) for name in environment_names()], Path(folder) / "cdk.out")
+        environments = [load(name) for name in environment_names()]
+        built = build(environments, Path(folder) / "cdk.out", lambda app: build_pipeline_access(app, environments))
         found = verdicts(built, Path(folder) / "preflight")
         unused = stale(built, {finding for verdict in found for finding in verdict.findings})
     print("\n".join(table(found)))

@@ -30,6 +30,7 @@ ARNS = {
     "AWS::ECS::TaskDefinition": "arn:aws:ecs:{region}:{account}:task-definition/{id}:1",
     "AWS::ElastiCache::ReplicationGroup": "arn:aws:elasticache:{region}:{account}:replicationgroup:{id}",
     "AWS::IAM::ManagedPolicy": "arn:aws:iam::{account}:policy/{id}",
+    "AWS::IAM::OIDCProvider": "arn:aws:iam::{account}:oidc-provider/{id}",
     "AWS::IAM::Role": "arn:aws:iam::{account}:role/{id}",
     "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{id}",
     "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{id}",
@@ -45,6 +46,7 @@ REF_IS_ARN = {
     "AWS::ECS::Service",
     "AWS::ECS::TaskDefinition",
     "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::OIDCProvider",
     "AWS::SNS::Topic",
     "AWS::SecretsManager::Secret",
     "AWS::SecretsManager::SecretTargetAttachment",
@@ -129,7 +131,7 @@ class Assembly:
         return roles
 
     def _expect_roles_and_policies_alone(self) -> None:
-        known = {"AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"}
+        known = {"AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::OIDCProvider"}  # the last gives none
         for stack, template in self.templates.items():
             for logical_id, resource in template["Resources"].items():
                 unread = {"Users", "Groups"} & set(resource.get("Properties", {}))

@@ -56,7 +56,7 @@ class Built:
         }
 
 
-def build(settings: list[Settings], outdir: Path, before_synth: Callable[[cdk.App], None] | None = None) -> Built:
+def build(settings: list[Settings], outdir: Path, before_synth: Callable[[cdk.App], object] | None = None) -> Built:
     """Synthesizes environments into `outdir`; `before_synth` may add to the finished construct tree."""
     app = cdk.App(context=CONTEXT, outdir=str(outdir))
     tops = {one.name: build_environment(app, one) for one in settings}

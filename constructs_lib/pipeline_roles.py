@@ -1,0 +1,185 @@
+"""What pipelines may: see, deploy, push images and release them, each under a role of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aws_cdk import Aws, DefaultStackSynthesizer, Duration
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from constructs_lib.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.pipeline_trust import Platform
+from environments.schema import Pipeline, Settings
+
+EDGE_REGION = "us-east-1"
+LONGEST = Duration.hours(2)  # the first deployment makes a database and a distribution
+SEE_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
+NAMED_LATER = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
+NO_RESOURCES = "The action knows no resources (AWS Service Authorization Reference)."
+PUSH = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"]
+
+
+class EnvironmentNames:
+    """How the resources of an environment are called before they are there: CloudFormation begins each name with its stack's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.account = settings.account or Aws.ACCOUNT_ID
+        self.regions = list(dict.fromkeys([settings.region, EDGE_REGION]))
+        self.prefix = settings.stack_prefix
+
+    def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
+        """Of the application's region, unless another is named."""
+        return f"arn:{Aws.PARTITION}:{service}:{self.settings.region if region is None else region}:{self.account}:{resource}"
+
+    def stacks(self, name: str = "*") -> list[str]:
+        """All stacks in all regions, or the one called so."""
+        return [self.arn("cloudformation", f"stack/{self.prefix}{name}/*", region=region) for region in self.regions]
+
+    def bootstrap_roles(self, *kinds: str) -> list[str]:
+        """Those of `cdk bootstrap`, such as `deploy` or `lookup`."""
+        qualifier = DefaultStackSynthesizer.DEFAULT_QUALIFIER
+        return [
+            self.arn("iam", f"role/cdk-{qualifier}-{kind}-role-{self.account}-{region}", region="")
+            for region in self.regions
+            for kind in kinds
+        ]
+
+
+class PipelineReaders(Construct):
+    """`diff` for pull requests, whose code nobody has read yet: stacks as they are, and no data. `drift` for the branches, by the
+    CDK's lookup role, since CloudFormation compares with the eyes of whoever asks."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, environments: Sequence[Settings], platforms: dict[str, Platform]) -> None:
+        super().__init__(scope, construct_id)
+        names = [EnvironmentNames(settings) for settings in environments]
+        trusted = [(platforms[settings.name], pipeline) for settings in environments if (pipeline := settings.pipeline)]
+        repositories = {pipeline.repository: platform for platform, pipeline in trusted}
+        self.diff = iam.Role(
+            self,
+            "Diff",
+            description="Pull requests: what is deployed",
+            assumed_by=iam.CompositePrincipal(*(platform.pull_request(repository) for repository, platform in repositories.items())),
+        )
+        actions = [*SEE_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
+        _allow(self.diff, "SeeStacks", actions, [stack for one in names for stack in one.stacks()])
+        branches = {(pipeline.repository, pipeline.branch): (platform, pipeline) for platform, pipeline in trusted}
+        self.drift = iam.Role(
+            self,
+            "Drift",
+            description="On schedule: does what is deployed still say what the templates say",
+            assumed_by=iam.CompositePrincipal(
+                *(platform.branch(pipeline.repository, pipeline) for platform, pipeline in branches.values())
+            ),
+        )
+        _allow(self.drift, "LookUp", ["sts:AssumeRole"], [role for one in names for role in one.bootstrap_roles("lookup")])
+        for one in names:
+            _allow_to_tell(self.drift, one)
+
+
+class PipelineWriters(Construct):
+    """`deploy` for this repository; `push` and `release` for the application's, where there is one."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
+        super().__init__(scope, construct_id)
+        names = EnvironmentNames(settings)
+        self.deploy = self._define_deploy(names, platform.deployment(pipeline.repository, pipeline))
+        self.push: iam.Role | None = None
+        self.release: iam.Role | None = None
+        if application := pipeline.application_repository:
+            self.push = self._define_push(names, platform.branch(application, pipeline))
+            self.release = self._define_release(names, platform.deployment(application, pipeline))
+
+    def _define_deploy(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
+        """By the CDK's roles alone: what they may is what `cdk bootstrap` was told, boundary included."""
+        role = iam.Role(self, "Deploy", description="Deploys the stacks", assumed_by=trusted, max_session_duration=LONGEST)
+        _allow(role, "ActAsTheCdk", ["sts:AssumeRole"], names.bootstrap_roles("deploy", "file-publishing", "lookup"))
+        _allow_to_tell(role, names)
+        return role
+
+    def _define_push(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
+        role = iam.Role(self, "Push", description="Pushes the application's images", assumed_by=trusted)
+        _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], star=NO_RESOURCES)
+        _allow(role, "Push", [*PUSH, "ecr:UploadLayerPart"], [_images(names)])
+        acknowledge(
+            role.node.find_child("DefaultPolicy"),
+            {
+                "Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]": (
+                    "The token is what docker logs in with; the repository's own statement says what it opens."
+                ),
+            },
+        )
+        return role
+
+    def _define_release(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
+        """What tools/release.py does: the image parameter, the migration, and the service's stack as it is."""
+        role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=LONGEST)
+        parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
+        _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
+        bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
+        _allow(role, "StackParameters", ["ssm:GetParameters"], [bootstrap])
+        _allow(role, "IsItScanned", ["ecr:DescribeImages"], [_images(names)])
+        _allow(role, "RollService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
+        self._allow_migration(role, names)
+        _allow_to_tell(role, names)
+        return role
+
+    def _allow_migration(self, role: iam.Role, names: EnvironmentNames) -> None:
+        """A task definition of the migration's family with the new image, run in the environment's cluster."""
+        service = f"{names.prefix}Service"
+        cluster = names.arn("ecs", f"cluster/{service}-Cluster*")
+        in_cluster = {"ArnLike": {"ecs:cluster": cluster}}
+        _allow(role, "TaskDefinitions", ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], ["*"], star=NO_RESOURCES)
+        _allow(role, "RegisterMigration", ["ecs:RegisterTaskDefinition"], [names.arn("ecs", f"task-definition/{service}MigrationTask*:*")])
+        _allow(role, "RunMigration", ["ecs:RunTask"], [names.arn("ecs", f"task-definition/{service}MigrationTask*:*")], in_cluster)
+        _allow(role, "WatchMigration", ["ecs:DescribeTasks", "ecs:StopTask"], [names.arn("ecs", f"task/{service}-Cluster*/*")], in_cluster)
+        _allow(role, "Migrations", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
+        _allow(role, "WhereItRuns", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster)
+        _allow(
+            role,
+            "HandOverItsRoles",
+            ["iam:PassRole"],
+            [names.arn("iam", f"role/{service}-MigrationTask*", region="")],
+            {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        )
+
+
+def _images(names: EnvironmentNames) -> str:
+    return names.arn("ecr", f"repository/{names.prefix.lower()}storage-images*")
+
+
+def _allow_to_tell(role: iam.Role, names: EnvironmentNames) -> None:
+    """What `make notify` needs: the alert topic is found by its stack, and encrypts under a key of this environment."""
+    _allow(role, f"SeeStacks{names.settings.name.capitalize()}", SEE_STACKS, names.stacks())
+    _allow(role, f"Tell{names.settings.name.capitalize()}", ["sns:Publish"], [names.arn("sns", f"{names.prefix}Alerts-AlertsTopic*")])
+    _allow(
+        role,
+        f"Encrypt{names.settings.name.capitalize()}",
+        ["kms:Decrypt", "kms:GenerateDataKey"],
+        [names.arn("kms", "key/*")],
+        {
+            "StringEquals": {
+                "aws:ResourceTag/environment": names.settings.name,
+                "kms:ViaService": f"sns.{names.settings.region}.amazonaws.com",
+            }
+        },
+        star="A key is named by a number that nobody knows before; its tag and the service it serves through narrow it down.",
+    )
+
+
+def _allow(
+    role: iam.Role,
+    sid: str,
+    actions: Iterable[str],
+    resources: list[str],
+    conditions: dict[str, dict[str, str]] | None = None,
+    *,
+    star: str = NAMED_LATER,
+) -> None:
+    """A statement; `star` tells the judges why a resource of it has one."""
+    role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions))
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {f"AwsSolutions-IAM5[Resource::{named_in_finding(role, resource)}]": star for resource in resources if "*" in resource},
+    )

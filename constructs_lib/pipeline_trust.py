@@ -1,0 +1,70 @@
+"""The trust in a platform's tokens: which repository, on which branch, in which protected environment acts under a role."""
+
+from __future__ import annotations
+
+import re
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from environments import schema
+
+AUDIENCE = "sts.amazonaws.com"
+GITHUB = "token.actions.githubusercontent.com"
+
+
+def issuer(settings: schema.Pipeline) -> str:
+    """The host whose tokens AWS takes."""
+    return GITHUB if settings.platform == "github" else settings.gitlab_host
+
+
+class Platform(Construct):
+    """The identity provider of one platform, and the principals that its tokens can be.
+
+    Sources: GitHub Docs, "OpenID Connect reference" (subjects, immutable ones with ids); AWS, "STS supports validation of identity
+    provider specific claims" (January 2026: GitHub's repository, repository_id, ref and environment; of GitLab's tokens STS knows the
+    subject alone); GitLab Docs, "Retrieve temporary credentials from AWS".
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, host: str, exists: bool) -> None:
+        super().__init__(scope, construct_id)
+        self._host = host
+        if exists:  # an account has one provider an address at most
+            self._arn = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:oidc-provider/{host}"
+        else:
+            provider = iam.OidcProviderNative(self, "Provider", url=f"https://{host}", client_ids=[AUDIENCE])
+            self._arn = provider.oidc_provider_arn
+
+    def deployment(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
+        """A job of the branch that the protected environment has let through. GitLab keeps that environment to itself."""
+        if self._host != GITHUB:
+            return self.branch(repository, settings)
+        environment = settings.protected_environment
+        return self._github(repository, f"environment:{environment}", ref=f"refs/heads/{settings.branch}", environment=environment)
+
+    def branch(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
+        """Any job of the branch outside an environment."""
+        ref = f"refs/heads/{settings.branch}"
+        if self._host == GITHUB:
+            return self._github(repository, f"ref:{ref}", ref=ref)
+        return self._principal({"StringEquals": self._claims(sub=f"project_path:{repository}:ref_type:branch:ref:{settings.branch}")})
+
+    def pull_request(self, repository: str) -> iam.IPrincipal:
+        """A job of a pull request from within the repository; forks get no token. GitLab's runs on a branch, whatever its name."""
+        if self._host == GITHUB:
+            return self._github(repository, "pull_request")
+        branches = {f"{self._host}:sub": f"project_path:{repository}:ref_type:branch:ref:*"}
+        return self._principal({"StringEquals": self._claims(), "StringLike": branches})
+
+    def _github(self, repository: str, job: str, **claims: str) -> iam.IPrincipal:
+        """The name alone could be somebody else's one day, so the id counts too where GitHub tells it."""
+        names, ids = re.sub(r"@\d+", "", repository), re.findall(r"@(\d+)$", repository)
+        claims |= {"repository": names} | ({"repository_id": ids[0]} if ids else {})
+        return self._principal({"StringEquals": self._claims(sub=f"repo:{repository}:{job}", **claims)})
+
+    def _claims(self, **claims: str) -> dict[str, str]:
+        return {f"{self._host}:{name}": value for name, value in {"aud": AUDIENCE, **claims}.items()}
+
+    def _principal(self, conditions: dict[str, dict[str, str]]) -> iam.IPrincipal:
+        return iam.WebIdentityPrincipal(self._arn, conditions)

@@ -1,0 +1,86 @@
+"""CarmenPipelineAccess: what pipelines may in an account, and how far the CDK may go in it. Part of no environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from constructs_lib.execution_boundary import ExecutionBoundary
+from constructs_lib.pipeline_roles import PipelineReaders, PipelineWriters
+from constructs_lib.pipeline_trust import Platform, issuer
+from environments.schema import Pipeline, Settings
+from stacks.base import EDGE_REGION
+
+NAME = "CarmenPipelineAccess"
+
+
+class PipelineAccessStack(cdk.Stack):
+    """Roles that jobs of pipelines take without a key, for the environments of one account; a person deploys it, never a pipeline."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, environments: list[Settings]) -> None:
+        first = environments[0]
+        super().__init__(
+            scope,
+            construct_id,
+            stack_name=NAME,
+            env=cdk.Environment(account=first.account, region=EDGE_REGION),  # IAM has no region; this one is bootstrapped anyway
+            description="Carmen pipelines: identity providers, roles, and the boundary of the CDK's execution role",
+            termination_protection=True,
+        )
+        self._tag(first)
+        self.boundary = ExecutionBoundary(self, "Boundary")
+        platforms = self._define_platforms(environments)
+        self.readers = PipelineReaders(self, "Read", environments=environments, platforms=platforms)
+        self.writers = {
+            settings.name: PipelineWriters(
+                self, settings.name.capitalize(), settings=settings, pipeline=pipeline, platform=platforms[settings.name]
+            )
+            for settings in environments
+            if (pipeline := settings.pipeline)
+        }
+        self._tell()
+
+    def _tag(self, settings: Settings) -> None:
+        tags = {"owner": settings.tags.owner, "cost-center": settings.tags.cost_center, "repository": settings.tags.repository}
+        for key, value in tags.items():
+            cdk.Tags.of(self).add(key, value)
+
+    def _define_platforms(self, environments: list[Settings]) -> dict[str, Platform]:
+        """Environment → its platform; one construct for all environments of a platform."""
+        pipelines = {settings.name: settings.pipeline for settings in environments if settings.pipeline}
+        there = {issuer(pipeline): pipeline for pipeline in pipelines.values()}
+        made = {
+            host: Platform(
+                self, "".join(part.capitalize() for part in host.split(".")), host=host, exists=_exists(host, pipelines.values())
+            )
+            for host in there
+        }
+        return {name: made[issuer(pipeline)] for name, pipeline in pipelines.items()}
+
+    def _tell(self) -> None:
+        roles = {"DiffRole": self.readers.diff, "DriftRole": self.readers.drift}
+        for name, writers in self.writers.items():
+            for kind, role in (("Deploy", writers.deploy), ("Push", writers.push), ("Release", writers.release)):
+                if role:
+                    roles[f"{kind}Role{name.capitalize()}"] = role
+        for output, role in roles.items():
+            cdk.CfnOutput(self, output, value=role.role_arn, description="For the platform's variables (docs/first-pipeline.md)")
+
+
+def _exists(host: str, pipelines: Iterable[Pipeline]) -> bool:
+    return any(pipeline.provider_exists for pipeline in pipelines if issuer(pipeline) == host)
+
+
+def build_pipeline_access(scope: Construct, environments: Iterable[Settings]) -> list[PipelineAccessStack]:
+    """One stack for each account that environments with a `[pipeline]` name, all of the same name; none without such environments."""
+    accounts = [list(group) for _, group in groupby(sorted((one for one in environments if one.pipeline), key=_account), key=_account)]
+    return [
+        PipelineAccessStack(scope, NAME if len(accounts) == 1 else f"{NAME}{_account(group[0])}", environments=group) for group in accounts
+    ]
+
+
+def _account(settings: Settings) -> str:
+    return settings.account or ""

@@ -1,0 +1,60 @@
+"""CarmenPipelineAccess as a team would have it: production from GitHub's main, staging from its develop; and once more on GitLab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from environments.loading import validated
+from environments.schema import Settings
+from stacks.pipeline_access import NAME, build_pipeline_access
+from tests.conftest import Built, build
+from tools.iam import Account
+from tools.policies import ACCOUNT, Assembly, Document
+
+REPOSITORY, APPLICATION = "example@12/carmen-infrastructure@34", "example@12/carmen@56"
+BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary"
+
+
+def settings(name: str, branch: str, environment: str, **more: Any) -> Settings:
+    pipeline = {"repository": REPOSITORY, "application_repository": APPLICATION, "branch": branch, "protected_environment": environment}
+    return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}}, name)
+
+
+def access(folder: Path, *environments: Settings) -> Built:
+    """The stack alone, for these environments."""
+    return build([], folder, lambda app: build_pipeline_access(app, environments))
+
+
+@pytest.fixture(scope="session")
+def github(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    both = settings("prod", "main", "production"), settings("staging", "develop", "staging")
+    return access(tmp_path_factory.mktemp("github"), *both)
+
+
+@pytest.fixture(scope="session")
+def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    gitlab = {"platform": "gitlab", "repository": "example/platform/carmen-infrastructure", "application_repository": "example/carmen"}
+    both = settings("prod", "main", "production", **gitlab), settings("staging", "develop", "staging", **gitlab)
+    return access(tmp_path_factory.mktemp("gitlab"), *both)
+
+
+@pytest.fixture(scope="session")
+def account(github: Built) -> Account:
+    return Account.of(Assembly(github.assembly))
+
+
+@pytest.fixture(scope="session")
+def boundary(github: Built) -> Document:
+    ((_, _, policy),) = Assembly(github.assembly).resources("AWS::IAM::ManagedPolicy")
+    document: Document = policy["Properties"]["PolicyDocument"]
+    return document
+
+
+def role(account: Account, name: str) -> str:
+    """The ARN of the role whose construct ends so: `ProdDeploy`."""
+    (arn,) = (arn for arn in account.roles if arn.rsplit("-", 1)[1][:-8] == name)
+    assert arn.startswith(f"arn:aws:iam::{ACCOUNT}:role/{NAME}-")
+    return arn

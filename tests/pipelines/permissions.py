@@ -1,0 +1,111 @@
+"""What the roles of pipelines may; `tests/iam/permissions.py` has those of the environments. A new permission belongs here first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tools.iam import Context
+from tools.policies import ACCOUNT
+
+
+@dataclass(frozen=True)
+class May:
+    """Actions, separated by spaces, on resources, separated by spaces; `context` is what the request must carry."""
+
+    actions: str
+    resources: str = "*"
+    context: Context = field(default_factory=dict)
+
+
+HERE = f"us-east-1:{ACCOUNT}"
+SEE = "cloudformation:DescribeStacks cloudformation:ListStackResources"
+
+
+def stacks(environment: str) -> str:
+    return f"arn:aws:cloudformation:{HERE}:stack/Carmen{environment}*/*"
+
+
+def bootstrap(*kinds: str) -> May:
+    return May("sts:AssumeRole", " ".join(f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-{kind}-role-{ACCOUNT}-us-east-1" for kind in kinds))
+
+
+def tell(environment: str) -> tuple[May, ...]:
+    return (
+        May(SEE, stacks(environment)),
+        May("sns:Publish", f"arn:aws:sns:{HERE}:Carmen{environment}Alerts-AlertsTopic*"),
+        May(
+            "kms:Decrypt kms:GenerateDataKey",
+            f"arn:aws:kms:{HERE}:key/*",
+            {"kms:ViaService": "sns.us-east-1.amazonaws.com", "aws:ResourceTag/environment": environment.lower()},
+        ),
+    )
+
+
+def images(environment: str) -> str:
+    return f"arn:aws:ecr:{HERE}:repository/carmen{environment.lower()}storage-images*"
+
+
+def release(environment: str) -> tuple[May, ...]:
+    service = f"Carmen{environment}Service"
+    task, tasks = f"arn:aws:ecs:{HERE}:task-definition/{service}MigrationTask*:*", f"{service}-Cluster*/*"
+    in_cluster = {"ecs:cluster": f"arn:aws:ecs:{HERE}:cluster/{service}-Cluster1"}
+    return (
+        May(
+            "ssm:GetParameter ssm:GetParameterHistory ssm:GetParameters ssm:PutParameter",
+            f"arn:aws:ssm:{HERE}:parameter/carmen/{environment.lower()}/image",
+        ),
+        May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
+        May("ecr:DescribeImages", images(environment)),
+        May("cloudformation:DescribeStackEvents cloudformation:UpdateStack", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
+        May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition"),
+        May("ecs:RegisterTaskDefinition", task),
+        May("ecs:RunTask", task, in_cluster),
+        May("ecs:DescribeTasks ecs:StopTask", f"arn:aws:ecs:{HERE}:task/{tasks}", in_cluster),
+        May("ecs:ListTasks", f"arn:aws:ecs:{HERE}:container-instance/{tasks}", in_cluster),
+        May("ecs:DescribeServices", f"arn:aws:ecs:{HERE}:service/{service}-Cluster*/{service}-Web*", in_cluster),
+        May(
+            "iam:PassRole",
+            f"arn:aws:iam::{ACCOUNT}:role/{service}-MigrationTask*",
+            {"iam:PassedToService": "ecs-tasks.amazonaws.com"},
+        ),
+        *tell(environment),
+    )
+
+
+PUSH = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart"
+ROLES = {
+    "ReadDiff": (
+        May(f"{SEE} cloudformation:DescribeStackResourceDrifts cloudformation:GetTemplate", f"{stacks('Prod')} {stacks('Staging')}"),
+    ),
+    "ReadDrift": (bootstrap("lookup"), *tell("Prod"), *tell("Staging")),
+    **{
+        f"{environment}{kind}": rows
+        for environment in ("Prod", "Staging")
+        for kind, rows in {
+            "Deploy": (bootstrap("deploy", "file-publishing", "lookup"), *tell(environment)),
+            "Push": (May("ecr:GetAuthorizationToken"), May(PUSH, images(environment))),
+            "Release": release(environment),
+        }.items()
+    },
+}
+
+# What no pipeline's role may, on anything; the CDK's execution role does it, and is bounded (test_boundary.py).
+NEVER = {
+    f"arn:aws:iam::{ACCOUNT}:role/CarmenPipelineAccess-ProdDeploy1": (
+        "iam:AttachRolePolicy iam:DeleteRole iam:PutRolePolicy iam:UpdateAssumeRolePolicy iam:PassRole sts:AssumeRole"
+    ),
+    f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-us-east-1": "iam:PassRole sts:AssumeRole",
+    f"arn:aws:iam::{ACCOUNT}:role/CarmenProdService-WebTaskRole1": "iam:PassRole iam:PutRolePolicy sts:AssumeRole",
+    f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary": "iam:CreatePolicyVersion iam:DeletePolicy iam:SetDefaultPolicyVersion",
+    f"arn:aws:cloudformation:{HERE}:stack/CarmenPipelineAccess/1": (
+        "cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:UpdateTerminationProtection"
+    ),
+    f"arn:aws:cloudformation:{HERE}:stack/CarmenProdData/1": (
+        "cloudformation:CreateChangeSet cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:UpdateTerminationProtection"
+    ),
+    "arn:aws:s3:::carmenprodstorage-uploads1/one": "s3:GetObject s3:PutObject s3:DeleteObject",
+    f"arn:aws:secretsmanager:{HERE}:secret:one-AbCdEf": "secretsmanager:GetSecretValue secretsmanager:PutSecretValue",
+    f"arn:aws:rds:{HERE}:db:carmenproddata-database1": "rds:DeleteDBInstance rds:ModifyDBInstance",
+    f"arn:aws:ecr:{HERE}:repository/carmenprodstorage-images1": "ecr:BatchDeleteImage ecr:DeleteRepository ecr:SetRepositoryPolicy",
+    f"arn:aws:ecr:{HERE}:repository/somebody-elses": "ecr:PutImage ecr:InitiateLayerUpload",
+}

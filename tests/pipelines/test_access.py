@@ -1,0 +1,92 @@
+"""The stack itself: when there is one, for whom, and what judges say of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from environments.loading import environment_names, load
+from stacks.pipeline_access import NAME
+from tests.conftest import CONTEXT, Built
+from tests.copy_of_the_tree import copy_of_the_tree
+from tests.pipelines.conftest import access, settings
+from tools import judge
+
+
+def test_without_a_pipeline_in_the_settings_there_is_no_access(tmp_path: Path) -> None:
+    assert [name for name in environment_names() if load(name).pipeline] == []  # the files as they are
+    assert access(tmp_path, *(load(name) for name in environment_names())).templates == {}
+
+
+def test_each_account_has_a_stack_of_its_own(tmp_path: Path) -> None:
+    prod = settings("prod", "main", "production").model_copy(update={"account": "111111111111"})
+    staging = settings("staging", "develop", "staging").model_copy(update={"account": "222222222222"})
+    built = access(tmp_path, prod, staging)
+    assert set(built.templates) == {f"{NAME}111111111111", f"{NAME}222222222222"}
+    outputs = {name: set(template["Outputs"]) for name, template in built.templates.items()}
+    assert outputs[f"{NAME}111111111111"] == {"DiffRole", "DriftRole", "DeployRoleProd", "PushRoleProd", "ReleaseRoleProd"}
+    stacks = [artifact for artifact in built.app.synth().stacks if artifact.stack_name == NAME]
+    assert {(one.environment.account, one.environment.region) for one in stacks} == {
+        ("111111111111", "us-east-1"),
+        ("222222222222", "us-east-1"),
+    }
+
+
+def test_an_account_that_trusts_the_platform_already_gets_no_second_provider(tmp_path: Path, github: Built) -> None:
+    built = access(tmp_path, settings("prod", "main", "production", provider_exists=True), settings("staging", "develop", "staging"))
+    assert built.resources("AWS::IAM::OIDCProvider") == {}
+    assert len(github.resources("AWS::IAM::OIDCProvider")) == 1
+    text = str(built.templates[NAME])
+    assert ":oidc-provider/token.actions.githubusercontent.com" in text
+
+
+def test_without_an_application_of_its_own_nobody_pushes_or_releases(tmp_path: Path) -> None:
+    built = access(tmp_path, settings("prod", "main", "production", application_repository=None))
+    assert set(built.templates[NAME]["Outputs"]) == {"DiffRole", "DriftRole", "DeployRoleProd"}
+
+
+def test_the_stack_says_what_it_is_and_is_not_deleted_in_passing(github: Built) -> None:
+    (stack,) = github.app.synth().stacks
+    assert github.templates[NAME]["Description"].startswith("Carmen pipelines: ")
+    assert stack.termination_protection
+    for resource in github.resources("AWS::IAM::Role").values():
+        assert {tag["Key"] for tag in resource["Properties"]["Tags"]} == {"owner", "cost-center", "repository"}
+    assert all(output["Description"] for output in github.templates[NAME]["Outputs"].values())
+
+
+@pytest.mark.parametrize("platform", ["github", "gitlab"])
+def test_judges_find_nothing_and_nothing_is_excused_for_nothing(platform: str, request: pytest.FixtureRequest) -> None:
+    built: Built = request.getfixturevalue(platform)
+    templates = judge.template_files(built)
+    found = {
+        *judge.cfn_lint(templates),
+        *judge.cloudformation_validate(templates),
+        *judge.nag(built),
+        *judge.parliament_findings(built),
+        *judge.cloudsplaining_findings(built),
+    }
+    known = judge.acknowledgements(built.app)
+    assert sorted(str(finding) for finding in found if not judge.excuse(finding, known)) == []
+    assert judge.stale(built, found) == []
+    assert judge.secrets(templates) == []
+
+
+def test_the_front_door_leaves_it_out_where_one_environment_is_asked_for(tmp_path: Path) -> None:
+    """It needs all environments: with one, it would take the roles of the others away."""
+    toml = (
+        "permissions_boundary = 'CarmenBoundary'\n[pipeline]\nrepository = 'a/b'\nbranch = 'main'\nprotected_environment = 'production'\n"
+    )
+    with copy_of_the_tree(tmp_path / "tree" / "carmen") as copy:
+        for name in environment_names():
+            (copy.root / "environments" / f"{name}.toml").unlink()
+        (copy.root / "environments" / "prod.toml").write_text(toml, encoding="utf-8")
+        for context, there in ((CONTEXT, True), ({**CONTEXT, "env": "prod"}, False)):
+            outdir = copy.root / f"cdk.out.{there}"
+            done = copy.run(
+                ".venv/bin/python", "app.py", CDK_OUTDIR=str(outdir), CDK_CONTEXT_JSON=json.dumps(context), CDK_VALIDATION="false"
+            )
+            assert done.returncode == 0, done.stderr
+            assert (outdir / "CarmenProd.template.json").is_file()
+            assert (outdir / f"{NAME}.template.json").is_file() is there
