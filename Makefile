@@ -22,8 +22,10 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DELETE_ON_ERROR:
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
-TARGETS := $(BUTTONS) $(RELEASES) preflight postflight names help install lock settings synth diff diff-report deploy snapshots format judge security-page \
-	mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions dashboard-picture secrets restore clean
+PIPELINES := notify drift comment
+TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) preflight postflight names help install lock settings synth diff diff-report deploy pipeline-access snapshots \
+	format judge security-page audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
+	dashboard-picture architecture-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -35,6 +37,8 @@ RESTORE := ACTION BACKUP BUCKET HOST PORT LOGIN SECRET DATABASE ALLOW JOBS FOLDE
 restore_TAKES := $(RESTORE)
 diff-report_TAKES := BASE OUT
 release_TAKES := IMAGE ALLOW
+notify_TAKES := WHAT RESULT
+comment_TAKES := REPORT
 scale-out_TAKES := TASKS
 block_TAKES := ADDRESS
 unblock_TAKES := ADDRESS
@@ -131,6 +135,26 @@ database-session: install ## psql in a task of its own, without a bastion
 $(BUTTONS):
 	@env $(foreach name,$(filter-out $(GIVEN),TASKS ADDRESS ON),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.buttons $@
 
+## What pipelines do besides (docs/first-pipeline.md)
+notify: install ## Tell people how it ended: WHAT=Deployment RESULT=success (needs AWS credentials)
+drift: install ## What somebody changed in ENV past its templates (needs AWS credentials)
+comment: install ## Put REPORT=report.md onto the pull request that this job is about
+$(PIPELINES):
+	@env $(foreach name,$(filter-out $(GIVEN),WHAT RESULT REPORT),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.$@
+
+pipeline-access: install ## Deploy what pipelines may: CarmenPipelineAccess (needs an administrator's credentials)
+	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) 'CarmenPipelineAccess*' $(OR_WHY)
+
+audit: install ## Known vulnerabilities of everything that is installed (asks PyPI and npm)
+	@$(PYTHON) -m pip_audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt -r lambda_src/requirements.txt
+	@npm audit --package-lock-only
+
+sbom: install ## What it is all made of, as CycloneDX: sbom/{infrastructure,functions,node}.cdx.json
+	@mkdir -p sbom
+	@.venv/bin/cyclonedx-py requirements --output-reproducible -o sbom/infrastructure.cdx.json requirements-dev.txt
+	@.venv/bin/cyclonedx-py requirements --output-reproducible -o sbom/functions.cdx.json lambda_src/requirements.txt
+	@npm sbom --sbom-format cyclonedx --package-lock-only > sbom/node.cdx.json
+
 snapshots: install ## Write the snapshots anew; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
 
@@ -166,6 +190,9 @@ local-destroy: ## Destroy the local deployment, list what was retained, and wipe
 
 dashboard-picture: install ## Draw the dashboard anew, with sample data: docs/dashboard.svg
 	@$(PYTHON) -m tools.dashboard_picture
+
+architecture-picture: install ## Draw the stacks and the ways of requests and data: docs/architecture.svg
+	@$(PYTHON) -m tools.architecture_picture
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
 	@$(PATIENTLY) $(PYTHON) -m tools.bench_synth

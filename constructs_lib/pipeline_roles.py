@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aws_cdk import Aws, DefaultStackSynthesizer, Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.acknowledgements import acknowledge, named_in_finding
-from constructs_lib.pipeline_trust import Platform
+from constructs_lib.pipeline_trust import Platform, issuer
 from environments.schema import Pipeline, Settings
 
 EDGE_REGION = "us-east-1"
@@ -17,7 +17,10 @@ LONGEST = Duration.hours(2)  # the first deployment makes a database and a distr
 SEE_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
 NAMED_LATER = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
 NO_RESOURCES = "The action knows no resources (AWS Service Authorization Reference)."
-PUSH = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"]
+PUSH = [
+    *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"),
+    *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan that its push begins
+]
 
 
 class EnvironmentNames:
@@ -51,31 +54,45 @@ class PipelineReaders(Construct):
     """`diff` for pull requests, whose code nobody has read yet: stacks as they are, and no data. `drift` for the branches, by the
     CDK's lookup role, since CloudFormation compares with the eyes of whoever asks."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, environments: Sequence[Settings], platforms: dict[str, Platform]) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        environments: Sequence[Settings],
+        pipelines: Sequence[Pipeline],
+        platforms: Mapping[str, Platform],
+    ) -> None:
         super().__init__(scope, construct_id)
         names = [EnvironmentNames(settings) for settings in environments]
-        trusted = [(platforms[settings.name], pipeline) for settings in environments if (pipeline := settings.pipeline)]
-        repositories = {pipeline.repository: platform for platform, pipeline in trusted}
-        self.diff = iam.Role(
-            self,
-            "Diff",
-            description="Pull requests: what is deployed",
-            assumed_by=iam.CompositePrincipal(*(platform.pull_request(repository) for repository, platform in repositories.items())),
+        known = [pipeline for pipeline in pipelines if issuer(pipeline) in platforms]
+        self.diff = self._define_diff(
+            names,
+            [
+                platforms[host].pull_request(repository)
+                for host, repository in dict.fromkeys((issuer(one), one.repository) for one in known)
+            ],
         )
+        branches = {(issuer(one), one.repository, one.branch): one for one in known}
+        self.drift = self._define_drift(names, [platforms[issuer(one)].branch(one.repository, one) for one in branches.values()])
+
+    def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
+        role = iam.Role(self, "Diff", description="Pull requests: what is deployed", assumed_by=iam.CompositePrincipal(*trusted))
         actions = [*SEE_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
-        _allow(self.diff, "SeeStacks", actions, [stack for one in names for stack in one.stacks()])
-        branches = {(pipeline.repository, pipeline.branch): (platform, pipeline) for platform, pipeline in trusted}
-        self.drift = iam.Role(
+        _allow(role, "SeeStacks", actions, [stack for one in names for stack in one.stacks()])
+        return role
+
+    def _define_drift(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
+        role = iam.Role(
             self,
             "Drift",
             description="On schedule: does what is deployed still say what the templates say",
-            assumed_by=iam.CompositePrincipal(
-                *(platform.branch(pipeline.repository, pipeline) for platform, pipeline in branches.values())
-            ),
+            assumed_by=iam.CompositePrincipal(*trusted),
         )
-        _allow(self.drift, "LookUp", ["sts:AssumeRole"], [role for one in names for role in one.bootstrap_roles("lookup")])
+        _allow(role, "LookUp", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
         for one in names:
-            _allow_to_tell(self.drift, one)
+            _allow_to_tell(role, one)
+        return role
 
 
 class PipelineWriters(Construct):
@@ -101,7 +118,7 @@ class PipelineWriters(Construct):
     def _define_push(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
         role = iam.Role(self, "Push", description="Pushes the application's images", assumed_by=trusted)
         _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], star=NO_RESOURCES)
-        _allow(role, "Push", [*PUSH, "ecr:UploadLayerPart"], [_images(names)])
+        _allow(role, "Push", PUSH, [_images(names)])
         acknowledge(
             role.node.find_child("DefaultPolicy"),
             {

@@ -20,7 +20,8 @@ NAME = "CarmenPipelineAccess"
 class PipelineAccessStack(cdk.Stack):
     """Roles that jobs of pipelines take without a key, for the environments of one account; a person deploys it, never a pipeline."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, environments: list[Settings]) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, environments: list[Settings], pipelines: list[Pipeline]) -> None:
+        """`environments` are the account's, `pipelines` those of all accounts: what runs on schedule runs on one branch for all."""
         first = environments[0]
         super().__init__(
             scope,
@@ -33,10 +34,10 @@ class PipelineAccessStack(cdk.Stack):
         self._tag(first)
         self.boundary = ExecutionBoundary(self, "Boundary")
         platforms = self._define_platforms(environments)
-        self.readers = PipelineReaders(self, "Read", environments=environments, platforms=platforms)
+        self.readers = PipelineReaders(self, "Read", environments=environments, pipelines=pipelines, platforms=platforms)
         self.writers = {
             settings.name: PipelineWriters(
-                self, settings.name.capitalize(), settings=settings, pipeline=pipeline, platform=platforms[settings.name]
+                self, settings.name.capitalize(), settings=settings, pipeline=pipeline, platform=platforms[issuer(pipeline)]
             )
             for settings in environments
             if (pipeline := settings.pipeline)
@@ -49,16 +50,15 @@ class PipelineAccessStack(cdk.Stack):
             cdk.Tags.of(self).add(key, value)
 
     def _define_platforms(self, environments: list[Settings]) -> dict[str, Platform]:
-        """Environment → its platform; one construct for all environments of a platform."""
-        pipelines = {settings.name: settings.pipeline for settings in environments if settings.pipeline}
-        there = {issuer(pipeline): pipeline for pipeline in pipelines.values()}
-        made = {
-            host: Platform(
-                self, "".join(part.capitalize() for part in host.split(".")), host=host, exists=_exists(host, pipelines.values())
-            )
-            for host in there
+        """One for each address that tokens come from."""
+        exists: dict[str, bool] = {}
+        for pipeline in (settings.pipeline for settings in environments if settings.pipeline):
+            host = issuer(pipeline)
+            exists[host] = exists.get(host, False) or pipeline.provider_exists
+        return {
+            host: Platform(self, "".join(part.capitalize() for part in host.split(".")), host=host, exists=there)
+            for host, there in exists.items()
         }
-        return {name: made[issuer(pipeline)] for name, pipeline in pipelines.items()}
 
     def _tell(self) -> None:
         roles = {"DiffRole": self.readers.diff, "DriftRole": self.readers.drift}
@@ -70,15 +70,14 @@ class PipelineAccessStack(cdk.Stack):
             cdk.CfnOutput(self, output, value=role.role_arn, description="For the platform's variables (docs/first-pipeline.md)")
 
 
-def _exists(host: str, pipelines: Iterable[Pipeline]) -> bool:
-    return any(pipeline.provider_exists for pipeline in pipelines if issuer(pipeline) == host)
-
-
 def build_pipeline_access(scope: Construct, environments: Iterable[Settings]) -> list[PipelineAccessStack]:
     """One stack for each account that environments with a `[pipeline]` name, all of the same name; none without such environments."""
-    accounts = [list(group) for _, group in groupby(sorted((one for one in environments if one.pipeline), key=_account), key=_account)]
+    concerned = [settings for settings in environments if settings.pipeline]
+    pipelines = [settings.pipeline for settings in concerned if settings.pipeline]
+    accounts = [list(group) for _, group in groupby(sorted(concerned, key=_account), key=_account)]
     return [
-        PipelineAccessStack(scope, NAME if len(accounts) == 1 else f"{NAME}{_account(group[0])}", environments=group) for group in accounts
+        PipelineAccessStack(scope, NAME if len(accounts) == 1 else f"{NAME}{_account(group[0])}", environments=group, pipelines=pipelines)
+        for group in accounts
     ]
 
 

@@ -72,7 +72,10 @@ def release(environment: str) -> tuple[May, ...]:
     )
 
 
-PUSH = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart"
+PUSH = (
+    "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart "
+    "ecr:DescribeImageScanFindings"
+)
 ROLES = {
     "ReadDiff": (
         May(f"{SEE} cloudformation:DescribeStackResourceDrifts cloudformation:GetTemplate", f"{stacks('Prod')} {stacks('Staging')}"),

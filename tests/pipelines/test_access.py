@@ -27,6 +27,11 @@ def test_each_account_has_a_stack_of_its_own(tmp_path: Path) -> None:
     assert set(built.templates) == {f"{NAME}111111111111", f"{NAME}222222222222"}
     outputs = {name: set(template["Outputs"]) for name, template in built.templates.items()}
     assert outputs[f"{NAME}111111111111"] == {"DiffRole", "DriftRole", "DeployRoleProd", "PushRoleProd", "ReleaseRoleProd"}
+    for template in built.templates.values():  # what runs on schedule runs on one branch for all accounts
+        (drift,) = (
+            one["Properties"] for name, one in template["Resources"].items() if name.startswith("ReadDrift") and "Role" in one["Type"]
+        )
+        assert {branch for branch in ("main", "develop") if f"refs/heads/{branch}" in str(drift)} == {"main", "develop"}
     stacks = [artifact for artifact in built.app.synth().stacks if artifact.stack_name == NAME]
     assert {(one.environment.account, one.environment.region) for one in stacks} == {
         ("111111111111", "us-east-1"),
