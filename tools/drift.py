@@ -128,8 +128,8 @@ def _with_the_lookup_role(session: Any, settings: Settings, region: str) -> Any:
         if error.response["Error"]["Code"] != "AccessDenied":
             raise
         return session.client("cloudformation", region_name=region)
-    keys = {"aws_access_key_id": "AccessKeyId", "aws_secret_access_key": "SecretAccessKey", "aws_session_token": "SessionToken"}
-    return boto3.Session(**{name: taken[key] for name, key in keys.items()}).client("cloudformation", region_name=region)
+    keys = (taken[part] for part in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+    return boto3.Session(*keys).client("cloudformation", region_name=region)
 
 
 def drift(deployed: Deployed) -> None:
