@@ -30,7 +30,7 @@ from local.server import ACCOUNT, authorities
 from local.slack import Slack
 from local.stand_in_carmen import CONTRACT, connect
 from tools import buttons, checklists
-from tools.deployed import Deployed, RefusedError
+from tools.deployed import Deployed, NotDeployedError, RefusedError
 from tools.release import NONE_YET, release, releases, rollback
 
 NOT_PERMITTED = "42501"
@@ -58,25 +58,14 @@ class NotAccepted(LeftToLookAt):
 
 
 def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
-    """Runs every proof; raises NotAccepted at the first that fails."""
-    say(placeholder_answers(deployment))
-    say(roles_hold(deployment))
-    say(application_may_and_may_not(deployment))
-    say(images_are_released_and_rolled_back(deployment))
-    say(application_answers(deployment))
-    say(functions_may_and_may_not(deployment))
-    say(erp_is_filled(deployment))
-    say(backup_is_made_once(deployment))
-    say(newest_backup_is_drilled(deployment))
-    say(backup_goes_on_as_a_task(deployment))
-    say(maintenance_runs(deployment))
-    say(rotation_is_not_noticed(deployment))
-    say(rotation_of_one_user_is_noticed(deployment))
-    say(buttons_work(deployment))
-    say(runbooks_look(deployment))
-    say(flights_are_checked(deployment))
-    say(somebody_is_told_once(deployment))
-    say(upload_goes_and_comes_back(deployment))
+    """Runs every proof; raises NotAccepted at the first that fails, or DeploymentError when the disk is full."""
+    for proof in PROOFS:
+        try:
+            say(proof(deployment))
+        except (RefusedError, NotDeployedError) as refused:
+            deployment.expect_room()
+            raise NotAccepted(f"{proof.__name__.replace('_', ' ')}: {refused}") from refused
+        deployment.expect_room()
 
 
 def placeholder_answers(deployment: Deployment) -> str:
@@ -572,3 +561,26 @@ def _expect_refusal(connection: Connection, statement: str) -> None:
             return
         raise NotAccepted(f"{statement!r} failed, but not for lack of privilege: {error.args[0]['M']}") from None
     raise NotAccepted(f"the application was allowed: {statement}")
+
+
+# In this order: each builds upon what those before have left.
+PROOFS: tuple[Callable[[Deployment], str], ...] = (
+    placeholder_answers,
+    roles_hold,
+    application_may_and_may_not,
+    images_are_released_and_rolled_back,
+    application_answers,
+    functions_may_and_may_not,
+    erp_is_filled,
+    backup_is_made_once,
+    newest_backup_is_drilled,
+    backup_goes_on_as_a_task,
+    maintenance_runs,
+    rotation_is_not_noticed,
+    rotation_of_one_user_is_noticed,
+    buttons_work,
+    runbooks_look,
+    flights_are_checked,
+    somebody_is_told_once,
+    upload_goes_and_comes_back,
+)

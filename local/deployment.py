@@ -179,12 +179,16 @@ class Deployment:
                         raise DeploymentError(
                             f"The embedded AWS ended during `cdk {arguments[0]}`; {self.folder / 'server.log'} may say why."
                         )
-                    self._need(FULL_BYTES)
+                    self.expect_room()
             log.seek(start)
             output = log.read()
         if cli.returncode:
             raise self._failure(arguments[0], output, begin)
         return output
+
+    def expect_room(self) -> None:
+        """Raises DeploymentError when the disk is full."""
+        self._need(FULL_BYTES)
 
     def _need(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free

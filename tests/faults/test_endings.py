@@ -101,7 +101,7 @@ def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> No
     """Each run finds what the one before left."""
     for stage, seconds, end, code in moments:
         run = Terminal(copy, "make", "local")
-        run.wait_for(stage)
+        run.wait_for(stage, 300)
         time.sleep(seconds)
         end(run)
         given = run.exit_code()
