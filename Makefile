@@ -172,10 +172,10 @@ types: install ## Static types, strict
 	@$(PYTHON) -m mypy
 
 test: install ## All tests, and one deployment to the embedded AWS
-	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 --dist loadgroup -m "not long"
+	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 -m "not long"
 
 test-all: install ## The long ones: faults mid-way, judges on generated settings, mutants
-	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 --dist loadgroup -m long
+	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 -m long
 	@$(PYTHON) -m tools.mutants
 
 pr: lint types test ## What CI checks on a pull request

@@ -9,13 +9,31 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signa
 
 import atexit
 import sys
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from environments.loading import environment_names, load
 from tools.synthesis import CONTEXT, ROOT, Built, build
 
 __all__ = ["CONTEXT", "ROOT", "Built", "build", "built"]
+
+
+DEPLOYMENT = "tests/local/test_deployment.py"
+
+
+class OneDeployment(LoadScopeScheduling):
+    """Its tests on one worker, and first: they share a deployment that takes minutes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return DEPLOYMENT if nodeid.startswith(DEPLOYMENT) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneDeployment:
+    """xdist 3.8 loses the groups of `--dist loadgroup` with pytest 9.2, which does not read the attribute it writes them to."""
+    return OneDeployment(config, log)
 
 
 def pytest_sessionstart() -> None:

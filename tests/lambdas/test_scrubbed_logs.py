@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-import boto3
 import pytest
 from common import scrubbed_logs, secret_values
 
@@ -151,7 +150,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(scrubbed_logs, "_known", {})
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(boto3, "client", broken.client)
+    monkeypatch.setattr("common.aws.client", broken.client)
     monkeypatch.setattr("common.database.Connection", broken.leak)
     monkeypatch.setattr(socket, "create_connection", broken.leak)
     monkeypatch.setattr(socket, "getaddrinfo", broken.leak)

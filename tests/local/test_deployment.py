@@ -19,7 +19,7 @@ from local.processes import is_running
 from tests.conftest import Built
 from tests.copy_of_the_tree import Copy, copy_of_the_tree
 
-pytestmark = [pytest.mark.deployment, pytest.mark.xdist_group("deployment")]
+pytestmark = pytest.mark.deployment
 
 
 @dataclass(frozen=True)
