@@ -23,7 +23,7 @@ __all__ = ["CONTEXT", "ROOT", "Built", "build", "built"]
 DEPLOYMENT = "tests/local/test_deployment.py"
 
 
-class OneDeployment(LoadScopeScheduling):
+class OneDeployment(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Its tests on one worker, and first: they share a deployment that takes minutes."""
 
     def _split_scope(self, nodeid: str) -> str:
