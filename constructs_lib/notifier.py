@@ -132,8 +132,7 @@ class Notifier(Construct):
         return queue
 
     def _allow(self, function: PythonFunction, topics: AlertTopics) -> None:
-        assert function.role
-        topics.allow_people(function.role)
+        topics.allow_people(function.runs_as)
         for sid, names, resource in (
             ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
             ("Remember", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), self.table.table_arn),
@@ -142,7 +141,7 @@ class Notifier(Construct):
         ):
             function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=list(names), resources=[resource]))
         acknowledge(
-            function.role.node.find_child("DefaultPolicy"),
+            function.runs_as.node.find_child("DefaultPolicy"),
             {
                 "AwsSolutions-IAM5[Resource::*]": (
                     "CloudWatch's GetMetricData knows no resources (AWS Service Authorization Reference, CloudWatch); it reads figures."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_ecs as ecs
@@ -66,7 +66,7 @@ class RestoreDrill(Construct):
             function=self.function,
             shares=SHARES,
             layers=[LIBRARIES, CLIENT_TOOLS, drill_server(settings.database.engine_major)],
-            environment={**environment, **_sized()},
+            environment={**environment, "DRILL_JOBS": str(TASK_CPU // 1024), "DRILL_MEMORY_MB": str(TASK_MEMORY_MIB)},
             cluster=cluster,
             network=network,
             cpu=TASK_CPU,
@@ -81,7 +81,3 @@ class RestoreDrill(Construct):
         allow_objects(role, bucket, TIERS, "s3:GetObject")
         allow_objects(role, bucket, [REPORTS], "s3:GetObject", "s3:PutObject")
         allow_key(role, key.key_arn, Stack.of(self).region)
-
-
-def _sized() -> Mapping[str, str]:
-    return {"DRILL_JOBS": str(TASK_CPU // 1024), "DRILL_MEMORY_MB": str(TASK_MEMORY_MIB)}

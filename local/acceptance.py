@@ -18,11 +18,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection, identifier, literal
 
-from environments.loading import load
 from local import runbooks
 from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
@@ -126,7 +125,7 @@ def application_may_and_may_not(deployment: Deployment) -> str:
 def images_are_released_and_rolled_back(deployment: Deployment) -> str:
     """`make release` twice and `make rollback`: the service's stack reads the image parameter anew, no template changes."""
     repository, ecr = deployment.outputs()["ImageRepository"], deployment.client("ecr")
-    deployed = Deployed(load(deployment.environment), deployment)
+    deployed = deployment.deployed
     before = deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"]
     pushed = [  # a manifest each: ECR holds no layers here
         ecr.put_image(repositoryName=repository.split("/", 1)[1], imageTag=tag, imageManifest=json.dumps({"version": tag}))
@@ -179,9 +178,7 @@ def functions_may_and_may_not(deployment: Deployment) -> str:
     """IAM is enforced: the daily correction of roles runs, and other code under each function's role may only write its log."""
     pages = deployment.client("lambda").get_paginator("list_functions").paginate()
     functions = [f for page in pages for f in page["Functions"] if f["FunctionName"].startswith(deployment.top_stack)]
-    (roles,) = [function["FunctionName"] for function in functions if "DatabaseRolesFunction" in function["FunctionName"]]
-    answer = deployment.client("lambda").invoke(FunctionName=roles, Payload=json.dumps({"source": "schedule"}))
-    _expect((answer.get("FunctionError"), json.loads(answer["Payload"].read()).get("Changes")), (None, "0"))
+    _expect(_invoke(deployment, "DatabaseRolesFunction", {"source": "schedule"}, "Data").get("Changes"), "0")
     forbidden = _forbidden(deployment)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda function: _probe(deployment, function, forbidden), functions))
@@ -230,7 +227,7 @@ def newest_backup_is_drilled(deployment: Deployment) -> str:
 
 def backup_goes_on_as_a_task(deployment: Deployment) -> str:
     """What the function starts when a backup does not fit it: the same code, fetched by the task under its own role."""
-    function = _physical_id(deployment, "Operations", "AWS::Lambda::Function", "BackupFunction")
+    function = deployment.deployed.resource("Operations", "AWS::Lambda::Function", "BackupFunction")
     told = deployment.client("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
     ecs, time_of_it = deployment.client("ecs"), "2026-11-03T03:00:00+00:00"
     started = ecs.run_task(
@@ -240,11 +237,12 @@ def backup_goes_on_as_a_task(deployment: Deployment) -> str:
         networkConfiguration={"awsvpcConfiguration": {"subnets": told["BACKUP_TASK_SUBNETS"].split(",")}},
         overrides={"containerOverrides": [{"name": "backup", "environment": [{"name": "BACKUP_SCHEDULED_TIME", "value": time_of_it}]}]},
     )["tasks"][0]["taskArn"]
-    deadline = time.monotonic() + 60
-    while (task := ecs.describe_tasks(cluster=told["BACKUP_TASK_CLUSTER"], tasks=[started])["tasks"][0])["lastStatus"] != "STOPPED":
-        if time.monotonic() > deadline:
-            raise NotAccepted(f"the task {started} did not end within a minute")
-        time.sleep(0.5)
+    which = {"cluster": told["BACKUP_TASK_CLUSTER"], "tasks": [started]}
+    try:
+        ecs.get_waiter("tasks_stopped").wait(**which, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    except WaiterError as error:
+        raise NotAccepted(f"the task {started} did not end within a minute") from error
+    (task,) = ecs.describe_tasks(**which)["tasks"]
     _expect(task["stoppedReason"], "Essential container exited with code 0")
     manifest = "daily/20261103T030000Z/manifest.json"
     deployment.client("s3").head_object(Bucket=told["BACKUP_BUCKET"], Key=manifest)
@@ -262,7 +260,7 @@ def maintenance_runs(deployment: Deployment) -> str:
 
 def _invoke(deployment: Deployment, part: str, event: dict[str, str], stack: str = "Operations") -> dict[str, Any]:
     """What the function of a stack answers."""
-    name = _physical_id(deployment, stack, "AWS::Lambda::Function", part)
+    name = deployment.deployed.resource(stack, "AWS::Lambda::Function", part)
     answer = deployment.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
     said: dict[str, Any] = json.loads(answer["Payload"].read())
     if answer.get("FunctionError"):
@@ -310,10 +308,10 @@ def somebody_is_told_once(deployment: Deployment) -> str:
     The emulator does not evaluate metrics: the alarm's state is set, to what the metric says. In between it flaps.
     """
     ecs, outputs = deployment.client("ecs"), deployment.outputs()
-    notifier = _physical_id(deployment, "Alerts", "AWS::Lambda::Function", "NotifierFunction")
+    notifier = deployment.deployed.resource("Alerts", "AWS::Lambda::Function", "NotifierFunction")
     webhook = dict(entry.split(": ") for entry in outputs["SecretsToFill"].split(", "))["ALERTS_SLACK_WEBHOOK"]
-    alarm = _physical_id(deployment, "", "AWS::CloudWatch::CompositeAlarm", "UptimeAlarmsDown")
-    uptime = _physical_id(deployment, "", "AWS::Lambda::Function", "UptimeFunction")
+    alarm = deployment.deployed.resource("", "AWS::CloudWatch::CompositeAlarm", "UptimeAlarmsDown")
+    uptime = deployment.deployed.resource("", "AWS::Lambda::Function", "UptimeFunction")
     with (
         Slack() as slack,
         _differing(deployment, notifier, SETTLE_SECONDS=str(SETTLE_SECONDS)),
@@ -371,7 +369,7 @@ def _set_alarm(deployment: Deployment, alarm: str, state: str, reason: str) -> N
 
 def buttons_work(deployment: Deployment) -> str:
     """What runbooks press, on what is deployed."""
-    deployed, said = Deployed(load(deployment.environment), deployment), io.StringIO()
+    deployed, said = deployment.deployed, io.StringIO()
     with contextlib.redirect_stdout(said), pressed(ADDRESS="203.0.113.7", ON="yes"):
         buttons.block(deployed)
         buttons.under_attack(deployed)
@@ -410,7 +408,7 @@ def pressed(**variables: str) -> Iterator[None]:
 
 def flights_are_checked(deployment: Deployment) -> str:
     """`make preflight` and `make postflight` on what is deployed; here no load balancer and no secret of an operator is."""
-    deployed = Deployed(load(deployment.environment), deployment)
+    deployed = deployment.deployed
     lines = {flight: [line for _, line in checklists.lines(deployed, flight)] for flight in checklists.CHECKS}
     wrong = [line for flight in lines.values() for line in flight if line.startswith("✗")]
     known = ("✗ secrets are given", "✗ endpoints answer", "✗ tree is committed")
@@ -436,23 +434,23 @@ def _forbidden(deployment: Deployment) -> list[Call]:
     """What no function's code may do, whatever its role."""
     outputs = deployment.outputs()
     backup = {"Bucket": outputs["BackupBucket"], "Key": "daily/one.sql.gz"}
-    web_role = _physical_id(deployment, "Service", "AWS::IAM::Role", "WebTaskRole")
+    web_role = deployment.deployed.resource("Service", "AWS::IAM::Role", "WebTaskRole")
     return [
         ("s3", "delete_object", backup),
         ("s3", "put_object", {**backup, "Key": "elsewhere/one", "Body": "where nobody looks"}),
         ("s3", "get_object", {"Bucket": outputs["UploadBucket"], "Key": "somebody's.pdf"}),
         ("s3", "delete_bucket_policy", {"Bucket": outputs["UploadBucket"]}),
-        ("secretsmanager", "get_secret_value", {"SecretId": _physical_id(deployment, "Service", SECRET, "EnvironmentJwtSecret")}),
+        ("secretsmanager", "get_secret_value", {"SecretId": deployment.deployed.resource("Service", SECRET, "EnvironmentJwtSecret")}),
         ("secretsmanager", "delete_secret", {"SecretId": outputs["ConnectionSecret"]}),
         ("ssm", "get_parameter", {"Name": outputs["ImageParameter"]}),
-        ("kms", "schedule_key_deletion", {"KeyId": _physical_id(deployment, "Storage", "AWS::KMS::Key", "Key")}),
+        ("kms", "schedule_key_deletion", {"KeyId": deployment.deployed.resource("Storage", "AWS::KMS::Key", "Key")}),
         ("iam", "create_user", {"UserName": "intruder"}),
         ("iam", "delete_role_policy", {"RoleName": web_role, "PolicyName": "any"}),
         ("sts", "assume_role", {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{web_role}", "RoleSessionName": "intruder"}),
         ("ec2", "describe_network_interfaces", {}),
-        ("rds", "delete_db_instance", {"DBInstanceIdentifier": _physical_id(deployment, "Data", "AWS::RDS::DBInstance", "Database")}),
+        ("rds", "delete_db_instance", {"DBInstanceIdentifier": deployment.deployed.resource("Data", "AWS::RDS::DBInstance", "Database")}),
         ("ecs", "run_task", {"taskDefinition": outputs["OperationsTask"], "cluster": outputs["Cluster"]}),
-        ("logs", "delete_log_group", {"logGroupName": _physical_id(deployment, "Service", "AWS::Logs::LogGroup", "WebLogGroup")}),
+        ("logs", "delete_log_group", {"logGroupName": deployment.deployed.resource("Service", "AWS::Logs::LogGroup", "WebLogGroup")}),
         ("lambda", "delete_function", {"FunctionName": f"{deployment.top_stack}Data-any"}),
         ("cloudformation", "delete_stack", {"StackName": f"{deployment.top_stack}Storage"}),
     ]
@@ -483,18 +481,6 @@ def _probe(deployment: Deployment, function: dict[str, Any], forbidden: list[Cal
             raise NotAccepted(f"{service} {method} under the role of {function['FunctionName']}: {found}")
 
 
-def _physical_id(deployment: Deployment, stack: str, kind: str, logical_id: str) -> str:
-    """Of the one resource of a type whose logical id begins so."""
-    pages = deployment.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=deployment.top_stack + stack)
-    (found,) = (
-        resource["PhysicalResourceId"]
-        for page in pages
-        for resource in page["StackResourceSummaries"]
-        if resource["ResourceType"] == kind and resource["LogicalResourceId"].startswith(logical_id)
-    )
-    return str(found)
-
-
 def _task(deployment: Deployment, after: str = "") -> dict[str, Any]:
     """The service's task, once it runs and answers; `after` is a word its log must hold."""
     deadline, seen = time.monotonic() + 60, "no task"
@@ -519,7 +505,7 @@ def _get(task: dict[str, Any], path: str) -> tuple[int, bytes]:
 
 def _secret(deployment: Deployment, part: str) -> dict[str, str]:
     """The value of a secret of the data stack, by the end of its construct's path."""
-    arn = _physical_id(deployment, "Data", SECRET, f"DatabaseRoles{part}")
+    arn = deployment.deployed.resource("Data", SECRET, f"DatabaseRoles{part}")
     value: dict[str, str] = json.loads(deployment.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
     return value
 

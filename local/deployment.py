@@ -19,11 +19,13 @@ from typing import Any
 
 import boto3
 
+from environments.loading import load
 from local.emulator import NODE, REGION
 from local.failures import failures
 from local.postgres import install
 from local.processes import LOCALHOST, child, is_running, stop
 from local.server import ACCOUNT, INSTALLATIONS
+from tools.deployed import Deployed
 
 ROOT = Path(__file__).parent.parent
 CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
@@ -152,6 +154,11 @@ class Deployment:
         """A boto3 client."""
         session = boto3.Session(aws_access_key_id=ACCOUNT, aws_secret_access_key="local", region_name=REGION)
         return session.client(service, endpoint_url=self.endpoint, **options)
+
+    @property
+    def deployed(self) -> Deployed:
+        """As people's tools see it."""
+        return Deployed(load(self.environment), self)
 
     def cdk(self, *arguments: str) -> str:
         """Runs the real CDK CLI and returns its output; raises DeploymentError with its words, or CloudFormation's own."""

@@ -13,9 +13,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from pg8000.native import Connection
 
-from environments.loading import load
 from local.deployment import Deployment
-from tools.deployed import Deployed
 from tools.names import names
 from tools.runbooks import MARK, AwsCall, aws_call, pages, to_fill_in
 
@@ -28,7 +26,7 @@ OF_THE_TASK = {"REDIS_HOST": "redis", "REDIS_PORT": "6379"}  # variables of a se
 def run(deployment: Deployment, application: Connection) -> str:
     """What was run; raises what the emulator or PostgreSQL refuses for another reason than that it lacks the operation."""
     client = cache(deployment.client)
-    variables = names(Deployed(load(deployment.environment), deployment)) | OF_THE_TASK
+    variables = names(deployment.deployed) | OF_THE_TASK
     counts: Counter[str] = Counter()
     lacking: set[str] = set()
     for page in pages():

@@ -11,10 +11,12 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import WaiterError
 
 from tools.deployed import Deployed, RefusedError, run
 
@@ -117,8 +119,6 @@ def backup_now(deployed: Deployed) -> None:
     """Beside the nightly one, in the tier of its day. Minutes; the answer says what came of it."""
     function = deployed.resource("Operations", "AWS::Lambda::Function", "BackupFunction")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    from botocore.config import Config
-
     patient = Config(read_timeout=910, retries={"total_max_attempts": 1})  # the function's fifteen minutes
     answer = deployed.session.client("lambda", config=patient).invoke(
         FunctionName=function, Payload=json.dumps({"source": "person", "time": now})
@@ -142,11 +142,11 @@ def database_session(deployed: Deployed) -> None:
     if not started["tasks"]:
         raise RefusedError(f"ECS started no task: {started['failures']}")
     task = str(started["tasks"][0]["taskArn"])
-    deadline = time.monotonic() + START_SECONDS
-    while (found := ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"][0])["lastStatus"] != "RUNNING":
-        if found["lastStatus"] == "STOPPED" or time.monotonic() > deadline:
-            raise RefusedError(f"The task did not start: {found.get('stoppedReason', found['lastStatus'])}")
-        time.sleep(2)
+    try:
+        ecs.get_waiter("tasks_running").wait(cluster=cluster, tasks=[task], WaiterConfig={"Delay": 2, "MaxAttempts": START_SECONDS // 2})
+    except WaiterError as error:
+        (found,) = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
+        raise RefusedError(f"The task did not start: {found.get('stoppedReason', found['lastStatus'])}") from error
     command = ["aws", "ecs", "execute-command", "--region", deployed.settings.region, "--cluster", cluster, "--task", task]
     command += ["--container", "psql", "--interactive", "--command", "psql"]
     print(f"End it with: aws ecs stop-task --cluster {cluster} --task {task}", flush=True)

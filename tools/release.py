@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +20,7 @@ from tools.deployed import Deployed, RefusedError, run
 
 NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-MIGRATION_SECONDS = 30 * 60
+MIGRATION_SECONDS, LOOK_SECONDS = 30 * 60, 2
 # What a task definition is registered with, its containers apart (ECS API, RegisterTaskDefinition).
 REGISTERED = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "requiresCompatibilities", "cpu", "memory", "runtimePlatform")
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # a roll-out, a rolled back one included: half an hour
@@ -125,14 +124,15 @@ def _run_migration(deployed: Deployed, definition: str) -> None:
     if not started["tasks"]:
         raise RefusedError(f"ECS started no migration: {started['failures']}. Nothing was changed.")
     task = started["tasks"][0]["taskArn"]
-    deadline = time.monotonic() + MIGRATION_SECONDS
-    while (found := ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"][0])["lastStatus"] != "STOPPED":
-        if time.monotonic() > deadline:
-            ecs.stop_task(cluster=cluster, task=task, reason="the time limit of migrations")
-            raise RefusedError(
-                f"The migration did not end within {MIGRATION_SECONDS // 60} minutes and was stopped; the old image runs on."
-            )
-        time.sleep(2)
+    try:
+        ecs.get_waiter("tasks_stopped").wait(
+            cluster=cluster, tasks=[task], WaiterConfig={"Delay": LOOK_SECONDS, "MaxAttempts": MIGRATION_SECONDS // LOOK_SECONDS}
+        )
+    except WaiterError as error:
+        ecs.stop_task(cluster=cluster, task=task, reason="the time limit of migrations")
+        minutes = MIGRATION_SECONDS // 60
+        raise RefusedError(f"The migration did not end within {minutes} minutes and was stopped; the old image runs on.") from error
+    (found,) = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
     (code,) = (container.get("exitCode") for container in found["containers"])
     if code != 0:
         why = f"{found.get('stoppedReason', 'no reason given')}, exit code {code}"

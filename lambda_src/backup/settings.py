@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from common import aws
@@ -51,8 +52,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Raises ValueError that names the variable, its value and what it may be."""
 
-        def number(name: str, default: int, at_least: int, at_most: int) -> int:
-            return whole_number(environment, name, default, at_least=at_least, at_most=at_most)
+        number = partial(whole_number, environment)
 
         def chosen(name: str, default: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
             found = tuple(part.strip() for part in environment.get(name, default).split(","))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from common.fargate import Task
@@ -32,8 +33,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Raises ValueError that names the variable, its value and what it may be."""
 
-        def number(name: str, default: int, at_least: int, at_most: int) -> int:
-            return whole_number(environment, name, default, at_least=at_least, at_most=at_most)
+        number = partial(whole_number, environment)
 
         if environment.get("DATABASE_HOST"):
             raise ValueError("DATABASE_HOST is set: a drill has a server of its own and must not know another; remove the variable")
