@@ -9,6 +9,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signa
 
 import atexit
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,14 +37,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneDeploymen
     return OneDeployment(config, log)
 
 
-def pytest_sessionstart() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_sessionfinish(exitstatus: int) -> None:
+def _but_for_a_broken_pipe(unraisable: sys.UnraisableHookArgs) -> None:
     """Ctrl-C in a terminal ends the CDK's Node too; what jsii has to say about that when Python ends is noise."""
-    if exitstatus == pytest.ExitCode.INTERRUPTED:
-        atexit.register(setattr, sys, "unraisablehook", lambda unraisable: None)
+    if not isinstance(unraisable.exc_value, BrokenPipeError):
+        sys.__unraisablehook__(unraisable)
+
+
+# At the end, when pytest has put its own away; last come, first served: before jsii's own, registered by the imports above.
+atexit.register(setattr, sys, "unraisablehook", _but_for_a_broken_pipe)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart() -> Iterator[None]:
+    """Ctrl-C counts from now on; the workers that start here let it in when they are ready for it, as above."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @pytest.fixture(scope="session")

@@ -90,10 +90,7 @@ EARLY: list[tuple[str, float, Ending, int]] = [
     ("bootstrapping", 3, kill, 143),
     ("cdk deploy", 0, ctrl_c, 130),
     ("cdk deploy", 4, close, 129),
-]
-LATE: list[tuple[str, float, Ending, int]] = [
     ("cdk deploy", 12, ctrl_c_again_and_again, 130),
-    ("asking every", 0.3, kill, 143),
 ]
 
 
@@ -136,7 +133,7 @@ def test_a_deployment_can_be_ended_at_any_early_moment(copy: Copy) -> None:
 @pytest.mark.long
 def test_a_deployment_can_be_ended_late_and_the_next_one_works(copy: Copy) -> None:
     """Ending its destruction, too, leaves nothing."""
-    end_runs_at(LATE, copy)
+    end_runs_at([("asking every", 0.3, kill, 143)], copy)
     done = copy.run("make", "local")
     assert done.returncode == 0, done.stdout + done.stderr
     run = Terminal(copy, "make", "local-destroy")

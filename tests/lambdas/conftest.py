@@ -22,7 +22,7 @@ from pg8000.native import Connection
 
 from local.emulator import REGION
 from local.postgres import MAJORS, RdsLookAlike, install
-from local.processes import LOCALHOST, free_port
+from local.processes import LOCALHOST, child, free_port
 from tests.conftest import ROOT
 from tests.lambdas.backups import INSTALLATIONS, Erp, build_erp, connect, environment
 
@@ -67,11 +67,12 @@ def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded AWS, completed by our handlers as in `make local`; its address."""
     port, state = free_port(), tmp_path_factory.mktemp("embedded-aws")
     command = [sys.executable, "-m", "local.emulator", f"--port={port}", f"--state={state}"]
-    with (state / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as process:
+    with (state / "log").open("wb") as log, child(command, cwd=ROOT, stdout=log, stderr=log) as process:
         url = f"http://{LOCALHOST}:{port}"
         _wait_for(f"{url}/_ministack/health", process, state / "log")
         yield url
         process.terminate()
+        process.wait()
 
 
 @pytest.fixture
