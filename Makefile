@@ -25,7 +25,7 @@ OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
 PIPELINES := notify drift comment
-TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) preflight postflight names help install lock settings synth diff diff-report deploy pipeline-access snapshots \
+TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) swap-database preflight postflight names help install lock settings synth diff diff-report deploy pipeline-access snapshots \
 	format judge security-page audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
 	dashboard-picture architecture-picture secrets restore clean
 .PHONY: $(TARGETS)
@@ -45,6 +45,7 @@ scale-out_TAKES := TASKS
 block_TAKES := ADDRESS
 unblock_TAKES := ADDRESS
 under-attack_TAKES := ON
+swap-database_TAKES := RESTORED
 MEANT := ENV PYTHON3 $(foreach goal,$(MAKECMDGOALS),$($(goal)_TAKES))
 $(foreach name,$(filter-out $(MEANT),$(GIVEN)),$(error $(name)=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with))
 
@@ -136,6 +137,9 @@ backup-now: install ## A backup beside the nightly one
 database-session: install ## psql in a task of its own, without a bastion
 $(BUTTONS):
 	@env $(foreach name,$(filter-out $(GIVEN),TASKS ADDRESS ON),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.buttons $@
+
+swap-database: install ## Have ENV use the instance RESTORED=… (docs/runbooks/swap-to-a-restored-instance.md)
+	@env $(foreach name,$(filter-out $(GIVEN),RESTORED),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.swap
 
 ## What pipelines do besides (docs/first-pipeline.md)
 notify: install ## Tell people how it ended: WHAT=Deployment RESULT=success (needs AWS credentials)

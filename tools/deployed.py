@@ -54,15 +54,20 @@ class Deployed:
 
     def resource(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> str:
         """The physical id of the one resource of a type in the stack called so, whose logical id begins so."""
-        name = self.settings.stack_prefix + stack
-        found = [
+        found = self.resources(stack, kind, starts, region=region)
+        if len(found) != 1:
+            raise NotDeployedError(
+                f"{self.settings.stack_prefix}{stack} has {len(found)} resources {kind} {starts}… where there should be one"
+            )
+        return found[0]
+
+    def resources(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> list[str]:
+        """The physical ids of all of them. NotDeployedError when the stack is not there."""
+        return [
             str(resource["PhysicalResourceId"])
-            for resource in self._resources(name, region)
+            for resource in self._resources(self.settings.stack_prefix + stack, region)
             if resource["ResourceType"] == kind and resource["LogicalResourceId"].startswith(starts)
         ]
-        if len(found) != 1:
-            raise NotDeployedError(f"{name} has {len(found)} resources {kind} {starts}… where there should be one")
-        return found[0]
 
     def network(self, security_group: str) -> dict[str, Any]:
         """Where a task beside the service's runs: its subnets, behind the security group of the service's stack that begins so."""
