@@ -117,21 +117,6 @@ def test_danger_that_nobody_accepted_fails_and_is_commented_all_the_same() -> No
     assert comment["if"] == "${{ !cancelled() }}"
 
 
-@pytest.mark.parametrize(
-    ("labels", "accepted"),
-    [("", ""), ("bug,accepted:0a1b2c3d", "0a1b2c3d"), ("accepted:0a1b2c3d,accepted:ffffffff", "0a1b2c3d\nffffffff"), ("deadbeef,x", "")],
-)
-def test_only_labels_that_accept_a_danger_count(labels: str, accepted: str) -> None:
-    (line,) = [line for line in steps_of(jobs()["pull-request/report"]) if "diff-report" in line]
-    (other,) = [line for line in gitlab()["report"]["script"] if "make diff-report" in line]
-    for command, variable in ((line, "LABELS"), (other, "CI_MERGE_REQUEST_LABELS")):
-        told = re.sub(r"make diff-report.*", "sh -c 'printf %s \"$DIFF_REPORT_ACCEPT\"'", command)
-        done = subprocess.run(
-            ["sh", "-c", told], env={variable: labels, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
-        )
-        assert done.stdout == accepted
-
-
 # Least permissions, pinned, no secret
 
 

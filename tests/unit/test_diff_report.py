@@ -17,6 +17,7 @@ from tests.unit.changed_templates import Edit, Edits, setting
 from tests.unit.conftest import Variant
 from tools.diff_report import __main__ as command
 from tools.diff_report.__main__ import report
+from tools.diff_report.acceptances import AcceptanceError, added
 from tools.diff_report.checkout import CheckoutError, both
 from tools.diff_report.render import GITHUB_LIMIT, GITLAB_LIMIT, MARKER, Report
 from tools.diff_report.sides import Side
@@ -45,7 +46,7 @@ What this changes against `main`, from the templates alone:
 |---|---|---|
 | Protection | **prod:** `{DB}` (RDS DBInstance): deletion protection is switched off. | `ID` |
 
-To accept one, give its id in `DIFF_REPORT_ACCEPT` (in a pull request: the label `accept:<id>`).
+To accept one, append its id and a reason to `docs/accepted-dangers.toml`, in this pull request.
 
 ### Cost, USD a month
 
@@ -94,7 +95,7 @@ def _edited(side: Side, folder: Path, *several: Edit) -> Path:
     return edits.write(folder)
 
 
-def _report(side: Side, folder: Path, *several: Edit, accepted: str = "") -> Report:
+def _report(side: Side, folder: Path, *several: Edit, accepted: dict[str, str] | None = None) -> Report:
     return report(side.folder, _edited(side, folder, *several), "main", accepted)
 
 
@@ -207,11 +208,12 @@ def test_of_long_values_what_differs_is_shown(production: Side, tmp_path: Path) 
 
 def test_a_danger_is_accepted_by_its_id(production: Side, tmp_path: Path) -> None:
     (danger,) = _report(production, tmp_path, _one_change).dangers
-    made = _report(production, tmp_path, _one_change, accepted=f"{danger.id}, 00000000")
+    made = _report(production, tmp_path, _one_change, accepted={danger.id: "Exported | to <b>", "00000000": "Another"})
     assert made.refused == []
     text = made.markdown()
     assert "## 🟡 Infrastructure: 1 danger, all accepted" in text
     assert "### Accepted by this pull request" in text
+    assert f"| “Exported \\| to &lt;b>” `{danger.id}` |" in text
     assert "### Danger" not in text
     assert "Accepted, but nothing here has that id (it changes with what it names): `00000000`." in text
 
@@ -277,6 +279,39 @@ def test_two_runs_give_the_same_bytes(everywhere: Side, tmp_path: Path) -> None:
     assert "rule SqlInjection is removed" in texts.pop().decode()
 
 
+def _accepting(*ids: str, reason: str = "The export of last night was restored elsewhere, and compared.") -> str:
+    return "".join(f'[[accepted]]\nid = "{one}"\nreason = "{reason}"\n' for one in ids)
+
+
+def test_only_what_a_pull_request_adds_accepts() -> None:
+    one, two, three = "8da5c260", "00000000", "0123abcd"
+    assert set(added(_accepting(one), _accepting(one, two))) == {two}
+    assert set(added(_accepting(one, two), _accepting(two, one))) == set()
+    assert set(added(_accepting(one), _accepting(one, one))) == {one}, "it came again"
+    assert set(added("", _accepting(three))) == {three}
+    assert added("", "") == {}
+    assert set(added("what is this", _accepting(one))) == {one}
+    assert added(_accepting(one), _accepting(one, reason="Another reason for what was there already.")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (_accepting("8DA5C260"), "entry 1, id '8DA5C260': string should match pattern"),
+        (_accepting("8da5c260", "all"), "entry 2, id 'all': string should match pattern"),
+        (_accepting("8da5c260", reason="wanted"), "entry 1, reason 'wanted': string should have at least 20 characters"),
+        ('[[accepted]]\nid = "8da5c260"\n', "entry 1, reason {'id': '8da5c260'}: field required"),
+        ('[[acepted]]\nid = "8da5c260"\n', "acepted [{'id': '8da5c260'}]: extra inputs are not permitted"),
+        ("[[accepted]", "docs/accepted-dangers.toml is no TOML: "),
+    ],
+)
+def test_an_acceptance_that_says_too_little_is_told(text: str, told: str) -> None:
+    with pytest.raises(AcceptanceError) as caught:
+        added("", text)
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("docs/accepted-dangers.toml")
+
+
 @contextlib.contextmanager
 def _given(base: Path, head: Path) -> Iterator[tuple[Path, Path]]:
     yield base, head
@@ -286,14 +321,17 @@ def test_exit_codes(production: Side, tmp_path: Path, monkeypatch: pytest.Monkey
     head = _edited(production, tmp_path / "head", _one_change)
     monkeypatch.setattr(command, "end_on_signals", lambda: None)
     monkeypatch.setattr(command, "both", lambda base: _given(production.folder, head))
-    monkeypatch.delenv("DIFF_REPORT_ACCEPT", raising=False)
+    monkeypatch.setattr(command, "text_in", lambda base, path: "")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
     out = tmp_path / "report.md"
     assert command.main(["main", str(out)]) == 3
     told = capsys.readouterr()
     (danger,) = report(production.folder, head, "main").dangers
     assert told.err == f"Danger {danger.id} (prod): {danger.words}\n"
     assert danger.id in out.read_text(encoding="utf-8")
-    monkeypatch.setenv("DIFF_REPORT_ACCEPT", danger.id)
+    accepted = tmp_path / "docs" / "accepted-dangers.toml"
+    accepted.parent.mkdir()
+    accepted.write_text(_accepting(danger.id), encoding="utf-8")
     assert command.main(["main"]) == 0
     assert capsys.readouterr().out.startswith(MARKER)
     assert command.main([]) == 1

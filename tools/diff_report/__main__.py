@@ -4,20 +4,20 @@
 
 BASE is a branch, tag or commit. Without OUT the whole report is printed. With it, the file stays below the 65,536 characters
 of a comment on GitHub; when it had to be cut, the whole is beside it in OUT with `.whole` before the suffix, below GitLab's
-1,000,000. DIFF_REPORT_ACCEPT holds the ids of dangers that someone wants, with spaces or commas between.
+1,000,000. A danger is accepted by what this folder adds to the base's docs/accepted-dangers.toml.
 
 Exit codes: 0 no danger, or all accepted; 3 danger that nobody accepted; 1 no report could be made. (`make` turns any but 0 into 2.)
 """
 
 from __future__ import annotations
 
-import os
-import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from local.processes import Ended, end_on_signals
-from tools.diff_report.checkout import CheckoutError, both
+from tools.diff_report.acceptances import FILE, AcceptanceError, added
+from tools.diff_report.checkout import ROOT, CheckoutError, both, text_in
 from tools.diff_report.collect import compare
 from tools.diff_report.costs import Costs
 from tools.diff_report.deployment import interruptions
@@ -25,16 +25,14 @@ from tools.diff_report.judge import judge
 from tools.diff_report.render import GITHUB_LIMIT, GITLAB_LIMIT, Report
 from tools.diff_report.sides import Side
 
-ACCEPT = "DIFF_REPORT_ACCEPT"
 DANGER = 3
 
 
-def report(base: Path, head: Path, name: str, accepted: str = "") -> Report:
-    """The report on two assemblies; `accepted` holds ids of dangers."""
+def report(base: Path, head: Path, name: str, accepted: Mapping[str, str] | None = None) -> Report:
+    """The report on two assemblies; `accepted` holds ids of dangers, and why."""
     comparison = compare(Side(base), Side(head))
-    ids = frozenset(re.findall(r"[0-9a-f]{8}", accepted.lower()))
     costs = Costs.of(comparison.base, comparison.head)
-    return Report(comparison, judge(comparison), ids, interruptions(comparison), costs, name)
+    return Report(comparison, judge(comparison), accepted or {}, interruptions(comparison), costs, name)
 
 
 def write(made: Report, out: Path) -> None:
@@ -55,13 +53,15 @@ def main(arguments: list[str]) -> int:
         return 1
     base, out = arguments[0], Path(arguments[1]) if len(arguments) == 2 else None
     try:
+        head = ROOT / FILE
+        accepted = added(text_in(base, FILE), head.read_text(encoding="utf-8") if head.exists() else "")
         with both(base) as (old, new):
-            made = report(old, new, base, os.environ.get(ACCEPT, ""))
+            made = report(old, new, base, accepted)
         if out:
             write(made, out)
         else:
             print(made.markdown())
-    except (CheckoutError, OSError, RuntimeError) as error:
+    except (AcceptanceError, CheckoutError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     except Ended:

@@ -43,12 +43,22 @@ def both(base: str, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
             yield outputs
 
 
-@contextlib.contextmanager
-def _worktree(base: str, root: Path, folder: Path) -> Iterator[Path]:
+def text_in(base: str, path: str, root: Path = ROOT) -> str:
+    """A file as it is in `base`; empty when it has none. CheckoutError when there is no such revision."""
+    done = run(["git", "show", f"{_commit(base, root)}:{path}"], cwd=root)
+    return "" if done.returncode else done.stdout
+
+
+def _commit(base: str, root: Path) -> str:
     commit = run(["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"], cwd=root)
     if commit.returncode:
         raise CheckoutError(f"There is no {base} here. BASE= takes a branch, a tag or a commit; `git fetch origin` may bring it.")
-    done = run(["git", "worktree", "add", "--detach", str(folder), commit.stdout.strip()], cwd=root)
+    return commit.stdout.strip()
+
+
+@contextlib.contextmanager
+def _worktree(base: str, root: Path, folder: Path) -> Iterator[Path]:
+    done = run(["git", "worktree", "add", "--detach", str(folder), _commit(base, root)], cwd=root)
     if done.returncode:
         raise CheckoutError(f"{base} could not be checked out:\n{_last(done.stderr)}")
     try:

@@ -9,10 +9,11 @@ import difflib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tools.diff_report.acceptances import FILE
 from tools.diff_report.collect import GONE, Change, Comparison, Impact, Leaf
 from tools.diff_report.costs import Costs
 from tools.diff_report.deployment import Interruption
@@ -61,7 +62,7 @@ class Report:
 
     comparison: Comparison
     dangers: list[Danger]
-    accepted: frozenset[str]
+    accepted: Mapping[str, str]
     interruptions: list[Interruption]
     costs: Costs
     base: str
@@ -80,8 +81,8 @@ class Report:
     def _sections(self) -> list[Section]:
         return [
             Section([MARKER, self._headline()]),
-            self._dangers(self.refused, "### Danger"),
-            self._dangers([one for one in self.dangers if one.id in self.accepted], "### Accepted by this pull request"),
+            self._dangers(self.refused),
+            self._acceptances([one for one in self.dangers if one.id in self.accepted]),
             self._unknown_acceptances(),
             self._cost(),
             Section(["### In deployment", ""], [f"- {_in(one.environments)} {one.words}" for one in self.interruptions])
@@ -115,15 +116,22 @@ class Report:
         title = f"## {'🔴' if refused else '🟡' if self.dangers else '🟢'} Infrastructure: {verdict if changed else 'nothing changes'}"
         return "\n".join([title, "", f"What this changes against `{self.base}`, from the templates alone:", "", *changed, *quiet])
 
-    def _dangers(self, dangers: list[Danger], title: str) -> Section:
+    def _dangers(self, dangers: list[Danger]) -> Section:
         rows = [f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | `{one.id}` |" for one in dangers]
         if not rows:
             return Section([])
-        how = "To accept one, give its id in `DIFF_REPORT_ACCEPT` (in a pull request: the label `accept:<id>`)."
-        return Section([title, "", "| | What | Id |", "|---|---|---|"], rows, ["", how] if title == "### Danger" else [])
+        how = f"To accept one, append its id and a reason to `{FILE}`, in this pull request."
+        return Section(["### Danger", "", "| | What | Id |", "|---|---|---|"], rows, ["", how])
+
+    def _acceptances(self, dangers: list[Danger]) -> Section:
+        rows = [
+            f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | “{_plain(self.accepted[one.id])}” `{one.id}` |"
+            for one in dangers
+        ]
+        return Section(["### Accepted by this pull request", "", "| | What | Why |", "|---|---|---|"], rows) if rows else Section([])
 
     def _unknown_acceptances(self) -> Section:
-        unknown = sorted(self.accepted - {one.id for one in self.dangers})
+        unknown = sorted(self.accepted.keys() - {one.id for one in self.dangers})
         if not unknown:
             return Section([])
         return Section(
@@ -152,7 +160,7 @@ def _reason(reason: str) -> str:
 
 def _plain(text: str) -> str:
     """Of other people's words, nothing is Markdown or HTML."""
-    return re.sub(r"([\\*_\[\]])", r"\\\1", _cell(text)).replace("<", "&lt;").replace("@", "@\u200b")
+    return _cell(re.sub(r"([\\*_\[\]])", r"\\\1", text)).replace("<", "&lt;").replace("@", "@\u200b")
 
 
 def _number(count: int, what: str) -> str:
