@@ -28,7 +28,7 @@ from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
 from local.slack import Slack
 from local.stand_in_carmen import CONTRACT, connect
-from tools import buttons, checklists
+from tools import buttons, checklists, drift
 from tools.deployed import Deployed, NotDeployedError, RefusedError
 from tools.release import NONE_YET, release, releases, rollback
 
@@ -418,6 +418,28 @@ def flights_are_checked(deployment: Deployment) -> str:
     )
 
 
+def drift_is_found(deployment: Deployment) -> str:
+    """What somebody changes past a template is told by resource and property; put back, it is gone again."""
+    deployed, functions = deployment.deployed, deployment.client("lambda")
+    function = deployed.resource("Operations", "AWS::Lambda::Function", "DrillFunction")
+    stacks, client = drift.stacks_of(deployed.settings), deployment.client("cloudformation")
+    as_it_should_be: int = functions.get_function_configuration(FunctionName=function)["Timeout"]
+
+    def differences() -> set[tuple[str, ...]]:
+        found = drift.look({region: client for _, region in stacks}, stacks)
+        return {(stack.name, *difference) for stack in found for difference in stack.differences}
+
+    before = differences()
+    functions.update_function_configuration(FunctionName=function, Timeout=61)
+    changed = differences()
+    functions.update_function_configuration(FunctionName=function, Timeout=as_it_should_be)
+    ((stack, resource, name, template, found),) = changed - before
+    _expect((stack, name, template, found), (f"{deployment.top_stack}Operations", "Timeout", str(as_it_should_be), "61"))
+    _expect(differences(), before)
+    others = f"; the emulator calls {len(before)} more what AWS would not" if before else ""
+    return f"a time-out changed by hand was found in {stack} ({resource.split(' ')[0]}), and gone when it was put back{others}"
+
+
 def upload_goes_and_comes_back(deployment: Deployment) -> str:
     """An object in the deployed bucket, encrypted with the deployed key."""
     s3, bucket = deployment.client("s3"), deployment.outputs()["UploadBucket"]
@@ -567,6 +589,7 @@ PROOFS: tuple[Callable[[Deployment], str], ...] = (
     buttons_work,
     runbooks_look,
     flights_are_checked,
+    drift_is_found,
     somebody_is_told_once,
     upload_goes_and_comes_back,
 )
