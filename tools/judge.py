@@ -134,6 +134,8 @@ def stale(built: Built, findings: set[Finding]) -> list[str]:
 
 def cfn_lint(templates: list[Path], configuration: Path = ROOT / ".cfnlintrc") -> list[Finding]:
     """Errors and warnings of cfn-lint."""
+    if not templates:  # it would read its standard input
+        return []
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--config-file", str(configuration), "--format", "json"]
     done = subprocess.run([*command, *map(str, templates)], capture_output=True, text=True, cwd=ROOT, check=False)
     return [
