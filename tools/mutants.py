@@ -300,10 +300,12 @@ class Hunt:
         items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and "test_judges" not in item.nodeid]
         items.sort(key=lambda item: "tests/edge" in item.nodeid)  # the slowest last
         self._expect_no_failure(items)
+        hunters: dict[str, list[pytest.Item]] = defaultdict(lambda: list(items))  # of a kind
         for mutant in [one for one in mutants(self._built) if self._wanted in one.kind][self._part :: self._parts]:
-            killer = self._hunt(mutant, [item for item in items if "tests/edge" not in item.nodeid or "Edge" in mutant.stack])
-            items.sort(key=lambda item: item is not killer)  # who killed one often kills the next
+            able = [item for item in hunters[mutant.kind] if "tests/edge" not in item.nodeid or "Edge" in mutant.stack]
+            killer = self._hunt(mutant, able)
             if killer:
+                hunters[mutant.kind].sort(key=lambda item: item is not killer)  # who killed one often kills the next
                 self.killed[mutant.kind] += 1
             else:
                 self.survivors[mutant.kind].append(f"{mutant.stack}/{mutant.what}")
