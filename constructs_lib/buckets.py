@@ -1,4 +1,4 @@
-"""The buckets: uploads, backups, pages, access logs. All private, TLS only, encrypted, kept when their stack goes."""
+"""The buckets: uploads, backups, pages, static files of releases, access logs. All private, TLS only, encrypted, kept when their stack goes."""
 
 from __future__ import annotations
 
@@ -197,6 +197,31 @@ class PagesBucket(PrivateBucket):
                     "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"},
                 },
             )
+        )
+
+
+class ReleaseFilesBucket(PrivateBucket):
+    """Static files of releases, the running one's included, for browsers that still show pages of an old one (ADR 0019).
+
+    What its distribution hands to everybody, so SSE-S3 and no key to share. Every release puts its own files and those of the one it
+    replaces here again, so they expire `release_file_days` after they were replaced.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, access_logs: s3.IBucket) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="release-files/",
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire-old-releases",
+                    expiration=Duration.days(settings.release_file_days),
+                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
+                ),
+                s3.LifecycleRule(id="tidy-up", expired_object_delete_marker=True),
+            ],
         )
 
 

@@ -291,7 +291,7 @@ def _routing(settings: Settings) -> Iterator[Complaint]:
 
 def _kept_as(settings: Settings, path: str) -> str | None:
     """The path pattern whose caching rules a path falls under, if any but the default's."""
-    return next((pattern for pattern in (*settings.edge.static_paths, "/_next/image") if meet(path, pattern)), None)
+    return next((pattern for pattern in ("/_next/static/*", *settings.edge.static_paths, "/_next/image") if meet(path, pattern)), None)
 
 
 def _headers(settings: Settings) -> Iterator[Complaint]:
