@@ -37,7 +37,7 @@ TOGETHER = {
 # Parts that every environment has at least this many of.
 ALWAYS = {
     "AWS::EC2::VPC": 1,
-    "AWS::S3::Bucket": 4,
+    "AWS::S3::Bucket": 5,
     "AWS::ECR::Repository": 1,
     "AWS::RDS::DBInstance": 1,
     "AWS::RDS::DBProxy": 1,
@@ -47,7 +47,7 @@ ALWAYS = {
     "AWS::WAFv2::WebACL": 1,
     "AWS::ElasticLoadBalancingV2::LoadBalancer": 1,
     "AWS::ECS::Service": 1,
-    "AWS::ECS::TaskDefinition": 3,
+    "AWS::ECS::TaskDefinition": 4,
     "AWS::ApplicationAutoScaling::ScalingPolicy": 3,
     "AWS::CloudWatch::Alarm": 50,
     "AWS::CloudWatch::CompositeAlarm": 15,
@@ -271,7 +271,7 @@ def the_application_runs_confined_and_rolls_back(templates: Templates) -> Compla
         for container in properties["ContainerDefinitions"]:
             if "LogConfiguration" not in container or container.get("Privileged"):
                 yield f"{name} {container['Name']} leaves no log, or is privileged"
-            if container["Name"] in ("carmen", "migration") and container.get("User") in (None, "0", "root"):
+            if container["Name"] in ("carmen", "migration", "copy", "release_files") and container.get("User") in (None, "0", "root"):
                 yield f"{name} {container['Name']} is root"
             if container["Name"] == "carmen":
                 confined = container.get("ReadonlyRootFilesystem") is True
