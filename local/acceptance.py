@@ -156,7 +156,7 @@ def images_are_released_and_rolled_back(deployment: Deployment) -> str:
 
 def _served_by_the_task(deployment: Deployment, images: list[str]) -> set[str]:
     """The images whose static files the running task has, all of them."""
-    task = _task(deployment, after="Carmen (stand-in)")
+    task = _task(deployment)
     return {
         image
         for image in images

@@ -139,19 +139,19 @@ class TaskRunner:
         return self._start(definition, container, name)
 
     def _start(self, definition: Mapping[str, Any], container: Mapping[str, Any], name: str) -> Process:
-        argv = _program(container, self.programs)
         asked = _environment(self.emulator, container)
         port = free_port() if container.get("portMappings") else None
         given = self.credentials(role) if (role := definition.get("taskRoleArn")) else {}
         self.logs.mkdir(parents=True, exist_ok=True)
         here = _Folders(container, self.logs / f"{name}.volumes")
+        argv = _program(container, self.programs, here)
         differences = self._differences(port) | {key: here(value) for key, value in asked.items() if here(value) != value}
         environment = {**asked, **given, **differences}
         replaced = {key: (asked.get(key), here) for key, here in differences.items() if asked.get(key) != here}
         log = self.logs / f"{name}.log"
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                [here(argument) for argument in argv],
+                argv,
                 env={"PATH": os.environ.get("PATH", os.defpath)} | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -212,9 +212,9 @@ class TaskRunner:
         draft.rename(self.logs / "tasks.json")
 
 
-def _program(container: Mapping[str, Any], programs: Programs) -> list[str]:
-    """The mapped program (longest prefix wins) with the container's command, or else that command itself."""
-    own = [*container.get("entryPoint", []), *container.get("command", [])]
+def _program(container: Mapping[str, Any], programs: Programs, here: Callable[[str], str]) -> list[str]:
+    """The mapped program (longest prefix wins) with the container's command, its folders `here`, or else that command itself."""
+    own = [here(part) for part in (*container.get("entryPoint", []), *container.get("command", []))]
     prefixes = [prefix for prefix in programs if container["image"].startswith(prefix)]
     if prefixes:
         return [part.replace("{image}", container["image"]) for part in programs[max(prefixes, key=len)]] + own
