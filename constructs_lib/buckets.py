@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -15,6 +15,7 @@ from constructs import Construct
 from constructs_lib.acknowledgements import acknowledge, exported_as, named_in_finding, record_opt_out
 from environments import schema
 
+RELEASE_FILE_LOGS = "release-files/"
 SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
 
 
@@ -58,6 +59,16 @@ class AccessLogBucket(PrivateBucket):
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 )
             ],
+        )
+        # The CDK admits the buckets of this stack, each by its name. This one is made in a later stack, and naming it would close a cycle.
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfReleaseFiles",
+                principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
+                actions=["s3:PutObject"],
+                resources=[self.arn_for_objects(f"{RELEASE_FILE_LOGS}*")],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
         )
 
 
@@ -212,8 +223,8 @@ class ReleaseFilesBucket(PrivateBucket):
             scope,
             construct_id,
             encryption=s3.BucketEncryption.S3_MANAGED,
-            server_access_logs_bucket=access_logs,
-            server_access_logs_prefix="release-files/",
+            server_access_logs_bucket=s3.Bucket.from_bucket_name(scope, f"{construct_id}AccessLogs", access_logs.bucket_name),
+            server_access_logs_prefix=RELEASE_FILE_LOGS,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="expire-old-releases",
@@ -222,6 +233,9 @@ class ReleaseFilesBucket(PrivateBucket):
                 ),
                 s3.LifecycleRule(id="tidy-up", expired_object_delete_marker=True),
             ],
+        )
+        Annotations.of(self).acknowledge_warning(
+            "@aws-cdk/aws-s3:accessLogsPolicyNotAdded", "AccessLogBucket admits the logs of this account's buckets under this prefix."
         )
 
 
