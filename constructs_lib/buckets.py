@@ -1,4 +1,4 @@
-"""The buckets: uploads, backups, pages, static files of releases, access logs. All private, TLS only, encrypted, kept when their stack goes."""
+"""The buckets: uploads, backups, pages, files of releases, access logs. All private, TLS only, encrypted, kept when their stack goes."""
 
 from __future__ import annotations
 

@@ -57,9 +57,7 @@ class ReleaseFilesTask(Construct):
             user=NON_ROOT,  # who copied them
         )
         publish.add_mount_points(ecs.MountPoint(container_path="/files", source_volume=VOLUME, read_only=True))
-        publish.add_container_dependencies(
-            ecs.ContainerDependency(container=copy, condition=ecs.ContainerDependencyCondition.SUCCESS)
-        )
+        publish.add_container_dependencies(ecs.ContainerDependency(container=copy, condition=ecs.ContainerDependencyCondition.SUCCESS))
         self._allow(settings, repository, bucket)
 
     def _add_copy(self, settings: schema.Service, image: ApplicationImage, logging: ecs.LogDriver) -> ecs.ContainerDefinition:

@@ -163,7 +163,9 @@ def _run_to_the_end(deployed: Deployed, one_off: OneOff, definition: str) -> Non
         )
     except WaiterError as error:
         ecs.stop_task(cluster=cluster, task=task, reason="the time limit of a release")
-        raise RefusedError(f"{one_off.said} did not end within {one_off.minutes} minutes and was stopped; the old image runs on.") from error
+        raise RefusedError(
+            f"{one_off.said} did not end within {one_off.minutes} minutes and was stopped; the old image runs on."
+        ) from error
     (found,) = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
     _must_have_ended_well(ecs, one_off, found)
 
@@ -175,8 +177,7 @@ def _must_have_ended_well(ecs: Any, one_off: OneOff, task: dict[str, Any]) -> No
         ended = ", ".join(f"exit code {code} of {name}" for name, code in codes.items())
         log = f"aws logs tail {_log_group(ecs, task['taskDefinitionArn'])} --since 30m"
         raise RefusedError(
-            f"{one_off.said} failed ({task.get('stoppedReason', 'no reason given')}; {ended}), and the old image runs on. "
-            f"Its log: {log}"
+            f"{one_off.said} failed ({task.get('stoppedReason', 'no reason given')}; {ended}), and the old image runs on. Its log: {log}"
         )
 
 

@@ -161,8 +161,15 @@ def test_containers_run_one_after_another_and_share_a_volume(emulator: Emulator,
     """As the task that keeps static files does: what the first one leaves in its folder, the second finds in its own."""
 
     def task(first: str) -> str:
-        copy = {"name": "copy", "image": "alpine", "essential": False, "entryPoint": ["sh", "-c"], "command": [first],
-                "environment": [{"name": "TO", "value": "/tmp/static"}], "mountPoints": [{"sourceVolume": "v", "containerPath": "/tmp"}]}
+        copy = {
+            "name": "copy",
+            "image": "alpine",
+            "essential": False,
+            "entryPoint": ["sh", "-c"],
+            "command": [first],
+            "environment": [{"name": "TO", "value": "/tmp/static"}],
+            "mountPoints": [{"sourceVolume": "v", "containerPath": "/tmp"}],
+        }
         publish = {"name": "publish", "image": "alpine", "entryPoint": ["cat"], "command": ["/files/static"],
                    "mountPoints": [{"sourceVolume": "v", "containerPath": "/files"}],
                    "dependsOn": [{"containerName": "copy", "condition": "SUCCESS"}]}  # fmt: skip

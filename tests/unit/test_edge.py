@@ -85,7 +85,9 @@ def test_files_of_releases_come_from_their_bucket_or_else_from_the_application(b
     assert bucket["DomainName"] == {"Fn::GetAtt": ["ReleaseFiles96BE8944", "RegionalDomainName"]}
     assert "VpcOriginConfig" in application
     assert application["Id"] == config["DefaultCacheBehavior"]["TargetOriginId"]
-    access = built.templates[STACK]["Resources"][bucket["OriginAccessControlId"]["Fn::GetAtt"][0]]["Properties"]["OriginAccessControlConfig"]
+    access = built.templates[STACK]["Resources"][bucket["OriginAccessControlId"]["Fn::GetAtt"][0]]["Properties"][
+        "OriginAccessControlConfig"
+    ]
     assert (access["OriginAccessControlOriginType"], access["SigningBehavior"], access["SigningProtocol"]) == ("s3", "always", "sigv4")
     assert bucket["S3OriginConfig"] == {"OriginAccessIdentity": ""}
 

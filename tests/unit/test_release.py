@@ -111,7 +111,7 @@ def test_what_ran_twice_in_a_row_is_one_release() -> None:
 class Account:
     """An environment that runs `before`. `done` is what a release did to it, in order; `fails` says how a task's containers end."""
 
-    def __init__(self, before: str, fails: dict[tuple[str, str], dict[str, Any]] | None = None) -> None:
+    def __init__(self, before: str, fails: dict[str, dict[str, Any]] | None = None) -> None:
         self.value, self.done, self._fails = before, list[str](), fails or {}
         self._definitions = {name: self._definition(name, containers) for name, containers in CONTAINERS.items()}
 
@@ -139,14 +139,14 @@ class Account:
     def get_parameter(self, **_: Any) -> dict[str, Any]:
         return {"Parameter": {"Value": self.value}}
 
-    def put_parameter(self, *, Value: str, **_: Any) -> None:  # noqa: N803 (AWS's name)
+    def put_parameter(self, *, Value: str, **_: Any) -> None:
         self.value = Value
         self.done.append(f"names {Value[-1]}")
 
     def update_stack(self, **_: Any) -> None:
         self.done.append("rolls")
 
-    def describe_task_definition(self, *, taskDefinition: str) -> dict[str, Any]:  # noqa: N803
+    def describe_task_definition(self, *, taskDefinition: str) -> dict[str, Any]:
         return {"taskDefinition": self._definitions[taskDefinition]}
 
     def register_task_definition(self, **definition: Any) -> dict[str, Any]:
@@ -156,10 +156,10 @@ class Account:
         self._definitions[arn] = definition
         return {"taskDefinition": {"taskDefinitionArn": arn}}
 
-    def deregister_task_definition(self, *, taskDefinition: str) -> None:  # noqa: N803
+    def deregister_task_definition(self, *, taskDefinition: str) -> None:
         self.done.append(f"forgets {taskDefinition}")
 
-    def run_task(self, *, taskDefinition: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def run_task(self, *, taskDefinition: str, **_: Any) -> dict[str, Any]:
         self.done.append(taskDefinition)
         return {"tasks": [{"taskArn": taskDefinition}]}
 
@@ -168,7 +168,9 @@ class Account:
         codes = {one["name"]: {"exitCode": 0} for one in self._definitions[task]["containerDefinitions"]}
         codes |= {name: {} if code is None else {"exitCode": code} for name, code in self._fails.get(task, {}).items()}
         return {
-            "tasks": [{"taskDefinitionArn": task, "stoppedReason": "ended", "containers": [{"name": n} | code for n, code in codes.items()]}]
+            "tasks": [
+                {"taskDefinitionArn": task, "stoppedReason": "ended", "containers": [{"name": n} | code for n, code in codes.items()]}
+            ]
         }
 
     def get_waiter(self, name: str) -> Any:
