@@ -1,4 +1,4 @@
-"""The buckets: uploads, backups, pages, access logs. All private, TLS only, encrypted, kept when their stack goes."""
+"""The buckets: uploads, backups, pages, files of releases, access logs. All private, TLS only, encrypted, kept when their stack goes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -15,6 +15,7 @@ from constructs import Construct
 from constructs_lib.acknowledgements import acknowledge, exported_as, named_in_finding, record_opt_out
 from environments import schema
 
+RELEASE_FILE_LOGS = "release-files/"
 SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
 
 
@@ -58,6 +59,16 @@ class AccessLogBucket(PrivateBucket):
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 )
             ],
+        )
+        # The CDK admits the buckets of this stack, each by its name. This one is made in a later stack, and naming it would close a cycle.
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfReleaseFiles",
+                principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
+                actions=["s3:PutObject"],
+                resources=[self.arn_for_objects(f"{RELEASE_FILE_LOGS}*")],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
         )
 
 
@@ -197,6 +208,34 @@ class PagesBucket(PrivateBucket):
                     "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"},
                 },
             )
+        )
+
+
+class ReleaseFilesBucket(PrivateBucket):
+    """Static files of releases, the running one's included, for browsers that still show pages of an old one (ADR 0019).
+
+    What its distribution hands to everybody, so SSE-S3 and no key to share. Every release puts its own files and those of the one it
+    replaces here again, so they expire `release_file_days` after they were replaced.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, access_logs: s3.IBucket) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            server_access_logs_bucket=s3.Bucket.from_bucket_name(scope, f"{construct_id}AccessLogs", access_logs.bucket_name),
+            server_access_logs_prefix=RELEASE_FILE_LOGS,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire-old-releases",
+                    expiration=Duration.days(settings.release_file_days),
+                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
+                ),
+                s3.LifecycleRule(id="tidy-up", expired_object_delete_marker=True),
+            ],
+        )
+        Annotations.of(self).acknowledge_warning(
+            "@aws-cdk/aws-s3:accessLogsPolicyNotAdded", "AccessLogBucket admits the logs of this account's buckets under this prefix."
         )
 
 

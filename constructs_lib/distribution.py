@@ -16,6 +16,9 @@ from constructs_lib.sdk_call import SdkCall
 from environments import schema
 
 PAGE_PATH = "/errors/unavailable.html"
+RELEASE_FILES = "/_next/static/*"
+# What S3 answers for what it does not hold, or cannot say: then the application is asked, and its answer is the answer (ADR 0019).
+NOT_FROM_THE_BUCKET = [403, 404, 500, 502, 503, 504]
 # The answers CloudFront itself gives for an origin it cannot reach. 503 is left alone: the application and the
 # placeholder use it and say why in the body (ADR 0007).
 STATUSES_WITH_PAGE = (502, 504)
@@ -44,6 +47,7 @@ class Distribution(Construct):
         domain: schema.Domain | None,
         vpc_origin: cloudfront.IVpcOrigin,
         pages: s3.IBucket,
+        release_files: s3.IBucket,
         access_logs: s3.IBucket,
         certificate: acm.ICertificate | None,
         web_acl_arn: str,
@@ -67,6 +71,7 @@ class Distribution(Construct):
             with_settings("static_response.js", CACHE_CONTROL=f"public, max-age={settings.static_max_age_seconds}, immutable"),
         )
         self._pages_origin = self._define_pages_origin(pages)
+        self._release_files_origin = self._define_release_files_origin(release_files)
         self.distribution = self._define_distribution(domain, access_logs, certificate, web_acl_arn)
         self.url = f"https://{domain.name if domain else self.distribution.distribution_domain_name}"
         self._publish_page(pages)
@@ -138,10 +143,21 @@ class Distribution(Construct):
             bucket, origin_access_control=access, origin_access_levels=[cloudfront.AccessLevel.READ]
         )
 
+    def _define_release_files_origin(self, bucket: s3.IBucket) -> cloudfront.IOrigin:
+        """The bucket first, then the application: in this order a file that is nowhere is the application's 404, not S3's 403."""
+        access = cloudfront.S3OriginAccessControl(self, "ReleaseFilesAccess", description="CloudFront signs its requests for static files")
+        return origins.OriginGroup(
+            primary_origin=origins.S3BucketOrigin.with_origin_access_control(
+                bucket, origin_access_control=access, origin_access_levels=[cloudfront.AccessLevel.READ]
+            ),
+            fallback_origin=self._origin,
+            fallback_status_codes=NOT_FROM_THE_BUCKET,
+        )
+
     def _define_distribution(
         self, domain: schema.Domain | None, access_logs: s3.IBucket, certificate: acm.ICertificate | None, web_acl_arn: str
     ) -> cloudfront.Distribution:
-        static, image = self._static_behavior(), self._image_behavior()
+        static, image, release_files = self._static_behavior(), self._image_behavior(), self._release_files_behavior()
         distribution = cloudfront.Distribution(
             self,
             "Distribution",
@@ -156,7 +172,8 @@ class Distribution(Construct):
             log_file_prefix="cloudfront/",
             default_behavior=self._dynamic_behavior(),
             additional_behaviors={
-                **dict.fromkeys(self._settings.static_paths, static),
+                **dict.fromkeys((RELEASE_FILES, *self._settings.static_paths), static),
+                RELEASE_FILES: release_files,
                 "/_next/image": image,
                 "/errors/*": self._page_behavior(),
             },
@@ -198,30 +215,38 @@ class Distribution(Construct):
             function_associations=[self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)],
         )
 
+    def _release_files_behavior(self) -> cloudfront.BehaviorOptions:
+        """What a build names by content. By path alone: S3 lets a signed request, which this is, choose its answer's headers by query."""
+        policy = self._for_a_year("ReleaseFiles", "Files of releases: by path, for a year", cloudfront.CacheQueryStringBehavior.none())
+        return self._cached_behavior(policy, self._on_static_files(), self._release_files_origin)
+
     def _static_behavior(self) -> cloudfront.BehaviorOptions:
-        """Files with a hash in their name, and pictures: a year, whatever the origin says (ADR 0010).
+        """Pictures and other files: a year, whatever the origin says (ADR 0010).
 
         No cookie reaches the origin and none comes back, so what is shared was made for nobody in particular.
         """
+        policy = self._for_a_year("StaticFiles", "Static files: by path and query, for a year", cloudfront.CacheQueryStringBehavior.all())
+        return self._cached_behavior(policy, self._on_static_files())
+
+    def _for_a_year(self, construct_id: str, comment: str, queries: cloudfront.CacheQueryStringBehavior) -> cloudfront.CachePolicy:
         year = Duration.seconds(self._settings.static_max_age_seconds)
-        policy = cloudfront.CachePolicy(
+        return cloudfront.CachePolicy(
             self,
-            "StaticFiles",
-            comment="Static files: by path and query, for a year",
+            construct_id,
+            comment=comment,
             min_ttl=year,
             default_ttl=year,
             max_ttl=year,
-            query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),
+            query_string_behavior=queries,
             enable_accept_encoding_brotli=True,
             enable_accept_encoding_gzip=True,
         )
-        return self._cached_behavior(
-            policy,
-            [
-                self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request),
-                self._at(cloudfront.FunctionEventType.VIEWER_RESPONSE, self._static_response),
-            ],
-        )
+
+    def _on_static_files(self) -> list[cloudfront.FunctionAssociation]:
+        return [
+            self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request),
+            self._at(cloudfront.FunctionEventType.VIEWER_RESPONSE, self._static_response),
+        ]
 
     def _image_behavior(self) -> cloudfront.BehaviorOptions:
         """Next.js's image optimiser: one copy per source, width, quality and format. Without cookies: public pictures only."""
@@ -238,10 +263,13 @@ class Distribution(Construct):
         return self._cached_behavior(policy, [self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)])
 
     def _cached_behavior(
-        self, policy: cloudfront.ICachePolicy, functions: list[cloudfront.FunctionAssociation]
+        self,
+        policy: cloudfront.ICachePolicy,
+        functions: list[cloudfront.FunctionAssociation],
+        origin: cloudfront.IOrigin | None = None,
     ) -> cloudfront.BehaviorOptions:
         return cloudfront.BehaviorOptions(
-            origin=self._origin,
+            origin=origin or self._origin,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
             cache_policy=policy,
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,

@@ -53,26 +53,14 @@ class FunctionTask(Construct):
         assert isinstance(role, iam.Role)
         self.role = role
         self.log_group = logs.LogGroup(self, "LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
-        self.task_definition.add_container(
-            "Container",
-            container_name=package,
-            image=ecs.ContainerImage.from_registry(settings.python_image),
-            entry_point=["python3", "-c"],
-            command=[BOOTSTRAP],
-            environment={
-                **environment,
-                "POWERTOOLS_SERVICE_NAME": package,
-                "PYTHONPATH": "/var/runtime",  # where the image keeps boto3
-                "HOME": "/tmp",  # noqa: S108 (in a container of its own)
-                "TASK_PACKAGE": package,
-                "TASK_CODE": self._fetched(assets.Asset(self, "Code", **packages_only([package, *shares]))),
-                "TASK_LAYERS": " ".join(
-                    self._fetched(assets.Asset(self, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
-                ),
-            },
-            user=NON_ROOT,
+        add_package(
+            self,
+            self.task_definition,
+            image=settings.python_image,
+            packages=[package, *shares],
+            layers=layers,
+            environment={**environment, "POWERTOOLS_SERVICE_NAME": package},
             logging=ecs.LogDriver.aws_logs(stream_prefix=package, log_group=self.log_group),
-            stop_timeout=Duration.seconds(120),
         )
         allow_pull(self.task_definition, [settings.python_image])
         acknowledge(
@@ -80,15 +68,6 @@ class FunctionTask(Construct):
             {"AwsSolutions-ECS2": "Names and figures in plain; the code has no secret, it signs its own log-in by its role."},
         )
         self._let_start(function, cluster, network)
-
-    def _fetched(self, asset: assets.Asset) -> str:
-        """Its address, for the bootstrap, once the task may read it: this object and no other of the CDK's bucket."""
-        self.role.add_to_policy(
-            iam.PolicyStatement(
-                actions=["s3:GetObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"]
-            )
-        )
-        return f"{asset.s3_bucket_name}/{asset.s3_object_key}"
 
     def _let_start(self, function: PythonFunction, cluster: ecs.ICluster, network: Network) -> None:
         """In one cluster, with the task's two roles, which ECS alone may be handed."""
@@ -118,3 +97,46 @@ class FunctionTask(Construct):
                 conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
             )
         )
+
+
+def add_package(
+    scope: Construct,
+    task: ecs.FargateTaskDefinition,
+    *,
+    image: str,
+    packages: Sequence[str],
+    layers: Sequence[Path] = (),
+    environment: Mapping[str, str],
+    logging: ecs.LogDriver,
+    user: str = NON_ROOT,
+) -> ecs.ContainerDefinition:
+    """Adds a container that runs the first of `packages` and may read what it fetches: these objects and no others of the CDK's bucket."""
+
+    def fetched(asset: assets.Asset) -> str:
+        task.add_to_task_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:GetObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"]
+            )
+        )
+        return f"{asset.s3_bucket_name}/{asset.s3_object_key}"
+
+    return task.add_container(
+        "Container",
+        container_name=packages[0],
+        image=ecs.ContainerImage.from_registry(image),
+        entry_point=["python3", "-c"],
+        command=[BOOTSTRAP],
+        environment={
+            **environment,
+            "PYTHONPATH": "/var/runtime",  # where the image keeps boto3
+            "HOME": "/tmp",  # noqa: S108 (in a container of its own)
+            "TASK_PACKAGE": packages[0],
+            "TASK_CODE": fetched(assets.Asset(scope, "Code", **packages_only(packages))),
+            "TASK_LAYERS": " ".join(
+                fetched(assets.Asset(scope, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
+            ),
+        },
+        user=user,
+        logging=logging,
+        stop_timeout=Duration.seconds(120),
+    )

@@ -130,7 +130,7 @@ class PipelineWriters(Construct):
         return role
 
     def _define_release(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
-        """What tools/release.py does: the image parameter, the migration, and the service's stack as it is."""
+        """What tools/release.py does: static files, the migration, the image parameter, and the service's stack as it is."""
         role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=LONGEST)
         parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
         _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
@@ -138,26 +138,28 @@ class PipelineWriters(Construct):
         _allow(role, "StackParameters", ["ssm:GetParameters"], [bootstrap])
         _allow(role, "IsItScanned", ["ecr:DescribeImages"], [_images(names)])
         _allow(role, "RollService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
-        self._allow_migration(role, names)
+        self._allow_tasks(role, names)
         _allow_to_tell(role, names)
         return role
 
-    def _allow_migration(self, role: iam.Role, names: EnvironmentNames) -> None:
-        """A task definition of the migration's family with the new image, run in the environment's cluster."""
+    def _allow_tasks(self, role: iam.Role, names: EnvironmentNames) -> None:
+        """Task definitions of the two families with an image of the application, run in the environment's cluster."""
         service = f"{names.prefix}Service"
         cluster = names.arn("ecs", f"cluster/{service}-Cluster*")
         in_cluster = {"ArnLike": {"ecs:cluster": cluster}}
+        families = [f"{one}Task*" for one in ("Migration", "ReleaseFiles")]
+        definitions = [names.arn("ecs", f"task-definition/{service}{family}:*") for family in families]
         _allow(role, "TaskDefinitions", ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], ["*"], star=NO_RESOURCES)
-        _allow(role, "RegisterMigration", ["ecs:RegisterTaskDefinition"], [names.arn("ecs", f"task-definition/{service}MigrationTask*:*")])
-        _allow(role, "RunMigration", ["ecs:RunTask"], [names.arn("ecs", f"task-definition/{service}MigrationTask*:*")], in_cluster)
-        _allow(role, "WatchMigration", ["ecs:DescribeTasks", "ecs:StopTask"], [names.arn("ecs", f"task/{service}-Cluster*/*")], in_cluster)
+        _allow(role, "RegisterTasks", ["ecs:RegisterTaskDefinition"], definitions)
+        _allow(role, "RunTasks", ["ecs:RunTask"], definitions, in_cluster)
+        _allow(role, "WatchTasks", ["ecs:DescribeTasks", "ecs:StopTask"], [names.arn("ecs", f"task/{service}-Cluster*/*")], in_cluster)
         _allow(role, "Migrations", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
-        _allow(role, "WhereItRuns", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster)
+        _allow(role, "WhereTheyRun", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster)
         _allow(
             role,
-            "HandOverItsRoles",
+            "HandOverTheirRoles",
             ["iam:PassRole"],
-            [names.arn("iam", f"role/{service}-MigrationTask*", region="")],
+            [names.arn("iam", f"role/{service}-{family}", region="") for family in families],
             {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         )
 

@@ -291,7 +291,7 @@ def _routing(settings: Settings) -> Iterator[Complaint]:
 
 def _kept_as(settings: Settings, path: str) -> str | None:
     """The path pattern whose caching rules a path falls under, if any but the default's."""
-    return next((pattern for pattern in (*settings.edge.static_paths, "/_next/image") if meet(path, pattern)), None)
+    return next((pattern for pattern in ("/_next/static/*", *settings.edge.static_paths, "/_next/image") if meet(path, pattern)), None)
 
 
 def _headers(settings: Settings) -> Iterator[Complaint]:
@@ -333,6 +333,8 @@ def _service(settings: Settings) -> Iterator[Complaint]:
             ("service.cpu", "service.memory_mib"),
             f"Fargate has no such task; with this cpu, memory is {lowest} to {highest} GiB in whole GiB",
         )
+    if f"{service.static_folder}/".startswith("/tmp/"):  # noqa: S108 (a folder of a container's)
+        yield Complaint(("service.static_folder",), "is hidden by the volume that the files are copied to; choose a folder outside /tmp")
 
 
 def _uptime(settings: Settings) -> Iterator[Complaint]:

@@ -84,6 +84,9 @@ class Storage(Section):
     upload_old_version_days: int = Field(30, ge=1, le=365, description="How long a replaced or deleted upload can be brought back.")
     incomplete_upload_days: int = Field(7, ge=1, le=30, description="When unfinished multipart uploads are removed.")
     access_log_days: int = Field(365, ge=30, le=3650, description="How long access logs are kept.")
+    release_file_days: int = Field(
+        30, ge=1, le=365, description="How long the static files of a release are kept after the release that replaced it."
+    )
     images_kept: int = Field(30, ge=5, le=500, description="How many images the repository keeps to roll back to.")
 
 
@@ -298,6 +301,9 @@ class Service(Section):
     backup_before_release: bool = Field(False, description="Back up the database before the migrations of a release.")
     migration_command: values.Entries[str] = Field(
         ("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task."
+    )
+    static_folder: values.ScratchPath = Field(
+        "/app/.next/static", description="Where the image has what it serves as /_next/static; a release keeps it in a bucket."
     )
 
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError, WaiterError
 from pg8000.exceptions import DatabaseError
@@ -27,7 +28,7 @@ from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
 from local.server import ACCOUNT, authorities
 from local.slack import Slack
-from local.stand_in_carmen import CONTRACT, connect
+from local.stand_in_carmen import CONTRACT, connect, static_files
 from tools import buttons, checklists, drift
 from tools.deployed import Deployed, NotDeployedError, RefusedError
 from tools.release import NONE_YET, release, releases, rollback
@@ -35,6 +36,7 @@ from tools.release import NONE_YET, release, releases, rollback
 NOT_PERMITTED = "42501"
 REFUSED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}  # services have a code each
 SETTLE_SECONDS = 5
+TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".woff2": "font/woff2"}  # what browsers must be told
 ERP = Path(__file__).with_name("erp.sql")
 PROBE = Path(__file__).with_name("probe.py")
 SECRET = "AWS::SecretsManager::Secret"
@@ -136,15 +138,44 @@ def images_are_released_and_rolled_back(deployment: Deployment) -> str:
         release(deployed, images[0], allow_unscanned=True)
         _task(deployment, after="Carmen (stand-in)")
         answers = _failing_migration_changes_nothing(deployed, deployment, images[1])
+        _expect(_served_by_the_task(deployment, images), {images[0]})  # and yet:
+        _expect(_served_by_the_edge(deployment, images), set(images))  # before a task of the second one took traffic
         release(deployed, images[1], allow_unscanned=True)
+        _wait(lambda: _served_by_the_task(deployment, images) == {images[1]}, "the second image serves its own files and no others")
+        _expect(_served_by_the_edge(deployment, images), set(images))
         rollback(deployed)
     _expect(deployment.outputs("Service")["ImageState"], images[0])
     _expect([one.image for one in releases(deployed)], [images[0], images[1], images[0], NONE_YET])
     _expect(deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"], before)
     return (
         f"two images were released, each after its migrations; one whose migration failed was not, while {answers} queries to the old one "
-        "went through; the second was rolled back: the first one runs (as the stand-in), no template changed"
+        "went through; the second was rolled back: the first one runs (as the stand-in), no template changed; static files of each were in the "
+        "bucket before a task of it served, and the first one's stayed (CloudFront is a record here: the bucket was asked as its template says)"
     )
+
+
+def _served_by_the_task(deployment: Deployment, images: list[str]) -> set[str]:
+    """The images whose static files the running task has, all of them."""
+    task = _task(deployment)
+    return {
+        image
+        for image in images
+        if all(_get(task, f"/_next/static/{quote(name)}") == (200, content) for name, content in static_files(image).items())
+    }
+
+
+def _served_by_the_edge(deployment: Deployment, images: list[str]) -> set[str]:
+    """Likewise at the origin that the template has CloudFront ask first, with the headers that browsers get."""
+    s3, bucket = deployment.client("s3"), deployment.outputs()["ReleaseFilesBucket"]
+    found = set()
+    for image in images:
+        with contextlib.suppress(s3.exceptions.NoSuchKey):
+            for name, content in static_files(image).items():
+                answer = s3.get_object(Bucket=bucket, Key=f"_next/static/{name}")
+                headers = (answer["Body"].read(), answer["CacheControl"], answer["ContentType"])
+                _expect(headers, (content, "public, max-age=31536000, immutable", TYPES[Path(name).suffix]))
+            found.add(image)
+    return found
 
 
 def _failing_migration_changes_nothing(deployed: Deployed, deployment: Deployment, image: str) -> int:

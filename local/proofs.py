@@ -129,8 +129,9 @@ PROOFS: dict[str, Proof] = {
             "DistributionConfig.Enabled": "Enabled",
             "DistributionConfig.DefaultCacheBehavior." + BEHAVIOUR % "FunctionAssociations[]": "DefaultCacheBehavior."
             + BEHAVIOUR % "FunctionAssociations.Items[]",
-            "=DistributionConfig.CacheBehaviors[].{PathPattern: PathPattern, Policy: ViewerProtocolPolicy, Cache: CachePolicyId}": "CacheBehaviors.Items[].{PathPattern: PathPattern, Policy: ViewerProtocolPolicy, Cache: CachePolicyId}",
+            "=DistributionConfig.CacheBehaviors[].{PathPattern: PathPattern, Policy: ViewerProtocolPolicy, Cache: CachePolicyId, Origin: TargetOriginId}": "CacheBehaviors.Items[].{PathPattern: PathPattern, Policy: ViewerProtocolPolicy, Cache: CachePolicyId, Origin: TargetOriginId}",
             "=DistributionConfig.Origins[].{Id: Id, Vpc: VpcOriginConfig.VpcOriginId, Oac: OriginAccessControlId}": "Origins.Items[].{Id: Id, Vpc: VpcOriginConfig.VpcOriginId, Oac: OriginAccessControlId}",
+            "=DistributionConfig.OriginGroups.Items": "OriginGroups.Items",
             "=DistributionConfig.CustomErrorResponses": "CustomErrorResponses.Items",
             "DistributionConfig.ViewerCertificate.{a: MinimumProtocolVersion, b: SslSupportMethod}": "ViewerCertificate.{a: MinimumProtocolVersion, b: SSLSupportMethod}",
             "DistributionConfig.Logging.Bucket": "Logging.Bucket",

@@ -3,12 +3,14 @@
 It proves a deployment: that the container's environment is complete, and that its credentials reach the database.
 """
 
+import hashlib
 import json
 import os
 import ssl
 import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pg8000.native import Connection, DatabaseError, InterfaceError
@@ -22,6 +24,22 @@ CONTRACT = (
 )  # fmt: skip
 # Only the operator knows these: they must be there, and may be empty until they are given.
 MAY_BE_EMPTY = frozenset({"EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "SENTRY_DSN"})
+
+
+def build_id(image: str) -> str:
+    """What Next.js would name the build by; an image, one build."""
+    return hashlib.sha256(image.encode()).hexdigest()[:12]
+
+
+def static_files(image: str) -> dict[str, bytes]:
+    """What its build would leave in .next/static: names with a hash, and names as the router's folders have them."""
+    build = build_id(image)
+    return {
+        f"{build}/_buildManifest.js": b"self.__BUILD_MANIFEST={}",
+        f"chunks/app/(erp)/orders/[id]/page-{build}.js": b"// a page of %s" % build.encode(),
+        f"css/{build}.css": b"body{}",
+        f"media/{build}.woff2": b"wOF2",
+    }
 
 
 def missing(environment: dict[str, str]) -> list[str]:
@@ -68,9 +86,14 @@ def database_error(url: str) -> str | None:
 
 class Application(BaseHTTPRequestHandler):
     database_url: str
+    files: dict[str, bytes]  # the build's own, and nobody else's
 
     def do_GET(self) -> None:
-        match urlsplit(self.path).path:
+        path = urlsplit(self.path).path
+        if (file := self.files.get(unquote(path).removeprefix("/_next/static/"))) is not None:
+            self._send(file, "application/octet-stream")
+            return
+        match path:
             case "/api/health" | "/api/health/ready":
                 error = database_error(self.database_url)
                 if error:
@@ -112,14 +135,25 @@ def migrate(url: str) -> int:
     return 0
 
 
-def main() -> int:
+def copy_static_files(image: str, folder: Path) -> int:
+    """What `cp` would do with the image's own."""
+    for name, content in static_files(image).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return 0
+
+
+def main(image: str, command: list[str]) -> int:
     environment = dict(os.environ)
-    if "migrate" in sys.argv:  # the deployed migration command
+    if "migrate" in command:  # the deployed migration command
         return migrate(environment["DIRECT_URL"])
+    if command[:1] == ["cp"]:  # the deployed task that keeps static files
+        return copy_static_files(image, Path(command[-1]))
     absent = missing(environment)
     if absent:
         print(f"Carmen cannot start, these variables are missing: {', '.join(absent)}", file=sys.stderr)
         return 1
+    Application.files = static_files(image)
     Application.database_url = environment["DATABASE_URL"]  # fixed at start, as the real one's are
     address = (environment.get("HOSTNAME", "127.0.0.1"), int(environment.get("PORT", "3006")))
     with ThreadingHTTPServer(address, Application) as server:
@@ -132,4 +166,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local.processes import LOCALHOST, free_port, stop_with_us
 
 OF_THIS_MACHINE = ("POSTGRESQL_HOME", "POSTGRESQL_SERVER_HOME", "DRILL_FOLDER")  # as for functions: local/server.py
-Programs = Mapping[str, Sequence[str]]  # prefix of an image's name → the local program that takes its place
+Programs = Mapping[str, Sequence[str]]  # prefix of an image's name → the local program that takes its place, told {image}
 
 
 class Emulator:
@@ -52,6 +52,12 @@ class Process:
     def url(self) -> str:
         return f"http://{LOCALHOST}:{self.port}"
 
+    def wait(self, patience: float = 60) -> int:
+        """Its exit code, when it ends by itself; after `patience` it is ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(patience)
+        return self.stop()
+
     def stop(self, patience: float = 10) -> int:
         """SIGTERM, then SIGKILL, as ECS does; returns the exit code."""
         self.popen.terminate()
@@ -63,6 +69,22 @@ class Process:
         finally:
             self.watcher.kill()
             self.watcher.communicate()
+
+
+class _Folders:
+    """A task's volumes as folders of this machine: what begins with the path of one, here begins with its folder."""
+
+    def __init__(self, container: Mapping[str, Any], folder: Path) -> None:
+        mounts = {mount["containerPath"]: folder / mount["sourceVolume"] for mount in container.get("mountPoints", [])}
+        for volume in mounts.values():
+            volume.mkdir(parents=True, exist_ok=True)
+        self._mounts = mounts
+
+    def __call__(self, value: str) -> str:
+        for path, volume in self._mounts.items():
+            if value == path or value.startswith(f"{path}/"):
+                return f"{volume}{value.removeprefix(path)}"
+        return value
 
 
 def wait_until_healthy(process: Process, path: str, patience: float = 30) -> None:
@@ -98,22 +120,35 @@ class TaskRunner:
     processes: dict[str, Process] = field(default_factory=dict)  # by task ARN
 
     def run(self, arn: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Process:
-        """Starts the task definition's first essential container as a local process; its output goes to `logs`."""
+        """Starts the task definition's first essential container as a local process; its output goes to `logs`.
+
+        Those that must have ended well before it run first, to their end. LookupError when one of them fails.
+        """
         definition = self.emulator.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
-        container = next(c for c in definition["containerDefinitions"] if c.get("essential", True))
+        containers = {one["name"]: one for one in definition["containerDefinitions"]}
+        container = next(c for c in containers.values() if c.get("essential", True))
+        name = name or definition["family"]
+        for before in (one["containerName"] for one in container.get("dependsOn", []) if one["condition"] == "SUCCESS"):
+            process = self._start(definition, containers[before], name)
+            if code := process.wait():
+                raise LookupError(f"container {before} exited with code {code}: {process.log.read_text()[-200:].strip()}")
         for override in (overrides or {}).get("containerOverrides", []):
             if override["name"] == container["name"]:
                 container |= {key: override[key] for key in ("command",) if key in override}
                 container["environment"] = [*container.get("environment", []), *override.get("environment", [])]
-        argv = _program(container, self.programs)
+        return self._start(definition, container, name)
+
+    def _start(self, definition: Mapping[str, Any], container: Mapping[str, Any], name: str) -> Process:
         asked = _environment(self.emulator, container)
         port = free_port() if container.get("portMappings") else None
         given = self.credentials(role) if (role := definition.get("taskRoleArn")) else {}
-        differences = self._differences(port)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        here = _Folders(container, self.logs / f"{name}.volumes")
+        argv = _program(container, self.programs, here)
+        differences = self._differences(port) | {key: here(value) for key, value in asked.items() if here(value) != value}
         environment = {**asked, **given, **differences}
         replaced = {key: (asked.get(key), here) for key, here in differences.items() if asked.get(key) != here}
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log = self.logs / f"{name or definition['family']}.log"
+        log = self.logs / f"{name}.log"
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 argv,
@@ -177,12 +212,12 @@ class TaskRunner:
         draft.rename(self.logs / "tasks.json")
 
 
-def _program(container: Mapping[str, Any], programs: Programs) -> list[str]:
-    """The mapped program (longest prefix wins) with the container's command, or else that command itself."""
-    own = [*container.get("entryPoint", []), *container.get("command", [])]
+def _program(container: Mapping[str, Any], programs: Programs, here: Callable[[str], str]) -> list[str]:
+    """The mapped program (longest prefix wins) with the container's command, its folders `here`, or else that command itself."""
+    own = [here(part) for part in (*container.get("entryPoint", []), *container.get("command", []))]
     prefixes = [prefix for prefix in programs if container["image"].startswith(prefix)]
     if prefixes:
-        return [*programs[max(prefixes, key=len)], *own]
+        return [part.replace("{image}", container["image"]) for part in programs[max(prefixes, key=len)]] + own
     executable = shutil.which(own[0]) if own else None
     if executable is None:
         raise LookupError(f"no local program for image {container['image']} and command {own[:1]}")

@@ -106,6 +106,11 @@ class CarmenTopStack(CarmenStack):
             "Cluster": (service.cluster.cluster_name, "ECS cluster"),
             "Service": (service.web.service.service_name, "ECS service"),
             "MigrationTask": (service.migration.task_definition.task_definition_arn, "Task definition that migrates the database"),
+            "ReleaseFilesTask": (
+                service.release_files.task_definition.task_definition_arn,
+                "Task definition that keeps the static files of a release",
+            ),
+            "ReleaseFilesBucket": (edge.release_files.bucket_name, "Static files of releases"),
             "OperationsTask": (
                 service.operations.task_definition.task_definition_arn,
                 "Task definition for a shell with psql and redis-cli",

@@ -6,6 +6,7 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
 
+from constructs_lib.buckets import ReleaseFilesBucket
 from constructs_lib.distribution import Distribution
 from constructs_lib.load_balancer import LoadBalancer
 from environments.schema import Settings
@@ -33,6 +34,8 @@ class EdgeStack(CarmenStack):
             # CloudFront's certificate serves here too when it lives in this region; another region needs its own.
             certificate=edge_global.certificate if same_region else domain_certificate(self, settings.domain),
         )
+        # Here and not with the other buckets: its policy names the one distribution that reads it.
+        self.release_files = ReleaseFilesBucket(self, "ReleaseFiles", settings=settings.storage, access_logs=storage.access_logs)
         self.distribution = Distribution(
             self,
             "Edge",
@@ -40,6 +43,7 @@ class EdgeStack(CarmenStack):
             domain=settings.domain,
             vpc_origin=self.balancer.vpc_origin,
             pages=storage.pages,
+            release_files=self.release_files,
             access_logs=storage.access_logs,
             certificate=edge_global.certificate,
             web_acl_arn=edge_global.firewall.web_acl.attr_arn,

@@ -15,6 +15,7 @@ from constructs_lib.database import DATABASE_NAME
 from constructs_lib.database import PORT as DATABASE_PORT
 from constructs_lib.deployment_events import DeploymentEvents
 from constructs_lib.one_off_tasks import MigrationTask, OperationsTask
+from constructs_lib.release_files import ReleaseFilesTask
 from constructs_lib.retention import bound_log_group
 from constructs_lib.saved_queries import APPLICATION, SavedQueries
 from constructs_lib.service_alarms import ServiceAlarms
@@ -91,6 +92,15 @@ class ServiceStack(CarmenStack):
             image=self.image,
             repository=storage.images.repository,
             connection=data.roles.migration_connection,
+        )
+        self.release_files = ReleaseFilesTask(
+            self,
+            "ReleaseFiles",
+            settings=settings.service,
+            network=network.network,
+            image=self.image,
+            repository=storage.images.repository,
+            bucket=edge.release_files,
         )
         self.operations = OperationsTask(
             self,

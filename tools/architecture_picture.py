@@ -130,6 +130,7 @@ BOXES = {
         1,
         (
             Item("CloudFront", "CloudFront::Distribution", "", _says("caches static files; pages when the origin is down")),
+            Item("Files of releases", BUCKET, "ReleaseFiles", _says("for pages of a release that was replaced")),
             Item("Viewer function", "CloudFront::Function", "EdgeViewer", _says("redirects, rewrites, request id")),
             Item("Internal load balancer", "ElasticLoadBalancingV2::LoadBalancer", "", _says("reached by CloudFront’s VPC origin alone")),
         ),
@@ -139,6 +140,7 @@ BOXES = {
         1,
         (
             Item("Migration task", TASK, "Migration", _says("the schema, before a release rolls")),
+            Item("Static files task", TASK, "ReleaseFiles", _says("keeps an image’s, before that")),
             Item("Operations task", TASK, "Operations", _says("a shell with psql and redis-cli")),
             Item("Carmen on Fargate", "ECS::Service", "Web", _tasks),
         ),
@@ -205,6 +207,7 @@ ARROWS = (
         REQUEST,
         ("AWS::CloudFront::VpcOrigin", "BalancerVpcOrigin", "BalancerLoadBalancer"),
     ),
+    Arrow("Edge/CloudFront", "Edge/Files of releases", REQUEST, ("AWS::CloudFront::Distribution", "OriginGroups", "ReleaseFiles")),
     Arrow(
         "Edge/Internal load balancer", "Service/Carmen on Fargate", REQUEST, (INGRESS, "BalancerTaskSecurityGroup", "BalancerSecurityGroup")
     ),
@@ -214,6 +217,7 @@ ARROWS = (
     ),
     Arrow("Data/RDS Proxy", "Data/PostgreSQL (RDS)", REQUEST, (INGRESS, "DatabaseProxySecurityGroup", "DatabaseSecurityGroup")),
     Arrow("Service/Carmen on Fargate", "Storage/Uploads", DATA, (POLICY, "WebTaskRole", "Uploads"), 0.75),
+    Arrow("Service/Static files task", "Edge/Files of releases", DATA, (POLICY, "ReleaseFilesTaskRole", "ReleaseFiles")),
     Arrow("Service/Migration task", "Data/PostgreSQL (RDS)", DATA, (INGRESS, "MigrationSecurityGroup", "DatabaseSecurityGroup")),
     Arrow("Data/PostgreSQL (RDS)", "Operations/Backup", DATA, (INGRESS, "BackupFunctionSecurityGroup", "DatabaseSecurityGroup"), 0.6),
     Arrow("Operations/Backup", "Storage/Backups", DATA, (POLICY, "BackupFunctionRole", "Backups")),

@@ -20,9 +20,11 @@ from tools.deployed import Deployed, RefusedError, run
 
 NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-MIGRATION_SECONDS, LOOK_SECONDS = 30 * 60, 2
+LOOK_SECONDS = 2
 # What a task definition is registered with, its containers apart (ECS API, RegisterTaskDefinition).
-REGISTERED = ("family", "taskRoleArn", "executionRoleArn", "networkMode", "requiresCompatibilities", "cpu", "memory", "runtimePlatform")
+REGISTERED = (
+    *("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory", "runtimePlatform"),
+)
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # a roll-out, a rolled back one included: half an hour
 
 
@@ -33,6 +35,25 @@ class Release:
     image: str
     since: datetime
     by: str
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """A task that a release runs with an image: deployed under the output `<name>Task`, behind `<name>SecurityGroup`."""
+
+    name: str
+    container: str  # the one that gets the image
+    what: str
+    minutes: int
+    alone: bool
+
+    @property
+    def said(self) -> str:
+        return self.what[0].upper() + self.what[1:]
+
+
+RELEASE_FILES = OneOff("ReleaseFiles", "copy", "keeping the static files", 10, alone=False)  # twice does no harm
+MIGRATION = OneOff("Migration", "migration", "the migration", 30, alone=True)
 
 
 def releases(deployed: Deployed) -> list[Release]:
@@ -54,9 +75,10 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, mi
         raise RefusedError(f"{image} is what runs already.")
     _must_be_good(deployed, image, allow_unscanned)
     if migrate:
+        _keep_files(deployed, image, before)  # first, since it leaves no trace when a release stops here
         if deployed.settings.service.backup_before_release:
             backup_now(deployed)
-        _migrate(deployed, image)
+        _run(deployed, MIGRATION, image)
     ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
     try:
         _deploy(deployed)
@@ -100,48 +122,67 @@ def _must_be_good(deployed: Deployed, image: str, allow_unscanned: bool) -> None
         )
 
 
-def _migrate(deployed: Deployed, image: str) -> None:
-    """The image's migrations, before a task of it serves: the deployed migration task with this image, alone and not for ever."""
-    ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
-    deployed_task = ecs.describe_task_definition(taskDefinition=deployed.output("MigrationTask"))["taskDefinition"]
-    if running := ecs.list_tasks(cluster=cluster, family=deployed_task["family"])["taskArns"]:
-        raise RefusedError(f"A migration is under way ({running[0]}): try again when it has ended. Nothing was changed.")
+def _keep_files(deployed: Deployed, image: str, before: str) -> None:
+    """Static files of both, before a task serves pages of `image`. Those of `before` may have expired while it ran (ADR 0019)."""
+    _run(deployed, RELEASE_FILES, image)
+    if before != NONE_YET:
+        try:
+            _run(deployed, RELEASE_FILES, before)
+        except RefusedError as refused:  # an image that cannot be pulled any more must not keep the next one out
+            print(f"Pages of {before} that are open now may have to be loaded anew: {refused}")
+
+
+def _run(deployed: Deployed, one_off: OneOff, image: str) -> None:
+    """The deployed task with this image; RefusedError when it does not end well."""
+    ecs = deployed.session.client("ecs")
+    deployed_task = ecs.describe_task_definition(taskDefinition=deployed.output(f"{one_off.name}Task"))["taskDefinition"]
+    running = ecs.list_tasks(cluster=deployed.output("Cluster"), family=deployed_task["family"])["taskArns"] if one_off.alone else []
+    if running:
+        raise RefusedError(f"{one_off.said} is under way ({running[0]}): try again when it has ended. Nothing was changed.")
     fields = {name: deployed_task[name] for name in REGISTERED if deployed_task.get(name)}
-    containers = [{**container, "image": image} for container in deployed_task["containerDefinitions"]]
+    containers = [{**one, "image": image} if one["name"] == one_off.container else one for one in deployed_task["containerDefinitions"]]
     with_image = ecs.register_task_definition(**fields, containerDefinitions=containers)["taskDefinition"]["taskDefinitionArn"]
     try:
-        _run_migration(deployed, with_image)
+        _run_to_the_end(deployed, one_off, with_image)
     finally:
         ecs.deregister_task_definition(taskDefinition=with_image)
 
 
-def _run_migration(deployed: Deployed, definition: str) -> None:
+def _run_to_the_end(deployed: Deployed, one_off: OneOff, definition: str) -> None:
     ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
-    network = deployed.network("MigrationSecurityGroup")
+    network = deployed.network(f"{one_off.name}SecurityGroup")
     started = ecs.run_task(
         cluster=cluster, taskDefinition=definition, launchType="FARGATE", startedBy="release", networkConfiguration=network
     )
     if not started["tasks"]:
-        raise RefusedError(f"ECS started no migration: {started['failures']}. Nothing was changed.")
+        raise RefusedError(f"ECS did not start {one_off.what}: {started['failures']}. Nothing was changed.")
     task = started["tasks"][0]["taskArn"]
     try:
         ecs.get_waiter("tasks_stopped").wait(
-            cluster=cluster, tasks=[task], WaiterConfig={"Delay": LOOK_SECONDS, "MaxAttempts": MIGRATION_SECONDS // LOOK_SECONDS}
+            cluster=cluster, tasks=[task], WaiterConfig={"Delay": LOOK_SECONDS, "MaxAttempts": one_off.minutes * 60 // LOOK_SECONDS}
         )
     except WaiterError as error:
-        ecs.stop_task(cluster=cluster, task=task, reason="the time limit of migrations")
-        minutes = MIGRATION_SECONDS // 60
-        raise RefusedError(f"The migration did not end within {minutes} minutes and was stopped; the old image runs on.") from error
+        ecs.stop_task(cluster=cluster, task=task, reason="the time limit of a release")
+        raise RefusedError(
+            f"{one_off.said} did not end within {one_off.minutes} minutes and was stopped; the old image runs on."
+        ) from error
     (found,) = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
-    (code,) = (container.get("exitCode") for container in found["containers"])
-    if code != 0:
-        why = f"{found.get('stoppedReason', 'no reason given')}, exit code {code}"
-        log = f"aws logs tail {_log_group(ecs, definition)} --since 30m"
-        raise RefusedError(f"The migration failed ({why}), and the old image runs on. Its log: {log}")
+    _must_have_ended_well(ecs, one_off, found)
+
+
+def _must_have_ended_well(ecs: Any, one_off: OneOff, task: dict[str, Any]) -> None:
+    """A container that ECS never started, since one before it failed, has no exit code."""
+    codes = {container["name"]: container.get("exitCode") for container in task["containers"]}
+    if set(codes.values()) != {0}:
+        ended = ", ".join(f"exit code {code} of {name}" for name, code in codes.items())
+        log = f"aws logs tail {_log_group(ecs, task['taskDefinitionArn'])} --since 30m"
+        raise RefusedError(
+            f"{one_off.said} failed ({task.get('stoppedReason', 'no reason given')}; {ended}), and the old image runs on. Its log: {log}"
+        )
 
 
 def _log_group(ecs: Any, definition: str) -> str:
-    (container,) = ecs.describe_task_definition(taskDefinition=definition)["taskDefinition"]["containerDefinitions"]
+    container = ecs.describe_task_definition(taskDefinition=definition)["taskDefinition"]["containerDefinitions"][0]
     return str(container["logConfiguration"]["options"]["awslogs-group"])
 
 

@@ -146,14 +146,30 @@ class Distribution:
         policy = self._policy(behavior["CachePolicyId"], "CachePolicyConfig", MANAGED_CACHE_POLICIES)
         return Asked(behavior, policy, _key(policy, changed), self._seen_by_origin(behavior, policy, changed))
 
-    def answer(self, asked: Asked, answer: Answer) -> Outcome:
-        """What comes of the origin's answer: a page in its place, Set-Cookie taken away, how long it is kept."""
+    def answer(self, asked: Asked, answer: Answer, bucket: Answer | None = None) -> Outcome:
+        """What comes of the origin's answer: a page in its place, Set-Cookie taken away, how long it is kept.
+
+        `bucket` is what a bucket that is asked first answers: a file, or S3's 403 for one it does not hold.
+        """
+        answer = self._of_group(asked, answer, bucket or Answer(403))
         error = self._errors.get(answer.status, {})
         body = f"page {error['ResponsePagePath']}" if "ResponsePagePath" in error else answer.body
         # "Cache content based on cookies": where none goes to the origin, none comes back.
         forwards_cookies = self._cookies(asked.behavior, asked.policy) == "all"
         headers = {name: value for name, value in answer.headers.items() if forwards_cookies or name != "set-cookie"}
         return Outcome(answer.status, self._seconds(asked, answer), body, headers)
+
+    def _of_group(self, asked: Asked, answer: Answer, bucket: Answer) -> Answer:
+        """Whose answer counts ("Optimize high availability with CloudFront origin failover"): the second's, whatever it is, for the
+        first's statuses that are listed, and for GET, HEAD and OPTIONS alone."""
+        target = asked.behavior["TargetOriginId"]
+        groups = {one["Id"]: one for one in self.config.get("OriginGroups", {"Items": []})["Items"]}
+        if target not in groups:
+            return answer
+        answers = {one["Id"]: bucket if "S3OriginConfig" in one else answer for one in self.config["Origins"]}
+        first, second = (answers[member["OriginId"]] for member in groups[target]["Members"]["Items"])
+        fails_over = asked.seen.method in ("GET", "HEAD", "OPTIONS")
+        return second if fails_over and first.status in groups[target]["FailoverCriteria"]["StatusCodes"]["Items"] else first
 
     @property
     def _errors(self) -> dict[int, dict[str, Any]]:

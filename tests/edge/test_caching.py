@@ -21,6 +21,8 @@ PAGE = {"cache-control": "private, no-cache, no-store, max-age=0, must-revalidat
 PUBLIC = {"cache-control": "public, max-age=31536000, s-maxage=31536000, immutable"}
 BROWSER = {"accept-encoding": "gzip, deflate, br", "accept": "image/avif,image/webp,*/*;q=0.8", "user-agent": "Mozilla/5.0"}
 IMAGE = "/_next/image?url=%2Fimages%2Fa.png&w=640&q=75"
+CHUNK = "/_next/static/chunks/app/1a.js"
+PARAMETER = "/_next/static/chunks/app/%5Bid%5D/page-1a.js"
 AVIF, WEBP = "accept: image/avif,image/webp", "accept: image/webp"
 BR = "accept-encoding: br,gzip"
 
@@ -36,6 +38,7 @@ class Row:
     key: tuple[str, ...] = ()  # looked at when something is kept
     origin: str = "nothing"  # "cookie", "authorization", both, "nothing", or "not asked"
     status: int = 200
+    bucket: Answer | None = None  # of a static path: what S3 answers first; that it may not be read, or is not there (403), without one
 
     def __str__(self) -> str:
         return self.name
@@ -78,6 +81,22 @@ TABLE = [
         ("/_next/static/a.js", "accept-encoding: gzip")),
     Row("script for a client without encodings", _get("/_next/static/a.js", **{"accept-encoding": "identity"}), Answer(200), YEAR,
         ("/_next/static/a.js",)),
+    # Files of releases: the bucket first, then the application, whose answer counts when the bucket has none (ADR 0019)
+    Row("script of an old release", _get(CHUNK), Answer(404), YEAR, (CHUNK, BR), bucket=Answer(200, PUBLIC)),
+    Row("script of a new release while an old task answers", _get(CHUNK), Answer(404), YEAR, (CHUNK, BR), bucket=Answer(200, PUBLIC)),
+    Row("script while no task answers", _get(CHUNK), Answer(502), YEAR, (CHUNK, BR), bucket=Answer(200, PUBLIC)),
+    Row("script that no release has", _get(CHUNK), Answer(404), 0, status=404),
+    Row("script that no release has, marked immutable", _get(CHUNK), Answer(404, PUBLIC), YEAR, (CHUNK, BR), status=404),
+    Row("script that is nowhere while no task answers", _get(CHUNK), Answer(504), 5, (CHUNK, BR), status=504),
+    *(Row(f"script while the bucket answers {status}", _get(CHUNK), Answer(200, PUBLIC), YEAR, (CHUNK, BR), bucket=Answer(status))
+      for status in (403, 404, 500, 502, 503, 504)),
+    Row("script whose query would choose the answer's headers", _get(CHUNK + "?response-content-type=text%2Fhtml"), Answer(404), YEAR,
+        (CHUNK, BR), bucket=Answer(200, PUBLIC)),
+    Row("part of a script that is not so long", _get(CHUNK, range="bytes=900-"), Answer(200), 0, status=416, bucket=Answer(416)),
+    Row("HEAD of a script", _sent("HEAD", CHUNK), Answer(404), YEAR, (CHUNK, BR), bucket=Answer(200, PUBLIC)),
+    Row("OPTIONS of a script", _sent("OPTIONS", CHUNK), Answer(204), 0, status=204, bucket=Answer(403)),
+    Row("POST to a script", _sent("POST", CHUNK), Answer(200), 0, origin="not asked", status=403, bucket=Answer(200)),
+    Row("script of a page with a parameter", _get(PARAMETER), Answer(404), YEAR, (PARAMETER, BR), bucket=Answer(200, PUBLIC)),
     Row("picture, Next.js says max-age=0", _get("/images/a.png"), Answer(200, {"cache-control": "public, max-age=0"}), YEAR,
         ("/images/a.png", BR)),
     Row("picture that says private", _get("/images/a.png"), Answer(200, PAGE), YEAR, ("/images/a.png", BR)),
@@ -130,7 +149,7 @@ def _wrong(template: dict[str, Any], runtime: Runtime, row: Row) -> str:
     """What differs from the row; empty when nothing does."""
     distribution = Distribution(template)
     asked = distribution.ask(runtime, row.request)
-    outcome = asked if isinstance(asked, Outcome) else distribution.answer(asked, row.answer)
+    outcome = asked if isinstance(asked, Outcome) else distribution.answer(asked, row.answer, row.bucket)
     learnt = "not asked" if isinstance(asked, Outcome) else " ".join(asked.known) or "nothing"
     key = asked.key if isinstance(asked, Asked) and outcome.seconds else ()
     found, wanted = (outcome.status, outcome.seconds, key, learnt), (row.status, row.seconds, row.key, row.origin)
@@ -229,6 +248,26 @@ def _images_by_path_alone(template: dict[str, Any]) -> None:
     }
 
 
+def _application_first(template: dict[str, Any]) -> None:
+    (group,) = _config(template, "Distribution")["OriginGroups"]["Items"]
+    group["Members"]["Items"].reverse()
+
+
+def _bucket_alone(template: dict[str, Any]) -> None:
+    (group,) = _config(template, "Distribution")["OriginGroups"]["Items"]
+    group["FailoverCriteria"]["StatusCodes"]["Items"].remove(403)
+
+
+def _application_alone(template: dict[str, Any]) -> None:
+    config = _config(template, "Distribution")
+    config["CacheBehaviors"][0]["TargetOriginId"] = config["DefaultCacheBehavior"]["TargetOriginId"]
+
+
+def _queries_to_the_bucket(template: dict[str, Any]) -> None:
+    policy = _config(template, "CachePolicy", "ReleaseFiles")["ParametersInCacheKeyAndForwardedToOrigin"]
+    policy["QueryStringsConfig"] = {"QueryStringBehavior": "all"}
+
+
 def _pictures_take_everything(template: dict[str, Any]) -> None:
     _config(template, "Distribution")["CacheBehaviors"][1]["AllowedMethods"].append("POST")
 
@@ -240,6 +279,10 @@ def _pictures_take_everything(template: dict[str, Any]) -> None:
         (_origin_decides_on_pictures, "picture, Next.js says max-age=0"),
         (_images_by_path_alone, "image with more of a query"),
         (_pictures_take_everything, "POST to a picture"),
+        (_application_alone, "script of an old release"),
+        (_application_first, "script that no release has"),
+        (_bucket_alone, "script while the bucket answers 403"),
+        (_queries_to_the_bucket, "script whose query would choose the answer's headers"),
     ],
 )
 def test_a_mistake_turns_its_row_red(built: Built, runtime: Runtime, mistake: Callable[[dict[str, Any]], None], red: str) -> None:

@@ -52,9 +52,16 @@ class Environment:
 
     @cached_property
     def _code(self) -> dict[str, str]:
-        """`code of <function or layer>` → its key in the CDK's bucket."""
+        """`code of <function, layer or task>` → its key in the CDK's bucket."""
         prefix = f"Carmen{self.name.capitalize()}"
-        return {
+        tasks = {
+            f"code of {stack.removeprefix(prefix)}/{HASH.sub('', logical_id)}": variable["Value"].partition("/")[2]
+            for stack, logical_id, resource in self.assembly.resources("AWS::ECS::TaskDefinition")
+            for container in resource["Properties"]["ContainerDefinitions"]
+            for variable in container.get("Environment", [])
+            if stack.startswith(prefix) and variable["Name"] == "TASK_CODE"
+        }
+        return tasks | {
             f"code of {stack.removeprefix(prefix)}/{HASH.sub('', logical_id)}": resource["Properties"][where]["S3Key"]
             for kind, where in (("AWS::Lambda::Function", "Code"), ("AWS::Lambda::LayerVersion", "Content"))
             for stack, logical_id, resource in self.assembly.resources(kind)

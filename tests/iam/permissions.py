@@ -118,9 +118,9 @@ def hands_over(task: str) -> tuple[May, ...]:
     )
 
 
-def fetches(*functions_and_layers: str) -> tuple[May, ...]:
-    """What such a task reads at its start: code and layers."""
-    return tuple(May("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in functions_and_layers)
+def fetches(*owners: str) -> tuple[May, ...]:
+    """What such a task reads at its start: the code of functions, layers, or its own."""
+    return tuple(May("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in owners)
 
 
 CHANGE_STAGE = "secretsmanager:UpdateSecretVersionStage"
@@ -274,6 +274,17 @@ ROLES = {
             May(READ_SECRET, "Data/DatabaseRolesMigrationConnection"),
         ),
     ),
+    "Service/ReleaseFilesTaskRole": RoleOf(
+        TASK, (*fetches("Service/ReleaseFilesTask"), May("s3:PutObject", "Edge/ReleaseFiles /_next/static/*"))
+    ),
+    "Service/ReleaseFilesTaskExecutionRole": RoleOf(
+        START_OF_TASK,
+        (
+            May(WRITE_LOG, "Service/ReleaseFilesLogGroup"),
+            May("ecr:GetAuthorizationToken"),
+            May(PULL_IMAGE, "Storage/ImagesRepository"),
+        ),
+    ),
     "Service/OperationsTaskRole": RoleOf(
         TASK,
         (May("ssmmessages:CreateControlChannel ssmmessages:CreateDataChannel ssmmessages:OpenControlChannel ssmmessages:OpenDataChannel"),),
@@ -369,6 +380,8 @@ NEVER = {
         "s3:BypassGovernanceRetention s3:DeleteObjectVersion s3:PutObjectAcl s3:PutObjectLegalHold s3:PutObjectRetention s3:RestoreObject"
     ),
     "Storage/Backups /daily/one.sql.gz": "s3:DeleteObject",
+    "Edge/ReleaseFiles /_next/static/1a.js": "s3:DeleteObject s3:GetObject",
+    "Edge/ReleaseFiles /index.html": "s3:PutObject",
     "AWS::KMS::Key": (
         "kms:CreateGrant kms:Decrypt kms:DeleteImportedKeyMaterial kms:DisableKey kms:DisableKeyRotation kms:Encrypt kms:GenerateDataKey "
         "kms:PutKeyPolicy kms:ReEncryptFrom kms:ScheduleKeyDeletion"

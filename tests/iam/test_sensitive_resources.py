@@ -27,7 +27,7 @@ VERBS = {
     },
     "AWS::KMS::Key": {"decrypt": "kms:Decrypt", "encrypt": "kms:Encrypt kms:GenerateDataKey", "lend": "kms:CreateGrant"},
 }
-OBJECTS = ("/one", "/daily/one.sql.gz", "/errors/unavailable.html", f"/load-balancer/AWSLogs/{ACCOUNT}/one")
+OBJECTS = ("/one", "/_next/static/1a.js", "/daily/one.sql.gz", "/errors/unavailable.html", f"/load-balancer/AWSLogs/{ACCOUNT}/one")
 THROUGH = (None, *(f"{service}.us-east-1.amazonaws.com" for service in ("s3", "rds", "secretsmanager", "elasticache", "sns", "logs")))
 ROLES_FUNCTION = "Data/DatabaseRolesFunctionRole"
 MAINTENANCE, ROTATION, PROBE = (f"Operations/{name}FunctionRole" for name in ("Maintenance", "Rotation", "Probe"))
@@ -61,6 +61,7 @@ ACCESS: dict[str, dict[str, set[str]]] = {
     },
     "Storage/AccessLogs": {},
     "Storage/Pages": {"write": {"Edge/SdkCallRole"}},
+    "Edge/ReleaseFiles": {"write": {"Service/ReleaseFilesTaskRole"}},
     "Storage/Key": {verb: {"Service/WebTaskRole", *BACKUP, *DRILL, MAINTENANCE, PROBE} for verb in ("decrypt", "encrypt")},
     "Alerts/AlertsKey": {verb: {"Alerts/NotifierFunctionRole"} for verb in ("decrypt", "encrypt")},
     "Alerts/NotifierSlackWebhook": {"read": {"Alerts/NotifierFunctionRole"}, "write": {"Alerts/SdkCallRole"}},
@@ -235,6 +236,17 @@ def test_cloudfront_reads_the_error_pages_for_this_accounts_distributions_alone(
         assert not house.account.decide("cloudfront.amazonaws.com", "s3:PutObject", page, ours)
         for other in ("Storage/Uploads", "Storage/Backups", "Storage/AccessLogs"):
             assert not house.account.decide("cloudfront.amazonaws.com", "s3:GetObject", f"{environment.by_name[other]}/errors/one", ours)
+
+
+def test_cloudfront_reads_files_of_releases_for_the_environments_own_distribution_alone(house: House) -> None:
+    for environment in house.environments.values():
+        script = f"{environment.by_name['Edge/ReleaseFiles']}/_next/static/1a.js"
+        for other in house.environments.values():
+            ours = {**PLAIN, "aws:SourceAccount": ACCOUNT, "aws:SourceArn": other.by_name["Edge/EdgeDistribution"]}
+            assert bool(house.account.decide("cloudfront.amazonaws.com", "s3:GetObject", script, ours)) is (other is environment)
+            for action in ("s3:PutObject", "s3:DeleteObject", "s3:GetObjectVersion"):
+                assert not house.account.decide("cloudfront.amazonaws.com", action, script, ours)
+            assert not house.account.decide("cloudfront.amazonaws.com", "s3:ListBucket", environment.by_name["Edge/ReleaseFiles"], ours)
 
 
 # Service → what it acts for when it publishes alerts; whether a policy knows its ARN.

@@ -165,7 +165,7 @@ def a_door_has_two_sides_that_agree(templates: Templates) -> Complaints:
     def port(one: dict[str, Any]) -> str:
         return "database" if "Port" in json.dumps(one["FromPort"]) or one["FromPort"] == 5432 else str(one["FromPort"])
 
-    groups = r"((?:Network|Balancer|Database|Cache|Migration|Operations|Endpoint|Probe|Backup)\w*?SecurityGroup)"
+    groups = r"((?:Network|Balancer|Database|Cache|Migration|Operations|ReleaseFiles|Endpoint|Probe|Backup)\w*?SecurityGroup)"
 
     def pair(one: dict[str, Any], this: str, other: str) -> tuple[str, ...]:
         ids = [re.findall(groups, json.dumps(one.get(key, ""))) for key in (this, other)]

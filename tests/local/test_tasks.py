@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from tests.lambdas.backups import INSTALLATIONS
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/carmen"
-PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"))}
+PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"), "{image}")}
 PLACEHOLDER = "require('http').createServer((q, r) => r.end(process.env.GREETING)).listen(process.env.PORT, process.env.HOSTNAME)"
 
 
@@ -155,3 +155,29 @@ def test_services_and_tasks_are_followed(emulator: Emulator, application: str, t
     finally:
         for process in runner.processes.values():
             process.stop()
+
+
+def test_containers_run_one_after_another_and_share_a_volume(emulator: Emulator, tmp_path: Path) -> None:
+    """As the task that keeps static files does: what the first one leaves in its folder, the second finds in its own."""
+
+    def task(first: str) -> str:
+        copy = {
+            "name": "copy",
+            "image": "alpine",
+            "essential": False,
+            "entryPoint": ["sh", "-c"],
+            "command": [first],
+            "environment": [{"name": "TO", "value": "/tmp/static"}],
+            "mountPoints": [{"sourceVolume": "v", "containerPath": "/tmp"}],
+        }
+        publish = {"name": "publish", "image": "alpine", "entryPoint": ["cat"], "command": ["/files/static"],
+                   "mountPoints": [{"sourceVolume": "v", "containerPath": "/files"}],
+                   "dependsOn": [{"containerName": "copy", "condition": "SUCCESS"}]}  # fmt: skip
+        registered = emulator.ecs.register_task_definition(family="two", containerDefinitions=[copy, publish], volumes=[{"name": "v"}])
+        return str(registered["taskDefinition"]["taskDefinitionArn"])
+
+    runner = TaskRunner(emulator, {}, tmp_path)
+    process = runner.run(task('echo found > "$TO"'))
+    assert (process.wait(), process.log.read_text()) == (0, "found\n")
+    with pytest.raises(LookupError, match=r"container copy exited with code 3: no files"):
+        runner.run(task("echo no files; exit 3"), name="failing")

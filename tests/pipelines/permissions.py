@@ -47,7 +47,7 @@ def images(environment: str) -> str:
 
 def release(environment: str) -> tuple[May, ...]:
     service = f"Carmen{environment}Service"
-    task, tasks = f"arn:aws:ecs:{HERE}:task-definition/{service}MigrationTask*:*", f"{service}-Cluster*/*"
+    run, tasks = ("Migration", "ReleaseFiles"), f"{service}-Cluster*/*"
     in_cluster = {"ecs:cluster": f"arn:aws:ecs:{HERE}:cluster/{service}-Cluster1"}
     return (
         May(
@@ -58,15 +58,14 @@ def release(environment: str) -> tuple[May, ...]:
         May("ecr:DescribeImages", images(environment)),
         May("cloudformation:DescribeStackEvents cloudformation:UpdateStack", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
         May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition"),
-        May("ecs:RegisterTaskDefinition", task),
-        May("ecs:RunTask", task, in_cluster),
+        *(May("ecs:RegisterTaskDefinition", f"arn:aws:ecs:{HERE}:task-definition/{service}{one}Task*:*") for one in run),
+        *(May("ecs:RunTask", f"arn:aws:ecs:{HERE}:task-definition/{service}{one}Task*:*", in_cluster) for one in run),
         May("ecs:DescribeTasks ecs:StopTask", f"arn:aws:ecs:{HERE}:task/{tasks}", in_cluster),
         May("ecs:ListTasks", f"arn:aws:ecs:{HERE}:container-instance/{tasks}", in_cluster),
         May("ecs:DescribeServices", f"arn:aws:ecs:{HERE}:service/{service}-Cluster*/{service}-Web*", in_cluster),
-        May(
-            "iam:PassRole",
-            f"arn:aws:iam::{ACCOUNT}:role/{service}-MigrationTask*",
-            {"iam:PassedToService": "ecs-tasks.amazonaws.com"},
+        *(
+            May("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{service}-{one}Task*", {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
+            for one in run
         ),
         *tell(environment),
     )

@@ -523,7 +523,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "the API is cached": (
         _behavior("/api/*"),
         [
-            f"`{CDN}`: answers on `/api/*` are now kept, up to 365 days, and handed to others (Edge/Edge/StaticFiles), whatever cookie asks: "
+            f"`{CDN}`: answers on `/api/*` are now kept, up to 365 days, and handed to others (Edge/Edge/ReleaseFiles), whatever cookie asks: "
             "a page of one user could reach another."
         ],
     ),

@@ -72,7 +72,54 @@ def test_static_files_are_cached_for_a_year(built: Built) -> None:
     assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (YEAR, YEAR, YEAR)
     key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
     assert (key["CookiesConfig"]["CookieBehavior"], key["HeadersConfig"]["HeaderBehavior"]) == ("none", "none")
-    assert {_behaviors(built)[path]["CachePolicyId"]["Ref"] for path in ("/_next/static/*", "/images/*")} == {"EdgeStaticFiles2DBCC12A"}
+    assert _behaviors(built)["/images/*"]["CachePolicyId"]["Ref"] == "EdgeStaticFiles2DBCC12A"
+
+
+def test_files_of_releases_come_from_their_bucket_or_else_from_the_application(built: Built) -> None:
+    config, behavior = _distribution(built), _behaviors(built)["/_next/static/*"]
+    (group,) = config["OriginGroups"]["Items"]
+    assert behavior["TargetOriginId"] == group["Id"]
+    assert group["FailoverCriteria"]["StatusCodes"]["Items"] == [403, 404, 500, 502, 503, 504]
+    origins = {origin["Id"]: origin for origin in config["Origins"]}
+    bucket, application = (origins[member["OriginId"]] for member in group["Members"]["Items"])
+    assert bucket["DomainName"] == {"Fn::GetAtt": ["ReleaseFiles96BE8944", "RegionalDomainName"]}
+    assert "VpcOriginConfig" in application
+    assert application["Id"] == config["DefaultCacheBehavior"]["TargetOriginId"]
+    access = built.templates[STACK]["Resources"][bucket["OriginAccessControlId"]["Fn::GetAtt"][0]]["Properties"][
+        "OriginAccessControlConfig"
+    ]
+    assert (access["OriginAccessControlOriginType"], access["SigningBehavior"], access["SigningProtocol"]) == ("s3", "always", "sigv4")
+    assert bucket["S3OriginConfig"] == {"OriginAccessIdentity": ""}
+
+
+def test_files_of_releases_are_cached_for_a_year_by_path_alone(built: Built) -> None:
+    policy = by_id(built.resources("AWS::CloudFront::CachePolicy", STACK), "ReleaseFiles")["Properties"]["CachePolicyConfig"]
+    assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (YEAR, YEAR, YEAR)
+    key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
+    behaviors = [key[name][one] for name, one in (("CookiesConfig", "CookieBehavior"), ("HeadersConfig", "HeaderBehavior"))]
+    assert [*behaviors, key["QueryStringsConfig"]["QueryStringBehavior"]] == ["none"] * 3
+    assert _behaviors(built)["/_next/static/*"]["CachePolicyId"]["Ref"] == "EdgeReleaseFiles225A59A6"
+
+
+def test_files_of_releases_are_read_by_the_one_distribution_and_go_when_they_are_old(built: Built, variant: Variant) -> None:
+    statements = by_id(built.resources("AWS::S3::BucketPolicy", STACK), "ReleaseFiles")["Properties"]["PolicyDocument"]["Statement"]
+    (read,) = [one for one in statements if one["Effect"] == "Allow"]
+    assert (read["Action"], read["Principal"]) == ("s3:GetObject", {"Service": "cloudfront.amazonaws.com"})
+    (source,) = read["Condition"]["StringEquals"].values()
+    assert source["Fn::Join"][1][-2:] == [":distribution/", {"Ref": "EdgeDistribution0060737B"}]
+    bucket = by_id(built.resources("AWS::S3::Bucket", STACK), "ReleaseFiles")
+    expire, tidy_up = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert (expire["ExpirationInDays"], expire["NoncurrentVersionExpiration"], "Prefix" in expire) == (30, {"NoncurrentDays": 1}, False)
+    assert tidy_up["ExpiredObjectDeleteMarker"] is True
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    longer = by_id(variant(storage={"release_file_days": 90}).resources("AWS::S3::Bucket", STACK), "ReleaseFiles")["Properties"]
+    assert longer["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] == 90
+
+
+def test_files_of_releases_have_their_place_whatever_else_is_static(variant: Variant) -> None:
+    behaviors = _behaviors(variant(edge={"static_paths": ("/fonts/*",)}))
+    assert list(behaviors) == ["/_next/static/*", "/fonts/*", "/_next/image", "/errors/*"]
+    assert behaviors["/_next/static/*"]["TargetOriginId"] != behaviors["/fonts/*"]["TargetOriginId"]
 
 
 def test_images_are_cached_by_query_and_accept(built: Built) -> None:

@@ -106,3 +106,137 @@ def test_what_ran_twice_in_a_row_is_one_release() -> None:
     history = [{"Value": value, "LastModifiedDate": None} for value in ("placeholder", "a", "a", "b")]
     deployed = _deployed(get_parameter_history=[{"Parameters": history}])
     assert [one.image for one in release.releases(deployed)] == ["b", "a", "placeholder"]
+
+
+class Account:
+    """An environment that runs `before`. `done` is what a release did to it, in order; `fails` says how a task's containers end."""
+
+    def __init__(self, before: str, fails: dict[str, dict[str, Any]] | None = None) -> None:
+        self.value, self.done, self._fails = before, list[str](), fails or {}
+        self._definitions = {name: self._definition(name, containers) for name, containers in CONTAINERS.items()}
+
+    @staticmethod
+    def _definition(name: str, containers: dict[str, str]) -> dict[str, Any]:
+        log = {"options": {"awslogs-group": f"/{name}"}}
+        return {
+            "family": name,
+            "volumes": [{"name": "files"}],
+            "containerDefinitions": [{"name": one, "image": image, "logConfiguration": log} for one, image in containers.items()],
+        }
+
+    def client(self, service: str, **_: Any) -> Account:
+        return self
+
+    def __getattr__(self, method: str) -> Any:
+        answers = {
+            "describe_images": {"imageDetails": [{"imageScanStatus": {"status": "COMPLETE"}}]},
+            "describe_stacks": {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]},
+            "describe_services": {"services": [{"networkConfiguration": {"awsvpcConfiguration": {}}}]},
+            "list_tasks": {"taskArns": []},
+        }
+        return lambda **_: answers.get(method, {})
+
+    def get_parameter(self, **_: Any) -> dict[str, Any]:
+        return {"Parameter": {"Value": self.value}}
+
+    def put_parameter(self, *, Value: str, **_: Any) -> None:
+        self.value = Value
+        self.done.append(f"names {Value[-1]}")
+
+    def update_stack(self, **_: Any) -> None:
+        self.done.append("rolls")
+
+    def describe_task_definition(self, *, taskDefinition: str) -> dict[str, Any]:
+        return {"taskDefinition": self._definitions[taskDefinition]}
+
+    def register_task_definition(self, **definition: Any) -> dict[str, Any]:
+        (application,) = [one["image"] for one in definition["containerDefinitions"] if one["image"] != "python"]
+        arn = f"{definition['family']} {application[-1]}"
+        assert definition["volumes"] == [{"name": "files"}]
+        self._definitions[arn] = definition
+        return {"taskDefinition": {"taskDefinitionArn": arn}}
+
+    def deregister_task_definition(self, *, taskDefinition: str) -> None:
+        self.done.append(f"forgets {taskDefinition}")
+
+    def run_task(self, *, taskDefinition: str, **_: Any) -> dict[str, Any]:
+        self.done.append(taskDefinition)
+        return {"tasks": [{"taskArn": taskDefinition}]}
+
+    def describe_tasks(self, *, tasks: list[str], **_: Any) -> dict[str, Any]:
+        (task,) = tasks
+        codes = {one["name"]: {"exitCode": 0} for one in self._definitions[task]["containerDefinitions"]}
+        codes |= {name: {} if code is None else {"exitCode": code} for name, code in self._fails.get(task, {}).items()}
+        return {
+            "tasks": [
+                {"taskDefinitionArn": task, "stoppedReason": "ended", "containers": [{"name": n} | code for n, code in codes.items()]}
+            ]
+        }
+
+    def get_waiter(self, name: str) -> Any:
+        return Aws(wait=None)
+
+    def get_paginator(self, method: str) -> Aws:
+        groups = [
+            {"ResourceType": "AWS::EC2::SecurityGroup", "LogicalResourceId": f"{name}SecurityGroup", "PhysicalResourceId": "sg"}
+            for name in CONTAINERS
+        ]
+        history = [{"Value": f"{REPOSITORY}@{old}", "LastModifiedDate": None} for old in (DIGEST, NEXT)]
+        return Aws(paginate=[{"StackResourceSummaries": groups, "Parameters": history}])
+
+
+NEXT = "sha256:" + "b" * 64
+CONTAINERS = {"ReleaseFiles": {"copy": "old", "release_files": "python"}, "Migration": {"migration": "old"}}
+OUTPUTS = {
+    **{"ImageRepository": REPOSITORY, "ImageParameter": "/carmen/prod/image", "Cluster": "c", "Service": "s"},
+    **{f"{name}Task": name for name in CONTAINERS},
+}
+MIGRATES_AND_ROLLS = ["Migration b", "forgets Migration b", "names b", "rolls"]
+KEEPS = ["ReleaseFiles b", "forgets ReleaseFiles b", "ReleaseFiles a", "forgets ReleaseFiles a"]
+
+
+def _release(account: Account) -> None:
+    release.release(Deployed(load("prod"), account), f"{REPOSITORY}@{NEXT}")
+
+
+def test_files_of_the_new_image_and_of_the_one_it_replaces_are_kept_before_anything_is_changed() -> None:
+    account = Account(f"{REPOSITORY}@{DIGEST}")
+    _release(account)
+    assert account.done == KEEPS + MIGRATES_AND_ROLLS
+
+
+def test_before_the_first_image_there_are_no_older_files() -> None:
+    account = Account("placeholder")
+    _release(account)
+    assert account.done == KEEPS[:2] + MIGRATES_AND_ROLLS
+
+
+@pytest.mark.parametrize(
+    "codes", [{"copy": 1, "release_files": None}, {"release_files": 1}, {"copy": None, "release_files": None}], ids=str
+)
+def test_files_that_are_not_kept_stop_the_release_and_change_nothing(codes: dict[str, Any]) -> None:
+    account = Account(f"{REPOSITORY}@{DIGEST}", {"ReleaseFiles b": codes})
+    with pytest.raises(RefusedError, match=r"Keeping the static files failed .* of copy.* of release_files.*aws logs tail /ReleaseFiles"):
+        _release(account)
+    assert account.done == KEEPS[:2]
+    assert account.value == f"{REPOSITORY}@{DIGEST}"
+
+
+def test_an_old_image_whose_files_cannot_be_kept_again_does_not_keep_the_next_one_out(capsys: pytest.CaptureFixture[str]) -> None:
+    account = Account(f"{REPOSITORY}@{DIGEST}", {"ReleaseFiles a": {"copy": None, "release_files": None}})
+    _release(account)
+    assert account.done == KEEPS + MIGRATES_AND_ROLLS
+    assert f"Pages of {REPOSITORY}@{DIGEST} that are open now may have to be loaded anew" in capsys.readouterr().out
+
+
+def test_a_migration_that_fails_stops_the_release_after_the_files() -> None:
+    account = Account(f"{REPOSITORY}@{DIGEST}", {"Migration b": {"migration": 1}})
+    with pytest.raises(RefusedError, match=r"The migration failed \(ended; exit code 1 of migration\), and the old image runs on"):
+        _release(account)
+    assert account.done == KEEPS + MIGRATES_AND_ROLLS[:2]
+
+
+def test_a_rollback_waits_for_nothing() -> None:
+    account = Account(f"{REPOSITORY}@{NEXT}")
+    release.rollback(Deployed(load("prod"), account))
+    assert account.done == ["names a", "rolls"]

@@ -20,6 +20,7 @@ def test_log_groups_are_kept_as_long_as_the_settings_say(built: Built) -> None:
         "OperationsLogGroup": 90,
         "NotifierFunctionLogGroup": 30,
         "ProbeFunctionLogGroup": 30,
+        "ReleaseFilesLogGroup": 90,
         "RotationFunctionLogGroup": 30,
         "SdkCallLogGroup": 30,
         "UptimeFunctionLogGroup": 30,

@@ -189,7 +189,7 @@ def test_private_images_can_be_pulled(variant: Variant) -> None:
     mirror = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror/node:1"
     images = dict.fromkeys(("placeholder_image", "psql_image", "redis_cli_image", "python_image"), mirror)
     built = variant(service=images)
-    for task in ("WebTask", "MigrationTask", "OperationsTask"):
+    for task in ("WebTask", "MigrationTask", "OperationsTask", "ReleaseFilesTask"):
         policy = json.dumps(by_id(built.resources("AWS::IAM::Policy", STACK), f"/{task}ExecutionRole"))
         assert "ecr:us-east-1:123456789012:repository/mirror/node" in policy
 
@@ -207,6 +207,25 @@ def test_the_migration_task_alone_reads_the_owners_connection(built: Built) -> N
     readers = [name for name, r in built.resources("AWS::ECS::TaskDefinition").items() if "MigrationConnection" in json.dumps(r)]
     assert sorted(readers) == sorted(n for n in built.resources("AWS::ECS::TaskDefinition") if "/MigrationTask" in n)
     assert _container(built, "MigrationTask")["Command"] == ["npx", "prisma", "migrate", "deploy"]
+
+
+def test_static_files_are_copied_by_the_image_and_put_into_the_bucket_by_our_code(built: Built, variant: Variant) -> None:
+    task = by_id(built.resources("AWS::ECS::TaskDefinition", STACK), "/ReleaseFilesTask")["Properties"]
+    copy, publish = task["ContainerDefinitions"]
+    assert task["Volumes"] == [{"Name": "files"}]
+    assert (copy["EntryPoint"], copy["Command"]) == (["cp"], ["-RP", "/app/.next/static", "/tmp/static"])
+    assert copy["Image"] == _container(built, "MigrationTask")["Image"]
+    assert (copy["Essential"], copy["ReadonlyRootFilesystem"], publish["Essential"]) == (False, True, True)
+    assert copy["MountPoints"] == [{"ContainerPath": "/tmp", "ReadOnly": False, "SourceVolume": "files"}]
+    assert publish["DependsOn"] == [{"ContainerName": "copy", "Condition": "SUCCESS"}]
+    assert publish["Image"] == "public.ecr.aws/lambda/python:3.14"
+    assert publish["MountPoints"] == [{"ContainerPath": "/files", "ReadOnly": True, "SourceVolume": "files"}]
+    told = {one["Name"]: one["Value"] for one in publish["Environment"]}
+    assert (told["TASK_PACKAGE"], told["FILES_FOLDER"], told["TASK_LAYERS"]) == ("release_files", "/files/static", "")
+    assert "ReleaseFiles96BE8944" in told["FILES_BUCKET"]["Fn::ImportValue"]
+    assert copy["User"] == publish["User"] == "1001"  # who copied them may read them
+    elsewhere = variant(service={"static_folder": "/srv/static"}).resources("AWS::ECS::TaskDefinition", STACK)
+    assert by_id(elsewhere, "/ReleaseFilesTask")["Properties"]["ContainerDefinitions"][0]["Command"][1] == "/srv/static"
 
 
 def test_the_application_reaches_its_files_and_no_settings_of_the_bucket(built: Built) -> None:
