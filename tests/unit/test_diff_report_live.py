@@ -169,6 +169,18 @@ def test_a_difference_is_judged_and_reckoned_as_against_a_branch(compare: Compar
     assert {one.kind for one in made.refused} == {"State", "Protection"}
 
 
+def test_what_the_cdks_command_line_adds_is_no_change_and_tells_the_construct(compare: Compare, account: Account, built: Built) -> None:
+    """`cdk deploy` writes into every resource which construct it is of, and which asset; the report's own synthesis does not."""
+    for name, stack in account.stacks.items():
+        for each, resource in stack["template"]["Resources"].items():
+            resource.setdefault("Metadata", {}).update({"aws:cdk:path": built.paths[f"{name}/{each}"], "aws:asset:path": "asset.0123"})
+    gone = {"Type": "AWS::SQS::Queue", "Metadata": {"aws:cdk:path": f"{DATA}/Sweeper/Queue/Resource", "by": "hand"}}
+    account.stacks[DATA]["template"]["Resources"]["SweeperQueue0123ABCD"] = gone
+    made = compare()
+    assert [(change.path, change.impact.value) for change in made.comparison.changes] == [("Data/Sweeper/Queue", "removed")]
+    assert made.interruptions == []
+
+
 def test_a_stack_that_is_not_there_is_added(compare: Compare, account: Account) -> None:
     for name, how in (("CarmenProd", None), ("CarmenProdEdgeAlarms", "ROLLBACK_COMPLETE"), ("CarmenProdOperations", "REVIEW_IN_PROGRESS")):
         if how:

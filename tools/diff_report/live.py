@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,8 @@ from tools.deployed import NOT_THERE, RefusedError
 from tools.diff_report.sides import Body, Side, Stack, importance
 
 STACK = "aws:cloudformation:stack"
+LOGICAL_ID = "aws:cdk:logicalId"
+CLIS = ("aws:cdk:path", "aws:asset:")  # metadata that the CDK CLI's `enable-path-metadata` and `enable-asset-metadata` bring
 NOTHING = ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE")  # nothing of such a stack is there
 
 
@@ -187,31 +188,60 @@ def _read(template: Body | str) -> Body:
 def _keep(folder: Path, names: set[str]) -> None:
     """Leaves only these stacks in an assembly."""
     file = folder / "manifest.json"
-    manifest = json.loads(file.read_text(encoding="utf-8"))
+    manifest = _json(file)
     artifacts = {name: one for name, one in manifest["artifacts"].items() if one["type"] != STACK or name in names}
     file.write_text(json.dumps({**manifest, "artifacts": artifacts}), encoding="utf-8")
 
 
 def _write(folder: Path, stacks: Iterable[Deployed], head: Path) -> None:
-    """An assembly of what is deployed. Which construct a resource is of is not deployed: it is what the head says of that logical id."""
+    """An assembly of what is deployed."""
     folder.mkdir()
     artifacts: Body = {}
     for stack in stacks:
-        template, ours, metadata = (f"{stack.name}.template.json", head / f"{stack.name}.template.json", f"{stack.name}.metadata.json")
-        told = _with_its_letters(stack.template, json.loads(ours.read_text(encoding="utf-8")) if ours.is_file() else {})
-        (folder / template).write_text(json.dumps(told), encoding="utf-8")
-        if (head / metadata).is_file():
-            shutil.copy(head / metadata, folder)
+        file = f"{stack.name}.template.json"
+        ours = _json(head / file)
+        resources = stack.template.get("Resources", {})
+        told = {**stack.template, "Resources": {name: _without_the_clis_words(one, ours, name) for name, one in resources.items()}}
+        (folder / file).write_text(json.dumps(_with_its_letters(told, ours)), encoding="utf-8")
+        constructs = _constructs(resources, _json(head / f"{stack.name}.metadata.json"))
+        (folder / f"{stack.name}.metadata.json").write_text(json.dumps(constructs), encoding="utf-8")
         artifacts[stack.name] = {
             "type": STACK,
             "environment": f"aws://{stack.place}",
-            "properties": {"templateFile": template, "terminationProtection": stack.protected},
+            "properties": {"templateFile": file, "terminationProtection": stack.protected},
         }
     (folder / "manifest.json").write_text(json.dumps({"artifacts": artifacts}), encoding="utf-8")
 
 
+def _json(file: Path) -> Body:
+    found: Body = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found
+
+
+def _constructs(resources: Body, ours: Body) -> Body:
+    """Metadata of an assembly: of which construct a resource is by its own word, or by the head's for the same logical id."""
+    told = {entry["data"]: path for path, entries in ours.items() for entry in entries if entry["type"] == LOGICAL_ID}
+    told |= {name: f"/{path}" for name, one in resources.items() if (path := one.get("Metadata", {}).get("aws:cdk:path"))}
+    found: Body = {}
+    for name in resources:
+        if name in told:
+            found.setdefault(told[name], []).append({"type": LOGICAL_ID, "data": name})
+    return found
+
+
+def _without_the_clis_words(resource: Body, ours: Body, name: str) -> Body:
+    """What `cdk deploy` adds to every resource, and no other synthesis does, is as the head has it."""
+    here, there = (one.get("Metadata", {}) for one in (resource, ours.get("Resources", {}).get(name, {})))
+    metadata = {key: value for key, value in here.items() if not key.startswith(CLIS)}
+    metadata |= {key: value for key, value in there.items() if key.startswith(CLIS)}
+    return {**{key: value for key, value in resource.items() if key != "Metadata"}, **({"Metadata": metadata} if metadata else {})}
+
+
 def _with_its_letters(deployed: Any, ours: Body) -> Any:
-    """CloudFormation gives every character beyond ASCII back as `?` (the CDK's `mangleLikeCloudFormation`): ours stand in for them."""
+    """CloudFormation gives every character beyond ASCII back as `?`: ours stand in for them, where all else is the same.
+
+    Source: aws-cloudformation/cloudformation-coverage-roadmap#1220; the CDK's diff does likewise (`mangleLikeCloudFormation`).
+    """
     originals = {_mangled(text): text for text in _texts(ours) if not text.isascii()}
 
     def restored(value: Any) -> Any:
