@@ -7,9 +7,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import ssl
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +32,7 @@ from tools import buttons, checklists, drift
 from tools.deployed import Deployed, NotDeployedError, RefusedError
 from tools.diff_report import live
 from tools.diff_report.__main__ import against_deployed
+from tools.diff_report.checkout import head_alone
 from tools.release import NONE_YET, release, releases, rollback
 
 NOT_PERMITTED = "42501"
@@ -446,11 +445,8 @@ def drift_is_found(deployment: Deployment) -> str:
 
 def changes_are_told(deployment: Deployment) -> str:
     """The report against what is deployed: nothing changes as long as nothing does, and then what does, read and nothing written."""
-    with tempfile.TemporaryDirectory() as name:
-        head, base = Path(name) / "head", Path(name) / "base"
-        head.mkdir()
-        for file in deployment.assembly.glob("*.json"):
-            shutil.copy(file, head)
+    with head_alone(deployment.environment) as head:
+        base = head.with_name("base")
         cloudformation = live.CloudFormation(lambda region: deployment.client("cloudformation", region_name=region))
         there = live.read(cloudformation, [deployment.deployed.settings], head, base, named=True)
         begun = time.monotonic()
