@@ -98,10 +98,10 @@ mutants: install ## How many faults in the templates the tests notice, class by 
 diff: install ## What a deployment of ENV would change (needs AWS credentials)
 	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
 
-# 3 is danger that nobody has accepted, 1 that there is no report; make itself ends with 2 for both.
-diff-report: install ## What this tree changes against BASE=origin/main, in every environment, as Markdown (OUT=report.md)
-	@env $(foreach name,$(filter-out $(GIVEN),BASE OUT),-u $(name)) /bin/sh -c \
-		'exec $(PATIENTLY) $(PYTHON) -m tools.diff_report "$${BASE:-origin/main}" $${OUT:+"$$OUT"}'
+# ENV counts only where it was given: without, all environments are meant. 3 is danger that nobody has accepted, 1 that there is no report; make itself ends with 2 for both.
+diff-report: install ## What this tree changes against BASE=origin/main, or against BASE=deployed, as Markdown (OUT=report.md)
+	@env $(foreach name,$(filter-out $(GIVEN),BASE OUT ENV),-u $(name)) /bin/sh -c \
+		'exec $(PATIENTLY) $(PYTHON) -m tools.diff_report "$${BASE:-origin/main}$${ENV:+:$$ENV}" $${OUT:+"$$OUT"}'
 
 deploy: install ## Deploy ENV to AWS (needs AWS credentials)
 	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)

@@ -86,7 +86,7 @@ class PipelineReaders(Construct):
         role = iam.Role(
             self,
             "Drift",
-            description="On schedule: does what is deployed still say what the templates say",
+            description="Branches: what is deployed, and does it still say what the templates say",
             assumed_by=iam.CompositePrincipal(*trusted),
         )
         _allow(role, "LookUp", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])

@@ -31,6 +31,9 @@ from local.slack import Slack
 from local.stand_in_carmen import CONTRACT, connect, static_files
 from tools import buttons, checklists, drift
 from tools.deployed import Deployed, NotDeployedError, RefusedError
+from tools.diff_report import live
+from tools.diff_report.__main__ import against_deployed
+from tools.diff_report.checkout import head_alone
 from tools.release import NONE_YET, release, releases, rollback
 
 NOT_PERMITTED = "42501"
@@ -471,6 +474,28 @@ def drift_is_found(deployment: Deployment) -> str:
     return f"a time-out changed by hand was found in {stack} ({resource.split(' ')[0]}), and gone when it was put back{others}"
 
 
+def changes_are_told(deployment: Deployment) -> str:
+    """The report against what is deployed: nothing changes as long as nothing does, and then what does, read and nothing written."""
+    with head_alone(deployment.environment) as head:
+        base = head.with_name("base")
+        cloudformation = live.CloudFormation(lambda region: deployment.client("cloudformation", region_name=region))
+        there = live.read(cloudformation, [deployment.deployed.settings], head, base, named=True)
+        begun = time.monotonic()
+        made = against_deployed(base, head, there, "")
+        seconds = time.monotonic() - begun
+        _expect([(change.path, change.leaves) for change in made.comparison.changes], [])
+        _expect(made.markdown().count("nothing changes"), 1)
+        template = head / f"{deployment.top_stack}Data.template.json"
+        template.write_text(template.read_text(encoding="utf-8").replace('"DeletionProtection": true', '"DeletionProtection": false'))
+        words = [danger.words for danger in against_deployed(base, head, there, "").refused]
+        _expect(words, ["`Data/Database/Instance` (RDS DBInstance): deletion protection is switched off."])
+    _expect([stack.name for stack in there.drift if stack.state not in ("IN_SYNC", "DRIFTED")], [])
+    return (
+        f"against what is deployed, the report says that nothing changes in {len(there.tops)} stacks ({seconds:.1f} s), and when "
+        "deletion protection is to go, that it does"
+    )
+
+
 def upload_goes_and_comes_back(deployment: Deployment) -> str:
     """An object in the deployed bucket, encrypted with the deployed key."""
     s3, bucket = deployment.client("s3"), deployment.outputs()["UploadBucket"]
@@ -621,6 +646,7 @@ PROOFS: tuple[Callable[[Deployment], str], ...] = (
     runbooks_look,
     flights_are_checked,
     drift_is_found,
+    changes_are_told,
     somebody_is_told_once,
     upload_goes_and_comes_back,
 )

@@ -25,6 +25,9 @@ class RefusedError(Exception):
     """What was asked for cannot be done, or must not be: the message says why, and what can."""
 
 
+FAILURES = (SettingsError, RefusedError, BotoCoreError, ClientError)  # what a tool ends with
+
+
 @dataclass(frozen=True)
 class Deployed:
     """An environment in the account of these credentials."""
@@ -97,13 +100,16 @@ def run(name: str, action: Callable[[Deployed], object]) -> int:
             action(Deployed(settings, boto3.Session(region_name=settings.region)))
         except NotDeployedError as error:
             return _failed(f"{error} in {settings.region}, in the account of these credentials: `make deploy ENV={name}` makes it.")
-    except (SettingsError, RefusedError) as error:
-        return _failed(str(error))
-    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
-        return _failed(f"No AWS credentials that can be used ({error}): sign in, say with `aws sso login`, or set AWS_PROFILE.")
-    except (BotoCoreError, ClientError) as error:
-        return _failed(f"AWS did not answer as hoped: {error}")
+    except FAILURES as error:
+        return _failed(in_words(error))
     return 0
+
+
+def in_words(error: Exception) -> str:
+    """What one of `FAILURES` tells a person."""
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+        return f"No AWS credentials that can be used ({error}): sign in, say with `aws sso login`, or set AWS_PROFILE."
+    return f"AWS did not answer as hoped: {error}" if isinstance(error, (BotoCoreError, ClientError)) else str(error)
 
 
 def _failed(message: str) -> int:

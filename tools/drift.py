@@ -10,10 +10,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from aws_cdk import DefaultStackSynthesizer
@@ -25,6 +25,8 @@ from tools.synthesis import build
 
 PATIENCE_SECONDS = 900
 LONGEST = 120  # of a value in the report
+UNTOLD = ("AccessDenied", "AccessDeniedException", NOT_THERE)  # the last: a stack in the middle of something, too
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ class Stack:
     def in_order(self) -> bool:
         return self.state == "IN_SYNC"
 
+    @property
+    def in_words(self) -> str:
+        """What it means, and what to do."""
+        return {
+            "IN_SYNC": "As its template says.",
+            "DRIFTED": "Somebody changed it past its template: bring the change into the template, or undo it by hand; "
+            "a deployment touches only what its template changes.",
+            "NOT_DEPLOYED": "It is not there: the deployment has not ended, or somebody deleted it.",
+        }.get(self.state, f"Nobody can tell ({self.state}): {self.reason or 'CloudFormation gives no reason'}")
+
 
 def stacks_of(settings: Settings) -> list[tuple[str, str]]:
     """(name, region) of all stacks of an environment, in the order of deployment."""
@@ -48,20 +60,31 @@ def stacks_of(settings: Settings) -> list[tuple[str, str]]:
         return [(stack.stack_name, stack.region) for stack in (*top.dependencies, top)]
 
 
-def look(clients: dict[str, Any], stacks: Iterable[tuple[str, str]]) -> list[Stack]:
-    """Starts all detections, then waits for them together. `clients` are CloudFormation's, by region."""
+def look(clients: Mapping[str, Any], stacks: Iterable[tuple[str, str]]) -> list[Stack]:
+    """Starts all detections, then waits for them together. `clients` are CloudFormation's, by region.
+
+    A stack that is not there, may not be looked at, or is not done in time is among the answers, and says so.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    started = [(name, clients[region], _start(clients[region], name)) for name, region in stacks]
-    return [_result(client, name, detection, deadline) if detection else Stack(name, "NOT_DEPLOYED") for name, client, detection in started]
+    started = [(name, clients[region], _told(name, _start, clients[region], name)) for name, region in stacks]
+    return [begun if isinstance(begun, Stack) else _told(name, _result, client, name, begun, deadline) for name, client, begun in started]
 
 
-def _start(client: Any, name: str) -> str | None:
+def _told(name: str, ask: Callable[..., T], *arguments: Any) -> T | Stack:
+    """What CloudFormation answers, or the stack that it says nothing about, and why."""
     try:
-        return str(client.detect_stack_drift(StackName=name)["StackDriftDetectionId"])
+        return ask(*arguments)
     except ClientError as error:
-        if error.response["Error"]["Code"] == NOT_THERE and "does not exist" in error.response["Error"]["Message"]:
-            return None
+        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        if code == NOT_THERE and "does not exist" in message:
+            return Stack(name, "NOT_DEPLOYED")
+        if code in UNTOLD:
+            return Stack(name, "UNKNOWN", message)
         raise
+
+
+def _start(client: Any, name: str) -> str:
+    return str(client.detect_stack_drift(StackName=name)["StackDriftDetectionId"])
 
 
 def _result(client: Any, name: str, detection: str, deadline: float) -> Stack:
@@ -69,7 +92,7 @@ def _result(client: Any, name: str, detection: str, deadline: float) -> Stack:
         "DETECTION_IN_PROGRESS"
     ):
         if time.monotonic() > deadline:
-            raise RefusedError(f"CloudFormation has compared {name} for {PATIENCE_SECONDS // 60} minutes now, and has not ended.")
+            return Stack(name, "UNKNOWN", f"CloudFormation has compared it for {PATIENCE_SECONDS // 60} minutes, and has not ended")
         time.sleep(2)
     if found["DetectionStatus"] == "DETECTION_FAILED":  # of one resource at least; what else was found still counts
         return Stack(name, "UNKNOWN", found.get("DetectionStatusReason", ""), tuple(_differences(client, name)))
@@ -100,18 +123,11 @@ def markdown(environment: str, found: list[Stack]) -> str:
         f"{len(found) - len(drifted)} of {len(found)} stacks are as their templates say." if drifted else "All is as the templates say."
     )
     for stack in drifted:
-        lines += ["", f"## {stack.name}", "", _in_words(stack)]
+        lines += ["", f"## {stack.name}", "", stack.in_words]
         if stack.differences:
             lines += ["", "| Resource | Property | Template | Deployed |", "| --- | --- | --- | --- |"]
             lines += [f"| {' | '.join(_cell(value) for value in difference)} |" for difference in stack.differences]
     return "\n".join(lines) + "\n"
-
-
-def _in_words(stack: Stack) -> str:
-    return {
-        "DRIFTED": "Somebody changed it past its template: bring the change into the template, or deploy to undo it.",
-        "NOT_DEPLOYED": "It is not there: the deployment has not ended, or somebody deleted it.",
-    }.get(stack.state, f"Nobody can tell ({stack.state}): {stack.reason or 'CloudFormation gives no reason'}")
 
 
 def _cell(value: str) -> str:
@@ -119,7 +135,8 @@ def _cell(value: str) -> str:
     return flat if len(flat) <= LONGEST else f"{flat[:LONGEST]}…"
 
 
-def _with_the_lookup_role(session: Any, settings: Settings, region: str) -> Any:
+def with_the_lookup_role(session: Any, settings: Settings, region: str) -> Any:
+    """CloudFormation's client with the CDK's lookup role, or with the session's own credentials where they may not take it."""
     account = settings.account or session.client("sts").get_caller_identity()["Account"]
     role = f"arn:aws:iam::{account}:role/cdk-{DefaultStackSynthesizer.DEFAULT_QUALIFIER}-lookup-role-{account}-{region}"
     try:
@@ -136,7 +153,7 @@ def drift(deployed: Deployed) -> None:
     """Prints the report. RefusedError when a stack has drifted, is not there, or could not be looked at."""
     stacks = stacks_of(deployed.settings)
     regions = sorted({region for _, region in stacks})
-    found = look({region: _with_the_lookup_role(deployed.session, deployed.settings, region) for region in regions}, stacks)
+    found = look({region: with_the_lookup_role(deployed.session, deployed.settings, region) for region in regions}, stacks)
     print(markdown(deployed.settings.name, found))
     if wrong := [stack.name for stack in found if not stack.in_order]:
         raise RefusedError(f"Not as the templates say: {', '.join(wrong)}")

@@ -64,7 +64,8 @@ def by_gitlab() -> dict[str, list[str]]:
 def test_both_platforms_have_the_same_jobs_which_call_the_same_targets() -> None:
     assert by_github() == by_gitlab()
     assert set(by_github()) == {
-        *("verify", "supply-chain", "report", "deploy-staging", "deploy-production", "drift-staging", "drift-production", "audit")
+        *("verify", "supply-chain", "report", "audit"),
+        *(f"{what}-{where}" for what in ("changes", "deploy", "drift") for where in ("staging", "production")),
     }
 
 
@@ -83,7 +84,7 @@ def test_what_is_deployed_was_verified_in_the_same_run_and_by_the_same_branch() 
     assert deploy["on"] == {"push": {"branches": ["develop", "main"]}}
     for name, branch in (("staging", "develop"), ("production", "main")):
         job, other = deploy["jobs"][f"deploy-{name}"], gitlab()[f"deploy-{name}"]
-        assert job["needs"] == "verify"
+        assert job["needs"] == ["verify", f"changes-{name}"]
         assert job["if"] == f"github.ref == 'refs/heads/{branch}'"
         assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}"'}]
         assert not any("ref" in step.get("with", {}) for step in job["steps"])  # no other commit than the one that passed
@@ -98,6 +99,27 @@ def test_a_deployment_waits_for_its_protected_environment_and_for_no_other_deplo
     assert job["concurrency"] == {"group": f"deploy-{name}", "cancel-in-progress": False}
     assert other["resource_group"] == f"deploy-{name}"
     assert other["interruptible"] is False
+
+
+@pytest.mark.parametrize(("name", "branch", "environment"), [("staging", "develop", "staging"), ("production", "main", "prod")])
+def test_before_a_deployment_what_it_changes_is_told_and_what_has_drifted(name: str, branch: str, environment: str) -> None:
+    """With a role that reads alone. It stops nothing: the approval comes after it, whatever it says."""
+    job, other = github(ROOT / ".github/workflows/deploy.yml")["jobs"][f"changes-{name}"], gitlab()[f"changes-{name}"]
+    assert "environment" not in job  # it would wait for the very approval that it informs, and AWS would not know its token
+    (role,) = [step["with"]["role-to-assume"] for step in job["steps"] if "configure-aws-credentials" in step.get("uses", "")]
+    variable = f"AWS_DRIFT_ROLE_{name.upper()}"
+    assert (role, other["variables"]["AWS_ROLE_ARN"]) == (f"${{{{ vars.{variable} }}}}", f"${variable}")
+    assert commands(steps_of(job))[1:] == [
+        f"make diff-report BASE=deployed ENV={environment} OUT=report.md",
+        "make comment REPORT=report.md",
+    ]
+    assert (job["continue-on-error"], other["allow_failure"]) == (True, True)
+    assert other["stage"] == "verify"
+    assert job["if"] == f"github.ref == 'refs/heads/{branch}'"
+    assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}"'}]
+    (after,) = [step for step in job["steps"] if "make comment" in step.get("run", "")]
+    assert after["if"] == "${{ !cancelled() }}"
+    assert other["artifacts"] == {"when": "always", "paths": ["report*.md"]}
 
 
 def test_how_a_deployment_ended_is_told_however_it_ended() -> None:
@@ -136,9 +158,11 @@ def test_the_same_action_is_the_same_everywhere() -> None:
 def test_jobs_have_the_permissions_they_need_and_workflows_none() -> None:
     needed = dict.fromkeys(jobs(), READ) | {
         "pull-request/report": COMMENT,
-        **dict.fromkeys(
-            ["deploy/deploy-staging", "deploy/deploy-production", "scheduled/drift-staging", "scheduled/drift-production"], TOKEN
-        ),
+        **{
+            f"{what}-{where}": TOKEN
+            for what in ("deploy/changes", "deploy/deploy", "scheduled/drift")
+            for where in ("staging", "production")
+        },
         **dict.fromkeys(["application/image", "application/release"], TOKEN),
     }
     assert {name: job["permissions"] for name, job in jobs().items()} == needed
@@ -151,7 +175,7 @@ def test_who_has_a_token_for_aws_runs_no_code_of_a_pull_request() -> None:
             assert "pull_request" not in github(path)["on"], path
         assert "pull_request_target" not in path.read_text(encoding="utf-8")
     for name, job in gitlab().items():
-        assert ("id_tokens" in job) == name.startswith(("deploy-", "drift-")), name
+        assert ("id_tokens" in job) == name.startswith(("changes-", "deploy-", "drift-")), name
 
 
 def test_no_checkout_leaves_its_token_behind() -> None:

@@ -185,6 +185,8 @@ class CloudFormation:
         if StackName not in self.stacks:
             answer = {"Error": {"Code": "ValidationError", "Message": f"Stack [{StackName}] does not exist"}}
             raise ClientError(answer, "DetectStackDrift")
+        if refused := self.stacks[StackName].get("refused"):
+            raise ClientError({"Error": {"Code": refused[0], "Message": refused[1]}}, "DetectStackDrift")
         return {"StackDriftDetectionId": StackName}
 
     def describe_stack_drift_detection_status(self, StackDriftDetectionId: str) -> dict[str, str]:
@@ -245,7 +247,23 @@ def test_without_drift_it_is_one_line() -> None:
 def test_a_detection_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     client = CloudFormation(CarmenProd={"status": {"DetectionStatus": "DETECTION_IN_PROGRESS"}})
     monkeypatch.setattr(drift, "PATIENCE_SECONDS", 0)
-    with pytest.raises(RefusedError, match="has compared CarmenProd for"):
+    (found,) = drift.look({"us-east-1": client}, [("CarmenProd", "us-east-1")])
+    assert (found.in_order, found.reason) == (False, "CloudFormation has compared it for 0 minutes, and has not ended")
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ValidationError"])
+def test_a_stack_that_may_not_be_looked_at_is_told_beside_the_others(code: str) -> None:
+    client = CloudFormation(
+        CarmenProdData={"refused": (code, "is not authorized to perform: cloudformation:DetectStackDrift")}, CarmenProd={}
+    )
+    found = drift.look({"us-east-1": client}, [("CarmenProdData", "us-east-1"), ("CarmenProd", "us-east-1")])
+    assert [stack.state for stack in found] == ["UNKNOWN", "IN_SYNC"]
+    assert "Nobody can tell (UNKNOWN): is not authorized to perform: cloudformation:DetectStackDrift" in drift.markdown("prod", found)
+
+
+def test_what_is_no_answer_about_a_stack_ends_the_report() -> None:
+    client = CloudFormation(CarmenProd={"refused": ("ExpiredToken", "The security token is expired")})
+    with pytest.raises(ClientError):
         drift.look({"us-east-1": client}, [("CarmenProd", "us-east-1")])
 
 
@@ -283,9 +301,9 @@ class Session:
 
 
 def test_it_looks_with_the_lookup_role_or_with_ones_own_eyes() -> None:
-    eyes = drift._with_the_lookup_role(Session(None), load("prod"), "eu-central-1")
+    eyes = drift.with_the_lookup_role(Session(None), load("prod"), "eu-central-1")
     assert eyes._request_signer._credentials.access_key == "looked-up"
     assert eyes.meta.region_name == "eu-central-1"
-    assert drift._with_the_lookup_role(Session("AccessDenied"), load("prod"), "eu-central-1") == "own in eu-central-1"
+    assert drift.with_the_lookup_role(Session("AccessDenied"), load("prod"), "eu-central-1") == "own in eu-central-1"
     with pytest.raises(ClientError):
-        drift._with_the_lookup_role(Session("ExpiredToken"), load("prod"), "eu-central-1")
+        drift.with_the_lookup_role(Session("ExpiredToken"), load("prod"), "eu-central-1")

@@ -338,7 +338,9 @@ def test_exit_codes(production: Side, tmp_path: Path, monkeypatch: pytest.Monkey
     assert command.main(["main"]) == 0
     assert capsys.readouterr().out.startswith(MARKER)
     assert command.main([]) == 1
-    assert capsys.readouterr().err == "Usage: make diff-report BASE=origin/main [OUT=report.md]\n"
+    assert (
+        capsys.readouterr().err == "Usage: make diff-report BASE=origin/main [OUT=report.md], or BASE=deployed [ENV=prod] [OUT=report.md]\n"
+    )
 
 
 def test_a_base_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,11 @@
 
     python -m tools.diff_report BASE [OUT]
 
-BASE is a branch, tag or commit. Without OUT the whole report is printed. With it, the file stays below the 65,536 characters
-of a comment on GitHub; when it had to be cut, the whole is beside it in OUT with `.whole` before the suffix, below GitLab's
-1,000,000. A danger is accepted by what this folder adds to the base's docs/accepted-dangers.toml.
+BASE is a branch, tag or commit; or `deployed`, which is what the account of the credentials has, of all environments, and
+`deployed:prod` of one (a branch of that name is `heads/deployed`). Without OUT the whole report is printed. With it, the file stays
+below the 65,536 characters of a comment on GitHub; when it had to be cut, the whole is beside it in OUT with `.whole` before the
+suffix, below GitLab's 1,000,000. A danger is accepted by what this folder adds to the base's docs/accepted-dangers.toml; against what
+is deployed, by any entry of that file.
 
 Exit codes: 0 no danger, or all accepted; 3 danger that nobody accepted; 1 no report could be made. (`make` turns any but 0 into 2.)
 """
@@ -13,11 +15,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from environments.loading import environment_names
 from local.processes import Ended, end_on_signals
-from tools.diff_report.acceptances import FILE, AcceptanceError, added
-from tools.diff_report.checkout import ROOT, CheckoutError, both, text_in
+from tools.deployed import FAILURES, RefusedError, in_words
+from tools.diff_report.acceptances import FILE, AcceptanceError, added, ever
+from tools.diff_report.checkout import ROOT, CheckoutError, both, head_alone, text_in
 from tools.diff_report.collect import compare
 from tools.diff_report.costs import Costs
 from tools.diff_report.deployment import interruptions
@@ -25,14 +31,24 @@ from tools.diff_report.judge import judge
 from tools.diff_report.render import GITHUB_LIMIT, GITLAB_LIMIT, Report
 from tools.diff_report.sides import Side
 
+if TYPE_CHECKING:
+    from tools.diff_report.live import Live
+
 DANGER = 3
+DEPLOYED = "deployed"
 
 
-def report(base: Path, head: Path, name: str, accepted: Mapping[str, str] | None = None) -> Report:
-    """The report on two assemblies; `accepted` holds ids of dangers, and why."""
-    comparison = compare(Side(base), Side(head))
+def report(base: Path, head: Path, name: str, accepted: Mapping[str, str] | None = None, live: Live | None = None) -> Report:
+    """The report on two assemblies; `accepted` holds ids of dangers, and why; `live` is what else is known of a base that is deployed."""
+    comparison = compare(Side(base, live.tops if live else None), Side(head))
     costs = Costs.of(comparison.base, comparison.head)
-    return Report(comparison, judge(comparison), accepted or {}, interruptions(comparison), costs, name)
+    return Report(comparison, judge(comparison), accepted or {}, interruptions(comparison), costs, name, live)
+
+
+def against_deployed(base: Path, head: Path, live: Live, acceptances: str) -> Report:
+    """The same against what is deployed; `acceptances` is the text of the file that holds them."""
+    made = report(base, head, DEPLOYED, live=live)
+    return replace(made, accepted=ever(acceptances, made.dangers, environment_names()))
 
 
 def write(made: Report, out: Path) -> None:
@@ -49,27 +65,50 @@ def main(arguments: list[str]) -> int:
     """3 when there is danger that nobody accepted, 1 with a message when there is no report."""
     end_on_signals()
     if not 1 <= len(arguments) <= 2:
-        print("Usage: make diff-report BASE=origin/main [OUT=report.md]", file=sys.stderr)
+        print("Usage: make diff-report BASE=origin/main [OUT=report.md], or BASE=deployed [ENV=prod] [OUT=report.md]", file=sys.stderr)
         return 1
-    base, out = arguments[0], Path(arguments[1]) if len(arguments) == 2 else None
+    (base, _, environment), out = arguments[0].partition(":"), Path(arguments[1]) if len(arguments) == 2 else None
+    file = ROOT / FILE
     try:
-        head = ROOT / FILE
-        accepted = added(text_in(base, FILE), head.read_text(encoding="utf-8") if head.exists() else "")
-        with both(base) as (old, new):
-            made = report(old, new, base, accepted)
+        acceptances = file.read_text(encoding="utf-8") if file.exists() else ""
+        made = _against_deployed(environment, acceptances) if base == DEPLOYED else _against(base, environment, acceptances)
         if out:
             write(made, out)
         else:
             print(made.markdown())
+    except FAILURES as error:
+        print(in_words(error), file=sys.stderr)
+        return 1
     except (AcceptanceError, CheckoutError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     except Ended:
-        print("Ended; the worktree of the base is gone.", file=sys.stderr)
+        print("Ended; what was made for the report is gone.", file=sys.stderr)
         raise
     for danger in made.refused:
         print(f"Danger {danger.id} ({', '.join(danger.environments)}): {danger.words}", file=sys.stderr)
     return DANGER if made.refused else 0
+
+
+def _against(base: str, environment: str, acceptances: str) -> Report:
+    if environment:
+        raise RefusedError(
+            f"ENV={environment} chooses an environment with BASE={DEPLOYED} alone: against a branch, the report and its ids are of all."
+        )
+    accepted = added(text_in(base, FILE), acceptances)
+    with both(base) as (old, new):
+        return report(old, new, base, accepted)
+
+
+def _against_deployed(environment: str, acceptances: str) -> Report:
+    from tools.diff_report import live  # here, as it brings the CDK
+
+    wanted = live.environments(environment)
+    account = live.account(wanted)
+    with head_alone(environment) as head:
+        base = head.with_name("base")
+        there = live.read(account, wanted, head, base, named=bool(environment))
+        return against_deployed(base, head, there, acceptances)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Which dangers this very pull request accepts, and why: what it adds to docs/accepted-dangers.toml."""
+"""Which dangers somebody accepted, and why: a pull request those that it adds to docs/accepted-dangers.toml, a deployment all of them."""
 
 from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from tools.diff_report.judge import Danger
 
 FILE = "docs/accepted-dangers.toml"
 
@@ -38,17 +41,30 @@ def added(base: str, head: str) -> dict[str, str]:
     except (tomllib.TOMLDecodeError, ValidationError):
         before = Counter()  # it is the head's to put right
     found: dict[str, str] = {}
-    try:
-        acceptances = _read(head)
-    except tomllib.TOMLDecodeError as error:
-        raise AcceptanceError(f"{FILE} is no TOML: {error}") from None
-    except ValidationError as error:
-        raise AcceptanceError("\n".join(f"{FILE}: {_told(one['loc'], one['msg'], one['input'])}" for one in error.errors())) from None
-    for one in acceptances:
+    for one in _understood(head):
         before[one.id] -= 1
         if before[one.id] < 0:
             found[one.id] = one.reason
     return found
+
+
+def ever(text: str, dangers: Iterable[Danger], environments: Iterable[str]) -> dict[str, str]:
+    """Id → reason of the dangers that the file accepts at all, in these environments or in some of them. AcceptanceError as above.
+
+    What was accepted for production and staging was accepted for production: one environment is deployed after the other.
+    """
+    reasons = {one.id: one.reason for one in _understood(text)}
+    known = {danger.id: next((reasons[one] for one in danger.ids(environments) if one in reasons), None) for danger in dangers}
+    return {one: reason for one, reason in known.items() if reason is not None}
+
+
+def _understood(text: str) -> list[_Acceptance]:
+    try:
+        return _read(text)
+    except tomllib.TOMLDecodeError as error:
+        raise AcceptanceError(f"{FILE} is no TOML: {error}") from None
+    except ValidationError as error:
+        raise AcceptanceError("\n".join(f"{FILE}: {_told(one['loc'], one['msg'], one['input'])}" for one in error.errors())) from None
 
 
 def _read(text: str) -> list[_Acceptance]:

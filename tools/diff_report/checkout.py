@@ -11,9 +11,10 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 from local.processes import run
 
@@ -24,6 +25,7 @@ INSTALLED = {
     "node_modules": ("package-lock.json",),
     ".build": ("lambda_src/requirements.txt", "tools/build_*.py", "local/postgres.py"),
 }
+HEAD = "the head (this folder)"
 SHOWN_LINES = 20
 
 
@@ -38,9 +40,18 @@ def both(base: str, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
         folder = Path(name)
         with _worktree(base, root, folder / "tree") as tree, ThreadPoolExecutor(2) as two:
             outputs = folder / "base", folder / "head"
-            told = f"the base ({base})", "the head (this folder)"
+            told = f"the base ({base})", HEAD
             list(two.map(_synthesize, (tree, root), outputs, told))
             yield outputs
+
+
+@contextlib.contextmanager
+def head_alone(environment: str = "", root: Path = ROOT) -> Iterator[Path]:
+    """The assembly of the files in `root`, of one environment or of all; gone afterwards, with what was put beside it."""
+    with tempfile.TemporaryDirectory(prefix="carmen-diff-") as name:
+        output = Path(name) / "head"
+        _synthesize(root, output, HEAD, {"env": environment} if environment else {})
+        yield output
 
 
 def text_in(base: str, path: str, root: Path = ROOT) -> str:
@@ -95,10 +106,10 @@ def _share(source: Path, folder: Path) -> None:
     (folder / ".installed").touch()
 
 
-def _synthesize(tree: Path, output: Path, told: str) -> None:
-    """As the CDK CLI does it: the app of cdk.json with cdk.json's context, for all environments."""
+def _synthesize(tree: Path, output: Path, told: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """As the CDK CLI does it: the app of cdk.json with cdk.json's context and `more`, for all environments unless that names one."""
     config = json.loads((tree / "cdk.json").read_text(encoding="utf-8"))
-    variables = {"CDK_OUTDIR": str(output), "CDK_CONTEXT_JSON": json.dumps(config["context"]), "CDK_VALIDATION": "false"}
+    variables = {"CDK_OUTDIR": str(output), "CDK_CONTEXT_JSON": json.dumps({**config["context"], **more}), "CDK_VALIDATION": "false"}
     done = run(shlex.split(config["app"]), cwd=tree, env=_environment(tree) | variables)
     if done.returncode:
         raise CheckoutError(f"{told[0].upper()}{told[1:]} does not synthesize:\n{_last(done.stdout + done.stderr)}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from tools.diff_report import doors, edge, exports, permissions, protection, state
 from tools.diff_report.collect import Comparison
@@ -26,7 +28,17 @@ class Danger:
     @property
     def id(self) -> str:
         """Eight hexadecimal digits."""
-        return hashlib.sha256("\n".join((self.kind, self.words, *sorted(self.environments))).encode()).hexdigest()[:8]
+        return self._id(self.environments)
+
+    def ids(self, environments: Iterable[str]) -> Iterator[str]:
+        """Its own, and those of the same in more of these environments."""
+        others = sorted({*environments} - {*self.environments})
+        for count in range(len(others) + 1):
+            for more in combinations(others, count):
+                yield self._id((*self.environments, *more))
+
+    def _id(self, environments: tuple[str, ...]) -> str:
+        return hashlib.sha256("\n".join((self.kind, self.words, *sorted(environments))).encode()).hexdigest()[:8]
 
 
 def judge(comparison: Comparison) -> list[Danger]:

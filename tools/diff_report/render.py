@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tools.diff_report.acceptances import FILE
 from tools.diff_report.collect import GONE, Change, Comparison, Impact, Leaf
@@ -20,6 +20,9 @@ from tools.diff_report.deployment import Interruption
 from tools.diff_report.judge import Danger
 from tools.diff_report.sides import importance
 from tools.diff_report.state import because
+
+if TYPE_CHECKING:  # it brings the CDK, which a report from templates does without
+    from tools.diff_report.live import Live
 
 MARKER = "<!-- carmen-diff-report -->"  # by which a pipeline finds its comment, to update it
 GITHUB_LIMIT = 65_536  # characters of a comment
@@ -66,6 +69,7 @@ class Report:
     interruptions: list[Interruption]
     costs: Costs
     base: str
+    live: Live | None = None  # what an account tells besides, where the base is what is deployed there
 
     @property
     def refused(self) -> list[Danger]:
@@ -84,6 +88,7 @@ class Report:
             self._dangers(self.refused),
             self._acceptances([one for one in self.dangers if one.id in self.accepted]),
             self._unknown_acceptances(),
+            self._drift(),
             self._cost(),
             Section(["### In deployment", ""], [f"- {_in(one.environments)} {one.words}" for one in self.interruptions])
             if self.interruptions
@@ -114,13 +119,20 @@ class Report:
             else "no danger"
         )
         title = f"## {'🔴' if refused else '🟡' if self.dangers else '🟢'} Infrastructure: {verdict if changed else 'nothing changes'}"
+        if self.live:
+            what = f"What a deployment of this changes against what is deployed in {', '.join(self.live.environments)}:"
+            return "\n".join([title, "", what, "", *changed, *quiet, *(f"- {note}" for note in self.live.notes)])
         return "\n".join([title, "", f"What this changes against `{self.base}`, from the templates alone:", "", *changed, *quiet])
 
     def _dangers(self, dangers: list[Danger]) -> Section:
         rows = [f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | `{one.id}` |" for one in dangers]
         if not rows:
             return Section([])
-        how = f"To accept one, append its id and a reason to `{FILE}`, in this pull request."
+        how = (
+            f"No entry of `{FILE}` accepts these: whoever lets the deployment go accepts them, or a pull request appends id and reason."
+            if self.live
+            else f"To accept one, append its id and a reason to `{FILE}`, in this pull request."
+        )
         return Section(["### Danger", "", "| | What | Id |", "|---|---|---|"], rows, ["", how])
 
     def _acceptances(self, dangers: list[Danger]) -> Section:
@@ -128,7 +140,8 @@ class Report:
             f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | “{_plain(self.accepted[one.id])}” `{one.id}` |"
             for one in dangers
         ]
-        return Section(["### Accepted by this pull request", "", "| | What | Why |", "|---|---|---|"], rows) if rows else Section([])
+        title = f"### Accepted in `{FILE}`" if self.live else "### Accepted by this pull request"
+        return Section([title, "", "| | What | Why |", "|---|---|---|"], rows) if rows else Section([])
 
     def _unknown_acceptances(self) -> Section:
         unknown = sorted(self.accepted.keys() - {one.id for one in self.dangers})
@@ -137,6 +150,22 @@ class Report:
         return Section(
             [f"Accepted, but nothing here has that id (it changes with what it names): {', '.join(f'`{one}`' for one in unknown)}."]
         )
+
+    def _drift(self) -> Section:
+        """A line when all is in order, else a row for each difference, and for each stack that nobody can tell anything of."""
+        found = self.live.drift if self.live else ()
+        wrong = [stack for stack in found if not stack.in_order]
+        if not wrong:
+            return Section([f"**Drift**: none; {_number(len(found), 'stack')} as their templates say."] if found else [])
+        rows = [
+            f"| `{stack.name}` | {' | '.join(_code(part) if part else '' for part in difference)} |"
+            for stack in wrong
+            for difference in stack.differences
+        ]
+        rows += [f"| `{stack.name}` | {_plain(stack.in_words)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
+        what = f"{len(found) - len(wrong)} of {_number(len(found), 'stack')} are as their templates say. A deployment touches only what its"
+        head = ["### Drift", "", f"{what} template changes: the rest of this stays as it is.", ""]
+        return Section([*head, "| Stack | Resource | Property | Template | Deployed |", "|---|---|---|---|---|"], rows)
 
     def _cost(self) -> Section:
         rows = self.costs.rows()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,10 +63,11 @@ class Resource:
 
 
 class Side:
-    """All stacks of an assembly's folder."""
+    """All stacks of an assembly's folder. `tops` says of a stack which top stack it belongs to, where the manifest does not tell."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tops: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._tops = tops or {}
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"]
         found = {name: one for name, one in manifest.items() if one["type"] == "aws:cloudformation:stack"}
         self.stacks: dict[str, Stack] = {name: self._stack(name, found) for name in sorted(found)}
@@ -81,7 +82,7 @@ class Side:
         # Whom no stack needs is an environment's top stack; who is taken along with it belongs to that environment.
         needed = {dependency for one in found.values() for dependency in one.get("dependencies", [])}
         tops = [top for top in sorted(found) if top not in needed and name in _upstream(top, found)]
-        top = tops[0] if tops else name
+        top = self._tops.get(name) or (tops[0] if tops else name)
         properties = found[name]["properties"]
         file = self.folder / properties["templateFile"]
         return Stack(
