@@ -85,7 +85,8 @@ class DatabaseBackup(Construct):
         if copies:
             self._allow_copies(copies)
         self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
-        self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
+        if settings.operations.scheduled_backups:
+            self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
 
     def _allow_copies(self, copies: CopyPlace) -> None:
         """What it may there is what it may here: a copy is read back, marked and never deleted like its original."""
