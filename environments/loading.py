@@ -26,8 +26,9 @@ from environments.values import PREVIEW_NAME, PREVIEW_PREFIX, as_toml, nearest
 FOLDER = Path(__file__).parent
 # What every preview is made of: this file laid over that one.
 PREVIEW, PREVIEW_OVER = "preview", "dev"
-# What a preview does not take over: who deploys dev does not thereby deploy what nobody has reviewed.
-NOT_INHERITED = ("pipeline",)
+# What a preview does not take over: who deploys dev does not thereby deploy what nobody has reviewed; and what lasts some days
+# saves little at night, when somebody may want to see it.
+NOT_INHERITED = ("pipeline", "working_hours")
 
 
 class SettingsError(Exception):

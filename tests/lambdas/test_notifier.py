@@ -392,7 +392,7 @@ def test_a_traceback_shows_no_secret(world: World) -> None:
 
 # Working hours
 
-EVENING, MORNING = datetime(2026, 11, 24, 19, tzinfo=UTC), datetime(2026, 11, 25, 7, 45, tzinfo=UTC)
+EVENING, MORNING = datetime(2026, 11, 19, 19, tzinfo=UTC), datetime(2026, 11, 20, 7, 45, tzinfo=UTC)
 
 
 def clock(action: str, at: datetime) -> Any:
@@ -423,8 +423,8 @@ def test_what_lasts_into_the_morning_is_told_once_then_and_so_is_its_end(world: 
     (text,) = world.slack.texts
     assert text == (
         ":information_source: *prod: The day begins, and not all is well*\n"
-        "Since 2026-11-24 19:05 UTC: Nobody can do Sign-in\n"
-        "Since 2026-11-25 07:44 UTC: Nobody can do Search"
+        "Since 2026-11-19 19:05 UTC: Nobody can do Sign-in\n"
+        "Since 2026-11-20 07:44 UTC: Nobody can do Search"
     )
     clock("night", MORNING + timedelta(hours=12))
     world.publish(alarm("Sign-in", "OK", at=MORNING + timedelta(hours=13)))
