@@ -25,7 +25,7 @@ try:
     for settings in environments:
         build_environment(app, settings, preview_ends(settings, context))
     if "env" not in context:
-        build_pipeline_access(app, environments, preview_pipeline())
+        build_pipeline_access(app, environments, preview_pipeline(environments))
 except (SettingsError, FileNotFoundError) as error:
     sys.exit(f"\n{error}\n")
 app.synth()

@@ -57,9 +57,7 @@ class DatabaseHours(Construct):
             self,
             name,
             description=description,
-            schedule=scheduler.ScheduleExpression.expression(
-                daily_cron(time, self._settings.days), TimeZone.of(self._settings.time_zone)
-            ),
+            schedule=scheduler.ScheduleExpression.expression(daily_cron(time, self._settings.days), TimeZone.of(self._settings.time_zone)),
             target=targets.Universal(
                 service="rds",
                 action=call,

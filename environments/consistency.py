@@ -361,7 +361,8 @@ def _working_hours(settings: Settings) -> Iterator[Complaint]:
     for key in ("backup_window", "maintenance_window"):
         if outside := window_outside(getattr(settings.database, key), hours.days, spans):
             yield Complaint(
-                (f"database.{key}", *keys), f"begins on {outside} UTC, and RDS does nothing to a stopped instance; it belongs into {allowed}"
+                (f"database.{key}", *keys),
+                f"begins on {outside} UTC, and RDS does nothing to a stopped instance; it belongs into {allowed}",
             )
     for number, entry in enumerate(settings.service.scheduled_scaling):
         local = open_spans(hours.days, hours.starts, hours.ends, "Etc/UTC")  # both are read in one zone

@@ -81,10 +81,22 @@ def preview_ends(settings: Settings, context: Mapping[str, Any]) -> str | None:
     return str(given)
 
 
-def preview_pipeline(folder: Path = FOLDER) -> Settings | None:
-    """Settings that stand for all previews, if preview.toml has a `[pipeline]`; raises SettingsError as `load` does."""
-    there = (folder / f"{PREVIEW}.toml").is_file() and PREVIEW_OVER in environment_names(folder)
-    return load(f"{PREVIEW_PREFIX}any", folder) if there and "pipeline" in _parsed(folder / f"{PREVIEW}.toml") else None
+def preview_pipeline(environments: Iterable[Settings], folder: Path = FOLDER) -> Settings | None:
+    """Settings that stand for all previews, if preview.toml has a `[pipeline]`. Raises SettingsError as `load` does, and where they
+    would not have an account that is theirs, or theirs and development's."""
+    path = folder / f"{PREVIEW}.toml"
+    if not (path.is_file() and "pipeline" in _parsed(path)):
+        return None
+    settings = load(f"{PREVIEW_PREFIX}any", folder)
+    others = [one for one in environments if one.name != PREVIEW_OVER]
+    if settings.account is None or any(one.account in (None, settings.account) for one in others):
+        accounts = ", ".join(f"{one.name} {one.account or 'not given'}" for one in (settings, *others))
+        raise SettingsError(
+            f"{_shown(path)}: account, pipeline: a pipeline's previews are code that nobody has reviewed yet, deployed by roles that may "
+            f"deploy over anything in their account; give previews an account that only {PREVIEW_OVER} may share, and every other "
+            f"environment its own. Now: {accounts.replace(f'{PREVIEW_PREFIX}any', 'previews')}"
+        )
+    return settings
 
 
 def load_all(names: Iterable[str], folder: Path = FOLDER) -> list[Settings]:

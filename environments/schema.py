@@ -256,7 +256,7 @@ class Edge(Section):
 
 
 class WorkingHours(Section):
-    """When an environment works. Outside, no task runs and the database is stopped, and alarms that open then are told when the day begins."""
+    """When an environment works. Outside, no task runs and the database is stopped; alarms that open then are told in the morning."""
 
     days: values.Distinct[Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]] = Field(
         ("MON", "TUE", "WED", "THU", "FRI"), min_length=1, description="The days it works on."

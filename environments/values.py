@@ -228,7 +228,7 @@ PREVIEW_NAME = r"(?=.{1,12}$)[a-z0-9]+(-[a-z0-9]+)*"
 EnvironmentName = Annotated[
     str,
     form(
-        rf"[a-z][a-z0-9]{{1,11}}|{PREVIEW_PREFIX}{PREVIEW_NAME}",
+        rf"(?!preview)[a-z][a-z0-9]{{1,11}}|{PREVIEW_PREFIX}{PREVIEW_NAME}",
         "is no name for an environment: 2 to 12 lower-case letters and digits, a letter first, such as prod. Stacks, buckets and the "
         "proxy are named after it, and the proxy's name (60 characters at most) is the first that would be cut",
     ),

@@ -12,7 +12,8 @@ from environments.schedules import DAYS, clock, fires, minute_of_day, window_min
 WEEK = 7 * 1440
 WARM_UP_MINUTES = 15  # RDS takes some minutes to start an instance: tasks come, and schedules may fire, so long after `starts`
 SHORTEST_MINUTES = 120
-A_YEAR = [datetime(2027, month, day, 12) for month in range(1, 13) for day in (1, 15)]  # noqa: DTZ001 (any year, in the zone's own time)
+# Any year, in the zone's own time.
+A_YEAR = [datetime(2027, month, day, 12) for month in range(1, 13) for day in (1, 15)]
 Span = tuple[int, int]  # start and length, in minutes of the week from Monday
 
 

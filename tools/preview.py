@@ -128,12 +128,15 @@ class Previews:
                 break
             except WaiterError as error:
                 if attempt == ATTEMPTS - 1:
-                    raise RefusedError(
-                        f"{stack.name} was not deleted: {_why(cloudformation, stack.name) or error}. Remove what holds it, and run this again."
-                    ) from error
+                    why = _why(cloudformation, stack.name) or error
+                    raise RefusedError(f"{stack.name} was not deleted: {why}. Remove what holds it, and run this again.") from error
         for kind, identifier in resources:
             for pattern in LOG_GROUPS.get(kind, ()):
-                self._ignoring("ResourceNotFoundException", self._client("logs", stack.region).delete_log_group, logGroupName=pattern.format(identifier))
+                self._ignoring(
+                    "ResourceNotFoundException",
+                    self._client("logs", stack.region).delete_log_group,
+                    logGroupName=pattern.format(identifier),
+                )
 
     def _resources(self, stack: Stack) -> Iterator[tuple[str, str]]:
         """(type, physical id) of what is there."""
@@ -148,7 +151,9 @@ class Previews:
         try:
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 doomed = [
-                    {"Key": one["Key"], "VersionId": one["VersionId"]} for kind in ("Versions", "DeleteMarkers") for one in page.get(kind, [])
+                    {"Key": one["Key"], "VersionId": one["VersionId"]}
+                    for kind in ("Versions", "DeleteMarkers")
+                    for one in page.get(kind, [])
                 ]
                 if doomed:
                     failed = s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True}).get("Errors", [])

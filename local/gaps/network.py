@@ -20,7 +20,9 @@ def put_tags(resource: str, properties: Properties) -> None:
 
 
 def address_attributes(public_ip: str) -> Attributes:
-    (found,) = (one for one in client("ec2").describe_addresses()["Addresses"] if one["PublicIp"] == public_ip)  # ministack's filter takes all
+    (found,) = (
+        one for one in client("ec2").describe_addresses()["Addresses"] if one["PublicIp"] == public_ip
+    )  # ministack's filter takes all
     return {"AllocationId": found["AllocationId"], "PublicIp": public_ip}
 
 
