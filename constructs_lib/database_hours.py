@@ -9,7 +9,7 @@ from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib.alarm import FIVE_MINUTES, Alerting, Metric
+from constructs_lib.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
 from constructs_lib.database import Database
 from constructs_lib.trust import acting_for_this_account
 from environments import schema
@@ -19,7 +19,7 @@ from environments.schedules import daily_cron
 class DatabaseHours(Construct):
     """An instance that is busy, with its backup say, refuses to be stopped: it is tried again for two hours.
 
-    A start that fails is told by the database's own alarm; a stop that fails costs money in silence, so its dead letters have one.
+    A start that was not needed, since somebody was earlier, leaves a dead letter as well: it counts while no database answers.
     AWS starts an instance after seven days: the next evening stops it again. Source: RDS User Guide, "Stopping an Amazon RDS DB
     instance temporarily"; Scheduler User Guide, "Using universal targets".
     """
@@ -29,15 +29,27 @@ class DatabaseHours(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings, self._instance = settings, database.instance.instance_identifier
-        self._at("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
-        letters = self._at("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
-        self.not_stopped = alerting.alarm(
+        start = self._at("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
+        stop = self._at("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
+        self.missed = self._watch(start, stop, alerting)
+
+    def _watch(self, start: sqs.Queue, stop: sqs.Queue, alerting: Alerting) -> Alarm:
+        letters = {
+            name: Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.queue_name}, "Maximum", FIVE_MINUTES)
+            for name, queue in (("start", start), ("stop", stop))
+        }
+        answers = alerting.measured("DatabaseUp", statistic="Minimum", period_seconds=FIVE_MINUTES)
+        return alerting.alarm(
             self,
-            "NotStopped",
-            says="The database was not stopped when the day ended: it runs, and costs, through the night.",
+            "HoursMissed",
+            says="The database was not stopped when the day ended, and costs through the night, or not started when it began.",
             runbook="working-hours",
             severity="ticket",
-            watch=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": letters.queue_name}, "Maximum", FIVE_MINUTES),
+            watch=Expression(
+                "FILL(stop, 0) + IF(FILL(answers, 0) < 1, FILL(start, 0), 0)",
+                {**letters, "answers": answers},
+                label="working hours missed",
+            ),
             at_least=1,
             missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
 
+from dateutil.parser import isoparse
 from dateutil.zoneinfo import get_zonefile_instance
 
 from environments.schedules import DAYS, clock, fires, minute_of_day, window_minutes
@@ -13,19 +13,17 @@ WEEK = 7 * 1440
 WARM_UP_MINUTES = 15  # RDS takes some minutes to start an instance: tasks come, and schedules may fire, so long after `starts`
 SHORTEST_MINUTES = 120
 # Any year, in the zone's own time.
-A_YEAR = [datetime(2027, month, day, 12) for month in range(1, 13) for day in (1, 15)]
+A_YEAR = [isoparse(f"2027-{month:02}-{day:02}T12:00") for month in range(1, 13) for day in (1, 15)]
 Span = tuple[int, int]  # start and length, in minutes of the week from Monday
 
 
 def open_spans(days: Sequence[str], starts: str, ends: str, time_zone: str) -> list[list[Span]]:
     """When the database can be relied on, in UTC: for each difference that the zone has to UTC in a year, the spans of the week."""
     zone = get_zonefile_instance().get(time_zone)
-    offsets = {zone.utcoffset(moment) for moment in A_YEAR} if zone else {timedelta()}
+    assert zone, time_zone  # values.TimeZone takes no other
+    offsets = {int(zone.utcoffset(moment).total_seconds()) // 60 for moment in A_YEAR}
     first, last = minute_of_day(starts) + WARM_UP_MINUTES, minute_of_day(ends)
-    return [
-        [((DAYS.index(day.lower()) * 1440 + first - int(offset.total_seconds()) // 60) % WEEK, last - first) for day in days]
-        for offset in sorted(offsets)
-    ]
+    return [[((DAYS.index(day.lower()) * 1440 + first - offset) % WEEK, last - first) for day in days] for offset in sorted(offsets)]
 
 
 def fires_outside(cron: str, minutes: int, spans: list[list[Span]]) -> str | None:

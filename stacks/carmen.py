@@ -83,7 +83,7 @@ class CarmenTopStack(CarmenStack):
                 self.uptime.function.failing,
                 alerts.notifier.function.failing,
                 alerts.notifier.undelivered,
-                *([data.hours.not_stopped] if data.hours else []),
+                *([data.hours.missed] if data.hours else []),
             ],
         )
         Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
