@@ -25,7 +25,11 @@ class AgeAlarms(Construct):
         self._alerting, limits = alerting, alerting.settings
         self.silent = self._silent(probe_failing)
         age = partial(alerting.measured, statistic="Minimum", period_seconds=QUARTER)
-        self.backup, self.drill, self.shrunken = self._backups(age) if settings.scheduled_backups else (None, None, None)
+        self.backup: Alarm | None = None
+        self.drill: Alarm | None = None
+        self.shrunken: Alarm | None = None
+        if settings.scheduled_backups:
+            self.backup, self.drill, self.shrunken = self._backups(age)
         self.maintenance = self._overdue(
             "Maintenance",
             "Maintenance of the database is overdue: it grows, and becomes slower.",

@@ -345,6 +345,7 @@ def _working_hours(settings: Settings) -> Iterator[Complaint]:
     keys = ("working_hours.starts", "working_hours.ends")
     if settings.name in COMPARED:
         yield Complaint(keys, f"{settings.name} is production, which users find at any hour; take [working_hours] out")
+        return
     if minute_of_day(hours.ends) - minute_of_day(hours.starts) < SHORTEST_MINUTES:
         yield Complaint(keys, "a day's end lies two hours or more after its start, on the same day; move one of them")
         return
@@ -352,10 +353,10 @@ def _working_hours(settings: Settings) -> Iterator[Complaint]:
     allowed = in_words(hours.days, spans)
     for key, cron, minutes in _schedules(settings):
         if outside := fires_outside(cron, minutes, spans):
-            lasting = f" and may take {minutes} minutes" if minutes else ""
+            lasting = f" for up to {minutes} minutes" if minutes else ""
             yield Complaint(
                 (key, *keys),
-                f"fires on {outside} UTC, when the database is stopped or not up yet{lasting}; it belongs into {allowed}: "
+                f"fires on {outside} UTC{lasting}, when the database is stopped or not up yet; it belongs into {allowed}: "
                 "name days of the week, in the form cron(30 10 ? * MON-FRI *)",
             )
     for key in ("backup_window", "maintenance_window"):

@@ -150,15 +150,15 @@ def _load_preview(preview: str, folder: Path) -> Settings:
 
 def _preview_values(folder: Path) -> dict[str, Any]:
     inherited = {key: value for key, value in _read(PREVIEW_OVER, folder).items() if key not in NOT_INHERITED}
-    return _laid_over(inherited, _parsed(folder / f"{PREVIEW}.toml"))
+    return laid_over(inherited, _parsed(folder / f"{PREVIEW}.toml"))
 
 
-def _laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Key by key, tables likewise; lists are replaced whole."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return merged
 
 

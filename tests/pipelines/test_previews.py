@@ -76,7 +76,7 @@ def test_it_is_taken_by_reviewed_jobs_and_by_the_schedule_of_its_branch(account_
     def opens(subject: str, **claims: str | None) -> bool:
         usual = {"aud": "sts.amazonaws.com", "repository": "example/carmen-infrastructure", "repository_id": "34", "environment": None}
         context: Context = {f"{HOST}:{name}": value for name, value in {**usual, "sub": f"{INFRASTRUCTURE}:{subject}", **claims}.items()}
-        return account_of_previews.decide(provider, "sts:AssumeRoleWithWebIdentity", arn, context)
+        return bool(account_of_previews.decide(provider, "sts:AssumeRoleWithWebIdentity", arn, context))
 
     assert opens("environment:preview", environment="preview", ref="refs/heads/feature")
     assert opens("ref:refs/heads/develop", ref="refs/heads/develop")
