@@ -9,6 +9,7 @@ from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from constructs_lib.acknowledgements import acknowledge
 from constructs_lib.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
 from constructs_lib.database import Database
 from constructs_lib.trust import acting_for_this_account
@@ -62,6 +63,9 @@ class DatabaseHours(Construct):
             enforce_ssl=True,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             retention_period=Duration.days(14),
+        )
+        acknowledge(
+            letters, {"AwsSolutions-SQS3": "It holds EventBridge Scheduler's dead letters; the rule knows those of queues and functions."}
         )
         arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:db:{self._instance}"
         role = iam.Role(self, f"{name}Role", assumed_by=acting_for_this_account("scheduler.amazonaws.com"), description=description)
