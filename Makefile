@@ -22,10 +22,11 @@ OFFLINE := --no-notices --no-validation
 OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-BUTTONS := restart-tasks scale-out block unblock under-attack backup-now database-session
+BUTTONS := restart-tasks scale-out wake block unblock under-attack backup-now database-session
 RELEASES := release rollback releases
 PIPELINES := notify drift comment
-TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) swap-database preflight postflight names help install lock settings synth diff diff-report deploy pipeline-access snapshots \
+PREVIEWS := preview previews remove-preview remove-old-previews
+TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) $(PREVIEWS) swap-database preflight postflight names help install lock settings synth diff diff-report deploy pipeline-access snapshots \
 	format judge security-page audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
 	dashboard-picture architecture-picture secrets restore clean
 .PHONY: $(TARGETS)
@@ -46,11 +47,13 @@ block_TAKES := ADDRESS
 unblock_TAKES := ADDRESS
 under-attack_TAKES := ON
 swap-database_TAKES := RESTORED
+preview_TAKES := NAME DAYS IMAGE
+remove-preview_TAKES := NAME
 MEANT := ENV PYTHON3 $(foreach goal,$(MAKECMDGOALS),$($(goal)_TAKES))
 $(foreach name,$(filter-out $(MEANT),$(GIVEN)),$(error $(name)=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with))
 
 help: ## This list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
 
 ## Installation: into .venv/, node_modules/ and .build/, from pinned and hashed lists. Runs again when a list changes.
 install: .venv/.installed node_modules/.installed .build/.installed ## Install everything into the project's own folders
@@ -104,6 +107,7 @@ diff-report: install ## What this tree changes against BASE=origin/main, or agai
 		'exec $(PATIENTLY) $(PYTHON) -m tools.diff_report "$${BASE:-origin/main}$${ENV:+:$$ENV}" $${OUT:+"$$OUT"}'
 
 deploy: install ## Deploy ENV to AWS (needs AWS credentials)
+	@$(PATIENTLY) $(PYTHON) -m tools.wake expect
 	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
 
 secrets: install ## Which secrets of ENV still wait for the operator (needs AWS credentials)
@@ -130,6 +134,7 @@ preflight postflight:
 
 restart-tasks: install ## Roll ENV's tasks: new ones take the place of the old, in turn
 scale-out: install ## At least TASKS=… tasks from now on; without TASKS, what the settings say
+wake: install ## Outside ENV's working hours: start database and tasks, until the next evening
 block: install ## Refuse ADDRESS=… at the edge; without it, who is blocked
 unblock: install ## Let ADDRESS=… in again
 under-attack: install ## ON=yes: browsers must prove to be some, requests are scarce; ON=no: as always
@@ -147,6 +152,14 @@ drift: install ## What somebody changed in ENV past its templates (needs AWS cre
 comment: install ## Put REPORT=report.md onto the pull request that this job is about
 $(PIPELINES):
 	@env $(foreach name,$(filter-out $(GIVEN),WHAT RESULT REPORT),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.$@
+
+## Previews: small environments for some days, of dev.toml with preview.toml over it (docs/previews.md; need AWS credentials)
+preview: install ## Make NAME=pr-123, or make it anew, for DAYS=3 more; IMAGE=… is released in it
+previews: install ## Which there are, how old, and until when
+remove-preview: install ## Remove NAME=pr-123 with all that it holds
+remove-old-previews: install ## Remove those whose days are over, or whose pull request is closed
+$(PREVIEWS):
+	@env $(foreach name,$(filter-out $(GIVEN),NAME DAYS IMAGE),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.preview $@
 
 pipeline-access: install ## Deploy what pipelines may: CarmenPipelineAccess (needs an administrator's credentials)
 	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) 'CarmenPipelineAccess*' $(OR_WHY)

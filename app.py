@@ -1,4 +1,7 @@
-"""The front door: one Carmen for each file in environments/, or the one named by `-c env=prod`; with all, the pipelines' access."""
+"""The front door: one Carmen for each file in environments/, or the one named by `-c env=prod`; with all, the pipelines' access.
+
+A preview (`-c env=preview-pr-123`) is told its last day by whoever deploys it: `-c preview-ends=2026-12-01`.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,19 @@ import sys
 
 import aws_cdk as cdk
 
-from environments.loading import SettingsError, environments_wanted, load_all
+from environments.loading import SettingsError, environments_wanted, load_all, preview_ends, preview_pipeline
 from stacks.base import REPRODUCIBLE
 from stacks.carmen import build_environment
 from stacks.pipeline_access import build_pipeline_access
 
 app = cdk.App(context=REPRODUCIBLE)
 try:
-    environments = load_all(environments_wanted(app.node.get_all_context()))
+    context = app.node.get_all_context()
+    environments = load_all(environments_wanted(context))
     for settings in environments:
-        build_environment(app, settings)
-    if "env" not in app.node.get_all_context():
-        build_pipeline_access(app, environments)
+        build_environment(app, settings, preview_ends(settings, context))
+    if "env" not in context:
+        build_pipeline_access(app, environments, preview_pipeline(environments))
 except (SettingsError, FileNotFoundError) as error:
     sys.exit(f"\n{error}\n")
 app.synth()

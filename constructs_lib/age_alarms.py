@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from constructs import Construct
@@ -25,22 +25,11 @@ class AgeAlarms(Construct):
         self._alerting, limits = alerting, alerting.settings
         self.silent = self._silent(probe_failing)
         age = partial(alerting.measured, statistic="Minimum", period_seconds=QUARTER)
-        self.backup = self._overdue(
-            "Backup",
-            "Backups are overdue: what is written now could be lost.",
-            "page",
-            {
-                "daily": (age("BackupAgeHoursDaily", label="daily"), limits.daily_backup_age_hours),
-                "weekly": (age("BackupAgeHoursWeekly", label="weekly"), limits.weekly_backup_age_days * 24),
-                "monthly": (age("BackupAgeHoursMonthly", label="monthly"), limits.monthly_backup_age_days * 24),
-            },
-        )
-        self.drill = self._overdue(
-            "Drill",
-            "No restore drill has passed for too long: nobody knows whether backups can be restored.",
-            "ticket",
-            {"restore": (age("DrillAgeDays", label="since a drill passed"), limits.drill_age_days)},
-        )
+        self.backup: Alarm | None = None
+        self.drill: Alarm | None = None
+        self.shrunken: Alarm | None = None
+        if settings.scheduled_backups:
+            self.backup, self.drill, self.shrunken = self._backups(age)
         self.maintenance = self._overdue(
             "Maintenance",
             "Maintenance of the database is overdue: it grows, and becomes slower.",
@@ -60,12 +49,32 @@ class AgeAlarms(Construct):
                 for kind, days in due.items()
             },
         )
-        self.shrunken = self._shrunken()
 
     @property
     def speaking(self) -> list[Alarm]:
         """Those that tell somebody."""
-        return [self.silent, self.backup, self.drill, self.maintenance, self.rotation, self.shrunken]
+        parts = (self.silent, self.backup, self.drill, self.maintenance, self.rotation, self.shrunken)
+        return [alarm for alarm in parts if alarm]
+
+    def _backups(self, age: Callable[..., Metric]) -> tuple[Alarm, Alarm, Alarm]:
+        limits = self._alerting.settings
+        backup = self._overdue(
+            "Backup",
+            "Backups are overdue: what is written now could be lost.",
+            "page",
+            {
+                "daily": (age("BackupAgeHoursDaily", label="daily"), limits.daily_backup_age_hours),
+                "weekly": (age("BackupAgeHoursWeekly", label="weekly"), limits.weekly_backup_age_days * 24),
+                "monthly": (age("BackupAgeHoursMonthly", label="monthly"), limits.monthly_backup_age_days * 24),
+            },
+        )
+        drill = self._overdue(
+            "Drill",
+            "No restore drill has passed for too long: nobody knows whether backups can be restored.",
+            "ticket",
+            {"restore": (age("DrillAgeDays", label="since a drill passed"), limits.drill_age_days)},
+        )
+        return backup, drill, self._shrunken()
 
     def _silent(self, probe_failing: Alarm) -> Alarm:
         says = "The probe publishes nothing: nobody sees whether database, proxy and Redis answer."

@@ -218,12 +218,16 @@ def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
 
 
 def _data_that_lasts(ages: AgeAlarms) -> Section:
-    daily, weekly, monthly = ages.backup.parts
-    graphs: dict[str, Sequence[Shown]] = {
-        "Daily backup (hours)": [daily],
-        "Weekly and monthly backup (hours)": [weekly, monthly],
-        "Size of the newest (% of median)": [ages.shrunken],
-        "Restore drill (days)": ages.drill.parts,
+    graphs: dict[str, Sequence[Shown]] = {}
+    if ages.backup and ages.drill and ages.shrunken:
+        daily, weekly, monthly = ages.backup.parts
+        graphs = {
+            "Daily backup (hours)": [daily],
+            "Weekly and monthly backup (hours)": [weekly, monthly],
+            "Size of the newest (% of median)": [ages.shrunken],
+            "Restore drill (days)": ages.drill.parts,
+        }
+    graphs |= {
         "Maintenance (days)": ages.maintenance.parts,
         "Rotation (days)": ages.rotation.parts,
     }

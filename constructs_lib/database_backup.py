@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.acknowledgements import record_opt_out
 from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import CopyPlace, allow_key, allow_objects
 from constructs_lib.database import PORT, Database
@@ -85,7 +86,9 @@ class DatabaseBackup(Construct):
         if copies:
             self._allow_copies(copies)
         self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
-        self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
+        if settings.operations.scheduled_backups:
+            self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
+        record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
 
     def _allow_copies(self, copies: CopyPlace) -> None:
         """What it may there is what it may here: a copy is read back, marked and never deleted like its original."""

@@ -17,12 +17,14 @@ from constructs_lib.alert_topics import AlertTopics
 from constructs_lib.generated_secret import given_secret
 from constructs_lib.python_function import PythonFunction
 from environments import schema
+from environments.schedules import clock, daily_cron, minute_of_day
 
 WEBHOOK = "ALERTS_SLACK_WEBHOOK"  # what `make secrets` calls it; SLACK_WEBHOOK would be a variable of the application
 TIMEOUT = Duration.minutes(1)
 # What comes within this time becomes one message. A single alarm waits as long too.
 FOLDED_WITHIN = Duration.seconds(5)
 MOST_AT_ONCE = 100
+SETTLED_MINUTES = 45  # after the day's start: the database takes ten, tasks come at fifteen, alarms look back five or more
 # With the function's waits (30 s, doubled up to 15 min) eight attempts are spread over 48 minutes.
 ATTEMPTS = 8
 
@@ -40,6 +42,7 @@ class Notifier(Construct):
         topics: AlertTopics,
         past_itself: Alerting,
         libraries: lambda_.ILayerVersion,
+        working_hours: schema.WorkingHours | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.webhook = given_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
@@ -52,6 +55,8 @@ class Notifier(Construct):
         for alarm in (self.function.failing, self.undelivered):
             topics.admit_to_people(alarm)
         self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
+        if working_hours:
+            self._sleep(working_hours)
 
     def _define_table(self) -> dynamodb.Table:
         """Deleted with the stack: who loses it is told of an open incident once more, and not of its end."""
@@ -130,6 +135,13 @@ class Notifier(Construct):
             )
         )
         return queue
+
+    def _sleep(self, hours: schema.WorkingHours) -> None:
+        """Quiet from the end of a day until the next has settled: what opened meanwhile and goes on is told then."""
+        settled = clock(minute_of_day(hours.starts) + SETTLED_MINUTES)
+        for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", settled, "Ends the quiet time")):
+            cron = daily_cron(time, hours.days)
+            self.function.run_at(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
 
     def _allow(self, function: PythonFunction, topics: AlertTopics) -> None:
         topics.allow_people(function.runs_as)

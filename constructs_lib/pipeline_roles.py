@@ -11,6 +11,7 @@ from constructs import Construct
 from constructs_lib.acknowledgements import acknowledge, named_in_finding
 from constructs_lib.pipeline_trust import Platform, issuer
 from environments.schema import Pipeline, Settings
+from environments.values import PREVIEW_PREFIX
 
 EDGE_REGION = "us-east-1"
 LONGEST = Duration.hours(2)  # the first deployment makes a database and a distribution
@@ -24,13 +25,16 @@ PUSH = [
 
 
 class EnvironmentNames:
-    """How the resources of an environment are called before they are there: CloudFormation begins each name with its stack's."""
+    """How the resources of an environment are called before they are there: CloudFormation begins each name with its stack's.
 
-    def __init__(self, settings: Settings) -> None:
+    `prefix`: that of several environments.
+    """
+
+    def __init__(self, settings: Settings, prefix: str | None = None) -> None:
         self.settings = settings
         self.account = settings.account or Aws.ACCOUNT_ID
         self.regions = list(dict.fromkeys([settings.region, EDGE_REGION]))
-        self.prefix = settings.stack_prefix
+        self.prefix = prefix or settings.stack_prefix
 
     def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
         """Of the application's region, unless another is named."""
@@ -162,6 +166,43 @@ class PipelineWriters(Construct):
             [names.arn("iam", f"role/{service}-{family}", region="") for family in families],
             {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         )
+
+
+class PreviewPipeline(Construct):
+    """`preview` makes and removes previews, whatever they are called: it deploys by the CDK's roles, and removes what is called so.
+
+    Who may let one be deployed may deploy whatever those roles may, so previews by pipeline are in an account of their own or
+    development's (environments/loading.py refuses all else).
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
+        super().__init__(scope, construct_id)
+        self._names = EnvironmentNames(settings, prefix=f"Carmen{PREVIEW_PREFIX.capitalize()}")
+        trusted = platform.reviewed(pipeline.repository, pipeline), platform.branch(pipeline.repository, pipeline)
+        self.role = iam.Role(
+            self,
+            "Role",
+            description="Makes and removes previews",
+            assumed_by=iam.CompositePrincipal(*trusted),
+            max_session_duration=LONGEST,
+        )
+        self._allow_to_remove()
+        _allow(self.role, "DeployByTheCdk", ["sts:AssumeRole"], self._names.bootstrap_roles("deploy", "file-publishing", "lookup"))
+
+    def _allow_to_remove(self) -> None:
+        """What tools/preview.py does past CloudFormation, whose own role deletes what is in a stack."""
+        names, bucket = self._names, f"arn:{Aws.PARTITION}:s3:::{self._names.prefix.lower()}*"
+        _allow(
+            self.role, "FindPreviews", ["cloudformation:DescribeStacks"], ["*"], star="All stacks are listed, to find those with the tag."
+        )
+        actions = ["cloudformation:DeleteStack", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources"]
+        _allow(self.role, "RemovePreviews", actions, names.stacks())
+        _allow(self.role, "ListBuckets", ["s3:ListBucketVersions"], [bucket])
+        _allow(self.role, "EmptyBuckets", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"])
+        named = names.prefix.removesuffix("-")  # the CDK leaves the hyphen out of the proxy's name
+        groups = [f"/aws/rds/instance/{named.lower()}*", f"/aws/rds/proxy/{named}*", f"/aws/ecs/containerinsights/{named}*"]
+        _allow(self.role, "DeleteLogs", ["logs:DeleteLogGroup"], [names.arn("logs", f"log-group:{group}:*") for group in groups])
+        _allow(self.role, "DeleteParameter", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
 
 
 def _images(names: EnvironmentNames) -> str:

@@ -43,6 +43,13 @@ class Platform(Construct):
         environment = settings.protected_environment
         return self._github(repository, f"environment:{environment}", ref=f"refs/heads/{settings.branch}", environment=environment)
 
+    def reviewed(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
+        """A job of any branch that the protected environment's reviewers have let through. GitLab keeps that to itself."""
+        if self._host != GITHUB:
+            return self.pull_request(repository)
+        environment = settings.protected_environment
+        return self._github(repository, f"environment:{environment}", environment=environment)
+
     def branch(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
         """Any job of the branch outside an environment."""
         ref = f"refs/heads/{settings.branch}"

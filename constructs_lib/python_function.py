@@ -117,8 +117,8 @@ class PythonFunction(lambda_.Function):
             missing="notBreaching",
         )
 
-    def run_at(self, schedule_id: str, cron: str, *, description: str, **payload: str) -> None:
-        """Has EventBridge Scheduler invoke it at `cron` (UTC) with `payload`; what cannot be delivered becomes a dead letter."""
+    def run_at(self, schedule_id: str, cron: str, *, description: str, time_zone: str = "Etc/UTC", **payload: str) -> None:
+        """Has EventBridge Scheduler invoke it at `cron` with `payload`; what cannot be delivered becomes a dead letter."""
         scope = self.node.scope
         assert isinstance(scope, Construct)
         role = iam.Role(
@@ -131,7 +131,7 @@ class PythonFunction(lambda_.Function):
             scope,
             schedule_id,
             description=description,
-            schedule=scheduler.ScheduleExpression.expression(cron, TimeZone.ETC_UTC),
+            schedule=scheduler.ScheduleExpression.expression(cron, TimeZone.of(time_zone)),
             target=targets.LambdaInvoke(
                 self,
                 role=role,

@@ -75,7 +75,8 @@ class RestoreDrill(Construct):
         )
         for role in (self.function.runs_as, self.task.role):
             self._allow(role, bucket, key)
-        self.function.run_at("Monthly", settings.operations.drill_schedule, description="Restore drill")
+        if settings.operations.scheduled_backups:
+            self.function.run_at("Monthly", settings.operations.drill_schedule, description="Restore drill")
 
     def _allow(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
         allow_objects(role, bucket, TIERS, "s3:GetObject")

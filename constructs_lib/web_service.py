@@ -29,6 +29,8 @@ from constructs_lib.network import Network
 from constructs_lib.retention import retention_days
 from constructs_lib.trust import acting_for_this_account
 from environments import schema
+from environments.schedules import clock, daily_cron, minute_of_day
+from environments.working_hours import WARM_UP_MINUTES
 
 PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
 NON_ROOT = "1001"  # the user of container/Dockerfile
@@ -81,9 +83,11 @@ class WebService(Construct):
         environment: ContainerEnvironment,
         balancer: LoadBalancer,
         alerting: Alerting,
+        working_hours: schema.WorkingHours | None,
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
+        self._working_hours = working_hours
         self.log_group = logs.LogGroup(
             self, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
         )
@@ -180,6 +184,16 @@ class WebService(Construct):
                 min_capacity=entry.min_tasks,
                 max_capacity=entry.max_tasks,
             )
+        if hours := self._working_hours:
+            begins = clock(minute_of_day(hours.starts) + WARM_UP_MINUTES)
+            for name, time, tasks in (("Begin", begins, (settings.min_tasks, settings.max_tasks)), ("End", hours.ends, (0, 0))):
+                scaling.scale_on_schedule(
+                    f"WorkingHours{name}",
+                    schedule=autoscaling.Schedule.expression(daily_cron(time, hours.days)),
+                    time_zone=TimeZone.of(hours.time_zone),
+                    min_capacity=tasks[0],
+                    max_capacity=tasks[1],
+                )
 
     def _roll_back_on_alarm(self, balancer: LoadBalancer, alerting: Alerting) -> list[Alarm]:
         """A roll-out that makes one of these alarms is undone by ECS. ServiceAlarms tells people."""

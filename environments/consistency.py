@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from environments.paths import meet
-from environments.protection import weaker
-from environments.schedules import daily_minute, meet_in_a_day, window_minutes
+from environments.protection import COMPARED, weaker
+from environments.schedules import daily_minute, meet_in_a_day, minute_of_day, window_minutes
 from environments.secret_values import kind_of_secret, named_like_a_secret
 from environments.values import as_toml, check_range, instance_memory_gib, zone_prefix
+from environments.working_hours import SHORTEST_MINUTES, fires_outside, in_words, longest_pause_hours, open_spans, window_outside
 
 if TYPE_CHECKING:
     from environments.schema import Settings
@@ -67,6 +68,8 @@ def complaints(settings: Settings, production_over: Settings | None = None) -> I
         _routing,
         _headers,
         _service,
+        _working_hours,
+        _what_goes,
         _uptime,
         _alarms,
         _pipeline,
@@ -335,6 +338,75 @@ def _service(settings: Settings) -> Iterator[Complaint]:
         )
     if f"{service.static_folder}/".startswith("/tmp/"):  # noqa: S108 (a folder of a container's)
         yield Complaint(("service.static_folder",), "is hidden by the volume that the files are copied to; choose a folder outside /tmp")
+
+
+def _working_hours(settings: Settings) -> Iterator[Complaint]:
+    """What needs the database lies within."""
+    if (hours := settings.working_hours) is None:
+        return
+    keys = ("working_hours.starts", "working_hours.ends")
+    if settings.name in COMPARED:
+        yield Complaint(keys, f"{settings.name} is production, which users find at any hour; take [working_hours] out")
+        return
+    if minute_of_day(hours.ends) - minute_of_day(hours.starts) < SHORTEST_MINUTES:
+        yield Complaint(keys, "a day's end lies two hours or more after its start, on the same day; move one of them")
+        return
+    spans = open_spans(hours.days, hours.starts, hours.ends, hours.time_zone)
+    allowed = in_words(hours.days, spans)
+    for key, cron, minutes in _schedules(settings):
+        if outside := fires_outside(cron, minutes, spans):
+            lasting = f" for up to {minutes} minutes" if minutes else ""
+            yield Complaint(
+                (key, *keys),
+                f"fires on {outside} UTC{lasting}, when the database is stopped or not up yet; it belongs into {allowed}: "
+                "name days of the week, in the form cron(30 10 ? * MON-FRI *)",
+            )
+    for key in ("backup_window", "maintenance_window"):
+        if outside := window_outside(getattr(settings.database, key), hours.days, spans):
+            yield Complaint(
+                (f"database.{key}", *keys),
+                f"begins on {outside} UTC, and RDS does nothing to a stopped instance; it belongs into {allowed}",
+            )
+    for number, entry in enumerate(settings.service.scheduled_scaling):
+        local = open_spans(hours.days, hours.starts, hours.ends, "Etc/UTC")  # both are read in one zone
+        if entry.max_tasks and (entry.time_zone != hours.time_zone or fires_outside(entry.schedule, 0, local)):
+            key = f"service.scheduled_scaling.{number}"
+            yield Complaint(
+                (f"{key}.schedule", f"{key}.time_zone", *keys, "working_hours.time_zone"),
+                f"would start tasks outside; keep it to {in_words(hours.days, local).removesuffix(' UTC')}, in the same time zone",
+            )
+    pause = longest_pause_hours(settings.operations.backup_schedule)
+    if settings.operations.scheduled_backups and settings.alarms.daily_backup_age_hours <= pause:
+        yield Complaint(
+            ("alarms.daily_backup_age_hours", "operations.backup_schedule"),
+            f"{pause:.0f} hours lie between two backups, and the alarm would open in each such pause; raise it above that",
+        )
+
+
+def _schedules(settings: Settings) -> Iterator[tuple[str, str, int]]:
+    """(key, cron, minutes it may take) of what needs the database, and of what people are told."""
+    for key, minutes in RUNS_FOR_MINUTES.items():
+        if key != "backup_schedule" or settings.operations.scheduled_backups:
+            yield f"operations.{key}", getattr(settings.operations, key), minutes
+    yield "database.roles_schedule", settings.database.roles_schedule, 5
+    if settings.database.aws_backup_days:
+        yield "database.aws_backup_schedule", settings.database.aws_backup_schedule, 60
+    yield "alerts.digest_schedule", settings.alerts.digest_schedule, 0
+
+
+def _what_goes(settings: Settings) -> Iterator[Complaint]:
+    """What is to go with its stack is not protected from going."""
+    if settings.keep_data:
+        return
+    for key, is_in_the_way, instead in (
+        ("termination_protection", settings.termination_protection, "false"),
+        ("database.deletion_protection", settings.database.deletion_protection, "false"),
+        ("storage.object_lock", settings.storage.object_lock, "false"),
+        ("database.aws_backup_days", settings.database.aws_backup_days, "0"),
+        ("storage.backup_copy_region", settings.storage.backup_copy_region, "nothing: take it out"),
+    ):
+        if is_in_the_way:
+            yield Complaint(("keep_data", key), f"nothing is to stay, and this would; set {key.rpartition('.')[2]} to {instead}")
 
 
 def _uptime(settings: Settings) -> Iterator[Complaint]:

@@ -21,9 +21,14 @@ from environments.messages import IN_KEY, Location, sentence, shown
 from environments.protection import COMPARED
 from environments.schema import Settings
 from environments.secret_values import kind_of_secret, named_like_a_secret
-from environments.values import as_toml, nearest
+from environments.values import PREVIEW_NAME, PREVIEW_PREFIX, as_toml, nearest
 
 FOLDER = Path(__file__).parent
+# What every preview is made of: this file laid over that one.
+PREVIEW, PREVIEW_OVER = "preview", "dev"
+# What a preview does not take over: who deploys dev does not thereby deploy what nobody has reviewed; and what lasts some days
+# saves little at night, when somebody may want to see it.
+NOT_INHERITED = ("pipeline", "working_hours")
 
 
 class SettingsError(Exception):
@@ -35,8 +40,22 @@ class SettingsError(Exception):
 
 
 def environment_names(folder: Path = FOLDER) -> list[str]:
-    """The environments there are: one a TOML file, in the order of the alphabet."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    """The environments there are: one a TOML file, in the order of the alphabet. Previews are none: they come and go."""
+    return sorted(path.stem for path in folder.glob("*.toml") if path.stem != PREVIEW)
+
+
+def preview_environment(preview: str, folder: Path = FOLDER) -> str:
+    """The environment of the preview called so: `preview-pr-123` for `pr-123`; raises SettingsError for what no preview is called."""
+    if not preview:
+        raise SettingsError("NAME=… is missing: a preview is called after what it shows, such as NAME=pr-123.")
+    if preview in environment_names(folder):
+        raise SettingsError(f"NAME={preview}: {preview} is an environment of its own, no preview; choose another name, such as pr-123.")
+    if not re.fullmatch(PREVIEW_NAME, preview):
+        raise SettingsError(
+            f"NAME={preview}: a preview's name has 1 to 12 of a-z and 0-9, with single hyphens between them, such as pr-123. Stacks and "
+            "buckets are named after it."
+        )
+    return f"{PREVIEW_PREFIX}{preview}"
 
 
 def environments_wanted(context: Mapping[str, Any], folder: Path = FOLDER) -> list[str]:
@@ -45,6 +64,39 @@ def environments_wanted(context: Mapping[str, Any], folder: Path = FOLDER) -> li
         if key != "env" and difflib.get_close_matches(key.lower(), ["env", "environment"], n=1):
             raise SettingsError(f"-c {key}={value}: there is no such option; an environment is chosen by -c env={value}")
     return [str(context["env"])] if "env" in context else environment_names(folder)
+
+
+def preview_ends(settings: Settings, context: Mapping[str, Any]) -> str | None:
+    """The last day of a preview, as `-c preview-ends=…` says; None of another environment. Raises SettingsError for what is no day.
+
+    Without a day it is only looked at; `make preview` alone deploys, and says one.
+    """
+    given = context.get("preview-ends")
+    if given is None:
+        return None
+    if settings.preview is None:
+        raise SettingsError(f"-c preview-ends={given}: {settings.name} is no preview, and does not end")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(given)):
+        raise SettingsError(f"-c preview-ends={given}: must be a day such as 2026-12-01; `make preview DAYS=3` reckons it")
+    return str(given)
+
+
+def preview_pipeline(environments: Iterable[Settings], folder: Path = FOLDER) -> Settings | None:
+    """Settings that stand for all previews, if preview.toml has a `[pipeline]`. Raises SettingsError as `load` does, and where they
+    would not have an account that is theirs, or theirs and development's."""
+    path = folder / f"{PREVIEW}.toml"
+    if not (path.is_file() and "pipeline" in _parsed(path)):
+        return None
+    settings = load(f"{PREVIEW_PREFIX}any", folder)
+    others = [one for one in environments if one.name != PREVIEW_OVER]
+    if settings.account is None or any(one.account in (None, settings.account) for one in others):
+        accounts = ", ".join(f"{one.name} {one.account or 'not given'}" for one in (settings, *others))
+        raise SettingsError(
+            f"{_shown(path)}: account, pipeline: a pipeline's previews are code that nobody has reviewed yet, deployed by roles that may "
+            f"deploy over anything in their account; give previews an account that only {PREVIEW_OVER} may share, and every other "
+            f"environment its own. Now: {accounts.replace(f'{PREVIEW_PREFIX}any', 'previews')}"
+        )
+    return settings
 
 
 def load_all(names: Iterable[str], folder: Path = FOLDER) -> list[Settings]:
@@ -66,6 +118,8 @@ def load(name: str, folder: Path = FOLDER) -> Settings:
 
     Production is compared with the environment it is rehearsed in, whose own mistakes are therefore told too.
     """
+    if name.startswith(PREVIEW_PREFIX):
+        return _load_preview(name.removeprefix(PREVIEW_PREFIX), folder)
     values = _read(name, folder)
     mistakes: list[str] = []
     rehearsal = None
@@ -81,6 +135,31 @@ def load(name: str, folder: Path = FOLDER) -> Settings:
     if mistakes:
         raise SettingsError(*mistakes)
     return settings
+
+
+def _load_preview(preview: str, folder: Path) -> Settings:
+    """dev.toml with preview.toml over it; raises SettingsError, dev's own mistakes first."""
+    name = preview_environment(preview, folder)
+    load(PREVIEW_OVER, folder)
+    try:
+        return validated(_preview_values(folder), name)
+    except SettingsError as error:
+        both = f"{_shown(folder / PREVIEW)}.toml over {PREVIEW_OVER}.toml"
+        raise SettingsError(*(f"{both}: {mistake}" for mistake in error.mistakes)) from None
+
+
+def _preview_values(folder: Path) -> dict[str, Any]:
+    inherited = {key: value for key, value in _read(PREVIEW_OVER, folder).items() if key not in NOT_INHERITED}
+    return laid_over(inherited, _parsed(folder / f"{PREVIEW}.toml"))
+
+
+def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Key by key, tables likewise; lists are replaced whole."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def validated(values: dict[str, Any], name: str, production_over: Settings | None = None) -> Settings:
@@ -144,15 +223,24 @@ def _rests_on(error: ErrorDetails, left_out: list[Location]) -> bool:
 
 
 def _read(name: str, folder: Path) -> dict[str, Any]:
+    if name.startswith(PREVIEW_PREFIX):
+        return _preview_values(folder)
     path = folder / f"{name}.toml"
     known = environment_names(folder)
     if not name.strip():
         raise SettingsError(f"No environment is named: ENV=… or -c env=… takes one of {', '.join(known)}.")
+    if name == PREVIEW:
+        raise SettingsError(f"{_shown(path)} is no environment, but what previews are made of: `make preview NAME=pr-123`.")
     if name not in known:
         hint = nearest(name.lower(), known, "a new one is a new file there.")
         raise SettingsError(
             f"{_shown(path)} is not there: no environment '{name}'; {hint} Environments that are: {', '.join(known) or 'none'}."
         )
+    return _parsed(path)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Raises SettingsError when there is no TOML in it."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         return tomllib.loads(text)
@@ -182,7 +270,7 @@ def _shown(path: Path) -> str:
 def resolved(name: str, folder: Path = FOLDER) -> list[tuple[str, str, str]]:
     """Every setting as (key, value, source); source is the TOML file or `default`."""
     settings, given = load(name, folder), _read(name, folder)
-    source = _shown(folder / f"{name}.toml")
+    source = f"{PREVIEW}.toml over {PREVIEW_OVER}.toml" if settings.preview else _shown(folder / f"{name}.toml")
 
     def walk(section: BaseModel, values: Any, prefix: str) -> list[tuple[str, str, str]]:
         rows: list[tuple[str, str, str]] = []

@@ -40,6 +40,7 @@ def _ways_out(nat_gateways: int) -> float:
 STRENGTH: dict[str, Strength] = {
     "permissions_boundary": _given,
     "termination_protection": _more,
+    "keep_data": _more,
     "network.zones": len,
     "network.nat_gateways": _ways_out,
     "network.flow_log_retention_days": _more,
@@ -60,6 +61,7 @@ STRENGTH: dict[str, Strength] = {
     "database.deletion_protection": _more,
     "database.insights": _in_order("standard", "advanced"),
     "database.log_retention_days": _more,
+    "operations.scheduled_backups": _more,
     "cache.replicas": _more,
     "cache.snapshot_days": _more,
     "edge.max_body_mb": _less,

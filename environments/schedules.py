@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -69,6 +70,50 @@ def check_cron(expression: str) -> None:
         raise ValueError(f"{'; '.join(wrong)}: {CRON_FORM}")
 
 
+def fires(cron: str) -> set[tuple[int, int]]:
+    """All (day of the week from Monday, minute of the day) at which a schedule can ever fire, in its own time zone."""
+    minute, hour, day_of_month, _, day_of_week, _ = cron.removeprefix("cron(").removesuffix(")").split()
+    minutes = {at * 60 + past for at in _expanded(hour, CRON_FIELDS[1]) for past in _expanded(minute, CRON_FIELDS[0])}
+    if day_of_week == "?":  # any day of the week, but for the weekday that is nearest to a date
+        days = set(range(5)) if day_of_month.endswith("W") else set(range(7))
+    else:
+        days = {(number - 2) % 7 for number in _expanded(re.sub(r"#.|L", "", day_of_week) or "7", CRON_FIELDS[4])}  # 1 is Sunday
+    return {(day, at) for day in days for at in minutes}
+
+
+def _expanded(text: str, field: CronField) -> set[int]:
+    """The numbers that one field of a cron expression stands for."""
+    found: set[int] = set()
+    for item in text.split(","):
+        values, _, step = item.partition("/")
+        first, _, last = values.partition("-")
+        lowest = field.lowest if first == "*" else _number(first, field)
+        highest = _number(last, field) if last else field.highest if first == "*" or step else lowest
+        found |= set(range(lowest, highest + 1, int(step or 1)))
+    return found
+
+
+def _number(text: str, field: CronField) -> int:
+    return field.lowest + field.words.index(text) if text in field.words else int(text)
+
+
+def minute_of_day(time: str) -> int:
+    """Of `07:30`."""
+    hours, minutes = time.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def clock(minute: int) -> str:
+    """`07:30`, of a minute of the day."""
+    return f"{minute // 60 % 24:02}:{minute % 60:02}"
+
+
+def daily_cron(time: str, days: Sequence[str]) -> str:
+    """`cron(30 7 ? * MON,TUE *)`, of `07:30` and these days."""
+    minute = minute_of_day(time)
+    return f"cron({minute % 60} {minute // 60} ? * {','.join(days)} *)"
+
+
 def daily_minute(cron: str) -> int | None:
     """The minute of the day a schedule fires at, when it names one hour and minute."""
     minute, hour = cron.removeprefix("cron(").split()[:2]
@@ -83,8 +128,7 @@ def window_minutes(window: str) -> tuple[int, int]:
 
 def _minute(moment: str) -> int:
     day, time = (DAYS.index(moment[:3]), moment[4:]) if moment[0].isalpha() else (0, moment)
-    hours, minutes = time.split(":")
-    return day * 1440 + int(hours) * 60 + int(minutes)
+    return day * 1440 + minute_of_day(time)
 
 
 def meet_in_a_day(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -258,6 +258,17 @@ class Edge(Section):
     origin_metrics: bool = Field(True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes.")
 
 
+class WorkingHours(Section):
+    """When an environment works. Outside, no task runs and the database is stopped; alarms that open then are told in the morning."""
+
+    days: values.Distinct[Literal["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]] = Field(
+        ("MON", "TUE", "WED", "THU", "FRI"), min_length=1, description="The days it works on."
+    )
+    starts: values.TimeOfDay = Field("07:00", description="When the database is started; tasks follow a quarter of an hour later.")
+    ends: values.TimeOfDay = Field("19:00", description="When tasks and database are stopped; on the same day, two hours later or more.")
+    time_zone: values.TimeZone = Field("Etc/UTC", description="The IANA time zone of these hours; its summer time is followed.")
+
+
 class ScheduledScaling(Section):
     """Another minimum and maximum of tasks from a time on."""
 
@@ -310,6 +321,8 @@ class Service(Section):
 class Operations(Section):
     """What keeps the data alive, by the clock (UTC). Source: manual "Automated Backups", "Regular Maintenance Tasks"."""
 
+    scheduled_backups: bool = Field(True, description="Backup and restore drill run by the clock; off: only when somebody starts them.")
+    scheduled_backups_opt_out_reason: values.Reason | None = Field(None, description="Needed when scheduled_backups is false.")
     backup_schedule: values.Cron = Field("cron(0 3 * * ? *)", description="The logical backup, daily.")
     backup_formats: values.Distinct[Literal["archive", "sql_gz"]] = Field(
         ("archive", "sql_gz"),
@@ -486,6 +499,9 @@ class Settings(Section):
     permissions_boundary: values.PolicyName | None = Field(None, description="Name of a policy bounding every role.")
     termination_protection: bool = Field(True, description="Stateful stacks refuse deletion.")
     termination_protection_opt_out_reason: values.Reason | None = Field(None, description="Needed when termination_protection is false.")
+    keep_data: bool = Field(True, description="Buckets, database, images, keys, secrets and logs stay when their stack goes.")
+    keep_data_opt_out_reason: values.Reason | None = Field(None, description="Needed when keep_data is false.")
+    working_hours: WorkingHours | None = Field(None, description="Absent: it always runs. Not for production.")
     tags: Tags = Tags()
     network: Network = Network()
     domain: Domain | None = None
@@ -505,8 +521,13 @@ class Settings(Section):
 
     @property
     def stack_prefix(self) -> str:
-        """`CarmenProd` for `prod`."""
+        """`CarmenProd` for `prod`, `CarmenPreview-pr-123` for the preview `pr-123`."""
         return f"Carmen{self.name.capitalize()}"
+
+    @property
+    def preview(self) -> str | None:
+        """`pr-123` of `preview-pr-123`; None of an environment that has a file of its own."""
+        return self.name.removeprefix(values.PREVIEW_PREFIX) if self.name.startswith(values.PREVIEW_PREFIX) else None
 
     @model_validator(mode="after")
     def _fits_together(self, info: ValidationInfo) -> Self:

@@ -222,10 +222,13 @@ Reason = Annotated[
     StringConstraints(strip_whitespace=True),
     form(r"(?s)(?=.{15})\S+(\s+\S+){2,}", "must be a sentence that says why, of 15 characters and three words or more"),
 ]
+# A preview's name, with what tells it from an environment that has a file of its own: none of those has a hyphen.
+PREVIEW_PREFIX = "preview-"
+PREVIEW_NAME = r"(?=.{1,12}$)[a-z0-9]+(-[a-z0-9]+)*"
 EnvironmentName = Annotated[
     str,
     form(
-        r"[a-z][a-z0-9]{1,11}",
+        rf"(?!preview)[a-z][a-z0-9]{{1,11}}|{PREVIEW_PREFIX}{PREVIEW_NAME}",
         "is no name for an environment: 2 to 12 lower-case letters and digits, a letter first, such as prod. Stacks, buckets and the "
         "proxy are named after it, and the proxy's name (60 characters at most) is the first that would be cut",
     ),
@@ -287,6 +290,7 @@ VariableName = Annotated[
 ]
 Cron = Annotated[str, _checked(check_cron)]
 TimeZone = Annotated[str, _checked(check_time_zone)]
+TimeOfDay = Annotated[str, form(r"([01]\d|2[0-3]):[0-5]\d", "must be hh:mm, such as 07:30")]
 DailyWindow = Annotated[str, form(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", "must be hh:mm-hh:mm in UTC, such as 02:00-02:30")]
 WeeklyWindow = Annotated[
     str,

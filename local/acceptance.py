@@ -26,6 +26,7 @@ from pg8000.native import Connection, identifier, literal
 from local import runbooks
 from local.clients import Clients
 from local.deployment import Deployment, LeftToLookAt
+from local.preview import preview_is_made_and_removed
 from local.server import ACCOUNT, authorities
 from local.slack import Slack
 from local.stand_in_carmen import CONTRACT, connect, static_files
@@ -649,4 +650,5 @@ PROOFS: tuple[Callable[[Deployment], str], ...] = (
     changes_are_told,
     somebody_is_told_once,
     upload_goes_and_comes_back,
+    preview_is_made_and_removed,
 )

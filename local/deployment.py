@@ -28,6 +28,7 @@ from local.server import ACCOUNT, INSTALLATIONS
 from tools.deployed import Deployed
 
 ROOT = Path(__file__).parent.parent
+POLLS = Path(__file__).with_name("cdk_polls.cjs")
 CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 NEEDED_BYTES = 2 * 1024**3
 FULL_BYTES = 64 * 1024**2
@@ -171,6 +172,7 @@ class Deployment:
             "PATH": os.pathsep.join([str(NODE), os.environ.get("PATH", os.defpath)]),
             "CDK_VALIDATION": "false",
             "CI": "true",
+            "NODE_OPTIONS": f'--require "{POLLS}"',
         }
         command = [str(NODE / "node"), str(CDK), *arguments, "--no-notices", "--no-color", "--progress", "events"]
         begin = datetime.now(UTC)

@@ -67,13 +67,15 @@ class Databases:
         return LOCALHOST, server.port
 
     def stop(self, identifier: str) -> None:
-        """Called when an instance is deleted."""
-        self._running.pop(identifier).stop()
+        """Called when an instance is deleted, and its data with it: another may be called so one day."""
+        server = self._running.pop(identifier)
+        server.stop()
+        shutil.rmtree(server.directory, ignore_errors=True)
 
     def stop_all(self) -> None:
         """Called when the emulator ends."""
-        for identifier in list(self._running):
-            self.stop(identifier)
+        while self._running:
+            self._running.popitem()[1].stop()
 
 
 def run(port: int, folder: Path) -> None:

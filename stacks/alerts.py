@@ -27,4 +27,5 @@ class AlertsStack(CarmenStack):
             topics=topics,
             past_itself=Alerting(settings.name, settings.alarms, topics.people.topic_arn),
             libraries=libraries_layer(self),
+            working_hours=settings.working_hours,
         )

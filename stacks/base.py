@@ -12,6 +12,8 @@ from environments.schema import Settings
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
 REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}
 EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
+# Of a preview's stacks: its name, and the last day that it is there. tools/preview.py finds and removes by these.
+PREVIEW_TAG, PREVIEW_ENDS_TAG = "carmen-preview", "carmen-preview-ends"
 # A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765); a proxy's target group takes no tags.
 UNTAGGED = ("AWS::CloudFront::VpcOrigin", "AWS::RDS::DBProxyTargetGroup")
 
@@ -29,6 +31,7 @@ class CarmenStack(cdk.Stack):
             env=cdk.Environment(account=settings.account, region=region or settings.region),
             description=f"Carmen {settings.name}: {description}",
             termination_protection=stateful and settings.termination_protection,
+            tags={PREVIEW_TAG: settings.preview} if settings.preview else None,
         )
         self._tag(settings)
         self._bound(settings)

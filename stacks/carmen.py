@@ -9,6 +9,7 @@ from constructs_lib.alarm import Alerting
 from constructs_lib.budget import Budget
 from constructs_lib.dashboard import Dashboard
 from constructs_lib.edge_alarms import Arrival
+from constructs_lib.keep_nothing import keep_nothing
 from constructs_lib.notifier import WEBHOOK
 from constructs_lib.python_function import libraries_layer
 from constructs_lib.slo import Slo
@@ -17,7 +18,7 @@ from constructs_lib.uptime_alarms import UptimeAlarms
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
 from stacks.backup_copies import BackupCopiesStack
-from stacks.base import EDGE_REGION, CarmenStack
+from stacks.base import EDGE_REGION, PREVIEW_ENDS_TAG, CarmenStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
 from stacks.edge_alarms import EdgeAlarmsStack
@@ -82,6 +83,7 @@ class CarmenTopStack(CarmenStack):
                 self.uptime.function.failing,
                 alerts.notifier.function.failing,
                 alerts.notifier.undelivered,
+                *([data.hours.missed] if data.hours else []),
             ],
         )
         Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
@@ -121,8 +123,12 @@ class CarmenTopStack(CarmenStack):
             CfnOutput(self, name, value=value, description=description)
 
 
-def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
-    """All stacks of one environment, in the order of deployment; returns the top one."""
+def build_environment(scope: Construct, settings: Settings, preview_ends: str | None = None) -> CarmenTopStack:
+    """All stacks of one environment, in the order of deployment; returns the top one.
+
+    `preview_ends`: of a preview, the last day that it is there. It stands on the stacks that depend on none, of which one is
+    there as soon as anything is; on the others, a later day would change every resource.
+    """
     network = NetworkStack(scope, settings)
     alerts = AlertsStack(scope, settings)
     storage = StorageStack(scope, settings)
@@ -151,4 +157,9 @@ def build_environment(scope: Construct, settings: Settings) -> CarmenTopStack:
     for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations, edge_alarms):
         if stack:
             top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
+    if preview_ends:
+        for first in (network, alerts, storage):
+            first.tags.set_tag(PREVIEW_ENDS_TAG, preview_ends)
+    if not settings.keep_data:
+        keep_nothing([*top.dependencies, top], settings.keep_data_opt_out_reason)
     return top

@@ -9,6 +9,7 @@ from constructs_lib.cache import Cache
 from constructs_lib.cache_alarms import CacheAlarms
 from constructs_lib.database import Database
 from constructs_lib.database_alarms import DatabaseAlarms
+from constructs_lib.database_hours import DatabaseHours
 from constructs_lib.database_proxy import DatabaseProxy
 from constructs_lib.database_roles import DatabaseRoles
 from constructs_lib.database_snapshots import DatabaseSnapshots
@@ -32,6 +33,9 @@ class DataStack(CarmenStack):
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
         if settings.database.aws_backup_days:
             DatabaseSnapshots(self, "Snapshots", settings=settings.database, database=self.database, key=storage.key)
+        self.hours: DatabaseHours | None = None
+        if settings.working_hours:
+            self.hours = DatabaseHours(self, "WorkingHours", settings=settings.working_hours, database=self.database, alerting=alerting)
         self.proxy = DatabaseProxy(
             self,
             "DatabaseProxy",

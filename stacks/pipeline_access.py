@@ -9,7 +9,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from constructs_lib.execution_boundary import ExecutionBoundary
-from constructs_lib.pipeline_roles import PipelineReaders, PipelineWriters
+from constructs_lib.pipeline_roles import PipelineReaders, PipelineWriters, PreviewPipeline
 from constructs_lib.pipeline_trust import Platform, issuer
 from environments.schema import Pipeline, Settings
 from stacks.base import EDGE_REGION
@@ -20,9 +20,21 @@ NAME = "CarmenPipelineAccess"
 class PipelineAccessStack(cdk.Stack):
     """Roles that jobs of pipelines take without a key, for the environments of one account; a person deploys it, never a pipeline."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, environments: list[Settings], pipelines: list[Pipeline]) -> None:
-        """`environments` are the account's, `pipelines` those of all accounts: what runs on schedule runs on one branch for all."""
-        first = environments[0]
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        environments: list[Settings],
+        pipelines: list[Pipeline],
+        previews: Settings | None = None,
+    ) -> None:
+        """`environments` are the account's, `pipelines` those of all accounts: what runs on schedule runs on one branch for all.
+
+        `previews` stand for all of them, where they are in this account.
+        """
+        everything = [*environments, *([previews] if previews else [])]
+        first = everything[0]
         super().__init__(
             scope,
             construct_id,
@@ -33,8 +45,10 @@ class PipelineAccessStack(cdk.Stack):
         )
         self._tag(first)
         self.boundary = ExecutionBoundary(self, "Boundary")
-        platforms = self._define_platforms(environments)
-        self.readers = PipelineReaders(self, "Read", environments=environments, pipelines=pipelines, platforms=platforms)
+        platforms = self._define_platforms(everything)
+        self.readers: PipelineReaders | None = None
+        if environments:
+            self.readers = PipelineReaders(self, "Read", environments=environments, pipelines=pipelines, platforms=platforms)
         self.writers = {
             settings.name: PipelineWriters(
                 self, settings.name.capitalize(), settings=settings, pipeline=pipeline, platform=platforms[issuer(pipeline)]
@@ -42,6 +56,10 @@ class PipelineAccessStack(cdk.Stack):
             for settings in environments
             if (pipeline := settings.pipeline)
         }
+        self.previews: PreviewPipeline | None = None
+        if previews and previews.pipeline:
+            platform = platforms[issuer(previews.pipeline)]
+            self.previews = PreviewPipeline(self, "Preview", settings=previews, pipeline=previews.pipeline, platform=platform)
         self._tell()
 
     def _tag(self, settings: Settings) -> None:
@@ -61,7 +79,9 @@ class PipelineAccessStack(cdk.Stack):
         }
 
     def _tell(self) -> None:
-        roles = {"DiffRole": self.readers.diff, "DriftRole": self.readers.drift}
+        roles = {"DiffRole": self.readers.diff, "DriftRole": self.readers.drift} if self.readers else {}
+        if self.previews:
+            roles["PreviewRole"] = self.previews.role
         for name, writers in self.writers.items():
             for kind, role in (("Deploy", writers.deploy), ("Push", writers.push), ("Release", writers.release)):
                 if role:
@@ -70,13 +90,25 @@ class PipelineAccessStack(cdk.Stack):
             cdk.CfnOutput(self, output, value=role.role_arn, description="For the platform's variables (docs/first-pipeline.md)")
 
 
-def build_pipeline_access(scope: Construct, environments: Iterable[Settings]) -> list[PipelineAccessStack]:
-    """One stack for each account that environments with a `[pipeline]` name, all of the same name; none without such environments."""
+def build_pipeline_access(
+    scope: Construct, environments: Iterable[Settings], previews: Settings | None = None
+) -> list[PipelineAccessStack]:
+    """One stack for each account that environments with a `[pipeline]` name, all of the same name; none without such environments.
+
+    `previews`: settings that stand for all of them, where a pipeline makes them.
+    """
     concerned = [settings for settings in environments if settings.pipeline]
     pipelines = [settings.pipeline for settings in concerned if settings.pipeline]
-    accounts = [list(group) for _, group in groupby(sorted(concerned, key=_account), key=_account)]
+    everything = [*concerned, *([previews] if previews else [])]
+    accounts = [list(group) for _, group in groupby(sorted(everything, key=_account), key=_account)]
     return [
-        PipelineAccessStack(scope, NAME if len(accounts) == 1 else f"{NAME}{_account(group[0])}", environments=group, pipelines=pipelines)
+        PipelineAccessStack(
+            scope,
+            NAME if len(accounts) == 1 else f"{NAME}{_account(group[0])}",
+            environments=[one for one in group if one is not previews],
+            pipelines=pipelines,
+            previews=next((one for one in group if one is previews), None),
+        )
         for group in accounts
     ]
 

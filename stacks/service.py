@@ -69,6 +69,7 @@ class ServiceStack(CarmenStack):
             environment=self.environment_contract,
             balancer=edge.balancer,
             alerting=alerting,
+            working_hours=settings.working_hours,
         )
         self.alarms = ServiceAlarms(
             self,

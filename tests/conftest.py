@@ -18,7 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 from environments.loading import environment_names, load
 from tools.synthesis import CONTEXT, ROOT, Built, build
 
-__all__ = ["CONTEXT", "ROOT", "Built", "build", "built"]
+__all__ = ["CONTEXT", "ROOT", "Built", "build", "built", "preview"]
 
 
 DEPLOYMENT = "tests/local/test_deployment.py"
@@ -60,3 +60,9 @@ def pytest_sessionstart() -> Iterator[None]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """All real environments."""
     return build([load(name) for name in environment_names()], tmp_path_factory.mktemp("cdk.out"))
+
+
+@pytest.fixture(scope="session")
+def preview(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A preview, as `make preview NAME=pr-123` deploys it."""
+    return build([load("preview-pr-123")], tmp_path_factory.mktemp("cdk.out"), preview_ends="2026-12-01")

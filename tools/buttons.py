@@ -1,4 +1,4 @@
-"""What runbooks press: `make restart-tasks`, `scale-out`, `block`, `unblock`, `under-attack`, `backup-now`, `database-session`.
+"""What runbooks press: `make restart-tasks`, `scale-out`, `wake`, `block`, `unblock`, `under-attack`, `backup-now`, `database-session`.
 
 Each does one thing to a deployed environment, says what it did, and how it is undone. Settings stay as they are: what has to
 last belongs into them.
@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import WaiterError
 
 from tools.deployed import Deployed, RefusedError, run
+from tools.wake import expect_awake, set_tasks, wake
 
 FIREWALL_REGION = "us-east-1"
 # AWS WAF takes no /0 (API Reference, CreateIPSet): two halves are all.
@@ -41,14 +42,11 @@ def scale_out(deployed: Deployed) -> None:
     least = int(asked) if asked else settings.min_tasks
     most = max(settings.max_tasks, least)
     pool = deployed.settings.database.pool
-    deployed.session.client("application-autoscaling").register_scalable_target(
-        ServiceNamespace="ecs",
-        ScalableDimension="ecs:service:DesiredCount",
-        ResourceId=f"service/{deployed.output('Cluster')}/{deployed.output('Service')}",
-        MinCapacity=least,
-        MaxCapacity=most,
-    )
+    expect_awake(deployed)
+    set_tasks(deployed, least, most)
     print(f"From {least} to {most} tasks." + (" Undo: make scale-out, without TASKS. To keep it: [service] min_tasks." if asked else ""))
+    if asked and deployed.settings.working_hours:
+        print("The next morning puts it back.")
     if most > settings.max_tasks:
         print(
             f"That is more than the database's connections were counted for ({settings.max_tasks} tasks × {pool.connections_per_task}): "
@@ -156,9 +154,15 @@ def database_session(deployed: Deployed) -> None:
     os.execvp(command[0], command)  # noqa: S606 (the terminal becomes the session's)
 
 
+def wake_up(deployed: Deployed) -> None:
+    """Outside working hours: database and tasks, until the next evening."""
+    print(wake(deployed))
+
+
 BUTTONS: dict[str, Callable[[Deployed], None]] = {
     "restart-tasks": restart_tasks,
     "scale-out": scale_out,
+    "wake": wake_up,
     "block": block,
     "unblock": unblock,
     "under-attack": under_attack,

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from tools.buttons import backup_now
 from tools.deployed import Deployed, RefusedError, run
+from tools.wake import expect_awake
 
 NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
@@ -74,6 +75,7 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, mi
     if image == before:
         raise RefusedError(f"{image} is what runs already.")
     _must_be_good(deployed, image, allow_unscanned)
+    expect_awake(deployed)
     if migrate:
         _keep_files(deployed, image, before)  # first, since it leaves no trace when a release stops here
         if deployed.settings.service.backup_before_release:

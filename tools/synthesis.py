@@ -56,10 +56,12 @@ class Built:
         }
 
 
-def build(settings: list[Settings], outdir: Path, before_synth: Callable[[cdk.App], object] | None = None) -> Built:
-    """Synthesizes environments into `outdir`; `before_synth` may add to the finished construct tree."""
+def build(
+    settings: list[Settings], outdir: Path, before_synth: Callable[[cdk.App], object] | None = None, *, preview_ends: str | None = None
+) -> Built:
+    """Synthesizes environments into `outdir`; `before_synth` may add to the finished construct tree. `preview_ends`: of previews."""
     app = cdk.App(context=CONTEXT, outdir=str(outdir))
-    tops = {one.name: build_environment(app, one) for one in settings}
+    tops = {one.name: build_environment(app, one, preview_ends if one.preview else None) for one in settings}
     if before_synth:
         before_synth(app)
     app.synth()

@@ -86,10 +86,15 @@ class Desk:
         verdict = self._ledger.verdict(event, now, self._wording.rules)
         if verdict.look_at and verdict.until and not isinstance(event, Notice):
             self._remind(event.alarm if isinstance(event, Recovery) else event, verdict.until, (verdict.look_at - now).total_seconds())
-        if not verdict.tell:
+        if not verdict.tell or (not isinstance(event, Notice) and self._is_asleep(verdict.since)):
             return None
         told = self._ledger.claim(event.key, now, self._seconds_left())
         return Task(record, self._wording.of(event, verdict), told)
+
+    def _is_asleep(self, opened: datetime | None) -> bool:
+        """Whether the incident is one of the night, which the morning tells if it lasts."""
+        quiet = self._ledger.quiet()
+        return quiet is not None and quiet.covers(opened)
 
     def _remind(self, alarm: Alarm, since: datetime, seconds: float) -> None:
         delay = min(LONGEST_DELAY_SECONDS, max(0, math.ceil(seconds)))

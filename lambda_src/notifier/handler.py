@@ -1,4 +1,8 @@
-"""Tells people what alarms and other messages in the queue say; `{"action": "digest"}` puts the day's digest there."""
+"""Tells people what alarms and other messages in the queue say; `{"action": "digest"}` puts the day's digest there.
+
+Where an environment has working hours, `{"action": "night"}` begins a quiet time, and `{"action": "morning"}` ends it: what opened
+in it and goes on is told then.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +36,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
     if "Records" in event:
         return _work(event["Records"], context)
-    if event.get("action") == "digest":
-        return _digest(str(event.get("time", datetime.now(UTC).isoformat())))
-    raise ValueError(f"The event has neither Records (of the queue) nor the action digest (of the schedule): {sorted(event)}")
+    actions = {"digest": _digest, "night": _night, "morning": _morning}
+    if event.get("action") in actions:
+        return actions[event["action"]](str(event.get("time", datetime.now(UTC).isoformat())))
+    raise ValueError(f"The event has neither Records (of the queue) nor an action {', '.join(actions)} (of a schedule): {sorted(event)}")
 
 
 def _work(records: list[dict[str, Any]], context: LambdaContext) -> Any:
-    ledger = Ledger(os.environ["TABLE"], aws.client("dynamodb"))
+    ledger = _ledger()
     secret = os.environ["WEBHOOK_SECRET"]
     if secret not in webhooks:
         webhooks[secret] = Webhook(secret, aws.client("secretsmanager"), ledger)
@@ -72,8 +77,36 @@ def _wording() -> Wording:
 
 def _digest(time: str) -> list[str]:
     """Through the queue, like everything else; the same time again is told once."""
-    ledger = Ledger(os.environ["TABLE"], aws.client("dynamodb"))
+    ledger = _ledger()
     lines = digest.lines(aws.client("cloudwatch"), ledger.alarms(), os.environ["ENVIRONMENT"], datetime.now(UTC))
-    aws.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=notice(f"digest {time}", "The last day", lines))
+    _queue(f"digest {time}", "The last day", lines)
     metrics.add_metric("DigestsMade", MetricUnit.Count, 1)
     return lines
+
+
+def _night(time: str) -> list[str]:
+    """From the scheduled time on, not from when this runs: the first alarms of the evening may be earlier."""
+    _ledger().keep_quiet(datetime.fromisoformat(time), None)
+    return []
+
+
+def _morning(time: str) -> list[str]:
+    """Through the queue, like everything else; nothing where all is well."""
+    ledger, now = _ledger(), datetime.fromisoformat(time)
+    quiet = ledger.quiet()
+    if quiet is None or quiet.until is not None:
+        return []
+    ledger.keep_quiet(quiet.since, now)
+    lasting = (record for record in ledger.alarms() if record.state == "ALARM" and quiet.covers(record.opened))
+    lines = [f"Since {record.opened:%Y-%m-%d %H:%M} UTC: {record.sentence}" for record in lasting]
+    if lines:
+        _queue(f"morning {time}", "The day begins, and not all is well", sorted(lines))
+    return lines
+
+
+def _ledger() -> Ledger:
+    return Ledger(os.environ["TABLE"], aws.client("dynamodb"))
+
+
+def _queue(key: str, title: str, lines: list[str]) -> None:
+    aws.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=notice(key, title, lines))

@@ -51,6 +51,18 @@ class Verdict:
     look_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Quiet:
+    """A time outside working hours, until now if `until` is None: what opens in it is not told, nor that it is over."""
+
+    since: datetime
+    until: datetime | None = None
+
+    def covers(self, opened: datetime | None) -> bool:
+        """Whether an incident that opened then is one of this time."""
+        return opened is not None and self.since <= opened and (self.until is None or opened < self.until)
+
+
 def judge(record: Record, event: Alarm | Recovery, now: datetime, rules: Rules) -> tuple[Record, Verdict]:
     """The record after `event`, and what is to be told of it."""
     if isinstance(event, Recovery):

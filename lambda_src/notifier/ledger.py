@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from notifier.events import Alarm, Notice, Recovery
-from notifier.incidents import Record, Rules, Verdict, judge
+from notifier.incidents import Quiet, Record, Rules, Verdict, judge
 
 EVENTS_KEPT = timedelta(days=30)  # longer than a message can wait among the dead letters
 ALARMS_KEPT = timedelta(days=400)  # longer than an incident lasts
 ATTEMPTS = 8
 CHANNELS = {"mail", "slack"}
 TIMES = {"changed", "opened", "openings", "since", "until", "look_at"}
-Kept = TypeVar("Kept", Record, Verdict)
+Kept = TypeVar("Kept", Record, Verdict, Quiet)
 
 
 class Busy(Exception):
@@ -101,6 +101,16 @@ class Ledger:
         """Nobody sends for `seconds`."""
         self._update(channel, "SET lease = :until", {":until": _number(now.timestamp() + seconds)}, "slot")
 
+    def keep_quiet(self, since: datetime, until: datetime | None) -> None:
+        """One quiet time is remembered: the last."""
+        item = self._put("quiet", "last", Quiet(since, until), since + ALARMS_KEPT)
+        self._client.put_item(**item["Put"])
+
+    def quiet(self) -> Quiet | None:
+        """The last one; None where nothing ever kept quiet."""
+        found = self._item("quiet", "last")
+        return _loaded(Quiet, found["body"]["S"]) if found else None
+
     def alarms(self) -> list[Record]:
         """Of all alarms that ever changed."""
         pages = self._client.get_paginator("query").paginate(
@@ -120,7 +130,7 @@ class Ledger:
             "alarm", alarm, after, now + ALARMS_KEPT, **(condition if stored else {"ConditionExpression": "attribute_not_exists(id)"})
         )
 
-    def _put(self, kind: str, key: str, body: Record | Verdict, expires: datetime, **condition: Any) -> dict[str, Any]:
+    def _put(self, kind: str, key: str, body: Record | Verdict | Quiet, expires: datetime, **condition: Any) -> dict[str, Any]:
         item = {
             **_key(kind, key),
             "body": {"S": json.dumps(asdict(body), default=_isoformat)},

@@ -20,8 +20,10 @@ def put_tags(resource: str, properties: Properties) -> None:
 
 
 def address_attributes(public_ip: str) -> Attributes:
-    found = client("ec2").describe_addresses(Filters=[{"Name": "public-ip", "Values": [public_ip]}])["Addresses"]
-    return {"AllocationId": found[0]["AllocationId"], "PublicIp": public_ip}
+    (found,) = (
+        one for one in client("ec2").describe_addresses()["Addresses"] if one["PublicIp"] == public_ip
+    )  # ministack's filter takes all
+    return {"AllocationId": found["AllocationId"], "PublicIp": public_ip}
 
 
 def update_address(public_ip: str, old: Properties, new: Properties) -> Attributes:

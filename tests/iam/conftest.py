@@ -77,6 +77,10 @@ class Environment:
         """The physical names of its resources of a type."""
         return [physical_name(arn) for arn in self.by_kind[kind].values()]
 
+    def has(self, told: str) -> bool:
+        """Whether the resource that is told so is there: not every environment has all."""
+        return told.startswith(("arn:", "*")) or told.partition(" ")[0] in self.by_name
+
     def pattern(self, told: str) -> str:
         """What a policy's Resource says, told by `Stack/Name`, `Stack/Name /what/follows`, `arn:…{Stack/Name}…{environment}…`, or `*`."""
         if told.startswith(("arn:", "*")):

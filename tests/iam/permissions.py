@@ -22,6 +22,7 @@ NAMELESS = {
 }
 
 EVERYWHERE = ("prod", "staging", "dev")
+WITH_HOURS = ("dev",)
 READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
 WRITE_LOG = "logs:CreateLogStream logs:PutLogEvents"
 PULL_IMAGE = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetDownloadUrlForLayer"
@@ -60,10 +61,11 @@ class May:
 
 @dataclass(frozen=True)
 class RoleOf:
-    """Who assumes a role, and all that it may."""
+    """Who assumes a role, and all that it may; and in which environments there is one."""
 
     trust: Trust
     may: tuple[May, ...] = ()
+    environments: tuple[str, ...] = EVERYWHERE
 
 
 def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> May:
@@ -89,7 +91,7 @@ def in_the_vpc(function: str) -> tuple[May, ...]:
     )
 
 
-def schedule_of(function: str) -> RoleOf:
+def schedule_of(function: str, environments: tuple[str, ...] = EVERYWHERE) -> RoleOf:
     """What EventBridge Scheduler may with a function: invoke it, and put aside what it could not deliver."""
     return RoleOf(
         SCHEDULE,
@@ -98,7 +100,14 @@ def schedule_of(function: str) -> RoleOf:
             May("lambda:InvokeFunction", f"{function} :*"),
             May("sqs:SendMessage", f"{function}DeadLetters"),
         ),
+        environments,
     )
+
+
+def hours_of_the_database(name: str) -> RoleOf:
+    """What EventBridge Scheduler may with the instance: start it, or stop it."""
+    letters = f"Data/WorkingHours{name}DeadLetters"
+    return RoleOf(SCHEDULE, (May(f"rds:{name}DBInstance", "Data/DatabaseInstance"), May("sqs:SendMessage", letters)), WITH_HOURS)
 
 
 def log_in(role: str) -> May:
@@ -190,6 +199,10 @@ ROLES = {
         ),
     ),
     "Alerts/NotifierDigestRole": schedule_of("Alerts/NotifierFunction"),
+    "Alerts/NotifierNightRole": schedule_of("Alerts/NotifierFunction", WITH_HOURS),
+    "Alerts/NotifierMorningRole": schedule_of("Alerts/NotifierFunction", WITH_HOURS),
+    "Data/WorkingHoursStartRole": hours_of_the_database("Start"),
+    "Data/WorkingHoursStopRole": hours_of_the_database("Stop"),
     "Alerts/SdkCallRole": RoleOf(
         FUNCTION,
         (May(WRITE_LOG, "Alerts/SdkCallLogGroup"), May("secretsmanager:PutSecretValue", "Alerts/NotifierSlackWebhook")),

@@ -138,6 +138,8 @@ def _moved(draw: st.DrawFn) -> dict[str, Any]:
     name = draw(st.sampled_from(environment_names()))
     values = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     values["name"] = draw(st.sampled_from(["prod", "q2", "abcdefghijkl"]))
+    if values["name"] == "prod":
+        values.pop("working_hours", None)  # not for production
     for sample in draw(st.lists(st.sampled_from(SAMPLES), max_size=2)):
         with_sample = _merged(values, sample)
         values = with_sample if _or_none(with_sample) else values

@@ -271,7 +271,9 @@ def what_holds_state_outlives_its_stack(templates: Templates) -> Complaints:
     for name, properties, resource in each(templates, *kinds):
         if "AlertsKey" in name:  # encrypts messages on their way, nothing that lasts
             continue
-        if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != ("RetainExceptOnCreate", "Retain"):
+        goes = len(resource.get("Metadata", {}).get("KeepDataOptOut", "")) >= 15  # somebody says why
+        policies = ("Delete", "Delete") if goes else ("RetainExceptOnCreate", "Retain")
+        if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != policies:
             yield name
         if resource["Type"] == "AWS::S3::Bucket" and "/AccessLogs" not in name:
             if properties.get("VersioningConfiguration") != {"Status": "Enabled"}:
@@ -281,7 +283,7 @@ def what_holds_state_outlives_its_stack(templates: Templates) -> Complaints:
         if resource["Type"] == "AWS::RDS::DBInstance":
             if not 1 <= int(properties.get("BackupRetentionPeriod", 0)) <= 35:
                 yield f"{name} has no point-in-time recovery"
-            if properties.get("DeleteAutomatedBackups") is not False or properties.get("CopyTagsToSnapshot") is not True:
+            if properties.get("DeleteAutomatedBackups") is not goes or properties.get("CopyTagsToSnapshot") is not True:
                 yield f"{name} loses its backups with itself"
             if (
                 properties.get("DeletionProtection") is not True

@@ -106,13 +106,13 @@ def test_stateful_stacks_refuse_deletion(built: Built) -> None:
         assert protected == (set() if name == "dev" else {"Storage", "Data"})
 
 
-def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: Built) -> None:
+def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: Built, preview: Built) -> None:
     """As metadata of the stack or resource: `object_lock_opt_out_reason` as `ObjectLockOptOut`."""
     ending = "_opt_out_reason"
-    for name, top in built.tops.items():
+    for name, top in {**built.tops, **preview.tops}.items():
         metadata = [
             part["Metadata"]
-            for stack, template in built.templates.items()
+            for stack, template in {**built.templates, **preview.templates}.items()
             if stack.startswith(top.stack_name)
             for part in (template, *template["Resources"].values())
             if "Metadata" in part
@@ -125,6 +125,23 @@ def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: 
         }
         assert shown == given, name
         assert (name == "prod") == (not given)
+
+
+def test_nothing_of_a_preview_stays_or_is_called_like_anything_else(built: Built, preview: Built) -> None:
+    """And it says whose it is, and until when, on stacks of which one is there as soon as anything is."""
+    for name, template in preview.templates.items():
+        for logical_id, resource in template["Resources"].items():
+            assert resource.get("DeletionPolicy", "Delete") == "Delete", (name, logical_id)
+            if resource["Type"] == "AWS::ECR::Repository":
+                assert resource["Properties"]["EmptyOnDelete"] is True
+    stacks = {stack.stack_name: stack for stack in preview.app.synth().stacks}
+    assert all(stack.tags["carmen-preview"] == "pr-123" for stack in stacks.values())
+    first = {name for name, stack in stacks.items() if stack.tags.get("carmen-preview-ends") == "2026-12-01"}
+    assert first == {f"CarmenPreview-pr-123{part}" for part in ("Network", "Alerts", "Storage")}
+    assert not any("carmen-preview" in stack.tags for stack in built.app.synth().stacks)
+    text = json.dumps(preview.templates)
+    assert not any(word in text for word in ("CarmenProd", "CarmenStaging", "CarmenDev"))
+    assert not any(stack.termination_protection for stack in stacks.values())
 
 
 def test_every_stack_and_output_has_a_description(built: Built) -> None:

@@ -32,6 +32,11 @@ def test_it_holds_of_the_real_environments(built: Built, name: str) -> None:
     assert list(RULES[name](built.templates)) == []
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_it_holds_of_a_preview(preview: Built, name: str) -> None:
+    assert list(RULES[name](preview.templates)) == []
+
+
 def test_the_borders_of_most_settings_are_known() -> None:
     assert len(borders()) > 80
 

@@ -31,6 +31,14 @@ def test_every_finding_is_acknowledged(verdicts: Verdicts) -> None:
     assert {verdict.judge: verdict.rules > 5 for verdict in verdicts} == dict.fromkeys([verdict.judge for verdict in verdicts], True)
 
 
+def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
+    templates = judge.template_files(preview)
+    found = [*judge.nag(preview), *judge.cloudformation_validate(templates), *judge.parliament_findings(preview)]
+    known = judge.acknowledgements(preview.app)
+    assert len(found) > 50
+    assert [str(finding) for finding in found if not judge.excuse(finding, known)] == []
+
+
 def test_no_acknowledgement_is_stale_or_misspelt(built: Built, verdicts: Verdicts) -> None:
     assert judge.stale(built, {finding for verdict in verdicts for finding in verdict.findings}) == []
 

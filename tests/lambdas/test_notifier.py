@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import scrubbed_logs
 from notifier import desk, slack
 from notifier import handler as notifier
 
-from tests.lambdas.notified import PATH, SECOND, Answer, Slack, World, alarm, build, names_in, shown
+from tests.lambdas.notified import PATH, SECOND, Answer, Context, Slack, World, alarm, build, names_in, shown
 
 CONSOLE = "https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1"
 HOOKS = "https://hooks.slack.com" + "/services"  # in parts: judges look for webhooks
@@ -387,6 +388,65 @@ def test_a_traceback_shows_no_secret(world: World) -> None:
         notifier.logger.exception("failed", extra={"path": PATH})
     assert "RuntimeError" in world.log.getvalue()
     assert "Planted" not in world.log.getvalue()
+
+
+# Working hours
+
+EVENING, MORNING = datetime(2026, 11, 19, 19, tzinfo=UTC), datetime(2026, 11, 20, 7, 45, tzinfo=UTC)
+
+
+def clock(action: str, at: datetime) -> Any:
+    """As the schedule calls it."""
+    event = {"source": "schedule", "time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "action": action}
+    return notifier.handler(event, cast(LambdaContext, Context(60)))
+
+
+def test_what_opens_at_night_and_is_over_in_the_morning_is_never_told(world: World) -> None:
+    clock("night", EVENING)
+    world.publish(alarm("Sign-in", at=EVENING + timedelta(minutes=5)))
+    assert world.work() == 0
+    world.publish(alarm("Sign-in", "OK", at=MORNING - timedelta(minutes=20)))
+    world.work_for(1)
+    assert clock("morning", MORNING) == []
+    world.work_for(3)
+    assert (world.slack.texts, world.mails()) == ([], [])
+
+
+def test_what_lasts_into_the_morning_is_told_once_then_and_so_is_its_end(world: World) -> None:
+    clock("night", EVENING)
+    world.publish(alarm("Sign-in", at=EVENING + timedelta(minutes=5)))
+    world.publish(alarm("Search", at=MORNING - timedelta(minutes=1)))
+    assert world.work() == 0
+    for _ in range(2):  # a schedule may call twice
+        clock("morning", MORNING)
+    assert world.work() == 0
+    (text,) = world.slack.texts
+    assert text == (
+        ":information_source: *prod: The day begins, and not all is well*\n"
+        "Since 2026-11-19 19:05 UTC: Nobody can do Sign-in\n"
+        "Since 2026-11-20 07:44 UTC: Nobody can do Search"
+    )
+    clock("night", MORNING + timedelta(hours=12))
+    world.publish(alarm("Sign-in", "OK", at=MORNING + timedelta(hours=13)))
+    world.work_for(3)
+    assert "RECOVERED: Nobody can do Sign-in" in world.slack.texts[-1]
+
+
+def test_what_opened_by_day_is_told_at_night_too_when_it_ends(world: World) -> None:
+    world.publish(alarm(at=EVENING - timedelta(minutes=30)))
+    assert world.work() == 0
+    clock("night", EVENING)
+    world.publish(alarm(state="OK", at=EVENING + timedelta(minutes=1)))
+    world.work_for(3)
+    assert ["ALARM" in text or "RECOVERED" in text for text in world.slack.texts] == [True, True]
+
+
+def test_what_opens_by_day_is_told_as_ever(world: World) -> None:
+    clock("night", EVENING)
+    clock("morning", MORNING)
+    world.publish(alarm(at=MORNING))
+    assert world.work() == 0
+    assert len(world.slack.texts) == 1
 
 
 # The digest

@@ -23,9 +23,9 @@ def settings(name: str, branch: str, environment: str, **more: Any) -> Settings:
     return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}}, name)
 
 
-def access(folder: Path, *environments: Settings) -> Built:
+def access(folder: Path, *environments: Settings, previews: Settings | None = None) -> Built:
     """The stack alone, for these environments."""
-    return build([], folder, lambda app: build_pipeline_access(app, environments))
+    return build([], folder, lambda app: build_pipeline_access(app, environments, previews))
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +39,12 @@ def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Built:
     gitlab = {"platform": "gitlab", "repository": "example/platform/carmen-infrastructure", "application_repository": "example/carmen"}
     both = settings("prod", "main", "production", **gitlab), settings("staging", "develop", "staging", **gitlab)
     return access(tmp_path_factory.mktemp("gitlab"), *both)
+
+
+@pytest.fixture(scope="session")
+def previews(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """An account of previews alone, from the same repository on GitHub."""
+    return access(tmp_path_factory.mktemp("previews"), previews=settings("preview-any", "develop", "preview"))
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,23 @@ ROLES = {
     },
 }
 
+OF_PREVIEWS = f"arn:aws:cloudformation:{HERE}:stack/CarmenPreview-*/*"
+PREVIEW = (
+    bootstrap("deploy", "file-publishing", "lookup"),
+    May("cloudformation:DescribeStacks"),
+    May("cloudformation:DeleteStack cloudformation:DescribeStackEvents cloudformation:ListStackResources", OF_PREVIEWS),
+    May("s3:ListBucketVersions", "arn:aws:s3:::carmenpreview-*"),
+    May("s3:DeleteObject s3:DeleteObjectVersion", "arn:aws:s3:::carmenpreview-*/*"),
+    May(
+        "logs:DeleteLogGroup",
+        " ".join(
+            f"arn:aws:logs:{HERE}:log-group:/aws/{name}*:*"
+            for name in ("rds/instance/carmenpreview", "rds/proxy/CarmenPreview", "ecs/containerinsights/CarmenPreview")
+        ),
+    ),
+    May("ssm:DeleteParameter", f"arn:aws:ssm:{HERE}:parameter/carmen/preview-*"),
+)
+
 # What no pipeline's role may, on anything; the CDK's execution role does it, and is bounded (test_boundary.py).
 NEVER = {
     f"arn:aws:iam::{ACCOUNT}:role/CarmenPipelineAccess-ProdDeploy1": (

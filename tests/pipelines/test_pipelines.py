@@ -64,7 +64,7 @@ def by_gitlab() -> dict[str, list[str]]:
 def test_both_platforms_have_the_same_jobs_which_call_the_same_targets() -> None:
     assert by_github() == by_gitlab()
     assert set(by_github()) == {
-        *("verify", "supply-chain", "report", "audit"),
+        *("verify", "supply-chain", "report", "audit", "preview", "remove-preview", "remove-old-previews"),
         *(f"{what}-{where}" for what in ("changes", "deploy", "drift") for where in ("staging", "production")),
     }
 
@@ -139,6 +139,20 @@ def test_danger_that_nobody_accepted_fails_and_is_commented_all_the_same() -> No
     assert comment["if"] == "${{ !cancelled() }}"
 
 
+def test_a_preview_is_made_by_a_person_and_removed_by_itself() -> None:
+    workflow = github(ROOT / ".github/workflows/previews.yml")
+    assert set(workflow["on"]) == {"workflow_dispatch", "schedule"}
+    assert workflow["jobs"]["preview"]["environment"] == "preview"  # whose reviewers have looked at the code
+    assert "environment" not in workflow["jobs"]["remove-old-previews"]  # nobody is there to let it through
+    made, removed, old = (gitlab()[name] for name in ("preview", "remove-preview", "remove-old-previews"))
+    assert made["rules"][0]["when"] == removed["rules"][0]["when"] == "manual"
+    assert made["environment"] == {"name": removed["environment"]["name"], "on_stop": "remove-preview"}
+    assert removed["environment"]["action"] == "stop"  # closing the request stops its environment
+    assert "schedule" in old["rules"][0]["if"]
+    for job in (made, removed, old):
+        assert job["interruptible"] is False
+
+
 # Least permissions, pinned, no secret
 
 
@@ -164,6 +178,8 @@ def test_jobs_have_the_permissions_they_need_and_workflows_none() -> None:
             for where in ("staging", "production")
         },
         **dict.fromkeys(["application/image", "application/release"], TOKEN),
+        **dict.fromkeys(["previews/preview", "previews/remove-preview"], TOKEN),
+        "previews/remove-old-previews": {**TOKEN, "pull-requests": "read"},
     }
     assert {name: job["permissions"] for name, job in jobs().items()} == needed
     assert all(github(path)["permissions"] == {} for path in WORKFLOWS)
@@ -175,7 +191,7 @@ def test_who_has_a_token_for_aws_runs_no_code_of_a_pull_request() -> None:
             assert "pull_request" not in github(path)["on"], path
         assert "pull_request_target" not in path.read_text(encoding="utf-8")
     for name, job in gitlab().items():
-        assert ("id_tokens" in job) == name.startswith(("changes-", "deploy-", "drift-")), name
+        assert ("id_tokens" in job) == (name.startswith(("changes-", "deploy-", "drift-")) or "preview" in name), name
 
 
 def test_no_checkout_leaves_its_token_behind() -> None:

@@ -1,4 +1,4 @@
-"""What a reviewer reads: production's templates whole, staging's and dev's differences to them.
+"""What a reviewer reads: production's templates whole, staging's and dev's differences to them, a preview's to dev's.
 
 Left out, since other tests hold them and they would drown the rest: tags, construct paths, the CDK's bootstrap check.
 Asset hashes are masked, so that a change of a function's code does not touch a snapshot. `make snapshots` writes anew.
@@ -49,6 +49,17 @@ def test_differences_to_production(built: Built, snapshot_json: SnapshotAssertio
         production = _without_hashes(_readable(built.templates[f"CarmenProd{stack}"]))
         other = _without_hashes(_as_production(_readable(built.templates[f"{settings.stack_prefix}{stack}"]), settings))
         differences |= _differences(production, other, stack or "Top")
+    assert differences == snapshot_json
+
+
+def test_differences_of_a_preview_to_development(built: Built, preview: Built, snapshot_json: SnapshotAssertion) -> None:
+    differences: dict[str, Any] = {}
+    for stack in STACKS:
+        dev, other = (
+            _without_hashes(_as_production(_readable(made.templates[f"{settings.stack_prefix}{stack}"]), settings))
+            for made, settings in ((built, load("dev")), (preview, load("preview-pr-123")))
+        )
+        differences |= _differences(dev, other, stack or "Top")
     assert differences == snapshot_json
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from environments.loading import FOLDER, SettingsError, load, load_all, validated
+from environments.loading import FOLDER, SettingsError, laid_over, load, load_all, validated
 from environments.protection import STRENGTH, value_at
 from environments.schema import Settings
 
@@ -40,6 +41,7 @@ def _catalogue() -> Iterator[Mistake]:
 
 
 CATALOGUE = list(_catalogue())
+OVER_DEV = "Over dev.toml: "  # what only goes together with settings that dev.toml has
 
 
 def _told(folder: Path, **files: str) -> list[str]:
@@ -53,7 +55,13 @@ def _told(folder: Path, **files: str) -> list[str]:
 
 @pytest.mark.parametrize("mistake", CATALOGUE, ids=lambda mistake: mistake.name)
 def test_a_mistake_is_told_with_what_to_do(tmp_path: Path, mistake: Mistake) -> None:
-    assert _told(tmp_path, prod=mistake.toml) == mistake.lines
+    if mistake.name.startswith(OVER_DEV):
+        dev = tomllib.loads((FOLDER / "dev.toml").read_text(encoding="utf-8"))
+        with pytest.raises(SettingsError) as caught:
+            validated(laid_over(dev, tomllib.loads(mistake.toml)), "dev")
+        assert str(caught.value).splitlines() == mistake.lines
+    else:
+        assert _told(tmp_path, prod=mistake.toml) == mistake.lines
 
 
 def test_the_catalogue_is_large_and_says_nothing_twice() -> None:

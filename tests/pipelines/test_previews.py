@@ -1,0 +1,143 @@
+"""The role that makes and removes previews: who takes it, what it may, and in which account it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from environments.loading import FOLDER, SettingsError, load, preview_pipeline
+from environments.schema import Settings
+from stacks.pipeline_access import NAME
+from tests.conftest import Built
+from tests.pipelines.conftest import access, role, settings
+from tests.pipelines.permissions import HERE, NEVER, PREVIEW
+from tests.pipelines.test_permissions import INFRASTRUCTURE, UNTOLD, listed, one_of
+from tools import judge
+from tools.iam import Account, Context
+from tools.policies import ACCOUNT, Assembly
+
+HOST = "token.actions.githubusercontent.com"
+PIPELINE = """
+permissions_boundary = "CarmenBoundary"
+{account}
+[pipeline]
+repository = "example/carmen-infrastructure"
+branch = "develop"
+protected_environment = "preview"
+"""
+
+
+@pytest.fixture(scope="module")
+def account_of_previews(previews: Built) -> Account:
+    return Account.of(Assembly(previews.assembly))
+
+
+def test_it_may_what_the_table_says_and_no_more(account_of_previews: Account) -> None:
+    arn = role(account_of_previews, "PreviewRole")
+    given = {
+        (action, resource)
+        for document in account_of_previews.roles[arn].policies.values()
+        for statement in document["Statement"]
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+        if statement["Effect"] == "Allow"
+    }
+    assert given == {(action, resource) for row in PREVIEW for action in row.actions.split() for resource in row.resources.split()}
+    for action, resource in given:
+        assert account_of_previews.decide(arn, action, one_of(resource), UNTOLD), (action, resource)
+
+
+@pytest.mark.parametrize("resource", NEVER)
+def test_it_may_not_what_no_pipeline_may(account_of_previews: Account, resource: str) -> None:
+    for action in NEVER[resource].split():
+        if not (action == "sts:AssumeRole" and ":role/cdk-" in resource and "cfn-exec" not in resource):
+            assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNTOLD), action
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        *(("cloudformation:DeleteStack", f"arn:aws:cloudformation:{HERE}:stack/{name}/1") for name in ("CarmenDev", "CarmenDevData", "CarmenPreview2", NAME)),
+        *(("s3:DeleteObjectVersion", f"arn:aws:s3:::{name}/one") for name in ("carmendevstorage-uploads1", "carmenpreview2storage-uploads1", "cdk-1")),
+        ("logs:DeleteLogGroup", f"arn:aws:logs:{HERE}:log-group:/aws/rds/instance/carmendevdata-1/postgresql:*"),
+        ("ssm:DeleteParameter", f"arn:aws:ssm:{HERE}:parameter/carmen/dev/image"),
+        ("s3:GetObjectVersion", "arn:aws:s3:::carmenpreview-pr-1storage-uploads1/one"),
+    ],
+)  # fmt: skip
+def test_it_reaches_previews_alone(account_of_previews: Account, action: str, resource: str) -> None:
+    assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNTOLD)
+
+
+def test_it_is_taken_by_reviewed_jobs_and_by_the_schedule_of_its_branch(account_of_previews: Account) -> None:
+    arn = role(account_of_previews, "PreviewRole")
+    (provider,) = {one["Principal"]["Federated"] for one in account_of_previews.roles[arn].trust["Statement"]}
+
+    def opens(subject: str, **claims: str | None) -> bool:
+        usual = {"aud": "sts.amazonaws.com", "repository": "example/carmen-infrastructure", "repository_id": "34", "environment": None}
+        context: Context = {f"{HOST}:{name}": value for name, value in {**usual, "sub": f"{INFRASTRUCTURE}:{subject}", **claims}.items()}
+        return bool(account_of_previews.decide(provider, "sts:AssumeRoleWithWebIdentity", arn, context))
+
+    assert opens("environment:preview", environment="preview", ref="refs/heads/feature")
+    assert opens("ref:refs/heads/develop", ref="refs/heads/develop")
+    assert not opens("pull_request", ref="refs/pull/7/merge")
+    assert not opens("ref:refs/heads/feature", ref="refs/heads/feature")
+    assert not opens("environment:production", environment="production", ref="refs/heads/main")
+    assert not opens("environment:preview", environment="preview", ref="refs/heads/feature", repository_id="99")
+
+
+def test_the_account_has_the_boundary_and_no_role_but_this(previews: Built, account_of_previews: Account) -> None:
+    assert set(previews.templates[NAME]["Outputs"]) == {"PreviewRole"}
+    assert len(account_of_previews.roles) == 1
+    assert len(previews.resources("AWS::IAM::ManagedPolicy")) == 1
+
+
+def test_beside_development_there_is_one_stack(tmp_path: Path) -> None:
+    dev, pr = (settings(name, "develop", name).model_copy(update={"account": ACCOUNT}) for name in ("dev", "preview-any"))
+    prod = settings("prod", "main", "production").model_copy(update={"account": "111111111111"})
+    built = access(tmp_path, dev, prod, previews=pr)
+    outputs = {name: "PreviewRole" in template["Outputs"] for name, template in built.templates.items()}
+    assert outputs == {f"{NAME}{ACCOUNT}": True, f"{NAME}111111111111": False}
+
+
+def test_judges_find_nothing_and_nothing_is_excused_for_nothing(previews: Built) -> None:
+    templates = judge.template_files(previews)
+    found = {
+        *judge.cfn_lint(templates),
+        *judge.cloudformation_validate(templates),
+        *judge.nag(previews),
+        *judge.parliament_findings(previews),
+        *judge.cloudsplaining_findings(previews),
+    }
+    known = judge.acknowledgements(previews.app)
+    assert sorted(str(finding) for finding in found if not judge.excuse(finding, known)) == []
+    assert judge.stale(previews, found) == []
+
+
+# In which account
+
+
+def asked(folder: Path, account: str = "", **accounts: str | None) -> Settings | None:
+    (folder / "dev.toml").write_text((FOLDER / "dev.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    laid_over = PIPELINE.format(account=f'account = "{account}"' if account else "")
+    (folder / "preview.toml").write_text(laid_over, encoding="utf-8")
+    environments = [load(name).model_copy(update={"account": one}) for name, one in accounts.items()]
+    return preview_pipeline(environments, folder)
+
+
+def test_previews_by_pipeline_have_an_account_that_is_theirs_or_developments(tmp_path: Path) -> None:
+    there = asked(tmp_path, "222222222222", prod="111111111111", dev="222222222222")
+    assert there
+    assert (there.account, there.pipeline is not None) == ("222222222222", True)
+
+
+@pytest.mark.parametrize(("account", "prod"), [("", None), ("", "111111111111"), ("111111111111", "111111111111"), ("111111111111", None)])
+def test_any_other_is_refused(tmp_path: Path, account: str, prod: str | None) -> None:
+    with pytest.raises(SettingsError) as caught:
+        asked(tmp_path, account, prod=prod)
+    assert str(caught.value).endswith(f"Now: previews {account or 'not given'}, prod {prod or 'not given'}")
+    assert "give previews an account that only dev may share" in str(caught.value)
+
+
+def test_as_the_files_are_no_pipeline_makes_previews(tmp_path: Path) -> None:
+    assert preview_pipeline([load("prod")]) is None
