@@ -157,6 +157,7 @@ class Database(Section):
 class Cache(Section):
     """ElastiCache Redis, for cache and rate counters. Source: manual "Redis Cache Implementation", "Rate Limiting"."""
 
+    engine: Literal["valkey", "redis"] = Field("valkey", description="valkey speaks Redis's protocol for a fifth less (ADR 0017).")
     node_type: values.CacheNodeType = Field("cache.t4g.micro", description="Node type.")
     replicas: int = Field(1, ge=0, le=5, description="0: no failover.")
     replicas_opt_out_reason: values.Reason | None = Field(None, description="Needed when replicas is 0.")
@@ -267,14 +268,14 @@ class ScheduledScaling(Section):
 class Service(Section):
     """The Fargate service. Source: manual "Docker Deployment" (port 3006)."""
 
-    cpu: Literal[256, 512, 1024, 2048, 4096] = Field(1024, description="CPU units of a task; 1024 is one vCPU.")
-    memory_mib: int = Field(2048, ge=512, le=30_720, description="Memory of a task; must fit its cpu.")
+    cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="CPU units of a task; 1024 is one vCPU.")
+    memory_mib: int = Field(1024, ge=512, le=30_720, description="Memory of a task; must fit its cpu.")
     architecture: Literal["ARM64", "X86_64"] = Field("ARM64", description="What the application's image is built for.")
     min_tasks: int = Field(2, ge=0, le=100, description="Tasks at rest.")
     max_tasks: int = Field(6, ge=1, le=100, description="Tasks under load.")
     cpu_target_percent: int = Field(60, ge=10, le=90, description="Target tracking on CPU.")
     memory_target_percent: int = Field(75, ge=10, le=95, description="Target tracking on memory.")
-    requests_per_task_per_minute: int = Field(1000, ge=10, le=1_000_000, description="Target tracking on requests.")
+    requests_per_task_per_minute: int = Field(500, ge=10, le=1_000_000, description="Target tracking on requests.")
     scheduled_scaling: values.Distinct[ScheduledScaling] = Field((), max_length=10)
     health_path: values.UrlPath = Field(
         "/api/health/live", description="Asked by the load balancer; shallow, so that a dead database stops no task."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tools.cost import PRICES, Bill, Item, bill
+from tools.cost.bill import Bill, Item, bill
+from tools.cost.prices import PRICES, oldest
 from tools.diff_report.sides import Side, importance
 
 CENT = 0.005
