@@ -39,6 +39,7 @@ class Notifier(Construct):
         environment_name: str,
         topics: AlertTopics,
         past_itself: Alerting,
+        digest: bool,
         libraries: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -51,7 +52,8 @@ class Notifier(Construct):
         self.undelivered = self._watch_dead_letters(past_itself)
         for alarm in (self.function.failing, self.undelivered):
             topics.admit_to_people(alarm)
-        self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
+        if digest:
+            self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
 
     def _define_table(self) -> dynamodb.Table:
         """Deleted with the stack: who loses it is told of an open incident once more, and not of its end."""

@@ -111,6 +111,8 @@ def _network(settings: Settings) -> Iterator[Complaint]:
                 ("network.nat_gateways", *(f"service.{name}" for name in far)),
                 f"endpoints reach no registry but ECR in {settings.region}; copy the images to a private repository there and name those",
             )
+    if network.nat_instances and not network.nat_gateways:
+        yield Complaint(("network.nat_instances", "network.nat_gateways"), "nat_gateways says how many of them there are; at least 1")
     if network.nat_gateways > len(network.zones):
         yield Complaint(("network.nat_gateways", "network.zones"), f"more gateways than zones; {len(network.zones)} at most")
     prefix = f"{zone_prefix(settings.region)}-"

@@ -48,6 +48,9 @@ class Network(Section):
         description="Availability zone ids (not names: names mean another zone in every account).",
     )
     nat_gateways: int = Field(2, ge=0, le=3, description="0 needs interface_endpoints; more than one survives the loss of a zone.")
+    nat_instances: bool = Field(
+        False, description="A t4g.nano instead of each NAT gateway: a tenth of its price, of its bandwidth, and nobody but us to patch it."
+    )
     interface_endpoints: bool = Field(False, description="Private endpoints to the AWS services used, instead of NAT.")
     flow_log_retention_days: values.LogRetentionDays = Field(90, description="How long VPC flow logs are kept.")
 
@@ -130,6 +133,8 @@ class Database(Section):
     instance_class: values.InstanceClass = Field("t4g.medium", description="Without the leading 'db.'.")
     multi_az: bool = Field(True, description="A standby in a second zone.")
     multi_az_opt_out_reason: values.Reason | None = Field(None, description="Needed when multi_az is false.")
+    proxy: bool = Field(True, description="RDS Proxy, which holds clients' connections through a failover and bounds their number.")
+    proxy_opt_out_reason: values.Reason | None = Field(None, description="Needed when proxy is false.")
     storage_gib: int = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
     max_storage_gib: int = Field(200, ge=22, le=65_536, description="Where storage autoscaling ends.")
     point_in_time_days: int = Field(14, ge=1, le=35, description="How far back point-in-time recovery reaches.")
@@ -360,6 +365,11 @@ class Uptime(Section):
 class Alarms(Section):
     """When somebody is told. Each default says why it is that figure; docs/runbooks/ says what to do then."""
 
+    watched: bool = Field(
+        True,
+        description="false: alarms only for roll-backs and the notifier; no probe, uptime, objectives, dashboard.",
+    )
+    watched_opt_out_reason: values.Reason | None = Field(None, description="Needed when watched is false.")
     server_errors_per_minute: int = Field(25, ge=1, le=100_000, description="5xx answers; rolls a running deployment back.")
     slow_response_seconds: float = Field(
         3.0, ge=0.1, le=120, description="p99 of the tasks' answers: pages that take longer are left by their users."

@@ -32,15 +32,7 @@ class DataStack(CarmenStack):
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
         if settings.database.aws_backup_days:
             DatabaseSnapshots(self, "Snapshots", settings=settings.database, database=self.database, key=storage.key)
-        self.proxy = DatabaseProxy(
-            self,
-            "DatabaseProxy",
-            settings=settings.database.pool,
-            network=network.network,
-            database=self.database,
-            users=list(self.users.values()),
-            zones=settings.network.zones,
-        )
+        self.proxy = self._define_proxy(settings, network) if settings.database.proxy else None
         self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
         self.roles = DatabaseRoles(
             self,
@@ -54,9 +46,21 @@ class DataStack(CarmenStack):
             libraries=libraries_layer(self),
             alerting=alerting,
         )
-        # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
-        self.proxy.targets.node.add_dependency(self.roles.applied)
+        if self.proxy:
+            # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
+            self.proxy.targets.node.add_dependency(self.roles.applied)
         self._define_alarms(settings, alerting)
+
+    def _define_proxy(self, settings: Settings, network: NetworkStack) -> DatabaseProxy:
+        return DatabaseProxy(
+            self,
+            "DatabaseProxy",
+            settings=settings.database.pool,
+            network=network.network,
+            database=self.database,
+            users=list(self.users.values()),
+            zones=settings.network.zones,
+        )
 
     def _define_alarms(self, settings: Settings, alerting: Alerting) -> None:
         self.database_alarms = DatabaseAlarms(

@@ -60,8 +60,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _probe() -> list[Part]:
     client, _ = aws.client("secretsmanager"), trust.proxy()  # here: threads would each make their own
+    through_proxy = Part("Proxy", _with_fresh_secret(os.environ["MONITOR_PROXY_SECRET"], client, partial(proxy, seconds=PART_SECONDS)))
     return [
-        Part("Proxy", _with_fresh_secret(os.environ["MONITOR_PROXY_SECRET"], client, partial(proxy, seconds=PART_SECONDS))),
+        *([through_proxy] if os.environ["PROXY_HOST"] else []),
         Part("Database", instance(counters, PART_SECONDS)),
         Part("Redis", _with_fresh_secret(os.environ["REDIS_SECRET"], client, partial(redis, counters=counters, seconds=PART_SECONDS))),
     ]

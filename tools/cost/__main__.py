@@ -44,7 +44,7 @@ def warning(today: date) -> str | None:
     """What to say of prices that are too old."""
     if old := stale(today):
         days = PRICES["stale_after_days"]
-        return f"Warning: not looked at for more than {days} days: {', '.join(old)}. Compare them with their sources in tools/cost/prices.toml."
+        return f"Warning: not looked at for {days} days: {', '.join(old)}. Compare them with their sources in tools/cost/prices.toml."
     return None
 
 

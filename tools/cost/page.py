@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from tools.cost.bill import Bill, Item
 from tools.cost.levers import Saving
@@ -30,7 +30,9 @@ def page(made: Bill, environment: str, levers: list[Saving]) -> str:
 
 
 def _basis() -> str:
-    return f"list prices in {PRICES['region']}, looked up on {oldest()} and after (tools/cost/prices.toml), without discounts and free tiers"
+    return (
+        f"list prices in {PRICES['region']}, looked up on {oldest()} and after (tools/cost/prices.toml), without discounts and free tiers"
+    )
 
 
 def total_line(made: Bill, environment: str) -> str:
@@ -45,7 +47,8 @@ def _resources(made: Bill, environment: str) -> str:
         lines.append(_row(part, made.total(environment, part), made.total(environment, part, by_use=True)))
         lines += (_row(f"  {told}", before, use) for told, before, use in _lines(made, environment, part))
     lines.append(_row("All", made.total(environment), made.total(environment, by_use=True)))
-    lines.append(f"\nFree: {made.free[environment]} more resources. By messages and calls, cents, not counted: {_short(made.not_counted[environment])}.")
+    cents = ", ".join(kind.removeprefix("AWS::") for kind in made.not_counted[environment])
+    lines.append(f"\nFree: {made.free[environment]} more resources. By messages and calls, cents, not counted: {cents}.")
     return "\n".join(lines)
 
 
@@ -73,7 +76,11 @@ def _assumptions(environment: str) -> str:
     """Every one of them, tables on a line of their own."""
     found = assumed(environment)
     plain = ", ".join(f"{key} {value:g}" for key, value in found.items() if not isinstance(value, dict))
-    tables = [f"  {key}: {'; '.join(f'{name} {_told(value)}' for name, value in table.items())}" for key, table in found.items() if isinstance(table, dict)]
+    tables = [
+        f"  {key}: {'; '.join(f'{name} {_told(one)}' for name, one in value.items())}"
+        for key, value in found.items()
+        if isinstance(value, dict)
+    ]
     return "\n".join([f"Assumed (tools/cost/assumptions.toml): {plain}", *tables])
 
 
@@ -110,7 +117,3 @@ def table(made: Bill) -> str:
 
 def _row(told: str, before: float, use: float = 0.0) -> str:
     return f"{told:<104}{before:>14,.2f}{f'  {use:>8,.2f}' if use else ''}"
-
-
-def _short(kinds: Iterable[str]) -> str:
-    return ", ".join(kind.removeprefix("AWS::") for kind in kinds)

@@ -40,7 +40,8 @@ def price(table: str, name: Any = "usd") -> float:
 
 def oldest() -> date:
     """When the price that was not looked at for longest was looked at."""
-    return min(one["date"] for _, one in tables())
+    dates: list[date] = [one["date"] for _, one in tables()]
+    return min(dates)
 
 
 def stale(today: date) -> list[str]:

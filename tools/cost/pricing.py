@@ -116,6 +116,8 @@ def _nat(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
 
 def _machine(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
     yield Line(str(resource.at("InstanceType")), HOURS * price("ec2_instance_hour", resource.at("InstanceType")))
+    if any(one.get("AssociatePublicIpAddress") for one in resource.at("NetworkInterfaces", [])):
+        yield Line("public address", HOURS * price("public_address_hour"))
     for disk in resource.at("BlockDeviceMappings", []):
         gib, kind = disk["Ebs"]["VolumeSize"], disk["Ebs"]["VolumeType"]
         yield Line(f"{gib} GiB {kind}", gib * price("ebs_gib_month", kind))
