@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Fn
+from aws_cdk import CfnParameter, Fn
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
@@ -23,7 +23,7 @@ class NatInstances(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, vpc: ec2.Vpc, cidr: str, count: int) -> None:
         super().__init__(scope, construct_id)
         self._group = self._define_group(vpc, cidr)
-        self._image = ec2.MachineImage.latest_amazon_linux2023(cpu_type=ec2.AmazonLinuxCpuType.ARM_64).get_image(self).image_id
+        self._image = self._define_image()
         machines = [self._define_machine(f"Machine{n}", subnet) for n, subnet in enumerate(vpc.public_subnets[:count], 1)]
         for n, subnet in enumerate(vpc.select_subnets(subnet_group_name="Private").subnets):
             ec2.CfnRoute(
@@ -33,6 +33,18 @@ class NatInstances(Construct):
                 destination_cidr_block="0.0.0.0/0",
                 instance_id=machines[n % count].ref,
             )
+
+    def _define_image(self) -> CfnParameter:
+        """Read at each deployment, from where Amazon publishes it."""
+        parameter = CfnParameter(
+            self,
+            "Image",
+            type="AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>",
+            default="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-arm64",
+            description="Amazon's newest Amazon Linux 2023",
+        )
+        parameter.override_logical_id("NatImage")
+        return parameter
 
     def _define_group(self, vpc: ec2.Vpc, cidr: str) -> ec2.SecurityGroup:
         group = ClosedSecurityGroup(self, "SecurityGroup", vpc=vpc, description="NAT: from the VPC, on to anywhere")
@@ -46,7 +58,7 @@ class NatInstances(Construct):
         machine = ec2.CfnInstance(
             self,
             construct_id,
-            image_id=self._image,
+            image_id=self._image.value_as_string,
             instance_type=KIND,
             source_dest_check=False,  # it passes on what is for others
             network_interfaces=[
