@@ -29,6 +29,7 @@ OWN_ROLE = f"arn:aws:iam::{ACCOUNT}:role/CarmenProdService-WebTaskRole1"
 PIPELINES_ROLE = f"arn:aws:iam::{ACCOUNT}:role/CarmenPipelineAccess-ProdDeploy1"
 OTHERS_ROLE = f"arn:aws:iam::{ACCOUNT}:role/OrganizationAccountAccessRole"
 BOUND: Context = {"iam:PermissionsBoundary": BOUNDARY}
+WITHOUT_PROFILE: Context = {**BOUND, "ec2:InstanceProfile": None}
 UNBOUND: Context = {"iam:PermissionsBoundary": None}
 EVERYTHING = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
