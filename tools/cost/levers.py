@@ -41,6 +41,9 @@ class Saving:
 
 
 LEVERS = (
+    Lever("network.nat_instances", True, "a t4g.nano in place of each gateway, ours to patch, with a minute's gap when it is replaced"),
+    Lever("database.proxy", False, "nothing holds connections through a failover or bounds their number"),
+    Lever("alarms.watched", False, "nobody is told that anything is wrong"),
     Lever("network.nat_gateways", 1, "a zone that is lost takes everybody's way out along"),
     Lever("database.multi_az", False, "no standby: hours without a database when its zone or machine is lost"),
     Lever("database.instance_class", "t4g.small", "half the memory, and room for half the connections"),
