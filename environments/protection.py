@@ -66,6 +66,7 @@ STRENGTH: dict[str, Strength] = {
     "cache.replicas": _more,
     "cache.snapshot_days": _more,
     "edge.max_body_mb": _less,
+    "edge.all_firewall_rules": _more,
     "edge.rate_limits.site": _less,
     "edge.rate_limits.api": _less,
     "edge.rate_limits.sign_in": _less,

@@ -256,6 +256,10 @@ class Edge(Section):
         5, ge=0, le=5, description="How long the page for 502 and 504 is kept at the edge. The application's own errors are never kept."
     )
     rate_limits: RateLimits = RateLimits()
+    all_firewall_rules: bool = Field(
+        True, description="false: the managed rules against attacks and the site's rate limit alone, USD 6 a month less; no buttons."
+    )
+    all_firewall_rules_opt_out_reason: values.Reason | None = Field(None, description="Needed when all_firewall_rules is false.")
     headers: Headers = Headers()
     waf_log_retention_days: values.LogRetentionDays = Field(90, description="How long WAF logs are kept.")
     origin_metrics: bool = Field(True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes.")

@@ -53,6 +53,7 @@ LEVERS = (
     Lever("service.cpu", 256, "pages take twice the time to render"),
     Lever("service.spot", True, "tasks go with two minutes' notice when AWS needs the machine"),
     Lever("service.container_insights", "disabled", "nobody sees memory and disk of single containers, nor missing tasks"),
+    Lever("edge.all_firewall_rules", False, "no limits of their own for sign-in, API and large bodies, no buttons to block an address"),
     Lever("edge.origin_metrics", False, "nobody sees how long CloudFront waits for Carmen"),
 )
 
