@@ -223,6 +223,15 @@ def test_what_holds_back_the_log_of_changes_is_published_where_there_is_one(worl
         world.server.as_rdsadmin("SELECT pg_drop_replication_slot('forgotten')")
 
 
+@one_major
+def test_a_proxy_that_is_not_there_is_not_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_HOST", "")
+    measured = world.probe()
+    assert measured.answer == {}
+    assert "ProxyUp" not in measured.values
+    assert (measured.values["DatabaseUp"], measured.values["RedisUp"]) == (1, 1)
+
+
 BROKEN = {
     "Proxy": {"PROXY_HOST": "localhost.invalid"},
     "Database": {"DATABASE_HOST": "localhost.invalid"},
