@@ -26,7 +26,7 @@ BUTTONS := restart-tasks scale-out wake block unblock under-attack backup-now da
 RELEASES := release rollback releases
 PIPELINES := notify drift comment
 PREVIEWS := preview previews remove-preview remove-old-previews
-TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) $(PREVIEWS) swap-database preflight postflight names help install lock settings synth diff diff-report deploy pipeline-access snapshots \
+TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) $(PREVIEWS) swap-database preflight postflight names help install lock settings synth cost cost-table diff diff-report deploy pipeline-access snapshots \
 	format judge security-page audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
 	dashboard-picture architecture-picture secrets restore clean
 .PHONY: $(TARGETS)
@@ -88,6 +88,12 @@ settings: install ## What ENV resolves to, and where each value comes from
 synth: install ## Synthesize ENV into cdk.out, without credentials or network
 	@rm -rf cdk.out # the CLI shows what an earlier validation-report.json says
 	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env="$$ENV"
+
+cost: install ## What ENV costs a month, beside the others, and what would cost less
+	@$(PATIENTLY) $(PYTHON) -m tools.cost
+
+cost-table: install ## Write the README's table of costs anew
+	@$(PYTHON) -m tools.cost readme
 
 judge: install ## Let seven tools of others judge the templates of all environments, every role, and the repository
 	@$(PYTHON) -m tools.judge

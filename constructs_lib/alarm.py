@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -54,7 +54,7 @@ Watched = Metric | Expression
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm that was made. `watched` and `threshold` are None of a composite one; `parts` are what it folds."""
+    """An alarm. `watched` and `threshold` are None of a composite one; `parts` are what it folds. Without a name it was not made."""
 
     name: str
     arn: str
@@ -66,11 +66,20 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Alerting:
-    """Makes the alarms of one environment, with its thresholds (`settings`); without a `topic_arn` they act on nothing."""
+    """Makes the alarms of one environment, with its thresholds (`settings`); without a `topic_arn` they act on nothing.
+
+    Not `on`, it makes none, and what is built upon them need not know: only `always` then makes some.
+    """
 
     environment: str
     settings: schema.Alarms
     topic_arn: str | None
+    on: bool = True
+
+    @property
+    def always(self) -> Alerting:
+        """For what must be watched even where nobody is told of the rest."""
+        return replace(self, on=True)
 
     def measured(
         self, name: str, *, service: str = "probe", statistic: str = "Maximum", period_seconds: int = MINUTE, label: str = "", **more: str
@@ -101,6 +110,8 @@ class Alerting:
         """
         threshold, comparison = _threshold(construct_id, at_least, below)
         _check_range(construct_id, watch.period_seconds, periods)
+        if not self.on:
+            return Alarm("", "", runbook, watch, threshold)
         targets = self._targets(folded)
         resource = cloudwatch.CfnAlarm(
             scope,
@@ -136,6 +147,8 @@ class Alerting:
         While `unless` is in alarm, or goes there within `wait_seconds`, nothing is told: it is the cause and has its own message.
         The wait is also a new environment's grace: what is over by then was never told. A `silent` one only has a state.
         """
+        if not self.on:
+            return Alarm("", "", runbook, parts=tuple(alarms))
         targets = self._targets(silent)
         resource = cloudwatch.CfnCompositeAlarm(
             scope,

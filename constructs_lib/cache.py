@@ -1,4 +1,4 @@
-"""ElastiCache Redis: cache and rate counters, behind TLS and AUTH."""
+"""ElastiCache Valkey, or Redis, whose protocol it speaks: cache and rate counters, behind TLS and AUTH."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from constructs_lib.network import Network
 from environments import schema
 
 PORT = ec2.Port.tcp(6379)
+# Engine → version an instance is created with, family of its parameters.
+ENGINES = {"valkey": ("8.1", "valkey8"), "redis": ("7.1", "redis7")}
 
 
 class Cache(Construct):
-    """One Redis 7 with cluster mode disabled, so that one `rediss://` URL is all a client needs (ioredis does).
+    """One Valkey 8 or Redis 7 with cluster mode disabled, so that one `rediss://` URL is all a client needs (ioredis does).
 
     `.connections` opens its door; `.endpoint` follows the primary through a failover.
     """
@@ -60,6 +62,7 @@ class Cache(Construct):
 
     def _define_replication_group(self, key: kms.IKey) -> elasticache.CfnReplicationGroup:
         settings = self._settings
+        version, family = ENGINES[settings.engine]
         subnets = elasticache.CfnSubnetGroup(
             self,
             "Subnets",
@@ -69,7 +72,7 @@ class Cache(Construct):
         parameters = elasticache.CfnParameterGroup(
             self,
             "Parameters",
-            cache_parameter_group_family="redis7",
+            cache_parameter_group_family=family,
             description="Cache and rate counters share the memory",
             properties={"maxmemory-policy": settings.eviction_policy},
         )
@@ -77,8 +80,8 @@ class Cache(Construct):
             self,
             "Redis",
             replication_group_description="Carmen: cache and rate counters",
-            engine="redis",
-            engine_version="7.1",
+            engine=settings.engine,
+            engine_version=version,
             cache_node_type=settings.node_type,
             num_cache_clusters=settings.replicas + 1,
             automatic_failover_enabled=settings.replicas > 0,

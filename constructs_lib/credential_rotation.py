@@ -37,7 +37,7 @@ class CredentialRotation(Construct):
         settings: schema.Operations,
         network: Network,
         database: Database,
-        proxy: DatabaseProxy,
+        proxy: DatabaseProxy | None,
         cache: Cache,
         roles: DatabaseRoles,
         application_users: Mapping[str, secretsmanager.ISecret],
@@ -63,7 +63,7 @@ class CredentialRotation(Construct):
             layers=[libraries],
             environment={
                 **environment,
-                "PROXY_HOST": proxy.proxy.endpoint,
+                "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
                 "REDIS_HOST": cache.endpoint,
                 "REDIS_PORT": cache.port,
                 "REPLICATION_GROUP": cache.replication_group_id,
@@ -81,7 +81,7 @@ class CredentialRotation(Construct):
         )
         for provider, port, what in (
             (database.connections, PORT, "PostgreSQL"),
-            (proxy.connections, PORT, "RDS Proxy"),
+            *([(proxy.connections, PORT, "RDS Proxy")] if proxy else []),
             (cache.connections, REDIS_PORT, "Redis"),
         ):
             self._open(provider, port, f"Rotation to {what}")
@@ -89,7 +89,8 @@ class CredentialRotation(Construct):
         self._allow_roll(cluster, service)
         self._allow_token(cache)
         self.function.run_at("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
-        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
+        if alerting.on:
+            self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
 
     def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
         self.function.connections.allow_to(provider, port, description)

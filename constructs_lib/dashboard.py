@@ -200,14 +200,13 @@ def _database(database: DatabaseAlarms) -> Section:
 
 
 def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
+    of_the_pool = ("Wait for a connection (µs)", "Pinned connections (% of maximum)", "Clients of the proxy")
     return Section(
-        "RDS Proxy and Redis",
+        "RDS Proxy and Redis" if database.proxy_unreachable else "Redis",
         [database.connections, cache.down],
         [
-            Graph("Proxy answers the probe", [database.proxy_unreachable]),
-            Graph("Wait for a connection (µs)", [database.borrow]),
-            Graph("Pinned connections (% of maximum)", [database.pinned]),
-            Graph("Clients of the proxy", [database.clients]),
+            *([Graph("Proxy answers the probe", [database.proxy_unreachable])] if database.proxy_unreachable else []),
+            *(Graph(title, [alarm]) for title, alarm in zip(of_the_pool, database.pool)),  # noqa: B905 (none without a proxy)
             Graph("Redis answers the probe", [cache.down]),
             Graph("Memory of Redis (%)", [cache.memory]),
             Graph("Evictions in five minutes", [cache.evictions]),

@@ -137,6 +137,7 @@ class Database(Construct):
             if reason:
                 acknowledge(self.instance, {rule: reason})
                 record_opt_out(self.instance, protection, reason)
+        record_opt_out(self.instance, "Proxy", self._settings.proxy_opt_out_reason)
 
 
 def rds_parameters(parameters: schema.DatabaseParameters) -> dict[str, str]:

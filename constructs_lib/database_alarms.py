@@ -30,18 +30,21 @@ class DatabaseAlarms(Construct):
         settings: schema.Database,
         max_tasks: int,
         database: Database,
-        proxy: DatabaseProxy,
+        proxy: DatabaseProxy | None,
     ) -> None:
         super().__init__(scope, construct_id)
         self._alerting, self._limits, self._settings = alerting, alerting.settings, settings
         self._instance = {"DBInstanceIdentifier": database.instance.instance_identifier}
-        self._proxy = {"ProxyName": proxy.proxy.db_proxy_name}
-        self.unreachable, self.proxy_unreachable = self._reachable()
+        self._proxy = {"ProxyName": proxy.proxy.db_proxy_name} if proxy else {}
+        self.unreachable = self._unreachable("Database", "PostgreSQL does not answer the probe: Carmen cannot work.")
+        self.proxy_unreachable: Alarm | None = None
+        if proxy:
+            self.proxy_unreachable = self._unreachable("Proxy", "RDS Proxy does not answer the probe: Carmen reaches no database.")
         self.down = self._down()
         self.cpu, self.credits, self.free_memory = self._machine()
         self.read_latency, self.write_latency = (self._disk(way) for way in ("Read", "Write"))
         self.connections, self.transaction = self._sessions()
-        self.borrow, self.pinned, self.clients = self._pool(max_tasks)
+        self.pool = self._pool(max_tasks) if proxy else ()
         self.strained = self._strained()
         self.storage, self.days_until_full = self._storage()
         self.transaction_ids, self.deadlocks, self.replication_lag = self._inside()
@@ -57,27 +60,19 @@ class DatabaseAlarms(Construct):
     def _of_proxy(self, name: str, statistic: str, label: str) -> Metric:
         return Metric("AWS/RDS", name, self._proxy, statistic, FIVE_MINUTES, label)
 
-    def _reachable(self) -> tuple[Alarm, Alarm]:
-        says = {
-            "Database": "PostgreSQL does not answer the probe: Carmen cannot work.",
-            "Proxy": "RDS Proxy does not answer the probe: Carmen reaches no database.",
-        }
-        first, second = (
-            self._alerting.alarm(
-                self,
-                f"{part}Unreachable",
-                says=text,
-                runbook="database-down",
-                severity="page",
-                watch=self._alerting.measured(f"{part}Up", statistic="Minimum", label=f"{part.lower()} answers"),
-                below=1,
-                periods=3,
-                missing="ignore",
-                folded=True,
-            )
-            for part, text in says.items()
+    def _unreachable(self, part: str, says: str) -> Alarm:
+        return self._alerting.alarm(
+            self,
+            f"{part}Unreachable",
+            says=says,
+            runbook="database-down",
+            severity="page",
+            watch=self._alerting.measured(f"{part}Up", statistic="Minimum", label=f"{part.lower()} answers"),
+            below=1,
+            periods=3,
+            missing="ignore",
+            folded=True,
         )
-        return first, second
 
     def _down(self) -> Alarm:
         return self._alerting.fold(
@@ -86,7 +81,7 @@ class DatabaseAlarms(Construct):
             says="Carmen has no database: PostgreSQL or the proxy does not answer.",
             runbook="database-down",
             severity="page",
-            alarms=[self.unreachable, self.proxy_unreachable],
+            alarms=[alarm for alarm in (self.unreachable, self.proxy_unreachable) if alarm],
         )
 
     def _machine(self) -> tuple[Alarm, Alarm | None, Alarm]:
@@ -159,6 +154,7 @@ class DatabaseAlarms(Construct):
         return connections, transaction
 
     def _pool(self, max_tasks: int) -> tuple[Alarm, Alarm, Alarm]:
+        """Of the proxy's: how long one waits for a connection, how many are pinned, how many clients there are."""
         watch = partial(self._alerting.alarm, self, severity="ticket", runbook="database-connections", missing="notBreaching", folded=True)
         borrow = watch(
             "BorrowLatency",
@@ -193,7 +189,7 @@ class DatabaseAlarms(Construct):
     def _strained(self) -> Alarm:
         parts = (
             self.cpu, self.credits, self.free_memory, self.read_latency, self.write_latency, self.connections, self.transaction,
-            self.borrow, self.pinned, self.clients,
+            *self.pool,
         )  # fmt: skip
         return self._alerting.fold(
             self,

@@ -28,7 +28,7 @@ SPECIFICATION = (SOURCE / "database_roles", SOURCE / "common")
 class DatabaseRoles(Construct):
     """Creates and corrects the roles at deployment and once a day, and writes the secrets that hold connection URLs.
 
-    `connection` is what the application reads (DATABASE_URL through the proxy, DIRECT_URL, REDIS_URL and psql's
+    `connection` is what the application reads (DATABASE_URL through the proxy, if there is one, DIRECT_URL, REDIS_URL and psql's
     variables); `migration_connection` what the migration task reads. Both change only here.
     """
 
@@ -40,7 +40,7 @@ class DatabaseRoles(Construct):
         settings: schema.Database,
         network: Network,
         database: Database,
-        proxy: DatabaseProxy,
+        proxy: DatabaseProxy | None,
         cache: Cache,
         users: Mapping[str, secretsmanager.ISecret],
         libraries: lambda_.ILayerVersion,
@@ -60,7 +60,7 @@ class DatabaseRoles(Construct):
             "DATABASE_HOST": database.instance.db_instance_endpoint_address,
             "DATABASE_PORT": database.instance.db_instance_endpoint_port,
             "DATABASE_NAME": DATABASE_NAME,
-            "PROXY_HOST": proxy.proxy.endpoint,
+            "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
             "REDIS_HOST": cache.endpoint,
             "REDIS_PORT": cache.port,
             "CONNECTION_LIMIT": str(settings.pool.connections_per_task),

@@ -82,7 +82,9 @@ class ExecutionBoundary(Construct):
         bootstrap = f"arn:{Aws.PARTITION}:ssm:*:{Aws.ACCOUNT_ID}:parameter/cdk-bootstrap/*"
         return [
             _deny("Watchers", [*(f"{service}:*" for service in WATCHERS), "sts:AssumeRole"], ["*"]),
-            _deny("Shells", ["ec2:RunInstances", "ec2:*InstanceProfile*", "ecs:ExecuteCommand"], ["*"]),
+            _deny("Shells", ["ec2:*InstanceProfile*", "ecs:ExecuteCommand"], ["*"]),
+            # A machine that may nothing passes packets on (nat_instances); one with a profile would act for whom it names.
+            _deny("ActingMachines", ["ec2:RunInstances"], ["*"], {"Null": {"ec2:InstanceProfile": "false"}}),
             _deny("OthersFunctions", [f"lambda:{verb}" for verb in MAKE_ACT], but=[functions]),
             _deny("OthersBuckets", ["s3:CreateBucket", "s3:Delete*", "s3:Put*"], but=[buckets]),
             _deny("Bootstrap", ["ssm:DeleteParameter", "ssm:PutParameter"], [bootstrap]),

@@ -11,6 +11,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from constructs_lib.closed_security_group import ClosedSecurityGroup
+from constructs_lib.nat_instances import NatInstances
 from constructs_lib.retention import retention_days
 from constructs_lib.sdk_call import SdkCall
 from constructs_lib.trust import acting_for_this_account
@@ -41,16 +42,18 @@ class Network(Construct):
         self.vpc = self._define_vpc()
         self._close_default_security_group()
         self._place_subnets_by_zone_id()
+        if settings.nat_instances:
+            NatInstances(self, "Nat", vpc=self.vpc, cidr=settings.cidr, count=settings.nat_gateways)
         self._add_endpoints()
         self._add_flow_logs()
 
     def _define_vpc(self) -> ec2.Vpc:
         prefix = ipaddress.IPv4Network(self._settings.cidr).prefixlen
-        has_nat = self._settings.nat_gateways > 0
+        has_gateways = self._settings.nat_gateways > 0 and not self._settings.nat_instances
         tiers = {
             "Public": ec2.SubnetType.PUBLIC,
-            # Without NAT, "private with egress" would synthesize and then fail in AWS.
-            "Private": ec2.SubnetType.PRIVATE_WITH_EGRESS if has_nat else ec2.SubnetType.PRIVATE_ISOLATED,
+            # Without a gateway, "private with egress" would synthesize and then fail in AWS.
+            "Private": ec2.SubnetType.PRIVATE_WITH_EGRESS if has_gateways else ec2.SubnetType.PRIVATE_ISOLATED,
             "Isolated": ec2.SubnetType.PRIVATE_ISOLATED,
         }
         return ec2.Vpc(
@@ -60,7 +63,7 @@ class Network(Construct):
             max_azs=len(self._settings.zones),
             # A zone added later must not move the address ranges of the others: that would replace their subnets.
             reserved_azs=MOST_ZONES - len(self._settings.zones),
-            nat_gateways=self._settings.nat_gateways,
+            nat_gateways=0 if self._settings.nat_instances else self._settings.nat_gateways,
             restrict_default_security_group=False,  # by our own calls: _close_default_security_group
             subnet_configuration=[
                 ec2.SubnetConfiguration(name=name, subnet_type=kind, cidr_mask=prefix + 4, map_public_ip_on_launch=False)

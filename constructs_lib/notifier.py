@@ -41,6 +41,7 @@ class Notifier(Construct):
         environment_name: str,
         topics: AlertTopics,
         past_itself: Alerting,
+        digest: bool,
         libraries: lambda_.ILayerVersion,
         working_hours: schema.WorkingHours | None = None,
     ) -> None:
@@ -54,7 +55,8 @@ class Notifier(Construct):
         self.undelivered = self._watch_dead_letters(past_itself)
         for alarm in (self.function.failing, self.undelivered):
             topics.admit_to_people(alarm)
-        self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
+        if digest:
+            self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
         if working_hours:
             self._sleep(working_hours)
 

@@ -37,7 +37,7 @@ class Probe(Construct):
         *,
         network: Network,
         database: Database,
-        proxy: DatabaseProxy,
+        proxy: DatabaseProxy | None,
         cache: Cache,
         monitor: secretsmanager.ISecret,
         bucket: s3.IBucket,
@@ -56,7 +56,7 @@ class Probe(Construct):
             layers=[libraries],
             environment={
                 **environment,
-                "PROXY_HOST": proxy.proxy.endpoint,
+                "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
                 "REDIS_HOST": cache.endpoint,
                 "REDIS_PORT": cache.port,
                 "MONITOR_PROXY_SECRET": monitor.secret_arn,
@@ -75,7 +75,7 @@ class Probe(Construct):
         allow_key(role, key.key_arn, Stack.of(self).region)
         for connections, port, what in (
             (database.connections, PORT, "PostgreSQL"),
-            (proxy.connections, PORT, "RDS Proxy"),
+            *([(proxy.connections, PORT, "RDS Proxy")] if proxy else []),
             (cache.connections, REDIS_PORT, "Redis"),
         ):
             self.function.connections.allow_to(connections, port, f"Probe to {what}")

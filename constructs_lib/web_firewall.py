@@ -9,6 +9,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
+from constructs_lib.acknowledgements import record_opt_out
 from constructs_lib.retention import retention_days
 from environments import schema
 
@@ -45,18 +46,18 @@ class WebFirewall(Construct):
         self.log_group = self._log(prefix.lower())
 
     def _define_web_acl(self) -> wafv2.CfnWebACL:
+        whole = self._settings.all_firewall_rules
         rules = [
-            _block("BlockedAddresses", self._from("Blocked", "Addresses whose requests are refused: make block adds to them")),
-            *self._under_attack(),
-            *self._rate_limits(),
-            self._large_bodies(),
+            *(self._operators_rules() if whole else []),
+            *self._rate_limits(whole),
+            *([self._large_bodies()] if whole else []),
             _managed("AmazonIpReputation", "AWSManagedRulesAmazonIpReputationList"),
             _managed("KnownBadInputs", "AWSManagedRulesKnownBadInputsRuleSet"),
             _managed("Common", "AWSManagedRulesCommonRuleSet", counted=COUNTED_IN_COMMON),
             _managed("SqlInjection", "AWSManagedRulesSQLiRuleSet", counted=COUNTED_IN_SQLI),
             self._body_attacks(),
         ]
-        return wafv2.CfnWebACL(
+        web_acl = wafv2.CfnWebACL(
             self,
             "WebAcl",
             description="Carmen edge: rate limits, managed rules tuned for Next.js and uploads",
@@ -65,6 +66,13 @@ class WebFirewall(Construct):
             visibility_config=_visibility(self.metric_name),
             rules=[_with_priority(rule, priority) for priority, rule in enumerate(rules)],
         )
+        record_opt_out(web_acl, "AllFirewallRules", self._settings.all_firewall_rules_opt_out_reason)
+        return web_acl
+
+    def _operators_rules(self) -> list[Rule]:
+        """Those with a button each."""
+        blocked = self._from("Blocked", "Addresses whose requests are refused: make block adds to them")
+        return [_block("BlockedAddresses", blocked), *self._under_attack()]
 
     def _from(self, name: str, description: str) -> Statement:
         """The sender is in a set that an operator fills: empty here, and left alone by later deployments."""
@@ -93,13 +101,16 @@ class WebFirewall(Construct):
     def _static(self) -> Statement:
         return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.static_paths))
 
-    def _rate_limits(self) -> list[Rule]:
+    def _rate_limits(self, whole: bool) -> list[Rule]:
         limits = self._settings.rate_limits
+        site = _rate_limit("RateSite", limits.site, _not(self._static()))
+        if not whole:
+            return [site]
         sign_in = _all(_path_starts_with("/api/auth/"), _not(_any(_method_is("GET"), _method_is("HEAD"))))
         return [
             _rate_limit("RateSignIn", limits.sign_in, sign_in),
             _rate_limit("RateApi", limits.api, _path_starts_with("/api/")),
-            _rate_limit("RateSite", limits.site, _not(self._static())),
+            site,
         ]
 
     def _large_bodies(self) -> Rule:

@@ -198,7 +198,7 @@ class WebService(Construct):
     def _roll_back_on_alarm(self, balancer: LoadBalancer, alerting: Alerting) -> list[Alarm]:
         """A roll-out that makes one of these alarms is undone by ECS. ServiceAlarms tells people."""
         limit = alerting.settings.server_errors_per_minute
-        errors = partial(alerting.alarm, self, severity="page", missing="notBreaching", folded=True)
+        errors = partial(alerting.always.alarm, self, severity="page", missing="notBreaching", folded=True)
         alarms = [
             errors(
                 "ServerErrors",

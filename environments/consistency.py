@@ -114,6 +114,8 @@ def _network(settings: Settings) -> Iterator[Complaint]:
                 ("network.nat_gateways", *(f"service.{name}" for name in far)),
                 f"endpoints reach no registry but ECR in {settings.region}; copy the images to a private repository there and name those",
             )
+    if network.nat_instances and not network.nat_gateways:
+        yield Complaint(("network.nat_instances", "network.nat_gateways"), "nat_gateways says how many of them there are; at least 1")
     if network.nat_gateways > len(network.zones):
         yield Complaint(("network.nat_gateways", "network.zones"), f"more gateways than zones; {len(network.zones)} at most")
     prefix = f"{zone_prefix(settings.region)}-"
@@ -376,7 +378,7 @@ def _working_hours(settings: Settings) -> Iterator[Complaint]:
                 f"would start tasks outside; keep it to {in_words(hours.days, local).removesuffix(' UTC')}, in the same time zone",
             )
     pause = longest_pause_hours(settings.operations.backup_schedule)
-    if settings.operations.scheduled_backups and settings.alarms.daily_backup_age_hours <= pause:
+    if settings.alarms.watched and settings.operations.scheduled_backups and settings.alarms.daily_backup_age_hours <= pause:
         yield Complaint(
             ("alarms.daily_backup_age_hours", "operations.backup_schedule"),
             f"{pause:.0f} hours lie between two backups, and the alarm would open in each such pause; raise it above that",
@@ -391,7 +393,8 @@ def _schedules(settings: Settings) -> Iterator[tuple[str, str, int]]:
     yield "database.roles_schedule", settings.database.roles_schedule, 5
     if settings.database.aws_backup_days:
         yield "database.aws_backup_schedule", settings.database.aws_backup_schedule, 60
-    yield "alerts.digest_schedule", settings.alerts.digest_schedule, 0
+    if settings.alarms.watched:
+        yield "alerts.digest_schedule", settings.alerts.digest_schedule, 0
 
 
 def _what_goes(settings: Settings) -> Iterator[Complaint]:

@@ -48,6 +48,9 @@ class Network(Section):
         description="Availability zone ids (not names: names mean another zone in every account).",
     )
     nat_gateways: int = Field(2, ge=0, le=3, description="0 needs interface_endpoints; more than one survives the loss of a zone.")
+    nat_instances: bool = Field(
+        False, description="A t4g.nano instead of each NAT gateway: a tenth of its price, of its bandwidth, and nobody but us to patch it."
+    )
     interface_endpoints: bool = Field(False, description="Private endpoints to the AWS services used, instead of NAT.")
     flow_log_retention_days: values.LogRetentionDays = Field(90, description="How long VPC flow logs are kept.")
 
@@ -133,6 +136,8 @@ class Database(Section):
     instance_class: values.InstanceClass = Field("t4g.medium", description="Without the leading 'db.'.")
     multi_az: bool = Field(True, description="A standby in a second zone.")
     multi_az_opt_out_reason: values.Reason | None = Field(None, description="Needed when multi_az is false.")
+    proxy: bool = Field(True, description="RDS Proxy, which holds clients' connections through a failover and bounds their number.")
+    proxy_opt_out_reason: values.Reason | None = Field(None, description="Needed when proxy is false.")
     storage_gib: int = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
     max_storage_gib: int = Field(200, ge=22, le=65_536, description="Where storage autoscaling ends.")
     point_in_time_days: int = Field(14, ge=1, le=35, description="How far back point-in-time recovery reaches.")
@@ -160,6 +165,7 @@ class Database(Section):
 class Cache(Section):
     """ElastiCache Redis, for cache and rate counters. Source: manual "Redis Cache Implementation", "Rate Limiting"."""
 
+    engine: Literal["valkey", "redis"] = Field("valkey", description="valkey speaks Redis's protocol for a fifth less (ADR 0017).")
     node_type: values.CacheNodeType = Field("cache.t4g.micro", description="Node type.")
     replicas: int = Field(1, ge=0, le=5, description="0: no failover.")
     replicas_opt_out_reason: values.Reason | None = Field(None, description="Needed when replicas is 0.")
@@ -253,6 +259,10 @@ class Edge(Section):
         5, ge=0, le=5, description="How long the page for 502 and 504 is kept at the edge. The application's own errors are never kept."
     )
     rate_limits: RateLimits = RateLimits()
+    all_firewall_rules: bool = Field(
+        True, description="false: the managed rules against attacks and the site's rate limit alone, USD 6 a month less; no buttons."
+    )
+    all_firewall_rules_opt_out_reason: values.Reason | None = Field(None, description="Needed when all_firewall_rules is false.")
     headers: Headers = Headers()
     waf_log_retention_days: values.LogRetentionDays = Field(90, description="How long WAF logs are kept.")
     origin_metrics: bool = Field(True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes.")
@@ -281,14 +291,14 @@ class ScheduledScaling(Section):
 class Service(Section):
     """The Fargate service. Source: manual "Docker Deployment" (port 3006)."""
 
-    cpu: Literal[256, 512, 1024, 2048, 4096] = Field(1024, description="CPU units of a task; 1024 is one vCPU.")
-    memory_mib: int = Field(2048, ge=512, le=30_720, description="Memory of a task; must fit its cpu.")
+    cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="CPU units of a task; 1024 is one vCPU.")
+    memory_mib: int = Field(1024, ge=512, le=30_720, description="Memory of a task; must fit its cpu.")
     architecture: Literal["ARM64", "X86_64"] = Field("ARM64", description="What the application's image is built for.")
     min_tasks: int = Field(2, ge=0, le=100, description="Tasks at rest.")
     max_tasks: int = Field(6, ge=1, le=100, description="Tasks under load.")
     cpu_target_percent: int = Field(60, ge=10, le=90, description="Target tracking on CPU.")
     memory_target_percent: int = Field(75, ge=10, le=95, description="Target tracking on memory.")
-    requests_per_task_per_minute: int = Field(1000, ge=10, le=1_000_000, description="Target tracking on requests.")
+    requests_per_task_per_minute: int = Field(500, ge=10, le=1_000_000, description="Target tracking on requests.")
     scheduled_scaling: values.Distinct[ScheduledScaling] = Field((), max_length=10)
     health_path: values.UrlPath = Field(
         "/api/health/live", description="Asked by the load balancer; shallow, so that a dead database stops no task."
@@ -378,6 +388,11 @@ class Uptime(Section):
 class Alarms(Section):
     """When somebody is told. Each default says why it is that figure; docs/runbooks/ says what to do then."""
 
+    watched: bool = Field(
+        True,
+        description="false: alarms only for roll-backs and the notifier; no probe, uptime, objectives, dashboard.",
+    )
+    watched_opt_out_reason: values.Reason | None = Field(None, description="Needed when watched is false.")
     server_errors_per_minute: int = Field(25, ge=1, le=100_000, description="5xx answers; rolls a running deployment back.")
     slow_response_seconds: float = Field(
         3.0, ge=0.1, le=120, description="p99 of the tasks' answers: pages that take longer are left by their users."

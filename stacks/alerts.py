@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from constructs import Construct
 
+from constructs_lib.acknowledgements import record_opt_out
 from constructs_lib.alarm import Alerting
 from constructs_lib.alert_topics import AlertTopics
 from constructs_lib.notifier import Notifier
@@ -26,6 +27,8 @@ class AlertsStack(CarmenStack):
             environment_name=settings.name,
             topics=topics,
             past_itself=Alerting(settings.name, settings.alarms, topics.people.topic_arn),
+            digest=settings.alarms.watched,
             libraries=libraries_layer(self),
             working_hours=settings.working_hours,
         )
+        record_opt_out(self.topic, "Watched", settings.alarms.watched_opt_out_reason)

@@ -44,9 +44,72 @@ class CarmenTopStack(CarmenStack):
         edge: EdgeStack,
         service: ServiceStack,
         operations: OperationsStack,
-        edge_alarms: EdgeAlarmsStack,
+        edge_alarms: EdgeAlarmsStack | None,
     ) -> None:
         super().__init__(scope, "", settings=settings, description="What a person looks at: uptime, dashboard and outputs")
+        dashboard = None
+        if settings.alarms.watched:
+            dashboard = self._watch(
+                settings,
+                alerts=alerts,
+                alerting=alerting,
+                data=data,
+                edge=edge,
+                service=service,
+                operations=operations,
+                edge_alarms=edge_alarms,
+            )
+        Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
+        given = {**service.environment_contract.given, WEBHOOK: alerts.notifier.webhook}
+        outputs = {
+            "Url": (edge.distribution.url, "Where users go"),
+            "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
+            "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
+            "SecretsToFill": (
+                ", ".join(f"{name}: {secret.secret_arn}" for name, secret in given.items()),
+                "Secrets created empty; `make secrets` says which still are, and how to fill them",
+            ),
+            "UploadBucket": (storage.uploads.bucket_name, "Users' files"),
+            "BackupBucket": (storage.backups.bucket_name, "Database dumps"),
+            "DatabaseEndpoint": (data.database.instance.db_instance_endpoint_address, "PostgreSQL itself (DIRECT_URL)"),
+            **({"DatabaseProxyEndpoint": (data.proxy.proxy.endpoint, "RDS Proxy (DATABASE_URL)")} if data.proxy else {}),
+            "RedisEndpoint": (data.cache.endpoint, "Redis, TLS"),
+            "ConnectionSecret": (
+                data.roles.connection.secret_arn,
+                "The application's connection URLs, written by the database-roles function",
+            ),
+            "Cluster": (service.cluster.cluster_name, "ECS cluster"),
+            "Service": (service.web.service.service_name, "ECS service"),
+            "MigrationTask": (service.migration.task_definition.task_definition_arn, "Task definition that migrates the database"),
+            "ReleaseFilesTask": (
+                service.release_files.task_definition.task_definition_arn,
+                "Task definition that keeps the static files of a release",
+            ),
+            "ReleaseFilesBucket": (edge.release_files.bucket_name, "Static files of releases"),
+            "OperationsTask": (
+                service.operations.task_definition.task_definition_arn,
+                "Task definition for a shell with psql and redis-cli",
+            ),
+            **({"Dashboard": (dashboard.name, "CloudWatch dashboard")} if dashboard else {}),
+        }
+        for name, (value, description) in outputs.items():
+            CfnOutput(self, name, value=value, description=description)
+
+    def _watch(
+        self,
+        settings: Settings,
+        *,
+        alerts: AlertsStack,
+        alerting: Alerting,
+        data: DataStack,
+        edge: EdgeStack,
+        service: ServiceStack,
+        operations: OperationsStack,
+        edge_alarms: EdgeAlarmsStack | None,
+    ) -> Dashboard:
+        """Uptime, objectives, and the dashboard of it all."""
+        assert edge_alarms
+        assert operations.ages
         self.uptime = Uptime(
             self,
             "Uptime",
@@ -63,7 +126,7 @@ class CarmenTopStack(CarmenStack):
             Arrival(
                 self, "EdgeAlarms", from_region=EDGE_REGION, from_stack=edge_alarms.stack_name, target_arn=alerts.notifier.queue.queue_arn
             )
-        dashboard = Dashboard(
+        return Dashboard(
             self,
             "Overview",
             alerting=alerting,
@@ -86,41 +149,6 @@ class CarmenTopStack(CarmenStack):
                 *([data.hours.missed] if data.hours else []),
             ],
         )
-        Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
-        given = {**service.environment_contract.given, WEBHOOK: alerts.notifier.webhook}
-        outputs = {
-            "Url": (edge.distribution.url, "Where users go"),
-            "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
-            "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
-            "SecretsToFill": (
-                ", ".join(f"{name}: {secret.secret_arn}" for name, secret in given.items()),
-                "Secrets created empty; `make secrets` says which still are, and how to fill them",
-            ),
-            "UploadBucket": (storage.uploads.bucket_name, "Users' files"),
-            "BackupBucket": (storage.backups.bucket_name, "Database dumps"),
-            "DatabaseEndpoint": (data.database.instance.db_instance_endpoint_address, "PostgreSQL itself (DIRECT_URL)"),
-            "DatabaseProxyEndpoint": (data.proxy.proxy.endpoint, "RDS Proxy (DATABASE_URL)"),
-            "RedisEndpoint": (data.cache.endpoint, "Redis, TLS"),
-            "ConnectionSecret": (
-                data.roles.connection.secret_arn,
-                "The application's connection URLs, written by the database-roles function",
-            ),
-            "Cluster": (service.cluster.cluster_name, "ECS cluster"),
-            "Service": (service.web.service.service_name, "ECS service"),
-            "MigrationTask": (service.migration.task_definition.task_definition_arn, "Task definition that migrates the database"),
-            "ReleaseFilesTask": (
-                service.release_files.task_definition.task_definition_arn,
-                "Task definition that keeps the static files of a release",
-            ),
-            "ReleaseFilesBucket": (edge.release_files.bucket_name, "Static files of releases"),
-            "OperationsTask": (
-                service.operations.task_definition.task_definition_arn,
-                "Task definition for a shell with psql and redis-cli",
-            ),
-            "Dashboard": (dashboard.name, "CloudWatch dashboard"),
-        }
-        for name, (value, description) in outputs.items():
-            CfnOutput(self, name, value=value, description=description)
 
 
 def build_environment(scope: Construct, settings: Settings, preview_ends: str | None = None) -> CarmenTopStack:
@@ -133,7 +161,7 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     alerts = AlertsStack(scope, settings)
     storage = StorageStack(scope, settings)
     copies = BackupCopiesStack(scope, settings) if settings.storage.backup_copy_region else None
-    alerting = Alerting(settings.name, settings.alarms, alerts.topic.topic_arn)
+    alerting = Alerting(settings.name, settings.alarms, alerts.topic.topic_arn, on=settings.alarms.watched)
     data = DataStack(scope, settings, alerting=alerting, network=network, storage=storage)
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
@@ -141,7 +169,9 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     operations = OperationsStack(
         scope, settings, alerting=alerting, network=network, storage=storage, copies=copies, data=data, service=service
     )
-    edge_alarms = EdgeAlarmsStack(scope, settings, alerting=alerting, edge_global=edge_global, edge=edge, service=service)
+    edge_alarms = None
+    if settings.alarms.watched:
+        edge_alarms = EdgeAlarmsStack(scope, settings, alerting=alerting, edge_global=edge_global, edge=edge, service=service)
     top = CarmenTopStack(
         scope,
         settings,

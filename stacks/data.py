@@ -36,15 +36,7 @@ class DataStack(CarmenStack):
         self.hours: DatabaseHours | None = None
         if settings.working_hours:
             self.hours = DatabaseHours(self, "WorkingHours", settings=settings.working_hours, database=self.database, alerting=alerting)
-        self.proxy = DatabaseProxy(
-            self,
-            "DatabaseProxy",
-            settings=settings.database.pool,
-            network=network.network,
-            database=self.database,
-            users=list(self.users.values()),
-            zones=settings.network.zones,
-        )
+        self.proxy = self._define_proxy(settings, network) if settings.database.proxy else None
         self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
         self.roles = DatabaseRoles(
             self,
@@ -58,9 +50,21 @@ class DataStack(CarmenStack):
             libraries=libraries_layer(self),
             alerting=alerting,
         )
-        # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
-        self.proxy.targets.node.add_dependency(self.roles.applied)
+        if self.proxy:
+            # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
+            self.proxy.targets.node.add_dependency(self.roles.applied)
         self._define_alarms(settings, alerting)
+
+    def _define_proxy(self, settings: Settings, network: NetworkStack) -> DatabaseProxy:
+        return DatabaseProxy(
+            self,
+            "DatabaseProxy",
+            settings=settings.database.pool,
+            network=network.network,
+            database=self.database,
+            users=list(self.users.values()),
+            zones=settings.network.zones,
+        )
 
     def _define_alarms(self, settings: Settings, alerting: Alerting) -> None:
         self.database_alarms = DatabaseAlarms(

@@ -104,29 +104,36 @@ class OperationsStack(CarmenStack):
             alerting=alerting,
             libraries=libraries,
         )
-        self.probe = Probe(
-            self,
-            "Probe",
-            network=network.network,
-            database=data.database,
-            proxy=data.proxy,
-            cache=data.cache,
-            monitor=data.users[PROXY_MONITOR],
-            bucket=storage.backups,
-            key=storage.key,
-            environment=environment,
-            alerting=alerting,
-            libraries=libraries,
-        )
-        self.ages = AgeAlarms(self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing)
-        parts = (self.backup, self.drill, self.maintenance, self.rotation, self.probe)
+        self.probe: Probe | None = None
+        self.ages: AgeAlarms | None = None
+        if settings.alarms.watched:
+            self.probe = Probe(
+                self,
+                "Probe",
+                network=network.network,
+                database=data.database,
+                proxy=data.proxy,
+                cache=data.cache,
+                monitor=data.users[PROXY_MONITOR],
+                bucket=storage.backups,
+                key=storage.key,
+                environment=environment,
+                alerting=alerting,
+                libraries=libraries,
+            )
+            self.ages = AgeAlarms(
+                self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing
+            )
+        functions = [part.function for part in (self.backup, self.drill, self.maintenance, self.rotation)]
+        if self.probe:
+            functions.append(self.probe.function)
         self.functions_failing = alerting.fold(
             self,
             "FunctionsFailing",
             says="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
             runbook="function-failing",
             severity="ticket",
-            alarms=[part.function.failing for part in parts],
+            alarms=[function.failing for function in functions],
             silent=True,
         )
         SavedQueries(
@@ -134,6 +141,6 @@ class OperationsStack(CarmenStack):
             "Queries",
             environment=settings.stack_prefix,
             folder="Functions",
-            log_groups=[*(part.function.log_group for part in parts), self.backup.task.log_group, self.drill.task.log_group],
+            log_groups=[*(function.log_group for function in functions), self.backup.task.log_group, self.drill.task.log_group],
             queries=FUNCTIONS,
         )

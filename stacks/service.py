@@ -146,7 +146,8 @@ class ServiceStack(CarmenStack):
         from_tasks = self.web.connections
         from_tasks.allow_to_any_ipv4(ec2.Port.HTTPS, "AWS services, Sentry, Slack")
         from_tasks.allow_to_any_ipv4(ec2.Port.tcp(settings.application.smtp_port), "Mail")
-        from_tasks.allow_to(data.proxy.connections, DATABASE_PORT, "Carmen to RDS Proxy (DATABASE_URL)")
+        if data.proxy:
+            from_tasks.allow_to(data.proxy.connections, DATABASE_PORT, "Carmen to RDS Proxy (DATABASE_URL)")
         from_tasks.allow_to(data.database.connections, DATABASE_PORT, "Carmen to PostgreSQL (DIRECT_URL)")
         from_tasks.allow_to(data.cache.connections, REDIS_PORT, "Carmen to Redis")
         self.migration.connections.allow_to(data.database.connections, DATABASE_PORT, "Migrations to PostgreSQL")

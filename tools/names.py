@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 
+from environments.schema import Settings
 from tools.deployed import Deployed, run
 
 # Variable → output of the top stack.
@@ -42,6 +43,13 @@ RESOURCES = {
 }
 
 
+def resources(settings: Settings) -> dict[str, tuple[str, str, str]]:
+    """Those of `RESOURCES` that an environment has by its settings."""
+    absent = set() if settings.database.proxy else {"PROXY"}
+    absent |= set() if settings.alarms.watched else {"PROBE_FUNCTION", "PROBE_LOG", "UPTIME_LOG"}
+    return {name: place for name, place in RESOURCES.items() if name not in absent}
+
+
 def names(deployed: Deployed) -> dict[str, str]:
     """Variable → value, the region first: commands are to go where the deployment is. NotDeployedError when something is not there."""
     return {
@@ -50,7 +58,7 @@ def names(deployed: Deployed) -> dict[str, str]:
         **{name: deployed.output(key) for name, key in OUTPUTS.items()},
         **{
             name: deployed.resource(stack, kind, starts.format(prefix=deployed.settings.stack_prefix))
-            for name, (stack, kind, starts) in RESOURCES.items()
+            for name, (stack, kind, starts) in resources(deployed.settings).items()
         },
     }
 

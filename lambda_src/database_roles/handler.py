@@ -85,7 +85,7 @@ def _endpoints() -> connection_secret.Endpoints:
     environment = os.environ
     return connection_secret.Endpoints(
         database_host=environment["DATABASE_HOST"],
-        proxy_host=environment["PROXY_HOST"],
+        proxy_host=environment["PROXY_HOST"] or environment["DATABASE_HOST"],  # empty: there is no proxy
         database_port=int(environment["DATABASE_PORT"]),
         database_name=environment["DATABASE_NAME"],
         redis_host=environment["REDIS_HOST"],

@@ -20,7 +20,6 @@ class Metric(NamedTuple):
     name: str
     unit: str
     value: float
-    role: str | None = None  # a dimension, where there is one
 
 
 @dataclass
@@ -116,7 +115,7 @@ def instance(counters: Counters, seconds: float) -> Callable[[list[Metric]], Non
             Metric("DatabaseLongestTransaction", "Seconds", found.longest_transaction_seconds),
             Metric("DatabaseTransactionIdAge", "Count", found.transaction_id_age),
             Metric("DatabaseTransactionIdsUsed", "Percent", found.transaction_id_percent),
-            *(Metric("DatabaseConnections", "Count", count, role) for role, count in sorted(found.by_role.items())),
+            *(Metric(f"DatabaseConnectionsOf_{role}", "Count", count) for role, count in sorted(found.by_role.items())),
             *_counter(counters, "DatabaseDeadlocks", found.deadlocks),
         ]
         if found.replication_lag_seconds is not None:

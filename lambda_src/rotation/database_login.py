@@ -36,7 +36,7 @@ class Database:
     """Where the database is reached."""
 
     host: str
-    proxy_host: str
+    proxy_host: str  # empty: there is no proxy
     port: int
     name: str
 
@@ -84,8 +84,10 @@ class ApplicationLogin:
         return written, user
 
     def _try(self, user: str, password: str) -> None:
-        """On the instance; then through the proxy, until it knows the new password."""
+        """On the instance; then through the proxy, where there is one, until it knows the new password."""
         self.database.login(user, password).close()
+        if not self.database.proxy_host:
+            return
         deadline = time.monotonic() + PROXY_PATIENCE_SECONDS
         while True:
             try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from environments.loading import load
 from environments.schema import Settings
 from tests.conftest import ROOT, Built
 from tools import names
@@ -139,10 +140,11 @@ def test_the_list_of_pages_has_all() -> None:
     assert listed == PAGES.keys() - {"README"}
 
 
-@pytest.mark.parametrize("prefix", ["CarmenProd", "CarmenStaging", "CarmenDev"])
-def test_every_environment_has_what_names_asks_for(prefix: str, built: Built) -> None:
+@pytest.mark.parametrize("environment", ["prod", "staging", "dev"])
+def test_every_environment_has_what_names_asks_for(environment: str, built: Built) -> None:
+    prefix = f"Carmen{environment.capitalize()}"
     assert set(names.OUTPUTS.values()) <= built.templates[prefix]["Outputs"].keys()
-    for name, (stack, kind, starts) in names.RESOURCES.items():
+    for name, (stack, kind, starts) in names.resources(load(environment)).items():
         resources = built.templates[prefix + stack]["Resources"].items()
         found = [id_ for id_, each in resources if each["Type"] == kind and id_.startswith(starts.format(prefix=prefix))]
         assert len(found) == 1, (name, found)

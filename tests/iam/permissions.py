@@ -23,6 +23,13 @@ NAMELESS = {
 
 EVERYWHERE = ("prod", "staging", "dev")
 WITH_HOURS = ("dev",)
+# Roles of what an environment goes without (`[alarms] watched`, `[database] proxy`).
+ABSENT = {
+    "dev": {
+        "/UptimeFunctionRole", "/UptimeMinutelyRole", "Alerts/NotifierDigestRole", "Data/DatabaseProxyIAMRole",
+        "Operations/ProbeFunctionRole", "Operations/ProbeMinutelyRole", "Operations/ProbeAgesRole", "Operations/RotationAgesRole",
+    }
+}  # fmt: skip
 READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
 WRITE_LOG = "logs:CreateLogStream logs:PutLogEvents"
 PULL_IMAGE = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetDownloadUrlForLayer"

@@ -68,6 +68,15 @@ def references(value: Any) -> Iterator[str]:
             yield target[0] if isinstance(target, list) else target.split(".")[0]
 
 
+def without(templates: Templates, protection: str) -> set[str]:
+    """`CarmenDev` and the like: environments whose templates say why they go without this protection."""
+    return {
+        re.sub(r"(?<=.)(Alerts|Data|Service|Storage|Network)$", "", name.split("/")[0])
+        for name, _, resource in each(templates)
+        if f"{protection}OptOut" in resource.get("Metadata", {})
+    }
+
+
 def statements(properties: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for document in ("PolicyDocument", "KeyPolicy", "AssumeRolePolicyDocument", "RepositoryPolicyText", "ResourcePolicy"):
         if document in properties:
@@ -119,8 +128,14 @@ def nothing_is_public_but_the_edge(templates: Templates) -> Complaints:
         block = properties.get("PublicAccessBlockConfiguration", {})
         if [block.get(key) for key in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")] != [True] * 4:
             yield f"{name} does not block public access"
-    for name, _, _ in each(templates, "AWS::EC2::Instance", "AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
+    for name, _, _ in each(templates, "AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
         yield f"{name} is a way in beside the edge"
+    for name, properties, _ in each(templates, "AWS::EC2::Instance"):
+        resources = templates[name.split("/")[0]]["Resources"]
+        groups = [resources[group]["Properties"] for one in properties["NetworkInterfaces"] for group in references(one["GroupSet"])]
+        (own,) = {vpc["CidrBlock"] for _, vpc, _ in each({"": {"Resources": resources}}, "AWS::EC2::VPC")}
+        if not groups or any(rule.get("CidrIp") != own for group in groups for rule in group.get("SecurityGroupIngress", [])):
+            yield f"{name} is a way in beside the edge"
     for name, properties, resource in each(templates):
         for statement in statements(properties):
             principal = statement.get("Principal", {})

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from tests.invariants.rules import AT_DEPLOYMENT, Complaints, Template, Templates, each, nodes, rule
+from tests.invariants.rules import AT_DEPLOYMENT, Complaints, Template, Templates, each, nodes, rule, without
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
 # Type → metrics that must be watched of each such resource, by a dimension that names it.
@@ -83,6 +83,7 @@ def _watched(templates: Templates) -> dict[str, set[str]]:
 
 @rule
 def everything_that_matters_has_its_alarms(templates: Templates) -> Complaints:
+    templates = _told_of(templates)
     found = _watched(templates)
     for name, properties, resource in each(templates, *WATCHED):
         wanted = set(WATCHED[resource["Type"]])
@@ -103,7 +104,20 @@ def everything_that_matters_has_its_alarms(templates: Templates) -> Complaints:
 
 
 @rule
+def a_bad_roll_out_is_noticed_everywhere(templates: Templates) -> Complaints:
+    """And what cannot be told, also where nobody is told of the rest."""
+    for name, properties, _ in each(templates, "AWS::ECS::Service"):
+        alarms = properties["DeploymentConfiguration"].get("Alarms", {})
+        if len(alarms.get("AlarmNames", [])) < 3 or not (alarms.get("Enable") and alarms.get("Rollback")):
+            yield f"{name} is not rolled back by alarms"
+    for environment in _environments(templates):
+        if not any(name.startswith(f"{_prefix(environment)}Alerts/NotifierUndelivered") for name, _, _ in each(templates, ALARM)):
+            yield f"{environment}: nobody watches what cannot be told"
+
+
+@rule
 def what_functions_measure_has_its_alarms(templates: Templates) -> Complaints:
+    templates = _told_of(templates)
     found: dict[str, set[str]] = defaultdict(set)
     for _, properties, _ in each(templates, ALARM):
         for metric in metrics(properties):
@@ -115,10 +129,12 @@ def what_functions_measure_has_its_alarms(templates: Templates) -> Complaints:
         if resource.get("Metadata", {}).get("ScheduledBackupsOptOut")
     }
     for environment in _environments(templates):
-        needed = MEASURED | MUST_SPEAK
+        wanted = set(MEASURED | MUST_SPEAK)
+        if _prefix(environment) in without(templates, "Proxy"):
+            wanted -= {"ProxyUp"}
         if environment in by_hand:
-            needed = {name for name in needed if not name.startswith(("Backup", "Drill"))}
-        yield from (f"{environment}: nobody watches {name}" for name in sorted(needed - found[environment]))
+            wanted = {name for name in wanted if not name.startswith(("Backup", "Drill"))}
+        yield from (f"{environment}: nobody watches {name}" for name in sorted(wanted - found[environment]))
 
 
 @rule
@@ -162,6 +178,7 @@ def every_alarm_watches_something_of_ours(templates: Templates) -> Complaints:
 @rule
 def every_alarm_is_told_once(templates: Templates) -> Complaints:
     """By itself, by the composite that folds it, or by a rule that passes it on; what only has a state silences another."""
+    templates = _told_of(templates)
     for stack, template in templates.items():
         resources = template["Resources"]
         told = {logical_id for logical_id in resources if _tells_itself(resources[logical_id], stack, templates)}
@@ -192,6 +209,7 @@ def every_alarm_is_told_once(templates: Templates) -> Complaints:
 @rule
 def what_follows_from_a_dead_store_is_silenced_by_it(templates: Templates) -> Complaints:
     """A composite whose cause may be another names it, and waits long enough for it to be noticed."""
+    templates = _told_of(templates)
     for name, properties, _ in each(templates, COMPOSITE):
         if "ActionsSuppressor" not in properties:
             continue
@@ -240,6 +258,12 @@ def _silences_another(name: str, templates: Templates) -> bool:
         if value and name in named(value, other.split("/")[0], templates):
             return True
     return False
+
+
+def _told_of(templates: Templates) -> Templates:
+    """Without the environments that say why nobody is told of them."""
+    silent = tuple(without(templates, "Watched"))
+    return {name: template for name, template in templates.items() if not (silent and name.startswith(silent))}
 
 
 def _environments(templates: Templates) -> list[str]:

@@ -12,7 +12,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks.base import UNTAGGED
 from tests.iam.permissions import NAMELESS
-from tests.invariants.rules import Complaints, Templates, actions, each, listed, references, rule, statements
+from tests.invariants.rules import Complaints, Templates, actions, each, listed, references, rule, statements, without
 
 # Each of the first is useless, or unsafe, without one of the second that refers to it (or to which it refers).
 TOGETHER = {
@@ -60,6 +60,7 @@ ALWAYS = {
     "AWS::SecretsManager::Secret": 12,
     "Custom::DatabaseRoles": 1,
 }
+NOT_WHERE_NOBODY_IS_TOLD = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard"}
 # Nothing refers to these: they act by being there.
 USED_BY_BEING_THERE = ("Policy", "Association", "Attachment", "Attachments", "Egress", "Ingress", "Route", "Schedule", "Alarm", "Dashboard")
 
@@ -71,11 +72,15 @@ def what_belongs_together_is_there(templates: Templates) -> Complaints:
         present: dict[str, int] = defaultdict(int)
         for _, _, resource in each(mine):
             present[resource["Type"]] += 1
-        yield from (f"{prefix} has {present[kind]} × {kind}" for kind, least in ALWAYS.items() if present[kind] < least)
+        always = {**ALWAYS, **({"AWS::RDS::DBProxy": 0} if prefix in without(templates, "Proxy") else {})}
+        always |= dict.fromkeys(always.keys() & NOT_WHERE_NOBODY_IS_TOLD, 0) if prefix in without(templates, "Watched") else {}
+        yield from (f"{prefix} has {present[kind]} × {kind}" for kind, least in always.items() if present[kind] < least)
         users = {kind: json.dumps([r for _, _, r in each(mine, kind)]) for kinds in TOGETHER.values() for kind in kinds}
         for name, _, resource in each(mine, *TOGETHER):
             logical_id, text = name.split("/")[1], json.dumps(resource)
             for kind in TOGETHER[resource["Type"]]:
+                if kind.startswith("AWS::RDS::DBProxy") and not always["AWS::RDS::DBProxy"]:
+                    continue
                 others = [other.split("/")[1] for other, _, _ in each(mine, kind)]
                 if logical_id not in users[kind] and not any(other in text for other in others):
                     yield f"{name} has no {kind}"
@@ -232,7 +237,8 @@ def subnets_lead_where_they_should(templates: Templates) -> Complaints:
             if not one.subnet_of(networks[0]) or any(one.overlaps(other) for key, other in ranges.items() if key != name):
                 yield f"{stack}/{name} {one}"
         nat = any(r["Type"] == "AWS::EC2::NatGateway" for r in resources.values())
-        ways = {"Public": "GatewayId", "Private": "NatGatewayId" if nat else None, "Isolated": None}
+        machine = any(r["Type"] == "AWS::EC2::Instance" for r in resources.values())
+        ways = {"Public": "GatewayId", "Private": "NatGatewayId" if nat else "InstanceId" if machine else None, "Isolated": None}
         for name in ranges:
             tables = [
                 r["Properties"]["RouteTableId"]["Ref"]
@@ -245,7 +251,7 @@ def subnets_lead_where_they_should(templates: Templates) -> Complaints:
                 if r["Type"] == "AWS::EC2::Route" and r["Properties"]["RouteTableId"]["Ref"] in tables
             ]
             way = next(way for tier, way in ways.items() if f"Vpc{tier}Subnet" in name)
-            found = [next((key for key in ("GatewayId", "NatGatewayId") if key in route), "?") for route in routes]
+            found = [next((key for key in ("GatewayId", "NatGatewayId", "InstanceId") if key in route), "?") for route in routes]
             if len(tables) != 1 or found != ([way] if way else []):
                 yield f"{stack}/{name} leads to {found}"
             if any(route.get("DestinationCidrBlock") != "0.0.0.0/0" for route in routes):

@@ -110,6 +110,14 @@ def test_the_written_urls_work_whatever_the_password_holds(server: RdsLookAlike,
             assert session.run("SELECT current_user") == [[user]]
 
 
+def test_without_a_proxy_both_urls_name_the_instance(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_HOST", "")
+    handler({"source": "schedule"}, CONTEXT)
+    connection = secrets.values["connection"] or {}
+    assert all(f"@localhost:{os.environ['DATABASE_PORT']}/" in connection[name] for name in ("DATABASE_URL", "DIRECT_URL"))
+    assert "connection_limit=20" in connection["DATABASE_URL"]
+
+
 def test_a_second_run_writes_nothing(secrets: Secrets) -> None:
     handler({"source": "schedule"}, CONTEXT)
     secrets.writes.clear()

@@ -80,14 +80,16 @@ class World:
             (published,) = line["_aws"]["CloudWatchMetrics"]
             assert published["Namespace"] == "Carmen"
             assert (line["service"], line["Environment"]) == ("probe", "prod")
+            assert sorted(published["Dimensions"][0]) == ["Environment", "service"]
             for metric in published["Metrics"]:
-                (value,) = line[metric["Name"]]
-                if "Role" in line:
-                    assert sorted(published["Dimensions"][0]) == ["Environment", "Role", "service"]
-                    by_role[line["Role"]] = value
-                else:
-                    assert sorted(published["Dimensions"][0]) == ["Environment", "service"]
-                    values[metric["Name"]], units[metric["Name"]] = value, metric["Unit"]
+                (values[metric["Name"]],) = line[metric["Name"]]
+                units[metric["Name"]] = metric["Unit"]
+            assert all(name in probe.WATCHED or name.endswith("Up") for name in units), "a metric that nobody watches costs money"
+            for name, value in line.items():
+                if name.startswith("DatabaseConnectionsOf_"):
+                    by_role[name.removeprefix("DatabaseConnectionsOf_")] = value
+                elif name not in units and isinstance(value, int | float):
+                    values[name] = value
         return Measured(cast(dict[str, str], answer), values, units, by_role, seconds, output.out + output.err)
 
     def session(self, role: str) -> closing[Connection]:
@@ -217,9 +219,17 @@ def test_what_holds_back_the_log_of_changes_is_published_where_there_is_one(worl
         world.server.as_rdsadmin("SELECT pg_switch_wal()")
         measured = world.probe()
         assert measured.values["DatabaseReplicationSlotBytes"] > 0
-        assert measured.units["DatabaseReplicationSlotBytes"] == "Bytes"
     finally:
         world.server.as_rdsadmin("SELECT pg_drop_replication_slot('forgotten')")
+
+
+@one_major
+def test_a_proxy_that_is_not_there_is_not_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_HOST", "")
+    measured = world.probe()
+    assert measured.answer == {}
+    assert "ProxyUp" not in measured.values
+    assert (measured.values["DatabaseUp"], measured.values["RedisUp"]) == (1, 1)
 
 
 BROKEN = {
@@ -394,8 +404,8 @@ def test_ages_are_those_of_what_succeeded_last(world: World, s3: Any, bucket: st
         "RotationAgeDaysRedis",
     ):
         assert 0 <= values[name] < 0.1, name
-    assert {name: unit for name, unit in measured.units.items() if "Age" in name and not name.endswith("Known")} == dict.fromkeys(
-        (name for name in values if "Age" in name and not name.endswith("Known")), "None"
+    assert {name: unit for name, unit in measured.units.items() if "Age" in name} == dict.fromkeys(
+        (name for name in values if "Age" in name and name in probe.WATCHED), "None"
     )
 
 

@@ -249,6 +249,13 @@ def test_the_connection_secret_is_left_until_the_proxy_knows_the_password(world:
     world.holds()
 
 
+def test_without_a_proxy_the_instance_alone_is_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_HOST", "")
+    world.rotate()
+    assert world.in_use() == "carmen_app_b"
+    world.holds()
+
+
 def test_nothing_changes_while_the_database_is_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PORT", str(free_port()))
     with pytest.raises(InterfaceError, match="Can't create a connection"):

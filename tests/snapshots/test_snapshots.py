@@ -46,6 +46,9 @@ def test_differences_to_production(built: Built, snapshot_json: SnapshotAssertio
     settings = load(environment)
     differences: dict[str, Any] = {}
     for stack in STACKS:
+        if f"{settings.stack_prefix}{stack}" not in built.templates:
+            differences[stack] = "is not there"
+            continue
         production = _without_hashes(_readable(built.templates[f"CarmenProd{stack}"]))
         other = _without_hashes(_as_production(_readable(built.templates[f"{settings.stack_prefix}{stack}"]), settings))
         differences |= _differences(production, other, stack or "Top")

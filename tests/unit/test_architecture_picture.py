@@ -19,7 +19,7 @@ def test_the_picture_is_current(built: Built) -> None:
     assert picture.PICTURE.read_text(encoding="utf-8") == picture.draw(built, load("prod"))
 
 
-@pytest.mark.parametrize("environment", ["prod", "staging", "dev"])
+@pytest.mark.parametrize("environment", ["prod", "staging"])  # development lacks parts: the picture is of the whole
 def test_every_stack_has_its_box_and_every_way_its_arrow(built: Built, environment: str) -> None:
     drawn = picture.draw(built, load(environment))
     stacks = [name for name in built.templates if re.match(rf"Carmen{environment.capitalize()}([A-Z]|$)", name)]

@@ -91,8 +91,8 @@ def test_the_proxy_carries_the_manuals_pool(built: Built) -> None:
 def test_redis_is_encrypted_authenticated_and_fails_over(built: Built, variant: Variant) -> None:
     group = only(built.resources("AWS::ElastiCache::ReplicationGroup", STACK))
     expected = {
-        "Engine": "redis",
-        "EngineVersion": "7.1",
+        "Engine": "valkey",
+        "EngineVersion": "8.1",
         "TransitEncryptionEnabled": True,
         "AtRestEncryptionEnabled": True,
         "AutomaticFailoverEnabled": True,
@@ -106,6 +106,10 @@ def test_redis_is_encrypted_authenticated_and_fails_over(built: Built, variant: 
     cache = {"replicas": 0, "replicas_opt_out_reason": "The cache refills itself, and nobody waits for it."}
     alone = only(variant(cache=cache).resources("AWS::ElastiCache::ReplicationGroup"))
     assert (alone["AutomaticFailoverEnabled"], alone["MultiAZEnabled"], alone["NumCacheClusters"]) == (False, False, 1)
+    as_before = variant(cache={"engine": "redis"})
+    group = only(as_before.resources("AWS::ElastiCache::ReplicationGroup"))
+    assert (group["Engine"], group["EngineVersion"]) == ("redis", "7.1")
+    assert only(as_before.resources("AWS::ElastiCache::ParameterGroup"))["CacheParameterGroupFamily"] == "redis7"
 
 
 def test_generated_passwords_need_no_quoting(built: Built) -> None:

@@ -56,8 +56,8 @@ To accept one, append its id and a reason to `docs/accepted-dangers.toml`, in th
 | Data | +93.44 | `{DB}` db.t4g.medium in two zones → db.t4g.large in two zones |
 | **Total** | TOTAL | |
 
-List prices of 2026-11-24 in us-east-1, at the least number of tasks. Not counted: traffic, requests, metrics, and the \
-volume of logs, images, backups and files.
+List prices in us-east-1, looked up on 2026-11-24 and after, at the least number of tasks. Before traffic: requests and the \
+volume of logs, images, backups and files are not counted.
 
 ### In deployment
 

@@ -127,7 +127,7 @@ def test_it_scales_on_cpu_memory_and_requests(built: Built, variant: Variant) ->
         ]["TargetValue"]
         for p in policies
     }
-    assert targets == {"ECSServiceAverageCPUUtilization": 60, "ECSServiceAverageMemoryUtilization": 75, "ALBRequestCountPerTarget": 1000}
+    assert targets == {"ECSServiceAverageCPUUtilization": 60, "ECSServiceAverageMemoryUtilization": 75, "ALBRequestCountPerTarget": 500}
     night = {"schedule": "cron(0 20 ? * MON-FRI *)", "time_zone": "Europe/Berlin", "min_tasks": 0, "max_tasks": 0}
     target = only(variant(service={"scheduled_scaling": [night]}).resources("AWS::ApplicationAutoScaling::ScalableTarget"))
     (action,) = target["ScheduledActions"]

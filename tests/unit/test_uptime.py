@@ -65,6 +65,10 @@ def test_every_setting_of_an_endpoint_reaches_the_function(variant: Variant) -> 
     assert Endpoint.all_in(text) == [Endpoint(**given)]
 
 
-@pytest.mark.parametrize("stack", ["CarmenProd", "CarmenStaging", "CarmenDev"])
-def test_every_environment_is_asked(built: Built, stack: str) -> None:
+@pytest.mark.parametrize("stack", ["CarmenProd", "CarmenStaging"])
+def test_what_is_watched_is_asked(built: Built, stack: str) -> None:
     assert by_id(built.resources("AWS::Lambda::Function", stack), "/UptimeFunction")
+
+
+def test_development_is_not(built: Built) -> None:
+    assert built.resources("AWS::Lambda::Function", "CarmenDev") == {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tools.cost import PRICES, Bill, Item, bill
+from tools.cost.bill import Bill, Item, bill
+from tools.cost.prices import PRICES, oldest
 from tools.diff_report.sides import Side, importance
 
 CENT = 0.005
@@ -57,8 +58,8 @@ class Costs:
     def footnote(self) -> str:
         """What the figures are."""
         return (
-            f"List prices of {PRICES['date']} in {PRICES['region']}, at the least number of tasks. "
-            "Not counted: traffic, requests, metrics, and the volume of logs, images, backups and files."
+            f"List prices in {PRICES['region']}, looked up on {oldest()} and after, at the least number of tasks. "
+            "Before traffic: requests and the volume of logs, images, backups and files are not counted."
         )
 
     def _reasons(self, part: str) -> list[str]:
@@ -66,7 +67,7 @@ class Costs:
         lines: dict[tuple[str, str], list[list[Item]]] = defaultdict(lambda: [[], []])
         for side, items in enumerate((self.base.items, self.head.items)):
             for one in items:
-                if one.part == part:
+                if one.part == part and not one.by_use:
                     lines[one.environment, one.path][side].append(one)
         sizes: dict[str, float] = defaultdict(float)
         constructs: dict[str, set[str]] = defaultdict(set)
