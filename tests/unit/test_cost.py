@@ -24,7 +24,7 @@ from tools.diff_report.costs import Costs
 from tools.diff_report.sides import Side
 
 BY_HAND = Path(__file__).parent / "cost_by_hand.csv"
-PRODUCTION_AT_MOST = 330  # USD a month before traffic
+PRODUCTION_AT_MOST, DEVELOPMENT_AT_MOST = 330, 60  # USD a month before traffic
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,9 @@ def test_the_totals_are_within_three_per_cent_of_a_calculation_by_hand(made: Bil
         assert made.total(environment) == pytest.approx(usd, rel=0.03), environment
 
 
-def test_production_costs_no_more_than_it_should(made: Bill) -> None:
+def test_no_environment_costs_more_than_it_should(made: Bill) -> None:
     assert made.total("prod") <= PRODUCTION_AT_MOST
+    assert made.total("dev") <= DEVELOPMENT_AT_MOST
     assert made.total("dev") < made.total("staging") < made.total("prod")
 
 
@@ -134,13 +135,22 @@ def test_what_depends_on_use_is_told_beside_the_total(made: Bill) -> None:
     assert made.total("prod") == pytest.approx(sum(one.usd for one in made.items if one.environment == "prod" and not one.by_use))
 
 
-def test_hours_shrink_what_runs_by_the_hour_and_nothing_else(production: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve hours on working days: where an environment is off at night, this is its bill."""
-    whole = bill(production)
-    monkeypatch.setitem(ASSUMPTIONS["default"], "hours_a_month", 260)
-    shrunk = bill(production)
-    per_hour = sum(one.usd for one in whole.items if one.kind == "AWS::ECS::Service" or one.what == "db.t4g.medium in two zones")
-    assert whole.total("prod") - shrunk.total("prod") == pytest.approx(per_hour * (1 - 260 / 730))
+def test_working_hours_shrink_what_they_stop_and_nothing_else(everywhere: Side, tmp_path: Path) -> None:
+    """Twelve hours on working days are 260.7 of a month's 730."""
+    asleep = bill(everywhere)
+
+    def awake(edits: Edits) -> None:
+        for logical_id, resource in edits.templates["CarmenDevData"]["Resources"].items():
+            if logical_id.startswith("WorkingHoursSt") and resource["Type"] == "AWS::Scheduler::Schedule":
+                resource["Properties"]["ScheduleExpression"] = "rate(1 day)"
+
+    by_night = bill(_edited(everywhere, tmp_path, awake))
+    stopped = [
+        one for one in by_night.items if one.environment == "dev" and (one.kind == "AWS::ECS::Service" or "db.t4g.micro" in one.what)
+    ]
+    assert {one.kind for one in stopped} == {"AWS::ECS::Service", "AWS::RDS::DBInstance"}
+    assert by_night.total("dev") - asleep.total("dev") == pytest.approx(sum(one.usd for one in stopped) * (1 - 260.714 / 730), rel=1e-4)
+    assert by_night.total("prod") == asleep.total("prod")
 
 
 def test_an_environments_own_assumptions_go_over_those_for_all() -> None:

@@ -96,9 +96,9 @@ class Region:
 
     def describe_stack_drift_detection_status(self, StackDriftDetectionId: str) -> dict[str, str]:
         drifted = "drifts" in self.account.stacks[StackDriftDetectionId]
-        return {"DetectionStatus": "DETECTION_COMPLETE", "StackDriftStatus": "DRIFTED" if drifted else "IN_SYNC"} | self.account.stacks[
-            StackDriftDetectionId
-        ].get("detection", {})
+        said = {"DetectionStatus": "DETECTION_COMPLETE", "StackDriftStatus": "DRIFTED" if drifted else "IN_SYNC"}
+        more: dict[str, str] = self.account.stacks[StackDriftDetectionId].get("detection", {})
+        return said | more
 
     def describe_stack_resource_drifts(self, StackName: str, **_: Any) -> dict[str, Any]:
         return {"StackResourceDrifts": self.account.stacks[StackName].get("drifts", [])}

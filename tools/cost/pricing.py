@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from tools.diff_report.sides import Resource, Side
 
 HOURS = PRICES["hours_a_month"]
 DAYS = HOURS / 24
+WEEKS = DAYS / 7
+_DAILY = re.compile(r"cron\((?P<minute>\d+) (?P<hour>\d+) \? \* (?P<days>[A-Z,]+) \*\)")  # as constructs_lib/database_hours.py writes it
 
 
 class Line(NamedTuple):
@@ -24,16 +27,26 @@ class Line(NamedTuple):
 Pricing = Callable[[Resource, Side, Table], Iterator[Line]]
 
 
-def hours_on(assumed: Table) -> float:
-    """Hours a month that an environment's tasks and database run."""
-    return float(assumed["hours_a_month"])
+def hours_on(environment: str, side: Side) -> float:
+    """Hours a month that an environment's tasks and database run: between the schedules that start and stop it, if there are such."""
+    times = {
+        call: _DAILY.fullmatch(str(schedule.at("ScheduleExpression")))
+        for schedule in side.of_kind("AWS::Scheduler::Schedule")
+        for call in ("startDBInstance", "stopDBInstance")
+        if schedule.environment == environment and f":aws-sdk:rds:{call}" in json.dumps(schedule.at("Target.Arn"))
+    }
+    starts, stops = times.get("startDBInstance"), times.get("stopDBInstance")
+    if not starts or not stops:
+        return float(HOURS)
+    minutes = [int(time["hour"]) * 60 + int(time["minute"]) for time in (starts, stops)]
+    return float(len(starts["days"].split(",")) * (minutes[1] - minutes[0]) / 60 * WEEKS)
 
 
 def _database(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
     zones = 2 if resource.at("MultiAZ", False) else 1
     told = "in two zones" if zones == 2 else "in one zone"
     name, kind, gib = resource.at("DBInstanceClass"), resource.at("StorageType", "gp2"), int(resource.at("AllocatedStorage", 0))
-    yield Line(f"{name} {told}", zones * hours_on(assumed) * price("rds_instance_hour", name))
+    yield Line(f"{name} {told}", zones * hours_on(resource.environment, side) * price("rds_instance_hour", name))
     yield Line(f"{gib} GiB {kind} {told}", zones * gib * price("rds_storage_gib_month", kind))
 
 
@@ -61,7 +74,7 @@ def _service(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
     count, spot = _least_tasks(resource, side), _spot_share(resource)
     hour = vcpus * price(machine, "vcpu_hour") + gib * price(machine, "gib_hour")
     told = f"{count} × {vcpus:g} vCPU, {gib:g} GiB{' on Spot' if spot else ''}"
-    yield Line(told, count * hours_on(assumed) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
+    yield Line(told, count * hours_on(resource.environment, side) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
 
 
 def _least_tasks(service: Resource, side: Side) -> int:
