@@ -1,7 +1,8 @@
 """Puts a report onto the pull request it is about, as one comment that later reports replace: `make comment REPORT=report.md`.
 
 On GitHub and GitLab alike: who asks, what for, and with which token comes from the variables that each sets in a job. The
-report's first line is its marker; a comment that holds it is the one to replace.
+report's first line is its marker; a comment that holds it is the one to replace. GitHub shows the report on the run's own page
+besides, which is where that of a job without a pull request is read.
 """
 
 from __future__ import annotations

@@ -164,7 +164,8 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     report.write_text("words", encoding="utf-8")
     assert comment.main({**variables("gitlab", "https://127.0.0.1:1", report), "REPORT_TOKEN": ""}) == 0
     assert "REPORT_TOKEN is not set" in capsys.readouterr().out
-    assert comment.main({"REPORT": str(report)}) == 0
+    assert comment.main({"REPORT": str(report), "GITHUB_STEP_SUMMARY": str(tmp_path / "page.md")}) == 0
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == f"{comment.MARKER}\nwords"
     assert "no job of a pull request" in capsys.readouterr().out
     assert comment.main(variables("github", "http://api.example.com", report)) == 0
     assert "over https only" in capsys.readouterr().out

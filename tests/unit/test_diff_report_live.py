@@ -95,10 +95,9 @@ class Region:
         return {"StackDriftDetectionId": StackName if StackName in self._stacks("DetectStackDrift") else "none"}
 
     def describe_stack_drift_detection_status(self, StackDriftDetectionId: str) -> dict[str, str]:
-        drifted = "drifts" in self.account.stacks[StackDriftDetectionId]
-        said = {"DetectionStatus": "DETECTION_COMPLETE", "StackDriftStatus": "DRIFTED" if drifted else "IN_SYNC"}
-        more: dict[str, str] = self.account.stacks[StackDriftDetectionId].get("detection", {})
-        return said | more
+        stack = self.account.stacks[StackDriftDetectionId]
+        usual = {"DetectionStatus": "DETECTION_COMPLETE", "StackDriftStatus": "DRIFTED" if "drifts" in stack else "IN_SYNC"}
+        return {**usual, **stack.get("detection", {})}
 
     def describe_stack_resource_drifts(self, StackName: str, **_: Any) -> dict[str, Any]:
         return {"StackResourceDrifts": self.account.stacks[StackName].get("drifts", [])}
