@@ -224,6 +224,8 @@ def test_static_files_are_copied_by_the_image_and_put_into_the_bucket_by_our_cod
     assert (told["TASK_PACKAGE"], told["FILES_FOLDER"], told["TASK_LAYERS"]) == ("release_files", "/files/static", "")
     assert "ReleaseFiles96BE8944" in told["FILES_BUCKET"]["Fn::ImportValue"]
     assert copy["User"] == publish["User"] == "1001"  # who copied them may read them
+    group = by_id(built.resources("AWS::EC2::SecurityGroup", STACK), "/ReleaseFilesSecurityGroup")["Properties"]
+    assert [(rule["CidrIp"], rule.get("ToPort")) for rule in group["SecurityGroupEgress"]] == [("127.0.0.1/32", None), ("0.0.0.0/0", 443)]
     elsewhere = variant(service={"static_folder": "/srv/static"}).resources("AWS::ECS::TaskDefinition", STACK)
     assert by_id(elsewhere, "/ReleaseFilesTask")["Properties"]["ContainerDefinitions"][0]["Command"][1] == "/srv/static"
 
