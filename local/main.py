@@ -34,6 +34,7 @@ DIFFERENCES = (
     "ECS, alarms) is not asked for its role, and calls without a signature are let into S3",
     "calls on this machine count as TLS",
     "alarms change when somebody says so (SetAlarmState); composites follow them, and tell also what a suppressor would silence",
+    "a preview comes and goes in half a minute, where AWS takes an hour or more; nothing is put to sleep here: production has no working hours",
     "autoscaling is recorded only: the service runs one task; the task's port is a free one on 127.0.0.1",
 )
 ENDED = {
