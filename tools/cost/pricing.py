@@ -24,8 +24,8 @@ class Line(NamedTuple):
 Pricing = Callable[[Resource, Side, Table], Iterator[Line]]
 
 
-def hours_on(assumed: Table) -> float:
-    """Hours a month that an environment's tasks and database run."""
+def hours_on(resource: Resource, side: Side, assumed: Table) -> float:
+    """Hours a month that a task or database runs: the one place to ask for an environment that sleeps at night."""
     return float(assumed["hours_a_month"])
 
 
@@ -33,7 +33,7 @@ def _database(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
     zones = 2 if resource.at("MultiAZ", False) else 1
     told = "in two zones" if zones == 2 else "in one zone"
     name, kind, gib = resource.at("DBInstanceClass"), resource.at("StorageType", "gp2"), int(resource.at("AllocatedStorage", 0))
-    yield Line(f"{name} {told}", zones * hours_on(assumed) * price("rds_instance_hour", name))
+    yield Line(f"{name} {told}", zones * hours_on(resource, side, assumed) * price("rds_instance_hour", name))
     yield Line(f"{gib} GiB {kind} {told}", zones * gib * price("rds_storage_gib_month", kind))
 
 
@@ -61,7 +61,7 @@ def _service(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
     count, spot = _least_tasks(resource, side), _spot_share(resource)
     hour = vcpus * price(machine, "vcpu_hour") + gib * price(machine, "gib_hour")
     told = f"{count} × {vcpus:g} vCPU, {gib:g} GiB{' on Spot' if spot else ''}"
-    yield Line(told, count * hours_on(assumed) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
+    yield Line(told, count * hours_on(resource, side, assumed) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
 
 
 def _least_tasks(service: Resource, side: Side) -> int:
