@@ -22,7 +22,7 @@ def page(made: Bill, environment: str, levers: list[Saving]) -> str:
         _assumptions(environment),
         _beside(made),
         f"What would cost less, each alone, before traffic ({environment} really synthesized with it):\n"
-        + "\n".join(_row(str(one), -one.usd) for one in levers[:LEVERS_SHOWN]),
+        + ("\n".join(_row(str(one), -one.usd) for one in levers[:LEVERS_SHOWN]) or "Nothing more."),
         *([f"No price is known of, and not counted: {', '.join(made.unknown)}."] if made.unknown else []),
         total_line(made, environment),
     ]
