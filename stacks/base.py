@@ -8,12 +8,11 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from environments.schema import Settings
+from environments.values import PREVIEW_TAG
 
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
 REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}
 EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
-# Of a preview's stacks: its name, and the last day that it is there. tools/preview.py finds and removes by these.
-PREVIEW_TAG, PREVIEW_ENDS_TAG = "carmen-preview", "carmen-preview-ends"
 # A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765); a proxy's target group takes no tags.
 UNTAGGED = ("AWS::CloudFront::VpcOrigin", "AWS::RDS::DBProxyTargetGroup")
 

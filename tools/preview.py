@@ -23,8 +23,8 @@ from botocore.exceptions import ClientError, WaiterError
 
 from environments.loading import SettingsError, load, preview_environment
 from environments.schema import Settings
-from environments.values import PREVIEW_PREFIX
-from stacks.base import EDGE_REGION, PREVIEW_ENDS_TAG, PREVIEW_TAG
+from environments.values import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
+from tools.buttons import FIREWALL_REGION
 from tools.deployed import Deployed, RefusedError, run
 from tools.release import release, releases
 
@@ -252,7 +252,7 @@ def _previews(deployed: Deployed) -> Previews:
 
 def regions_of(settings: Settings) -> list[str]:
     """The application's first."""
-    return list(dict.fromkeys([settings.region, EDGE_REGION]))
+    return list(dict.fromkeys([settings.region, FIREWALL_REGION]))
 
 
 def _list(deployed: Deployed) -> None:
