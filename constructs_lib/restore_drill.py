@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from constructs_lib.acknowledgements import record_opt_out
 from constructs_lib.alarm import Alerting
 from constructs_lib.buckets import allow_key, allow_objects
 from constructs_lib.database_backup import TIERS
@@ -77,6 +78,7 @@ class RestoreDrill(Construct):
             self._allow(role, bucket, key)
         if settings.operations.scheduled_backups:
             self.function.run_at("Monthly", settings.operations.drill_schedule, description="Restore drill")
+        record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
 
     def _allow(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
         allow_objects(role, bucket, TIERS, "s3:GetObject")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from environments.loading import load
+from environments.loading import FOLDER, laid_over, load, validated
 from environments.schema import Settings
-from tests.conftest import ROOT, Built
+from tests.conftest import ROOT, Built, build
 from tools import names
 from tools.runbooks import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages, to_fill_in
 
@@ -120,13 +121,23 @@ def _is_setting(model: type[BaseModel], names: list[str]) -> bool:
     return len(names) == 1 or not models or any(_is_setting(kind, names[1:]) for kind in models)
 
 
+@pytest.fixture(scope="session")
+def asleep_at_night(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Staging with development's hours: none of the three is watched and sleeps."""
+    dev, staging = (tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")) for name in ("dev", "staging"))
+    windows = {key: dev["database"][key] for key in ("backup_window", "maintenance_window", "roles_schedule")}
+    hours = {"working_hours": dev["working_hours"], "operations": dev["operations"], "database": windows}
+    told = {"alerts": {"digest_schedule": "cron(30 12 ? * MON-FRI *)"}, "alarms": {"daily_backup_age_hours": 80}}
+    return build([validated(laid_over(staging, {**hours, **told}), "staging")], tmp_path_factory.mktemp("asleep"))
+
+
 @each_page
-def test_the_alarms_of_its_title_name_this_page(name: str, built: Built) -> None:
+def test_the_alarms_of_its_title_name_this_page(name: str, built: Built, asleep_at_night: Built) -> None:
     title = PAGES[name].text.splitlines()[0]
     told = re.search(r"\((?:alarms?|composites?) .*\)$", title)
     alarms = {
         logical_id[:-8]
-        for template in built.templates.values()
+        for template in (*built.templates.values(), *asleep_at_night.templates.values())
         for logical_id, resource in template["Resources"].items()
         if resource["Type"] in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
         and f"docs/runbooks/{name}.md" in resource["Properties"]["AlarmDescription"]

@@ -101,8 +101,9 @@ def nothing_stands_unused(templates: Templates) -> Complaints:
             if target != logical_id
         } | set(references(template.get("Outputs", {})))
         for logical_id, resource in template["Resources"].items():
-            at_a_release = logical_id.startswith("ReleaseFilesSecurityGroup")  # tools/release.py runs a task behind it
-            if resource["Type"] in kinds and logical_id not in used and not at_a_release:
+            # tools/release.py runs a task behind it; people call a function whose clock is off.
+            by_hand = logical_id.startswith("ReleaseFilesSecurityGroup") or "ScheduledBackupsOptOut" in resource.get("Metadata", {})
+            if resource["Type"] in kinds and logical_id not in used and not by_hand:
                 yield f"{stack}/{logical_id}"
 
 
