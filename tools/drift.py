@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
-from aws_cdk import DefaultStackSynthesizer
 from botocore.exceptions import ClientError
 
 from environments.schema import Settings
 from tools.deployed import NOT_THERE, Deployed, RefusedError, run
-from tools.synthesis import build
 
 PATIENCE_SECONDS = 900
+QUALIFIER = "hnb659fds"  # of the CDK's roles (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
 LONGEST = 120  # of a value in the report
 UNTOLD = ("AccessDenied", "AccessDeniedException", NOT_THERE)  # the last: a stack in the middle of something, too
 T = TypeVar("T")
@@ -55,6 +54,8 @@ class Stack:
 
 def stacks_of(settings: Settings) -> list[tuple[str, str]]:
     """(name, region) of all stacks of an environment, in the order of deployment."""
+    from tools.synthesis import build  # here, for the CDK takes a second to load, which `make local` need not wait for
+
     with tempfile.TemporaryDirectory() as folder:
         top = build([settings], Path(folder)).tops[settings.name]
         return [(stack.stack_name, stack.region) for stack in (*top.dependencies, top)]
@@ -138,7 +139,7 @@ def _cell(value: str) -> str:
 def with_the_lookup_role(session: Any, settings: Settings, region: str) -> Any:
     """CloudFormation's client with the CDK's lookup role, or with the session's own credentials where they may not take it."""
     account = settings.account or session.client("sts").get_caller_identity()["Account"]
-    role = f"arn:aws:iam::{account}:role/cdk-{DefaultStackSynthesizer.DEFAULT_QUALIFIER}-lookup-role-{account}-{region}"
+    role = f"arn:aws:iam::{account}:role/cdk-{QUALIFIER}-lookup-role-{account}-{region}"
     try:
         taken = session.client("sts").assume_role(RoleArn=role, RoleSessionName="carmen-drift")["Credentials"]
     except ClientError as error:
