@@ -33,7 +33,8 @@ class EnvironmentNames:
     def __init__(self, settings: Settings, prefix: str | None = None) -> None:
         self.settings = settings
         self.account = settings.account or Aws.ACCOUNT_ID
-        self.regions = list(dict.fromkeys([settings.region, EDGE_REGION]))
+        copies = settings.storage.backup_copy_region
+        self.regions = list(dict.fromkeys([settings.region, EDGE_REGION, *([copies] if copies else [])]))
         self.prefix = prefix or settings.stack_prefix
 
     def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
@@ -143,6 +144,10 @@ class PipelineWriters(Construct):
         _allow(role, "IsItScanned", ["ecr:DescribeImages"], [_images(names)])
         _allow(role, "RollService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
         self._allow_tasks(role, names)
+        if names.settings.service.backup_before_release:
+            _allow(
+                role, "BackUpFirst", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.prefix}Operations-BackupFunction*")]
+            )
         _allow_to_tell(role, names)
         return role
 

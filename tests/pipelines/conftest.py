@@ -19,8 +19,10 @@ BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary"
 
 
 def settings(name: str, branch: str, environment: str, **more: Any) -> Settings:
+    """Production backs up before it releases."""
     pipeline = {"repository": REPOSITORY, "application_repository": APPLICATION, "branch": branch, "protected_environment": environment}
-    return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}}, name)
+    service = {"backup_before_release": name == "prod"}
+    return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}, "service": service}, name)
 
 
 def access(folder: Path, *environments: Settings, previews: Settings | None = None) -> Built:

@@ -71,6 +71,7 @@ def release(environment: str) -> tuple[May, ...]:
     )
 
 
+BACK_UP_FIRST = (May("lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:CarmenProdOperations-BackupFunction*"),)
 PUSH = (
     "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart "
     "ecr:DescribeImageScanFindings"
@@ -86,7 +87,7 @@ ROLES = {
         for kind, rows in {
             "Deploy": (bootstrap("deploy", "file-publishing", "lookup"), *tell(environment)),
             "Push": (May("ecr:GetAuthorizationToken"), May(PUSH, images(environment))),
-            "Release": release(environment),
+            "Release": (*release(environment), *(BACK_UP_FIRST if environment == "Prod" else ())),
         }.items()
     },
 }

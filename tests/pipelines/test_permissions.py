@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from constructs_lib.pipeline_roles import EnvironmentNames
+from environments.loading import validated
 from tests.conftest import Built
 from tests.pipelines.conftest import role
 from tests.pipelines.permissions import NEVER, ROLES, May
@@ -172,3 +174,10 @@ def test_the_provider_is_the_platforms_own_or_the_accounts(github: Built, gitlab
 
 def test_arns_of_the_table_are_this_accounts() -> None:
     assert all(re.search(rf":{ACCOUNT}:", resource) for rows in ROLES.values() for _, resource, _ in _asked(rows) if resource != "*")
+
+
+def test_copies_in_a_second_region_are_seen_and_deployed_too() -> None:
+    copying = validated({"storage": {"backup_copy_region": "eu-central-1"}}, "prod")
+    names = EnvironmentNames(copying)
+    assert names.regions == ["us-east-1", "eu-central-1"]
+    assert any(":eu-central-1:" in stack for stack in names.stacks())
