@@ -21,20 +21,20 @@ from tools.synthesis import CONTEXT, ROOT, Built, build
 __all__ = ["CONTEXT", "ROOT", "Built", "build", "built", "preview"]
 
 
-DEPLOYMENT = "tests/local/test_deployment.py"
+TOGETHER = ("tests/local/test_deployment.py", "tests/invariants/test_judges.py")
 
 
-class OneDeployment(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Its tests on one worker, and first: they share a deployment that takes minutes."""
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests of one module on one worker, and first: they share a deployment, or verdicts, that take minutes to make."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return DEPLOYMENT if nodeid.startswith(DEPLOYMENT) else nodeid
+        return next((module for module in TOGETHER if nodeid.startswith(module)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneDeployment:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     """xdist 3.8 loses the groups of `--dist loadgroup` with pytest 9.2, which does not read the attribute it writes them to."""
-    return OneDeployment(config, log)
+    return Together(config, log)
 
 
 def _but_for_a_broken_pipe(unraisable: sys.UnraisableHookArgs) -> None:
