@@ -21,7 +21,7 @@ assert rules_of_shape, rules_of_alarms  # importing them adds their rules
 # The same settings on every run, so that a failure is one of this commit; nothing is kept between runs. Each example is a
 # synthesis: looking for a smaller one that fails too would take minutes.
 EACH_RUN = configured(
-    max_examples=20, deadline=None, database=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=12, deadline=None, database=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
 )
 AT_LENGTH = configured(EACH_RUN, max_examples=100)  # twice
 LINTED = configured(EACH_RUN, max_examples=20)  # cfn-lint takes ten seconds for an environment
