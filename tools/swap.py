@@ -16,7 +16,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tools.deployed import Deployed, NotDeployedError, RefusedError, run
+from tools.deployed import Deployed, RefusedError, run
+from tools.wake import set_scaling
 
 AVAILABLE_SECONDS, LOOK_SECONDS = 60 * 60, 10
 STOPPED = {"DynamicScalingInSuspended": True, "DynamicScalingOutSuspended": True, "ScheduledScalingSuspended": True}
@@ -28,6 +29,7 @@ ALIKE = (
     "CACertificateIdentifier", "CopyTagsToSnapshot", "AutoMinorVersionUpgrade", "DBInstanceClass", "MaxAllocatedStorage",
 )  # fmt: skip
 GRANT = "RestoredInstance"
+PROXY = "AWS::RDS::DBProxy"
 
 Instance = dict[str, Any]
 
@@ -100,7 +102,8 @@ def _must_fit(asked: Swap) -> None:
 
 
 def _all_serves(deployed: Deployed, asked: Swap) -> bool:
-    (service,) = _ecs(deployed)["services"]
+    cluster, name = deployed.output("Cluster"), deployed.output("Service")
+    (service,) = deployed.session.client("ecs").describe_services(cluster=cluster, services=[name])["services"]
     let_in = dict(_logins(deployed, asked.new)).keys() >= dict(_logins(deployed, asked.old)).keys()
     return service["desiredCount"] > 0 and let_in and asked.instance in _proxied(deployed)
 
@@ -133,8 +136,6 @@ def make_alike(deployed: Deployed, asked: Swap) -> None:
 def stop(deployed: Deployed, asked: Swap) -> None:
     """Carmen is stopped, so that nothing is written any more"""
     _scale(deployed, STOPPED, 0)
-    cluster, service = deployed.output("Cluster"), deployed.output("Service")
-    deployed.session.client("ecs").get_waiter("services_stable").wait(cluster=cluster, services=[service])
 
 
 def rename(deployed: Deployed, asked: Swap) -> None:
@@ -148,9 +149,9 @@ def rename(deployed: Deployed, asked: Swap) -> None:
 
 def lead_proxy(deployed: Deployed, asked: Swap) -> None:
     """The proxy, which follows an instance and not its name, is given the restored one"""
-    rds, proxy = deployed.session.client("rds"), _proxy(deployed)
-    if proxy is None:
+    if not deployed.settings.database.proxy:
         return
+    rds, proxy = deployed.session.client("rds"), deployed.resource("Data", PROXY)
     for change, name, already in (
         (rds.deregister_db_proxy_targets, asked.kept, "DBProxyTargetNotFoundFault"),
         (rds.register_db_proxy_targets, asked.instance, "DBProxyTargetAlreadyRegisteredFault"),
@@ -184,8 +185,6 @@ def correct_roles(deployed: Deployed, asked: Swap) -> None:
 def start(deployed: Deployed, asked: Swap) -> None:
     """Carmen is started"""
     _scale(deployed, dict.fromkeys(STOPPED, False), deployed.settings.service.min_tasks)
-    cluster, service = deployed.output("Cluster"), deployed.output("Service")
-    deployed.session.client("ecs").get_waiter("services_stable").wait(cluster=cluster, services=[service])
 
 
 STEPS: tuple[Callable[[Deployed, Swap], None], ...] = (make_alike, stop, rename, lead_proxy, let_in, correct_roles, start)
@@ -239,36 +238,19 @@ def _until(done: Callable[[], bool], otherwise: str) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _ecs(deployed: Deployed) -> dict[str, Any]:
-    cluster, service = deployed.output("Cluster"), deployed.output("Service")
-    return dict(deployed.session.client("ecs").describe_services(cluster=cluster, services=[service]))
-
-
 def _scale(deployed: Deployed, suspended: dict[str, bool], tasks: int) -> None:
-    """So many tasks; automatic scaling would start some of its own."""
-    cluster, service = deployed.output("Cluster"), deployed.output("Service")
-    deployed.session.client("application-autoscaling").register_scalable_target(
-        ServiceNamespace="ecs",
-        ScalableDimension="ecs:service:DesiredCount",
-        ResourceId=f"service/{cluster}/{service}",
-        SuspendedState=suspended,
-    )
-    deployed.session.client("ecs").update_service(cluster=cluster, service=service, desiredCount=tasks)
-
-
-def _proxy(deployed: Deployed) -> str | None:
-    try:
-        return deployed.resource("Data", "AWS::RDS::DBProxy")
-    except NotDeployedError:
-        return None
+    """So many tasks, and waits for them; automatic scaling would start some of its own."""
+    set_scaling(deployed, SuspendedState=suspended)
+    ecs, cluster, service = deployed.session.client("ecs"), deployed.output("Cluster"), deployed.output("Service")
+    ecs.update_service(cluster=cluster, service=service, desiredCount=tasks)
+    ecs.get_waiter("services_stable").wait(cluster=cluster, services=[service])
 
 
 def _proxied(deployed: Deployed) -> set[str]:
     """The instances that the proxy reaches; without a proxy, all."""
-    proxy = _proxy(deployed)
-    if proxy is None:
+    if not deployed.settings.database.proxy:
         return set(_instances(deployed))
-    targets = deployed.session.client("rds").describe_db_proxy_targets(DBProxyName=proxy)["Targets"]
+    targets = deployed.session.client("rds").describe_db_proxy_targets(DBProxyName=deployed.resource("Data", PROXY))["Targets"]
     return {target["RdsResourceId"] for target in targets if target.get("TargetHealth", {}).get("State") == "AVAILABLE"}
 
 

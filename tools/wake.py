@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
@@ -60,12 +61,16 @@ def wake(deployed: Deployed) -> str:
 
 def set_tasks(deployed: Deployed, least: int, most: int) -> None:
     """How many tasks autoscaling keeps, until somebody or a schedule says otherwise."""
+    set_scaling(deployed, MinCapacity=least, MaxCapacity=most)
+
+
+def set_scaling(deployed: Deployed, **changes: Any) -> None:
+    """Changes of the service's scalable target; what is not named stays (Application Auto Scaling API, RegisterScalableTarget)."""
     deployed.session.client("application-autoscaling").register_scalable_target(
         ServiceNamespace="ecs",
         ScalableDimension="ecs:service:DesiredCount",
         ResourceId=f"service/{deployed.output('Cluster')}/{deployed.output('Service')}",
-        MinCapacity=least,
-        MaxCapacity=most,
+        **changes,
     )
 
 
