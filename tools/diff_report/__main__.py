@@ -17,22 +17,20 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from environments.loading import environment_names
 from local.processes import Ended, end_on_signals
 from tools.deployed import FAILURES, RefusedError, in_words
+from tools.diff_report import live as deployed_base
 from tools.diff_report.acceptances import FILE, AcceptanceError, added, ever
 from tools.diff_report.checkout import ROOT, CheckoutError, both, head_alone, text_in
 from tools.diff_report.collect import compare
 from tools.diff_report.costs import Costs
 from tools.diff_report.deployment import interruptions
 from tools.diff_report.judge import judge
+from tools.diff_report.live import Live
 from tools.diff_report.render import GITHUB_LIMIT, GITLAB_LIMIT, Report
 from tools.diff_report.sides import Side
-
-if TYPE_CHECKING:
-    from tools.diff_report.live import Live
 
 DANGER = 3
 DEPLOYED = "deployed"
@@ -101,13 +99,11 @@ def _against(base: str, environment: str, acceptances: str) -> Report:
 
 
 def _against_deployed(environment: str, acceptances: str) -> Report:
-    from tools.diff_report import live  # here, as it brings the CDK
-
-    wanted = live.environments(environment)
-    account = live.account(wanted)
+    wanted = deployed_base.environments(environment)
+    account = deployed_base.account(wanted)
     with head_alone(environment) as head:
         base = head.with_name("base")
-        there = live.read(account, wanted, head, base, named=bool(environment))
+        there = deployed_base.read(account, wanted, head, base, named=bool(environment))
         return against_deployed(base, head, there, acceptances)
 
 

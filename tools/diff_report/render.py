@@ -11,18 +11,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tools.diff_report.acceptances import FILE
 from tools.diff_report.collect import GONE, Change, Comparison, Impact, Leaf
 from tools.diff_report.costs import Costs
 from tools.diff_report.deployment import Interruption
 from tools.diff_report.judge import Danger
+from tools.diff_report.live import Live
 from tools.diff_report.sides import importance
 from tools.diff_report.state import because
-
-if TYPE_CHECKING:  # it brings the CDK, which a report from templates does without
-    from tools.diff_report.live import Live
 
 MARKER = "<!-- carmen-diff-report -->"  # by which a pipeline finds its comment, to update it
 GITHUB_LIMIT = 65_536  # characters of a comment
