@@ -15,7 +15,7 @@ from constructs_lib.acknowledgements import acknowledge
 from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.network import Network
 from constructs_lib.retention import retention_days
-from constructs_lib.web_service import NON_ROOT, ApplicationImage, acknowledge_pull, allow_pull, fargate_task
+from constructs_lib.web_service import NON_ROOT, ApplicationImage, allow_application_pull, allow_pull, fargate_task
 from environments import schema
 
 
@@ -54,9 +54,7 @@ class MigrationTask(Construct):
             logging=task_log(self, settings, "migration"),
             stop_timeout=Duration.seconds(30),
         )
-        repository.grant_pull(self.task_definition.obtain_execution_role())
-        acknowledge_pull(self.task_definition.obtain_execution_role())
-        allow_pull(self.task_definition, [settings.placeholder_image])
+        allow_application_pull(self.task_definition, repository, [settings.placeholder_image])
         acknowledge(
             self.task_definition,
             {"AwsSolutions-ECS2": "Two plain values that are no secrets; the database URL comes from Secrets Manager."},

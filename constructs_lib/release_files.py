@@ -15,7 +15,7 @@ from constructs_lib.closed_security_group import ClosedSecurityGroup
 from constructs_lib.function_task import add_package
 from constructs_lib.network import Network
 from constructs_lib.one_off_tasks import task_log
-from constructs_lib.web_service import NON_ROOT, ApplicationImage, acknowledge_pull, allow_pull, fargate_task
+from constructs_lib.web_service import NON_ROOT, ApplicationImage, allow_application_pull, fargate_task
 from environments import schema
 
 VOLUME = "files"
@@ -81,9 +81,7 @@ class ReleaseFilesTask(Construct):
         self.task_definition.add_to_task_role_policy(
             iam.PolicyStatement(actions=["s3:PutObject"], resources=[bucket.arn_for_objects("_next/static/*")])
         )
-        repository.grant_pull(self.task_definition.obtain_execution_role())
-        acknowledge_pull(self.task_definition.obtain_execution_role())
-        allow_pull(self.task_definition, [settings.placeholder_image, settings.python_image])
+        allow_application_pull(self.task_definition, repository, [settings.placeholder_image, settings.python_image])
         role = self.task_definition.task_role
         acknowledge(
             role.node.find_child("DefaultPolicy"),

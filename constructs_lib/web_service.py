@@ -127,9 +127,7 @@ class WebService(Construct):
             volume = f"scratch-{number}"
             task.add_volume(name=volume)
             container.add_mount_points(ecs.MountPoint(container_path=path, source_volume=volume, read_only=False))
-        repository.grant_pull(task.obtain_execution_role())
-        acknowledge_pull(task.obtain_execution_role())
-        allow_pull(task, [self._settings.placeholder_image])
+        allow_application_pull(task, repository, [self._settings.placeholder_image])
         acknowledge(
             task,
             {
@@ -248,6 +246,13 @@ def fargate_task(
             cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX
         ),
     )
+
+
+def allow_application_pull(task: ecs.FargateTaskDefinition, repository: ecr.IRepository, others: Sequence[str]) -> None:
+    """Lets a task pull the application's image, and `others`, of which the placeholder stands in for it until the first release."""
+    repository.grant_pull(task.obtain_execution_role())
+    acknowledge_pull(task.obtain_execution_role())
+    allow_pull(task, others)
 
 
 def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
