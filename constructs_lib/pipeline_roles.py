@@ -13,7 +13,6 @@ from constructs_lib.pipeline_trust import Platform, issuer
 from environments.schema import Pipeline, Settings
 from environments.values import PREVIEW_PREFIX
 
-EDGE_REGION = "us-east-1"
 LONGEST = Duration.hours(2)  # the first deployment makes a database and a distribution
 SEE_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
 NAMED_LATER = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
@@ -33,8 +32,7 @@ class EnvironmentNames:
     def __init__(self, settings: Settings, prefix: str | None = None) -> None:
         self.settings = settings
         self.account = settings.account or Aws.ACCOUNT_ID
-        copies = settings.storage.backup_copy_region
-        self.regions = list(dict.fromkeys([settings.region, EDGE_REGION, *([copies] if copies else [])]))
+        self.regions = settings.regions
         self.prefix = prefix or settings.stack_prefix
 
     def arn(self, service: str, resource: str, *, region: str | None = None) -> str:

@@ -540,6 +540,12 @@ class Settings(Section):
         return f"Carmen{self.name.capitalize()}"
 
     @property
+    def regions(self) -> list[str]:
+        """All that an environment has stacks in: its own, CloudFront's, and where copies of backups are; each once, its own first."""
+        copies = self.storage.backup_copy_region
+        return list(dict.fromkeys([self.region, values.EDGE_REGION, *([copies] if copies else [])]))
+
+    @property
     def preview(self) -> str | None:
         """`pr-123` of `preview-pr-123`; None of an environment that has a file of its own."""
         return self.name.removeprefix(values.PREVIEW_PREFIX) if self.name.startswith(values.PREVIEW_PREFIX) else None

@@ -225,6 +225,7 @@ Reason = Annotated[
 # A preview's name, with what tells it from an environment that has a file of its own: none of those has a hyphen.
 PREVIEW_PREFIX = "preview-"
 # On its stacks: its name, and the last day that it is there. tools/preview.py finds and removes by these, and loads no CDK.
+EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
 PREVIEW_TAG, PREVIEW_ENDS_TAG = "carmen-preview", "carmen-preview-ends"
 PREVIEW_NAME = r"(?=.{1,12}$)[a-z0-9]+(-[a-z0-9]+)*"
 EnvironmentName = Annotated[

@@ -10,7 +10,7 @@ from typing import Any
 from environments.loading import load, preview_environment
 from local.deployment import Deployment, LeftToLookAt
 from tools.deployed import Deployed
-from tools.preview import Preview, Previews, make, over, regions_of
+from tools.preview import Preview, Previews, make, over
 
 NAME, DAYS = "pr-7", 3
 
@@ -21,7 +21,7 @@ def preview_is_made_and_removed(deployment: Deployment) -> str:
     before = inventory.look()
     deployed = Deployed(load(preview_environment(NAME)), deployment)
     make(deployed, DAYS, "", lambda *arguments: _cdk(deployment, arguments), today)
-    previews = Previews(deployment, regions_of(deployed.settings), poll_seconds=1, say=lambda text: None)
+    previews = Previews(deployment, deployed.settings.regions, poll_seconds=1, say=lambda text: None)
     (found,) = previews.all()
     _stands_alone(deployment, found)
     _fill(deployment, deployed)

@@ -12,7 +12,6 @@ from environments.values import PREVIEW_TAG
 
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
 REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}
-EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
 # A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765); a proxy's target group takes no tags.
 UNTAGGED = ("AWS::CloudFront::VpcOrigin", "AWS::RDS::DBProxyTargetGroup")
 

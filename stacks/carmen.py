@@ -16,10 +16,10 @@ from constructs_lib.slo import Slo
 from constructs_lib.uptime import Uptime
 from constructs_lib.uptime_alarms import UptimeAlarms
 from environments.schema import Settings
-from environments.values import PREVIEW_ENDS_TAG
+from environments.values import EDGE_REGION, PREVIEW_ENDS_TAG
 from stacks.alerts import AlertsStack
 from stacks.backup_copies import BackupCopiesStack
-from stacks.base import EDGE_REGION, CarmenStack
+from stacks.base import CarmenStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
 from stacks.edge_alarms import EdgeAlarmsStack

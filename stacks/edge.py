@@ -10,7 +10,8 @@ from constructs_lib.buckets import ReleaseFilesBucket
 from constructs_lib.distribution import Distribution
 from constructs_lib.load_balancer import LoadBalancer
 from environments.schema import Settings
-from stacks.base import EDGE_REGION, CarmenStack
+from environments.values import EDGE_REGION
+from stacks.base import CarmenStack
 from stacks.edge_global import EdgeGlobalStack, domain_certificate
 from stacks.network import NetworkStack
 from stacks.storage import StorageStack

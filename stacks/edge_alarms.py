@@ -8,7 +8,8 @@ from constructs import Construct
 from constructs_lib.alarm import Alerting
 from constructs_lib.edge_alarms import EdgeAlarms, WayHome
 from environments.schema import Settings
-from stacks.base import EDGE_REGION, CarmenStack
+from environments.values import EDGE_REGION
+from stacks.base import CarmenStack
 from stacks.edge import EdgeStack
 from stacks.edge_global import EdgeGlobalStack
 from stacks.service import ServiceStack

@@ -10,7 +10,8 @@ from constructs import Construct
 from constructs_lib.saved_queries import FIREWALL, SavedQueries
 from constructs_lib.web_firewall import WebFirewall
 from environments.schema import Domain, Settings
-from stacks.base import EDGE_REGION, CarmenStack
+from environments.values import EDGE_REGION
+from stacks.base import CarmenStack
 
 
 class EdgeGlobalStack(CarmenStack):

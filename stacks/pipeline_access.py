@@ -12,7 +12,7 @@ from constructs_lib.execution_boundary import ExecutionBoundary
 from constructs_lib.pipeline_roles import PipelineReaders, PipelineWriters, PreviewPipeline
 from constructs_lib.pipeline_trust import Platform, issuer
 from environments.schema import Pipeline, Settings
-from stacks.base import EDGE_REGION
+from environments.values import EDGE_REGION
 
 NAME = "CarmenPipelineAccess"
 

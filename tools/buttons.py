@@ -18,10 +18,10 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import WaiterError
 
+from environments.values import EDGE_REGION
 from tools.deployed import Deployed, RefusedError, run
 from tools.wake import expect_awake, set_tasks, wake
 
-FIREWALL_REGION = "us-east-1"
 # AWS WAF takes no /0 (API Reference, CreateIPSet): two halves are all.
 EVERYBODY = {4: ["0.0.0.0/1", "128.0.0.0/1"], 6: ["::/1", "8000::/1"]}  # pragma: allowlist secret (everybody)
 START_SECONDS = 180
@@ -90,8 +90,8 @@ def under_attack(deployed: Deployed) -> None:
 
 
 def _ip_set(deployed: Deployed, name: str, version: int) -> tuple[Any, dict[str, str]]:
-    firewall = deployed.session.client("wafv2", region_name=FIREWALL_REGION)
-    found = deployed.resource("EdgeGlobal", "AWS::WAFv2::IPSet", f"WebFirewall{name}Ipv{version}", region=FIREWALL_REGION)
+    firewall = deployed.session.client("wafv2", region_name=EDGE_REGION)
+    found = deployed.resource("EdgeGlobal", "AWS::WAFv2::IPSet", f"WebFirewall{name}Ipv{version}", region=EDGE_REGION)
     called, identifier, scope = found.split("|")
     return firewall, {"Name": called, "Id": identifier, "Scope": scope}
 

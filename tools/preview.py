@@ -22,9 +22,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from environments.loading import SettingsError, load, preview_environment
-from environments.schema import Settings
 from environments.values import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
-from tools.buttons import FIREWALL_REGION
 from tools.deployed import Deployed, RefusedError, run
 from tools.release import release, releases
 
@@ -247,12 +245,7 @@ def _make(deployed: Deployed) -> None:
 
 
 def _previews(deployed: Deployed) -> Previews:
-    return Previews(deployed.session, regions_of(deployed.settings))
-
-
-def regions_of(settings: Settings) -> list[str]:
-    """The application's first."""
-    return list(dict.fromkeys([settings.region, FIREWALL_REGION]))
+    return Previews(deployed.session, deployed.settings.regions)
 
 
 def _list(deployed: Deployed) -> None:

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from aws_cdk import DefaultStackSynthesizer
 from botocore.exceptions import ClientError
 from notifier.events import Notice, read
 
@@ -308,3 +309,7 @@ def test_it_looks_with_the_lookup_role_or_with_ones_own_eyes() -> None:
     assert drift.with_the_lookup_role(Session("AccessDenied"), load("prod"), "eu-central-1") == "own in eu-central-1"
     with pytest.raises(ClientError):
         drift.with_the_lookup_role(Session("ExpiredToken"), load("prod"), "eu-central-1")
+
+
+def test_the_lookup_role_is_called_as_the_cdk_calls_it() -> None:
+    assert drift.QUALIFIER == DefaultStackSynthesizer.DEFAULT_QUALIFIER
