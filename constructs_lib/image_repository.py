@@ -36,7 +36,12 @@ class ImageRepository(Construct):
                 ecr.LifecycleRule(
                     description="Untagged images go after a week", tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)
                 ),
-                ecr.LifecycleRule(description="The newest images stay, to roll back to", max_image_count=images_kept),
+                ecr.LifecycleRule(  # tagged ones: parts of an image and its signature have no tag, and would count as images
+                    description="The newest images stay, to roll back to",
+                    tag_status=ecr.TagStatus.TAGGED,
+                    tag_pattern_list=["*"],
+                    max_image_count=images_kept,
+                ),
             ],
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )

@@ -122,6 +122,8 @@ class PipelineWriters(Construct):
         role = iam.Role(self, "Push", description="Pushes the application's images", assumed_by=trusted)
         _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], star=NO_RESOURCES)
         _allow(role, "Push", PUSH, [_images(names)])
+        if profile := names.settings.service.signing_profile:  # ECR signs as whoever pushes
+            _allow(role, "Sign", ["signer:SignPayload"], [profile])
         acknowledge(
             role.node.find_child("DefaultPolicy"),
             {
@@ -140,6 +142,16 @@ class PipelineWriters(Construct):
         bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
         _allow(role, "StackParameters", ["ssm:GetParameters"], [bootstrap])
         _allow(role, "IsItScanned", ["ecr:DescribeImages"], [_images(names)])
+        if names.settings.service.signing_profile:
+            _allow(role, "IsItSigned", ["ecr:DescribeImageSigningStatus"], [_images(names)])
+            acknowledge(
+                role.node.find_child("DefaultPolicy"),
+                {
+                    "Parliament::UNKNOWN_ACTION[Unknown action ecr:DescribeImageSigningStatus]": (
+                        "An action since November 2025 (Amazon ECR API Reference, DescribeImageSigningStatus); parliament's list is older."
+                    ),
+                },
+            )
         _allow(role, "RollService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
         self._allow_tasks(role, names)
         if names.settings.service.backup_before_release:

@@ -85,6 +85,7 @@ STRENGTH: dict[str, Strength] = {
     "service.spot": _less,
     "service.container_insights": _in_order("disabled", "enabled", "enhanced"),
     "service.log_retention_days": _more,
+    "service.signing_profile": _given,
 }
 
 

@@ -319,6 +319,9 @@ class Service(Section):
     python_image: values.Image = Field(
         "public.ecr.aws/lambda/python:3.14", description="Lambda's own Python, for backups and drills that do not fit a function."
     )
+    signing_profile: values.SigningProfile | None = Field(
+        None, description="The AWS Signer profile whose signature a release asks for; absent: it asks for none."
+    )
     backup_before_release: bool = Field(False, description="Back up the database before the migrations of a release.")
     migration_command: values.Entries[str] = Field(
         ("npx", "prisma", "migrate", "deploy"), min_length=1, description="Run by the migration task."

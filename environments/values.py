@@ -287,6 +287,13 @@ BranchName = Annotated[str, form(r"(?!refs/)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", "
 ProtectedEnvironment = Annotated[
     str, form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "must be the environment's name on the platform such as production: no star, no spaces")
 ]
+SigningProfile = Annotated[
+    str,
+    form(
+        r"arn:aws:signer:[a-z0-9-]+:\d{12}:/signing-profiles/\w{2,64}",
+        "must be the ARN of a signing profile such as arn:aws:signer:us-east-1:123456789012:/signing-profiles/carmen",
+    ),
+]
 VariableName = Annotated[
     str,
     form(r"[A-Z][A-Z0-9_]{0,62}", "must be a name in capitals such as FEATURE_X: A-Z, 0-9 and _, a letter first, 63 characters at most"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ LOOK_SECONDS = 2
 REGISTERED = (
     *("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory", "runtimePlatform"),
 )
+SIGNED_WITHIN_SECONDS = 60  # ECR signs on its own after the push, usually in seconds
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # a roll-out, a rolled back one included: half an hour
 
 
@@ -67,16 +69,22 @@ def releases(deployed: Deployed) -> list[Release]:
     return [one for before, one in zip([None, *history], history, strict=False) if not before or before.image != one.image][::-1]
 
 
-def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, migrate: bool = True) -> None:
-    """Has the service run `image`, by digest. RefusedError when it must not, or did not come up: then the old one runs on."""
+def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ran_before: bool = False) -> None:
+    """Has the service run `image`, by digest. RefusedError when it must not, or did not come up: then the old one runs on.
+
+    One that `ran_before` was looked at and migrated to then.
+    """
     name = deployed.output("ImageParameter")
     ssm = deployed.session.client("ssm")
     before: str = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     if image == before:
         raise RefusedError(f"{image} is what runs already.")
-    _must_be_good(deployed, image, allow_unscanned)
+    details = _find(deployed, image)
+    if not ran_before:
+        _must_be_scanned(image, details, allow_unscanned)
+        _must_be_signed(deployed, image)
     expect_awake(deployed)
-    if migrate:
+    if not ran_before:
         _keep_files(deployed, image, before)  # first, since it leaves no trace when a release stops here
         if deployed.settings.service.backup_before_release:
             backup_now(deployed)
@@ -95,25 +103,34 @@ def rollback(deployed: Deployed) -> None:
     older = [one.image for one in releases(deployed)[1:] if one.image != NONE_YET]
     if not older:
         raise RefusedError("There is no earlier image to roll back to: `make releases` lists what has run.")
-    release(deployed, older[0], allow_unscanned=True, migrate=False)  # it has run before
+    release(deployed, older[0], ran_before=True)
 
 
-def _must_be_good(deployed: Deployed, image: str, allow_unscanned: bool) -> None:
-    """By digest, in the environment's own repository, and scanned without critical findings."""
+def _find(deployed: Deployed, image: str) -> dict[str, Any]:
+    """ECR's details of it; RefusedError unless it is named by digest and in the environment's own repository."""
     repository = deployed.output("ImageRepository")
     if not BY_DIGEST.fullmatch(image):
         raise RefusedError(f"IMAGE={image}: an image is named by its digest, since tags move: {repository}@sha256:…")
     if not image.startswith(f"{repository}@"):
         raise RefusedError(f"IMAGE={image}: the service may pull from {repository} only; push the image there.")
-    digest = image.split("@", 1)[1]
+    name, digest = _in_ecr(image)
     try:
-        (found,) = deployed.session.client("ecr").describe_images(
-            repositoryName=repository.split("/", 1)[1], imageIds=[{"imageDigest": digest}]
-        )["imageDetails"]
+        (found,) = deployed.session.client("ecr").describe_images(repositoryName=name, imageIds=[{"imageDigest": digest}])["imageDetails"]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ImageNotFoundException":
             raise RefusedError(f"IMAGE={image}: {repository} holds no such image.") from None
         raise
+    return dict(found)
+
+
+def _in_ecr(image: str) -> tuple[str, str]:
+    """Its repository's name and its digest."""
+    repository, digest = image.split("@", 1)
+    return repository.split("/", 1)[1], digest
+
+
+def _must_be_scanned(image: str, found: dict[str, Any], allow_unscanned: bool) -> None:
+    """Without critical findings."""
     if found.get("imageScanStatus", {}).get("status") != "COMPLETE" and not allow_unscanned:
         raise RefusedError(
             f"IMAGE={image} was not scanned: wait for the scan that its push began and try again, or release it with ALLOW=unscanned."
@@ -122,6 +139,29 @@ def _must_be_good(deployed: Deployed, image: str, allow_unscanned: bool) -> None
         raise RefusedError(
             f"IMAGE={image} has {critical} critical findings: `aws ecr describe-image-scan-findings` lists them; build it on a mended base."
         )
+
+
+def _must_be_signed(deployed: Deployed, image: str) -> None:
+    """By the profile of `service.signing_profile`, where one is set. Source:
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/managed-signing.html
+    """
+    profile = deployed.settings.service.signing_profile
+    if not profile:
+        return
+    name, digest = _in_ecr(image)
+    until = time.monotonic() + SIGNED_WITHIN_SECONDS
+    while True:
+        answer = deployed.session.client("ecr").describe_image_signing_status(repositoryName=name, imageId={"imageDigest": digest})
+        signed = next((one for one in answer["signingStatuses"] if one["signingProfileArn"] == profile), {"status": "not begun"})
+        if signed["status"] == "COMPLETE":
+            return
+        if signed["status"] != "IN_PROGRESS" or time.monotonic() > until:
+            why = f" ({signed['failureCode']}: {signed['failureReason']})" if signed["status"] == "FAILED" else ""
+            raise RefusedError(
+                f"IMAGE={image} is not signed by {profile}, which service.signing_profile asks for: {signed['status']}{why}. "
+                "ECR signs what is pushed once its signing configuration names the profile, as whoever pushes (docs/first-pipeline.md)."
+            )
+        time.sleep(LOOK_SECONDS)
 
 
 def _keep_files(deployed: Deployed, image: str, before: str) -> None:

@@ -15,13 +15,14 @@ from tools.iam import Account
 from tools.policies import ACCOUNT, Assembly, Document
 
 REPOSITORY, APPLICATION = "example@12/carmen-infrastructure@34", "example@12/carmen@56"
+SIGNING_PROFILE = f"arn:aws:signer:us-east-1:{ACCOUNT}:/signing-profiles/carmen"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary"
 
 
 def settings(name: str, branch: str, environment: str, **more: Any) -> Settings:
-    """Production backs up before it releases."""
+    """Production backs up before it releases, and takes signed images alone."""
     pipeline = {"repository": REPOSITORY, "application_repository": APPLICATION, "branch": branch, "protected_environment": environment}
-    service = {"backup_before_release": name == "prod"}
+    service = {"backup_before_release": True, "signing_profile": SIGNING_PROFILE} if name == "prod" else {}
     return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}, "service": service}, name)
 
 

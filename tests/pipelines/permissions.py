@@ -71,7 +71,14 @@ def release(environment: str) -> tuple[May, ...]:
     )
 
 
-BACK_UP_FIRST = (May("lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:CarmenProdOperations-BackupFunction*"),)
+OF_PRODUCTION = {  # that backs up before it releases, and takes signed images alone
+    "Deploy": (),
+    "Push": (May("signer:SignPayload", f"arn:aws:signer:{HERE}:/signing-profiles/carmen"),),
+    "Release": (
+        May("lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:CarmenProdOperations-BackupFunction*"),
+        May("ecr:DescribeImageSigningStatus", images("Prod")),
+    ),
+}
 PUSH = (
     "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart "
     "ecr:DescribeImageScanFindings"
@@ -82,12 +89,12 @@ ROLES = {
     ),
     "ReadDrift": (bootstrap("lookup"), *tell("Prod"), *tell("Staging")),
     **{
-        f"{environment}{kind}": rows
+        f"{environment}{kind}": (*rows, *(OF_PRODUCTION[kind] if environment == "Prod" else ()))
         for environment in ("Prod", "Staging")
         for kind, rows in {
             "Deploy": (bootstrap("deploy", "file-publishing", "lookup"), *tell(environment)),
             "Push": (May("ecr:GetAuthorizationToken"), May(PUSH, images(environment))),
-            "Release": (*release(environment), *(BACK_UP_FIRST if environment == "Prod" else ())),
+            "Release": release(environment),
         }.items()
     },
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from environments.loading import load
+from environments.loading import load, validated
 from tools import buttons, checklists, release
 from tools.deployed import Deployed, NotDeployedError, RefusedError
 
@@ -56,6 +56,60 @@ def test_an_image_that_must_not_run_is_refused_with_what_to_do(image: str, detai
     deployed = _deployed(get_parameter={"Parameter": {"Value": "placeholder"}}, describe_images={"imageDetails": [details]})
     with pytest.raises(RefusedError, match=refusal):
         release.release(deployed, image)
+
+
+PROFILE = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/carmen"
+
+
+class Signing(Aws):
+    """ECR, signing an image: it answers one of `statuses` after the other, and the last one for ever."""
+
+    def __init__(self, *statuses: list[dict[str, str]]) -> None:
+        super().__init__(
+            describe_stacks={"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]},
+            get_parameter={"Parameter": {"Value": "placeholder"}},
+            describe_images={"imageDetails": [{"imageScanStatus": {"status": "COMPLETE"}}]},
+        )
+        self._statuses = list(statuses)
+
+    def describe_image_signing_status(self, **image: Any) -> dict[str, Any]:
+        assert image == {"repositoryName": "carmen", "imageId": {"imageDigest": DIGEST}}
+        return {"signingStatuses": self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]}
+
+
+def _signed(status: str, by: str = PROFILE, **why: str) -> list[dict[str, str]]:
+    return [{"signingProfileArn": by, "status": status, **why}]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "refusal"),
+    [
+        ([_signed("COMPLETE")], "^good$"),
+        ([_signed("COMPLETE", by=f"{PROFILE}_old") + _signed("COMPLETE")], "^good$"),
+        ([_signed("IN_PROGRESS"), _signed("IN_PROGRESS"), _signed("COMPLETE")], "^good$"),
+        ([[]], f"is not signed by {PROFILE}, which service.signing_profile asks for: not begun"),
+        ([_signed("COMPLETE", by=f"{PROFILE}_old")], "not begun"),
+        ([_signed("IN_PROGRESS")], r"asks for: IN_PROGRESS\. ECR signs what is pushed once"),
+        (
+            [_signed("FAILED", failureCode="AccessDenied", failureReason="may not use it")],
+            r"asks for: FAILED \(AccessDenied: may not use it\)",
+        ),
+    ],
+)
+def test_where_a_signature_is_asked_for_an_image_without_it_is_refused(
+    statuses: list[list[dict[str, str]]], refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_good(deployed: Deployed) -> None:
+        raise RefusedError("good")
+
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    monkeypatch.setattr("time.monotonic", lambda: sum(waited))
+    monkeypatch.setattr(release, "expect_awake", is_good)  # what comes after the signature
+    settings = validated({"service": {"signing_profile": PROFILE}}, "prod")
+    with pytest.raises(RefusedError, match=refusal):
+        release.release(Deployed(settings, Signing(*statuses)), f"{REPOSITORY}@{DIGEST}")
+    assert sum(waited) <= release.SIGNED_WITHIN_SECONDS + release.LOOK_SECONDS
 
 
 @pytest.mark.parametrize(
