@@ -14,9 +14,9 @@ from constructs_lib.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.javascript import with_settings
 from constructs_lib.sdk_call import SdkCall
 from environments import schema
+from environments.paths import RELEASE_FILES
 
 PAGE_PATH = "/errors/unavailable.html"
-RELEASE_FILES = "/_next/static/*"
 # What S3 answers for what it does not hold, or cannot say: then the application is asked, and its answer is the answer (ADR 0019).
 NOT_FROM_THE_BUCKET = [403, 404, 500, 502, 503, 504]
 # The answers CloudFront itself gives for an origin it cannot reach. 503 is left alone: the application and the
@@ -172,8 +172,8 @@ class Distribution(Construct):
             log_file_prefix="cloudfront/",
             default_behavior=self._dynamic_behavior(),
             additional_behaviors={
-                **dict.fromkeys((RELEASE_FILES, *self._settings.static_paths), static),
                 RELEASE_FILES: release_files,
+                **dict.fromkeys(self._settings.static_paths, static),
                 "/_next/image": image,
                 "/errors/*": self._page_behavior(),
             },

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 LONGEST = 200  # what WAF compares with; CloudFront's path patterns end at 255
+RELEASE_FILES = "/_next/static/*"  # what a build names by content; releases keep it in a bucket (ADR 0019)
 # Paths with rules of their own (constructs_lib/distribution.py), or whose answers are for one user.
 NEVER_STATIC = ("/api/*", "/_next/data/*", "/_next/image", "/errors/*")
 
@@ -61,6 +62,8 @@ def _static(pattern: str) -> str:
     if not re.fullmatch(r"/([\w.$~@:+&-]+/)*([\w.$~@:+&-]+|\*)", pattern, re.ASCII):
         raise ValueError("must be a folder with all below it, such as /images/*, or one file, such as /favicon.ico")
     _plain(pattern.removesuffix("*"))
+    if meet(pattern, RELEASE_FILES):
+        raise ValueError(f"{RELEASE_FILES} is kept without being named, from the bucket that releases fill: leave it out")
     for kept in NEVER_STATIC:
         if meet(pattern, kept):
             raise ValueError(f"takes in {kept}, which must not be kept for a year: choose a folder that holds files only")

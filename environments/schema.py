@@ -243,7 +243,7 @@ class Edge(Section):
     static_max_age_seconds: int = Field(31_536_000, ge=60, le=31_536_000, description="/_next/static/* and /images/* (manual: a year).")
     image_max_age_seconds: int = Field(86_400, ge=60, le=31_536_000, description="Upper bound for /_next/image.")
     static_paths: values.Distinct[paths.StaticPath] = Field(
-        ("/_next/static/*", "/images/*"), min_length=1, max_length=8, description="Cached as static."
+        ("/images/*",), min_length=1, max_length=8, description="Cached as static, besides /_next/static/*."
     )
     upload_paths: values.Distinct[paths.PathPrefix] = Field(
         ("/api/upload",), max_length=5, description="Prefixes where bodies may be large files."

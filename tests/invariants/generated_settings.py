@@ -54,7 +54,7 @@ SAMPLES: list[dict[str, Any]] = [
     {"termination_protection": False, "termination_protection_opt_out_reason": REASON},
     {"edge": {"redirects": (), "rewrites": ({"source": "/old", "destination": "/new"},)}},
     {"edge": {"redirects": tuple({"source": f"/r{n}", "destination": f"/to/{n}", "permanent": False} for n in range(50))}},
-    {"edge": {"upload_paths": (), "static_paths": ("/_next/static/*",)}},
+    {"edge": {"upload_paths": (), "static_paths": ("/favicon.ico",)}},
     {
         "edge": {
             "headers": {
