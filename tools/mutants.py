@@ -29,6 +29,8 @@ FOLDERS = [folder for folder in ("tests/invariants", "tests/unit", "tests/edge",
 KEPT = ("built", "variant")
 LEAST_KILLED_PERCENT = 90
 GONE = object()
+# They look at templates too, but for what others say of them, or for how two of them differ: each mutant is tried on all the rest.
+OTHERS = ("test_judges", "test_second_opinion", "test_diff_report")
 
 # Class → key of a property → what it becomes, wherever it stands. GONE takes it out.
 FLIPS: dict[str, dict[str, list[Any]]] = {
@@ -281,6 +283,7 @@ class Hunt:
     def __init__(self, wanted: str = "", part: int = 0, parts: int = 1) -> None:
         self._wanted, self._part, self._parts = wanted, part, parts
         self._kept: dict[str, Any] = {}
+        self._seconds: dict[pytest.Item, float] = {}
         self.killed: dict[str, int] = defaultdict(int)
         self.survivors: dict[str, list[str]] = defaultdict(list)
 
@@ -297,15 +300,15 @@ class Hunt:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Without a fault, then with each, then without again: a fault that stayed would have killed all after it."""
-        items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and "test_judges" not in item.nodeid]
-        items.sort(key=lambda item: "tests/edge" in item.nodeid)  # the slowest last
+        items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and not self._is_of_others(item)]
         self._expect_no_failure(items)
-        hunters: dict[str, list[pytest.Item]] = defaultdict(lambda: list(items))  # of a kind
+        kills: dict[tuple[str, pytest.Item], int] = defaultdict(int)
         for mutant in [one for one in mutants(self._built) if self._wanted in one.kind][self._part :: self._parts]:
-            able = [item for item in hunters[mutant.kind] if "tests/edge" not in item.nodeid or "Edge" in mutant.stack]
+            able = [item for item in items if "tests/edge" not in item.nodeid or "Edge" in mutant.stack]
+            able.sort(key=lambda item: self._seconds[item] / (1 + kills[mutant.kind, item]))  # quick ones, and who killed before
             killer = self._hunt(mutant, able)
             if killer:
-                hunters[mutant.kind].sort(key=lambda item: item is not killer)  # who killed one often kills the next
+                kills[mutant.kind, killer] += 1
                 self.killed[mutant.kind] += 1
             else:
                 self.survivors[mutant.kind].append(f"{mutant.stack}/{mutant.what}")
@@ -335,8 +338,13 @@ class Hunt:
         return built
 
     @staticmethod
-    def _fails(item: pytest.Item) -> bool:
-        return any(report.failed for report in runtestprotocol(item, nextitem=None, log=False))
+    def _is_of_others(item: pytest.Item) -> bool:
+        return any(name in item.nodeid for name in OTHERS)
+
+    def _fails(self, item: pytest.Item) -> bool:
+        reports = runtestprotocol(item, nextitem=None, log=False)
+        self._seconds[item] = sum(report.duration for report in reports if report.when == "call")
+        return any(report.failed for report in reports)
 
 
 def hunt(wanted: str, part: int, parts: int) -> dict[str, Any]:

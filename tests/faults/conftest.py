@@ -49,6 +49,10 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         os.write(self._ours, b"\x03")
 
+    def terminate(self) -> None:
+        """Make hands SIGTERM on."""
+        self.process.terminate()
+
     def close(self) -> None:
         """As when its window is closed: nobody reads any more, and the shell hands SIGHUP to its job."""
         os.close(self._ours)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from tests.conftest import ROOT
 from tests.copy_of_the_tree import Copy, copy_of_the_tree
 from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
 from tests.lambdas.backups import INSTALLATIONS
+
+IS_ROOT = os.getuid() == 0
 
 
 @pytest.fixture
@@ -195,39 +198,56 @@ def test_a_disk_that_fills_up_in_the_middle_is_told(copy: Copy, stage: str) -> N
     assert copy.nothing_runs()
 
 
+@pytest.fixture
+def of_another_user() -> Iterator[Copy]:
+    """A copy that belongs to somebody else, if this is root's run."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, copy_of_the_tree(Path(folder) / "a" / "clone of it") as copied:
+        if IS_ROOT:
+            for path in (Path(folder), copied.root.parent, copied.root, *copied.root.rglob("*")):
+                os.chown(path, 65534, 65534, follow_symlinks=False)
+            copied.environment["HOME"] = str(copied.root.parent)
+        yield copied
+
+
 @pytest.mark.long
-def test_two_folders_do_not_know_of_each_other_and_a_test_run_is_no_obstacle(copy: Copy) -> None:
-    """Both deploy at once, beside a server of PostgreSQL that tests use; that one is ended does not disturb the other."""
-    other = copy.root / "other" / "run"
+def test_two_users_deploy_at_once_and_a_test_run_is_no_obstacle(copy: Copy, of_another_user: Copy) -> None:
+    """Beside a server of PostgreSQL that tests use. That one is ended, however late, disturbs neither the other nor the next one."""
     with RdsLookAlike(install(17, INSTALLATIONS), copy.root.parent / "pg", master="m", password="p", database="d", durable=False) as server:
-        first, second = Terminal(copy, "make", "local"), Terminal(copy, *copy.local("up", other))
-        second.wait_for("asking every", 600)
-        assert Deployment(other).outputs()["Cluster"]
-        second.press_ctrl_c()
-        assert second.exit_code() == 130
-        assert first.exit_code(600) == 0, first.shown
-        assert copy.run("make", "local-destroy").returncode == 0
+        theirs = Terminal(of_another_user, *(Copy.as_nobody() if IS_ROOT else ()), "make", "local")
+        for end, code in ((Terminal.terminate, 143), (Terminal.press_ctrl_c, 130)):
+            ours = Terminal(copy, "make", "local")
+            ours.wait_for("asking every", 600)
+            assert copy.deployment.outputs()["Cluster"]
+            end(ours)
+            assert ours.exit_code() == code, ours.shown
+            assert copy.nothing_runs()
+        assert theirs.exit_code(600) == 0, theirs.shown
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in of_another_user.running()} == {65534 if IS_ROOT else os.getuid()}
+        end_its_destruction(of_another_user)
+        if IS_ROOT:
+            leave_it_to_root(of_another_user)
         assert server.as_rdsadmin("SELECT 1") == "1"
+
+
+def end_its_destruction(copy: Copy) -> None:
+    run = Terminal(copy, "make", "local-destroy")
+    run.wait_for("destroying")
+    time.sleep(4)
+    run.press_ctrl_c()
+    assert run.exit_code() == 130
+    assert "Traceback" not in run.shown
     assert copy.nothing_runs()
+    assert not (copy.root / ".local").exists()
 
 
-@pytest.mark.long
-@pytest.mark.skipif(os.getuid() != 0, reason="who is not root has run everything else as such; becoming another user takes root")
-def test_another_user_than_root_deploys_and_root_can_afterwards(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, copy_of_the_tree(Path(folder) / "a" / "clone of it") as copy:
-        for path in (Path(folder), copy.root.parent, copy.root, *copy.root.rglob("*")):
-            os.chown(path, 65534, 65534, follow_symlinks=False)
-        copy.environment["HOME"] = str(copy.root.parent)
-        done = copy.run(*copy.as_nobody(), "make", "local")
-        assert done.returncode == 0, done.stdout + done.stderr
-        users = {Path(f"/proc/{pid}").stat().st_uid for pid in copy.running()}
-        assert users == {65534}
-        run = Terminal(copy, "make", "local")
-        run.wait_for("synthesizing")
-        run.press_ctrl_c()
-        assert run.exit_code() == 130
-        assert copy.nothing_runs()
-        done = copy.run(*copy.as_nobody(), "make", "local")  # root's run has left its lock and folder
-        assert done.returncode == 2
-        assert "not this user's to change" in done.stderr
-        assert "Traceback" not in done.stderr
+def leave_it_to_root(copy: Copy) -> None:
+    """Root can where another user deployed, and what root leaves is told to that user."""
+    run = Terminal(copy, "make", "local")
+    run.wait_for("synthesizing")
+    run.press_ctrl_c()
+    assert run.exit_code() == 130
+    assert copy.nothing_runs()
+    done = copy.run(*copy.as_nobody(), "make", "local")
+    assert done.returncode == 2
+    assert "not this user's to change" in done.stderr
+    assert "Traceback" not in done.stderr
