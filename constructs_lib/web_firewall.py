@@ -12,7 +12,6 @@ from constructs import Construct
 from constructs_lib.acknowledgements import record_opt_out
 from constructs_lib.retention import retention_days
 from environments import schema
-from environments.paths import RELEASE_FILES
 
 WINDOW_SECONDS = 300
 LEAST_LIMIT = 10  # of a rate-based rule
@@ -100,7 +99,7 @@ class WebFirewall(Construct):
         return [challenge, _rate_limit("UnderAttackRate", scarce, _all(attacked, _not(static)))]
 
     def _static(self) -> Statement:
-        return _any(*(_path_starts_with(path.removesuffix("*")) for path in (RELEASE_FILES, *self._settings.static_paths)))
+        return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.all_static_paths))
 
     def _rate_limits(self, whole: bool) -> list[Rule]:
         limits = self._settings.rate_limits

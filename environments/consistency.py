@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from environments.paths import RELEASE_FILES, meet
+from environments.paths import meet
 from environments.protection import COMPARED, weaker
 from environments.schedules import daily_minute, meet_in_a_day, minute_of_day, window_minutes
 from environments.secret_values import kind_of_secret, named_like_a_secret
@@ -296,7 +296,7 @@ def _routing(settings: Settings) -> Iterator[Complaint]:
 
 def _kept_as(settings: Settings, path: str) -> str | None:
     """The path pattern whose caching rules a path falls under, if any but the default's."""
-    return next((pattern for pattern in (RELEASE_FILES, *settings.edge.static_paths, "/_next/image") if meet(path, pattern)), None)
+    return next((pattern for pattern in (*settings.edge.all_static_paths, "/_next/image") if meet(path, pattern)), None)
 
 
 def _headers(settings: Settings) -> Iterator[Complaint]:

@@ -267,6 +267,11 @@ class Edge(Section):
     waf_log_retention_days: values.LogRetentionDays = Field(90, description="How long WAF logs are kept.")
     origin_metrics: bool = Field(True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes.")
 
+    @property
+    def all_static_paths(self) -> tuple[str, ...]:
+        """Patterns of all files that are kept for `static_max_age_seconds`: those of releases, and `static_paths`."""
+        return (paths.RELEASE_FILES, *self.static_paths)
+
 
 class WorkingHours(Section):
     """When an environment works. Outside, no task runs and the database is stopped; alarms that open then are told in the morning."""

@@ -1,7 +1,8 @@
 """How many faults in production's templates the tests notice without the snapshots (`make mutants`).
 
 Each mutant is one fault somebody could make: an encryption flag off, a door open, a resource gone. The tests that look at
-templates run against each until one fails; snapshots and the judges of others are left out. The last line is JSON.
+templates run against each until one fails. Left out are snapshots, the judges of others, and the tests of the report, which look
+at how two templates differ. The last line is JSON.
 """
 
 from __future__ import annotations

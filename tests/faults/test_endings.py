@@ -16,22 +16,10 @@ from tests.faults.conftest import Terminal
 ANEW = "Ended, and the embedded AWS with it: `make local` starts anew."
 
 
-def ctrl_c(run: Terminal) -> None:
-    run.press_ctrl_c()
-
-
 def ctrl_c_again_and_again(run: Terminal) -> None:
     for _ in range(5):
         run.press_ctrl_c()
         time.sleep(0.05)
-
-
-def kill(run: Terminal) -> None:
-    run.terminate()
-
-
-def close(run: Terminal) -> None:
-    run.close()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.4, 0.8])
@@ -82,13 +70,13 @@ def test_a_server_that_is_killed_in_the_middle_is_told_at_once(copy: Copy) -> No
 
 Ending = Callable[[Terminal], None]
 MOMENTS: list[tuple[str, float, Ending, int]] = [
-    ("starting", 0.5, kill, 143),
-    ("synthesizing", 1, ctrl_c, 130),
-    ("synthesizing", 2, close, 129),
+    ("starting", 0.5, Terminal.terminate, 143),
+    ("synthesizing", 1, Terminal.press_ctrl_c, 130),
+    ("synthesizing", 2, Terminal.close, 129),
     ("bootstrapping", 1, ctrl_c_again_and_again, 130),
-    ("bootstrapping", 3, kill, 143),
-    ("cdk deploy", 0, ctrl_c, 130),
-    ("cdk deploy", 4, close, 129),
+    ("bootstrapping", 3, Terminal.terminate, 143),
+    ("cdk deploy", 0, Terminal.press_ctrl_c, 130),
+    ("cdk deploy", 4, Terminal.close, 129),
     ("cdk deploy", 12, ctrl_c_again_and_again, 130),
 ]
 
@@ -102,7 +90,7 @@ def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> No
         end(run)
         given = run.exit_code()
         assert "Traceback" not in run.shown
-        if end is close:  # nobody reads any more, which it may notice first
+        if end is Terminal.close:  # nobody reads any more, which it may notice first
             assert given in (code, 2), stage
         else:
             assert given == code, (stage, run.shown)
@@ -125,19 +113,21 @@ def test_a_deployment_can_be_ended_at_any_moment(copy: Copy) -> None:
     assert not [command for command in copy.running().values() if "aws-cdk" in command]
     left = copy.deployment.server()
     assert left
-    end_runs_at([("synthesizing", 0, ctrl_c, 130)], copy)
+    end_runs_at([("synthesizing", 0, Terminal.press_ctrl_c, 130)], copy)
     assert not is_running(left, "local.server")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("seconds", "end"), [(3, ctrl_c), (16, ctrl_c), (12, kill), (14, close)])
+@pytest.mark.parametrize(
+    ("seconds", "end"), [(3, Terminal.press_ctrl_c), (16, Terminal.press_ctrl_c), (12, Terminal.terminate), (14, Terminal.close)]
+)
 def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: Ending) -> None:
     """In the middle of its deployment, too."""
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):  # its tests copy what git knows
         assert copy.run(*command).returncode == 0
     (temporary := copy.root.parent / "tmp").mkdir()
     copy.environment |= {"PYTEST_ADDOPTS": "tests/local/test_deployment.py tests/lambdas", "TMPDIR": str(temporary)}
-    codes: dict[Ending, tuple[int, ...]] = {ctrl_c: (130,), kill: (143,), close: (129, 2)}
+    codes: dict[Ending, tuple[int, ...]] = {Terminal.press_ctrl_c: (130,), Terminal.terminate: (143,), Terminal.close: (129, 2)}
     run = Terminal(copy, "make", "test")
     time.sleep(seconds)
     end(run)

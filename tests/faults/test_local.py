@@ -171,9 +171,10 @@ def test_postgresqls_programs_stay_while_somebody_runs_them(copy: Copy, tmp_path
     with subprocess.Popen([programs / "bin" / "postgres", "60"]) as running:
         assert copy.run("make", "local-destroy").returncode == 0
         assert programs.exists()
+        assert running.poll() is None
         running.kill()
     assert copy.run("make", "local-destroy").returncode == 0
-    assert not programs.exists()
+    assert not (copy.root / ".local").exists()
 
 
 def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:

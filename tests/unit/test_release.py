@@ -12,6 +12,12 @@ from tools.deployed import Deployed, NotDeployedError, RefusedError
 
 REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/carmen"
 DIGEST = "sha256:" + "a" * 64
+CONTAINERS = {"ReleaseFiles": {"copy": "old", "release_files": "python"}, "Migration": {"migration": "old"}}
+OUTPUTS = {
+    **{"ImageRepository": REPOSITORY, "ImageParameter": "/carmen/prod/image", "Cluster": "c", "Service": "s"},
+    **{f"{name}Task": name for name in CONTAINERS},
+}
+TOP_STACK = {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]}
 
 
 class Aws:
@@ -32,9 +38,7 @@ class Aws:
 
 
 def _deployed(**answers: Any) -> Deployed:
-    outputs = {"ImageRepository": REPOSITORY, "ImageParameter": "/carmen/prod/image", "Cluster": "c", "Service": "s"}
-    stack = {"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]}
-    return Deployed(load("prod"), Aws(describe_stacks={"Stacks": [stack]}, **answers))
+    return Deployed(load("prod"), Aws(describe_stacks=TOP_STACK, **answers))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ class Signing(Aws):
 
     def __init__(self, *statuses: list[dict[str, str]]) -> None:
         super().__init__(
-            describe_stacks={"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]},
+            describe_stacks=TOP_STACK,
             get_parameter={"Parameter": {"Value": "placeholder"}},
             describe_images={"imageDetails": [{"imageScanStatus": {"status": "COMPLETE"}}]},
         )
@@ -184,7 +188,7 @@ class Account:
     def __getattr__(self, method: str) -> Any:
         answers = {
             "describe_images": {"imageDetails": [{"imageScanStatus": {"status": "COMPLETE"}}]},
-            "describe_stacks": {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]},
+            "describe_stacks": TOP_STACK,
             "describe_services": {"services": [{"networkConfiguration": {"awsvpcConfiguration": {}}}]},
             "list_tasks": {"taskArns": []},
         }
@@ -240,11 +244,6 @@ class Account:
 
 
 NEXT = "sha256:" + "b" * 64
-CONTAINERS = {"ReleaseFiles": {"copy": "old", "release_files": "python"}, "Migration": {"migration": "old"}}
-OUTPUTS = {
-    **{"ImageRepository": REPOSITORY, "ImageParameter": "/carmen/prod/image", "Cluster": "c", "Service": "s"},
-    **{f"{name}Task": name for name in CONTAINERS},
-}
 MIGRATES_AND_ROLLS = ["Migration b", "forgets Migration b", "names b", "rolls"]
 KEEPS = ["ReleaseFiles b", "forgets ReleaseFiles b", "ReleaseFiles a", "forgets ReleaseFiles a"]
 
