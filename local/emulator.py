@@ -77,6 +77,7 @@ async def serve(listener: socket.socket, ending: threading.Event) -> None:
             ending.set()
             stop.set()
             os.killpg(0, signal.SIGTERM)  # the functions and what they started; a running one would be waited for
+            signal.signal(signal.SIGALRM, lambda *_: end_group())
             signal.alarm(STOP_SECONDS)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,10 +119,16 @@ def run(listener: socket.socket, state: Path, node_modules: Path, prepare: Calla
     if prepare is not None:
         prepare(ending)
     try:
-        asyncio.run(serve(listener, ending))
+        # Not asyncio.run, which also waits for deployments that wait for functions.
+        asyncio.new_event_loop().run_until_complete(serve(listener, ending))
     finally:
         ending.set()  # also when it could not serve: a thread that waits for this would keep the process alive
         shutil.rmtree(values["TMPDIR"], ignore_errors=True)  # the functions' unpacked code
+
+
+def end_group() -> None:
+    """Ends this process and its group, at once: a function that failed as we ended may have been tried again, in a new process."""
+    os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
@@ -131,6 +138,7 @@ def main() -> None:
     parser.add_argument("--node-modules", type=Path, default=Path("node_modules"))
     options = parser.parse_args()
     run(listen(options.port), options.state, options.node_modules)
+    end_group()
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ def run(port: int, folder: Path) -> None:
     databases = Databases(folder)
     drills = Path(tempfile.mkdtemp(prefix="carmen-drill-"))  # not below ours, where `nobody` may not go
     drills.chmod(0o755)
+    watching: list[threading.Thread] = []
 
     def prepare(ending: threading.Event) -> None:
         from local.gaps.data import on_database_created, on_database_deleted
@@ -110,11 +111,14 @@ def run(port: int, folder: Path) -> None:
             credentials=task_credentials,
             ended=record_exit,
         )
-        threading.Thread(target=runner.watch, args=(ending,), name="task-runner").start()
+        watching.append(threading.Thread(target=runner.watch, args=(ending,), name="task-runner"))
+        watching[0].start()
 
     try:
         emulator.run(listener, folder / "emulator", ROOT / "node_modules", prepare)
     finally:
+        for thread in watching:
+            thread.join()
         databases.stop_all()
         shutil.rmtree(drills, ignore_errors=True)
 
@@ -126,6 +130,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="everything is written below it")
     options = parser.parse_args()
     run(options.port, options.folder.resolve())
+    emulator.end_group()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -134,3 +136,17 @@ def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: 
     assert run.exit_code() in codes[end], run.shown
     assert "Traceback" not in run.shown
     assert copy.nothing_runs(60), copy.running()  # workers look up when their test has ended
+
+
+def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
+    """In this very process: see CtrlC in tests/conftest.py."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+            weakref.finalize(self, signal.raise_signal, signal.SIGINT)
+
+    Cycle()
+    with pytest.raises(KeyboardInterrupt):
+        gc.collect()
+        time.sleep(5)
