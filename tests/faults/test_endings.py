@@ -146,7 +146,10 @@ def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
             self.itself = self
             weakref.finalize(self, signal.raise_signal, signal.SIGINT)
 
-    Cycle()
-    with pytest.raises(KeyboardInterrupt):
+    def collect() -> None:
+        Cycle()
         gc.collect()
         time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        collect()
