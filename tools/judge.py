@@ -90,10 +90,10 @@ class Verdict:
 
 def verdicts(built: Built, preflight_folder: Path) -> list[Verdict]:
     """Every judge's; `preflight_folder` is where the app is synthesized once more, under cdk-preflight's rules."""
-    known = acknowledgements(built.app)
+    known = acknowledgements(built)
     found = {
         "cfn-lint": (len(_cfn_lint_rules()), cfn_lint(template_files(built))),
-        "cloudformation-validate": (len(CompositeEngine().list_rules()), cloudformation_validate(template_files(built))),
+        "cloudformation-validate": (len(_engine().list_rules()), cloudformation_validate(template_files(built))),
         "cdk-preflight": (len(Preflight.rule_ids()), preflight(preflight_folder)),
         "cdk-nag AwsSolutions": (nag_rules(), nag(built)),
         "parliament": (len(parliament.config), parliament_findings(built)),
@@ -106,14 +106,15 @@ def verdicts(built: Built, preflight_folder: Path) -> list[Verdict]:
     ]
 
 
-def acknowledgements(app: cdk.App) -> dict[tuple[str, str], str]:
+def acknowledgements(built: Built) -> dict[tuple[str, str], str]:
     """(name of the finding, path of the construct) → reason, for the judges above; the CDK's own are apart."""
     return {
-        (name, construct.node.path): reason
-        for construct in app.node.find_all()
-        for entry in construct.node.metadata
-        if entry.type == ACKNOWLEDGED
-        for name, reason in dict(entry.data).items()
+        (name, path): reason
+        for constructs in built.metadata.values()
+        for path, entries in constructs.items()
+        for entry in entries
+        if entry["type"] == ACKNOWLEDGED
+        for name, reason in entry["data"].items()
         if name.split("::")[0] in ("AwsSolutions", "Parliament", "Cloudsplaining")
     }
 
@@ -127,7 +128,7 @@ def excuse(finding: Finding, known: dict[tuple[str, str], str]) -> tuple[str, st
 
 def stale(built: Built, findings: set[Finding]) -> list[str]:
     """Acknowledgements that excuse nothing: what they name was mended, or never there under that name."""
-    known = acknowledgements(built.app)
+    known = acknowledgements(built)
     used = {excuse(finding, known) for finding in findings}
     return [f"{name} at {path}" for name, path in sorted(known) if (name, path) not in used]
 
@@ -150,13 +151,17 @@ def _cfn_lint_rules() -> list[str]:
 
 def cloudformation_validate(templates: list[Path]) -> list[Finding]:
     """What the engine of the CDK's own validation says, natively."""
-    engine = CompositeEngine()
     return [
         Finding(name, path.name, one.message)
         for path in templates
-        for one in engine.validate_template(str(path)).diagnostics
+        for one in _engine().validate_template(str(path)).diagnostics
         if one.severity.name != "INFO" and (name := f"cloudformation-validate {one.rule_id}") not in NOT_APPLIED
     ]
+
+
+@cache  # it loads all of its rules
+def _engine() -> CompositeEngine:
+    return CompositeEngine()
 
 
 def preflight(folder: Path, before: Callable[[cdk.App], object] = lambda app: None) -> list[Finding]:

@@ -42,7 +42,7 @@ def _verdict(verdict: Verdict) -> tuple[str, ...]:
 def _acknowledged(built: Built) -> list[tuple[str, str, str]]:
     """One row a reason: the findings it answers, and the constructs, environments taken together."""
     rows: dict[str, tuple[set[str], dict[str, set[str]]]] = defaultdict(lambda: (set(), defaultdict(set)))
-    for (name, path), reason in acknowledgements(built.app).items():
+    for (name, path), reason in acknowledgements(built).items():
         names, places = rows[reason]
         environment = next(top for top in sorted(built.tops, key=len, reverse=True) if path.startswith(built.tops[top].stack_name))
         names.add(_neutral(name.removeprefix("AwsSolutions::"), built))

@@ -44,12 +44,17 @@ class Built:
         }
 
     @cached_property
+    def metadata(self) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
+        """What the CDK wrote down of each stack's constructs, by their paths."""
+        files = {name: json.loads((self.assembly / f"{name}.metadata.json").read_text()) for name in self.templates}
+        return {name: {path.removeprefix("/"): entries for path, entries in found.items()} for name, found in files.items()}
+
+    @cached_property
     def paths(self) -> Mapping[str, str]:
         """Path of the construct behind each `Stack/LogicalId`."""
-        metadata = {name: json.loads((self.assembly / f"{name}.metadata.json").read_text()) for name in self.templates}
         return {
-            f"{name}/{entry['data']}": path.removeprefix("/")
-            for name, constructs in metadata.items()
+            f"{name}/{entry['data']}": path
+            for name, constructs in self.metadata.items()
             for path, entries in constructs.items()
             for entry in entries
             if entry["type"] == "aws:cdk:logicalId"

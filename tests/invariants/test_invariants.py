@@ -90,7 +90,7 @@ def _new(built: Built) -> list[Path]:
 def _judge(generated: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         built = build([generated], Path(folder) / "cdk.out")
-        known = judge.acknowledgements(built.app)
+        known = judge.acknowledgements(built)
         found = [*judge.nag(built), *judge.cloudformation_validate(_new(built)), *judge.parliament_findings(built)]
     assert [f"{name}: {complaint}" for name, rule in RULES.items() for complaint in rule(built.templates)] == []
     assert [str(finding) for finding in found if not judge.excuse(finding, known)] == []

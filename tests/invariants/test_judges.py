@@ -34,7 +34,7 @@ def test_every_finding_is_acknowledged(verdicts: Verdicts) -> None:
 def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
     templates = judge.template_files(preview)
     found = [*judge.nag(preview), *judge.cloudformation_validate(templates), *judge.parliament_findings(preview)]
-    known = judge.acknowledgements(preview.app)
+    known = judge.acknowledgements(preview)
     assert len(found) > 50
     assert [str(finding) for finding in found if not judge.excuse(finding, known)] == []
 
@@ -52,7 +52,7 @@ def test_a_misspelt_acknowledgement_is_stale_and_excuses_nothing(built: Built, v
 
 
 def test_every_acknowledgement_has_a_reason(built: Built) -> None:
-    known = judge.acknowledgements(built.app)
+    known = judge.acknowledgements(built)
     assert known
     assert [key for key, reason in known.items() if len(reason.split()) < 6] == []
 
@@ -117,7 +117,7 @@ def test_parliament_and_cloudsplaining_find_a_star(built: Built, tmp_path: Path)
         policy["Properties"]["PolicyDocument"]["Statement"] = [{"Effect": "Allow", "Action": "iam:PutRolePolicy", "Resource": "*"}]
 
     broken = _broken(built, tmp_path, "CarmenProdService", change)
-    known = judge.acknowledgements(built.app)
+    known = judge.acknowledgements(built)
     for findings in (judge.parliament_findings(broken), judge.cloudsplaining_findings(broken)):
         assert {f.where for f in findings if not judge.excuse(f, known)} == {"CarmenProdService/Web/TaskRole/DefaultPolicy/Resource"}
 

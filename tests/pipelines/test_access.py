@@ -72,7 +72,7 @@ def test_judges_find_nothing_and_nothing_is_excused_for_nothing(platform: str, r
         *judge.parliament_findings(built),
         *judge.cloudsplaining_findings(built),
     }
-    known = judge.acknowledgements(built.app)
+    known = judge.acknowledgements(built)
     assert sorted(str(finding) for finding in found if not judge.excuse(finding, known)) == []
     assert judge.stale(built, found) == []
     assert judge.secrets(templates) == []

@@ -109,7 +109,7 @@ def test_judges_find_nothing_and_nothing_is_excused_for_nothing(previews: Built)
         *judge.parliament_findings(previews),
         *judge.cloudsplaining_findings(previews),
     }
-    known = judge.acknowledgements(previews.app)
+    known = judge.acknowledgements(previews)
     assert sorted(str(finding) for finding in found if not judge.excuse(finding, known)) == []
     assert judge.stale(previews, found) == []
 
