@@ -198,7 +198,7 @@ test: install ## All tests, and one deployment to the embedded AWS
 	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 -m "not long"
 
 test-all: install ## The long ones: faults mid-way, judges on generated settings, mutants
-	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 2 -m long
+	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 3 -m long  # three: they wait for what they started half of the time
 	@$(PYTHON) -m tools.mutants
 
 pr: lint types test ## What CI checks on a pull request
