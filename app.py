@@ -5,9 +5,11 @@ A preview (`-c env=preview-pr-123`) is told its last day by whoever deploys it: 
 
 from __future__ import annotations
 
+import gc
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # what follows takes seconds: Ctrl-C ends it without a traceback
+gc.disable()  # nearly all that is made is needed to the end: looking for the rest takes longer than it is worth
 
 import sys
 
@@ -29,3 +31,4 @@ try:
 except (SettingsError, FileNotFoundError) as error:
     sys.exit(f"\n{error}\n")
 app.synth()
+gc.freeze()  # nor when Python ends, which looks once more

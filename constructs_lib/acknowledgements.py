@@ -15,9 +15,13 @@ def acknowledge(construct: IConstruct, findings: dict[str, str]) -> None:
     Names of cdk-nag are qualified for it, which then logs the finding with its reason instead of hiding it. One that no
     longer excuses anything fails `make judge`; docs/security.md lists all.
     """
-    for name, reason in findings.items():
-        qualified = name if name.startswith(("Parliament::", "Cloudsplaining::")) else f"AwsSolutions::{name}"
-        cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=qualified, reason=reason))
+    cdk.Validations.of(construct).acknowledge(
+        *(cdk.Acknowledgment(id=_qualified(name), reason=reason) for name, reason in findings.items())
+    )
+
+
+def _qualified(name: str) -> str:
+    return name if name.startswith(("Parliament::", "Cloudsplaining::")) else f"AwsSolutions::{name}"
 
 
 def named_in_finding(scope: IConstruct, value: str) -> str:

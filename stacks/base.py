@@ -49,8 +49,9 @@ class CarmenStack(cdk.Stack):
             "cost-center": settings.tags.cost_center,
             "repository": settings.tags.repository,
         }
+        tagged = cdk.Tags.of(self)
         for key, value in tags.items():
-            cdk.Tags.of(self).add(key, value, exclude_resource_types=list(UNTAGGED))
+            tagged.add(key, value, exclude_resource_types=list(UNTAGGED))
 
     def _bound(self, settings: Settings) -> None:
         if settings.permissions_boundary:
