@@ -201,7 +201,7 @@ test-all: install ## The long ones: faults mid-way, judges on generated settings
 	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 3 -m long  # three: they wait for what they started half of the time
 	@$(PYTHON) -m tools.mutants
 
-pr: lint types test ## What CI checks on a pull request
+pr: lint types test ## The quick part of what CI checks on a pull request
 
 local: install ## Deploy CarmenProd to the embedded AWS on this machine, and prove that it works
 	@$(PATIENTLY) $(PYTHON) -m local.main up

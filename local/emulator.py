@@ -3,7 +3,7 @@
     python -m local.emulator --port 4566 --state .local/emulator
 
 Everything it and its functions write goes below the state folder. SIGTERM or SIGINT ends it
-together with the processes of the functions.
+together with the processes of the functions, at last by SIGKILL of its own group (exit code 137).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m local.server --folder .local/run
 
-Writes its process id and port to `server.json` in the folder. Ends on SIGTERM with all it started, and if it is killed,
-they end by themselves.
+Writes its process id and port to `server.json` in the folder. Ends on SIGTERM with all it started, at last by
+SIGKILL of its own group (exit code 137), and if it is killed, they end by themselves.
 """
 
 from __future__ import annotations
@@ -44,23 +44,26 @@ class Databases:
         self._folder = folder
         self._running: dict[str, RdsLookAlike] = {}
         self._lock = threading.Lock()
+        self._ended = False
 
     def start(
         self, identifier: str, engine_version: str, db_name: str, master_username: str, master_password: str, parameters: dict[str, str]
     ) -> tuple[str, int]:
         """Called when an instance is created; returns where it listens."""
-        server = RdsLookAlike(
-            install(int(engine_version.split(".")[0]), INSTALLATIONS),
-            self._folder / "databases" / identifier,
-            master=master_username,
-            password=master_password,
-            database=db_name,
-            parameters=parameters,
-            durable=False,
-            iam_logins=True,
-        )
-        server.start()
         with self._lock:
+            if self._ended:
+                raise RuntimeError("the embedded AWS is ending")
+            server = RdsLookAlike(
+                install(int(engine_version.split(".")[0]), INSTALLATIONS),
+                self._folder / "databases" / identifier,
+                master=master_username,
+                password=master_password,
+                database=db_name,
+                parameters=parameters,
+                durable=False,
+                iam_logins=True,
+            )
+            server.start()
             self._running[identifier] = server
             with authorities(self._folder).open("a") as bundle:
                 bundle.write(server.ca_file.read_text())
@@ -73,9 +76,11 @@ class Databases:
         shutil.rmtree(server.directory, ignore_errors=True)
 
     def stop_all(self) -> None:
-        """Called when the emulator ends."""
-        while self._running:
-            self._running.popitem()[1].stop()
+        """Called when the emulator ends; one that is just being made is waited for, and none is made from then on."""
+        with self._lock:
+            self._ended = True
+            while self._running:
+                self._running.popitem()[1].stop()
 
 
 def run(port: int, folder: Path) -> None:
@@ -117,10 +122,10 @@ def run(port: int, folder: Path) -> None:
     try:
         emulator.run(listener, folder / "emulator", ROOT / "node_modules", prepare)
     finally:
+        databases.stop_all()  # while the tasks end
+        shutil.rmtree(drills, ignore_errors=True)
         for thread in watching:
             thread.join()
-        databases.stop_all()
-        shutil.rmtree(drills, ignore_errors=True)
 
 
 def main() -> None:

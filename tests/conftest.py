@@ -8,10 +8,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # until pytest is ready for Ctrl-C
 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))  # the Makefile holds them back until here
 
 import atexit
-import gc
 import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -49,28 +47,25 @@ def _but_for_a_broken_pipe(unraisable: sys.UnraisableHookArgs) -> None:
 atexit.register(setattr, sys, "unraisablehook", _but_for_a_broken_pipe)
 
 
-class CtrlC:
-    """A KeyboardInterrupt, but not while garbage is collected, which is often: Python drops what is raised in a finalizer."""
+def _let_ctrl_c_come_again() -> None:
+    """Python drops what is raised in a finalizer, or while it collects garbage: a KeyboardInterrupt then comes a moment later."""
+    others = sys.unraisablehook
 
-    def __init__(self) -> None:
-        self._collecting = False
-        gc.callbacks.append(self._collected)
-        signal.signal(signal.SIGALRM, self)
-        signal.signal(signal.SIGINT, self)
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            others(unraisable)
 
-    def _collected(self, phase: str, _: dict[str, int]) -> None:
-        self._collecting = phase == "start"
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self._collecting:
-            raise KeyboardInterrupt
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = hook
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionstart() -> Iterator[None]:
     """Ctrl-C counts from now on; the workers that start here let it in when they are ready for it, as above."""
-    CtrlC()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _let_ctrl_c_come_again()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     yield
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

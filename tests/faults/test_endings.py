@@ -138,16 +138,34 @@ def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: 
     assert copy.nothing_runs(60), copy.running()  # workers look up when their test has ended
 
 
-def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
-    """In this very process: see CtrlC in tests/conftest.py."""
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
+    """In this very process: see tests/conftest.py."""
 
-    class Cycle:
+    class Finalized:
         def __init__(self) -> None:
-            self.itself = self
+            self.itself = self if cyclic else None
             weakref.finalize(self, signal.raise_signal, signal.SIGINT)
 
+    def finalize() -> None:
+        Finalized()
+        gc.collect()
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        finalize()
+
+
+def test_ctrl_c_is_not_lost_when_garbage_is_collected() -> None:
+    """As hypothesis does, somebody looks on: their code is the first of Python's that runs, and Ctrl-C comes in it."""
+
+    def look_on(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            gc.callbacks.remove(look_on)
+            signal.raise_signal(signal.SIGINT)
+
     def collect() -> None:
-        Cycle()
+        gc.callbacks.append(look_on)
         gc.collect()
         time.sleep(5)
 
