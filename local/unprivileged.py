@@ -30,10 +30,10 @@ def unprivileged() -> list[str]:
 
 
 def reachable(installation: Path) -> Path:
-    """The installation, or a copy of it where initdb can get at it.
+    """The installation, or a copy of it where PostgreSQL's programs can get at each other.
 
-    It asks access(2) for its programs, which heeds no capability: below /root or a 0700 folder root's `nobody` finds nothing.
-    And it names them to a shell, in double quotes. The copy is this user's own, and used again.
+    initdb asks access(2) for them, which heeds no capability: below /root or a 0700 folder root's `nobody` finds nothing.
+    And like pg_dumpall it names them to a shell, in double quotes. The copy is this user's own, and used again.
     """
     searchable = os.getuid() != 0 or all(folder.stat().st_mode & stat.S_IXOTH for folder in installation.parents)
     if searchable and not re.search(r'[$`"\\]', str(installation)):

@@ -24,7 +24,7 @@ from common import client_tools
 from restore import BackupDamaged, LoadFailed, plain_sql
 
 _EXTENSION_COMMENT = re.compile(r"^\d+; \d+ \d+ COMMENT - EXTENSION ")
-_TRIGGER = re.compile(r"^\d+; \d+ \d+ (TRIGGER|COMMENT .* TRIGGER) ")
+_AFTERWARDS = re.compile(r"^\d+; \d+ \d+ (TRIGGER|FK CONSTRAINT) ")
 _OF_DATABASE = re.compile(
     rb'^((?:GRANT|REVOKE) [A-Z, ]+ ON DATABASE |ALTER DATABASE )("(?:[^"]|"")+"|[^\s"]+)( (?:TO|FROM|SET) .*;)$', re.MULTILINE
 )
@@ -101,14 +101,14 @@ def parallel_possible(server_major: int) -> bool:
 def load_archive(archive: Path, server: Server, database: str, *, jobs: int, folder: Path, tick: Tick) -> None:
     """`pg_restore -j`; stops at the first error, and with everything it started when `tick` raises.
 
-    Triggers come last, in a run of their own: in parallel, pg_restore creates those of a partitioned table before its
-    partitions are filled, since nothing in the archive makes them wait, and then they fire for every row.
+    What the archive lists from its first trigger or foreign key on has a run of its own: nothing in it makes these wait for others
+    that they disturb. Triggers of a partitioned table would fire for every row of partitions that are filled later. And a foreign key
+    of a table whose partitions are partitioned locks them all, which ends in a deadlock with the attachment of their indexes.
     """
     lines = _output("pg_restore", "--list", str(archive)).decode().splitlines()
     entries = [line for line in lines if not line.startswith(";") and not _EXTENSION_COMMENT.match(line)]
-    triggers = [line for line in entries if _TRIGGER.match(line)]
-    last = set(triggers)
-    for part in ([line for line in entries if line not in last], triggers):
+    first = next((place for place, line in enumerate(entries) if _AFTERWARDS.match(line)), len(entries))
+    for part in (entries[:first], entries[first:]):
         if not part:
             continue
         chosen = folder / "contents.list"

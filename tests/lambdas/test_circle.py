@@ -19,7 +19,6 @@ from drill import handler as drill
 from restore.__main__ import main as restore
 
 from local.postgres import MAJORS, RdsLookAlike, install
-from local.unprivileged import reachable
 from tests.conftest import ROOT
 from tests.lambdas import erp
 from tests.lambdas.backups import Context
@@ -50,7 +49,7 @@ def test_the_whole_circle(
                 function.setenv(name, str(value))
             found = manifest.read(s3, bucket, backup.handler({"time": TIME}, CONTEXT)["manifest"])
         with monkeypatch.context() as function:
-            function.setenv("POSTGRESQL_SERVER_HOME", str(reachable(install(server.major, INSTALLATIONS).resolve())))
+            function.setenv("POSTGRESQL_SERVER_HOME", str(install(server.major, INSTALLATIONS)))
             function.setenv("DRILL_FOLDER", folder)
             assert drill.handler({"time": TIME}, CONTEXT)["backup"] == found.key
         monkeypatch.setenv("PGPASSWORD", server.password)

@@ -22,7 +22,6 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from drill.handler import DrillFailed, handler
 
 from local.postgres import MAJORS, RdsLookAlike, install
-from local.unprivileged import reachable
 from tests.conftest import ROOT
 from tests.lambdas import erp, given_backup
 from tests.lambdas.backups import Context
@@ -80,7 +79,7 @@ def function(server: RdsLookAlike, aws: str, bucket: str, folder: Path, monkeypa
     for name, value in {
         "BACKUP_BUCKET": bucket,
         "POSTGRESQL_HOME": str(install(max(MAJORS), INSTALLATIONS)),
-        "POSTGRESQL_SERVER_HOME": str(reachable(install(server.major, INSTALLATIONS).resolve())),
+        "POSTGRESQL_SERVER_HOME": str(install(server.major, INSTALLATIONS)),
         "DRILL_FOLDER": str(folder),
         "POWERTOOLS_SERVICE_NAME": "drill",
     }.items():
@@ -269,6 +268,6 @@ def test_a_repeated_try_keeps_the_report_of_the_first(given: Given, s3: Any, buc
 @one_major
 def test_another_major_version_proves_nothing(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given.put(s3, bucket)
-    monkeypatch.setenv("POSTGRESQL_SERVER_HOME", str(reachable(install(18, INSTALLATIONS).resolve())))
+    monkeypatch.setenv("POSTGRESQL_SERVER_HOME", str(install(18, INSTALLATIONS)))
     with pytest.raises(DrillFailed, match=r"server is PostgreSQL 18\.\d+, the backup is of 17"):
         handler({"time": TIME}, CONTEXT)

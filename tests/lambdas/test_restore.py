@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import threading
 import time
 import uuid
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from backup.manifest import Manifest
+from common import client_tools
 from restore import BackupDamaged, LoadFailed, Refused, RestoreError, loading, objects, plain_sql, restoring
 from restore.target import Target, administration, refuse_production
 
@@ -95,6 +97,38 @@ def test_what_is_restored_dumps_to_the_same_bytes(
     acl = "SELECT array_agg(entry ORDER BY entry) FROM pg_database, unnest(datacl::text[]) entry WHERE datname = '{}'"
     assert server.as_rdsadmin(acl.format(target.database)) == server.as_rdsadmin(acl.format(original))
     assert _memberships(server) == []
+
+
+# Its keys lock all its partitions while their indexes are attached: most parallel runs with both end in a deadlock.
+_DEEPLY_PARTITIONED = """\
+CREATE TABLE one (id int PRIMARY KEY);
+CREATE TABLE many (a int, b int, PRIMARY KEY (a, b), p int REFERENCES one, q int REFERENCES one, r int REFERENCES one, s int REFERENCES one)
+ PARTITION BY LIST (a);
+SELECT format('CREATE TABLE many_%s PARTITION OF many FOR VALUES IN (%1$s) PARTITION BY LIST (b)', a) FROM generate_series(1, 3) a \\gexec
+SELECT format('CREATE TABLE many_%s_%s PARTITION OF many_%1$s FOR VALUES IN (%2$s)', a, b) FROM generate_series(1, 3) a, generate_series(1, 4) b
+ \\gexec
+CREATE INDEX ON many (p, a); CREATE INDEX ON many (q, a); CREATE INDEX ON many (r, a); CREATE INDEX ON many (s, a);
+"""
+
+
+@one_major
+def test_a_parallel_run_holds_no_two_that_lock_each_other_out(server: RdsLookAlike, tools: None, target: Target, tmp_path: Path) -> None:
+    variables = client_tools.environment(**target.variables(target.database))
+    archive, copy = tmp_path / "many.dump", f"{target.database}_copy"
+    with administration(target) as connection:
+        connection.run(f"CREATE DATABASE {target.database}")
+    subprocess.run(
+        [client_tools.program("psql"), "--quiet", "--set=ON_ERROR_STOP=1"], env=variables, input=_DEEPLY_PARTITIONED, text=True, check=True
+    )
+    subprocess.run([client_tools.program("pg_dump"), "--format=custom", f"--file={archive}"], env=variables, check=True)
+    with administration(target) as connection:
+        connection.run(f"CREATE DATABASE {copy}")
+    logged = server.log.stat().st_size
+    loading.load_archive(archive, target, copy, jobs=8, folder=tmp_path, tick=lambda: None)
+    said = server.log.read_bytes()[logged:]  # log_statement is ddl
+    assert said.rindex(b"ALTER INDEX public.many") < said.index(b"FOREIGN KEY")
+    assert server.as_rdsadmin("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated", copy) == "64"
+    assert server.as_rdsadmin("SELECT count(*) FROM pg_index WHERE NOT indisvalid", copy) == "0"
 
 
 def _memberships(server: RdsLookAlike) -> list[str]:
