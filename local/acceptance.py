@@ -572,13 +572,13 @@ def _task(deployment: Deployment, after: str = "") -> dict[str, Any]:
     deadline, seen = time.monotonic() + 60, "no task"
     while time.monotonic() < deadline:
         for task in deployment.tasks():
-            seen = Path(task["log"]).read_text(encoding="utf-8")[-500:]
+            seen = Path(task["log"]).read_text(encoding="utf-8")
             if task["url"] and after in seen:
                 with contextlib.suppress(OSError):
                     _get(task, "/api/health/live")
                     return task
         time.sleep(0.2)
-    raise NotAccepted(f"no task answered within 60 s: {seen}")
+    raise NotAccepted(f"no task answered within 60 s: {seen[-500:]}")
 
 
 def _get(task: dict[str, Any], path: str) -> tuple[int, bytes]:
