@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,20 +36,22 @@ class _Endings:
 
     def __init__(self) -> None:
         self._heard = float("-inf")
-        self._pending: int | None = None
-        self._deferring = False
+        self._code = 0
+        self._pending = self._deferring = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        # A second Ctrl-C changes nothing while the first is obeyed; but not for ever: Python drops what is raised in a destructor.
-        if time.monotonic() - self._heard < PATIENCE_SECONDS:
+        if time.monotonic() - self._heard < PATIENCE_SECONDS:  # a second Ctrl-C changes nothing while the first is obeyed
             return
-        if self._deferring:
-            self._pending = number
-            return
-        self._heard = time.monotonic()
+        self._heard, self._code = time.monotonic(), 128 + number
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(2, f"\nEnding ({signal.Signals(number).name}).\n".encode())
-        raise Ended(128 + number)
+        self.end()
+
+    def end(self, *_: object) -> None:
+        if self._deferring:
+            self._pending = True
+        else:
+            raise Ended(self._code)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -57,9 +60,9 @@ class _Endings:
             yield
         finally:
             self._deferring = False
-            if (number := self._pending) is not None:
-                self._pending = None
-                self(number, None)
+            if self._pending:
+                self._pending = False
+                self.end()
 
 
 _endings = _Endings()
@@ -70,7 +73,22 @@ def end_on_signals() -> None:
     for number in ENDINGS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _endings)
+    come_again(Ended, _endings.end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)  # the Makefile holds them back until here
+
+
+def come_again(ending: type[BaseException], raises_it: Callable[[int, FrameType | None], Any]) -> None:
+    """Python drops what a signal raises in a finalizer, or while garbage is collected: `ending` is raised again a moment later."""
+    others = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if isinstance(unraisable.exc_value, ending):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            others(unraisable)
+
+    signal.signal(signal.SIGALRM, raises_it)
+    sys.unraisablehook = hook
 
 
 @contextlib.contextmanager

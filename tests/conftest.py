@@ -16,6 +16,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from environments.loading import environment_names, load
+from local.processes import come_again
 from tools.synthesis import CONTEXT, ROOT, Built, build
 
 __all__ = ["CONTEXT", "ROOT", "Built", "build", "built", "preview"]
@@ -47,25 +48,11 @@ def _but_for_a_broken_pipe(unraisable: sys.UnraisableHookArgs) -> None:
 atexit.register(setattr, sys, "unraisablehook", _but_for_a_broken_pipe)
 
 
-def _let_ctrl_c_come_again() -> None:
-    """Python drops what is raised in a finalizer, or while it collects garbage: a KeyboardInterrupt then comes a moment later."""
-    others = sys.unraisablehook
-
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
-        if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-        else:
-            others(unraisable)
-
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    sys.unraisablehook = hook
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionstart() -> Iterator[None]:
     """Ctrl-C counts from now on; the workers that start here let it in when they are ready for it, as above."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _let_ctrl_c_come_again()
+    come_again(KeyboardInterrupt, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     yield
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from local.processes import is_running
+from tests.conftest import ROOT
 from tests.copy_of_the_tree import Copy
 from tests.faults.conftest import Terminal
 
@@ -154,6 +157,19 @@ def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         finalize()
+
+
+def test_a_command_ends_though_ctrl_c_came_in_a_finalizer() -> None:
+    program = """
+import signal, time, weakref
+from local.processes import end_on_signals
+end_on_signals()
+class Finalized: pass
+weakref.finalize(Finalized(), signal.raise_signal, signal.SIGINT)
+time.sleep(5)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "\nEnding (SIGINT).\n")
 
 
 def test_ctrl_c_is_not_lost_when_garbage_is_collected() -> None:
