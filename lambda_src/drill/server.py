@@ -139,9 +139,9 @@ class EphemeralServer:
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if own else ["--locale=C.UTF-8"]
         command = ["initdb", f"--pgdata={self.data}", f"--username={SUPERUSER}", "--encoding=UTF8", *locale, "--auth=trust"]
         self._run(*command, "--no-sync", "--no-instructions")
-        settings = self._settings | {"unix_socket_directories": str(self.folder)}
+        settings = self._settings | {"unix_socket_directories": f'"{self.folder}"'}
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
-            configuration.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+            configuration.writelines("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in settings.items())
 
     def _start(self) -> None:
         with self.log.open("ab") as log:

@@ -93,7 +93,7 @@ def test_a_functions_task_becomes_its_package_with_code_and_layers_as_lambda_lay
     for path, content, mode in (
         (
             code / "package" / "__main__.py",
-            "import os, library; print(library.NAME, os.environ['POSTGRESQL_HOME']); raise SystemExit(7)",
+            "import os, library; print(library.NAME, os.environ['POSTGRESQL_HOME'], sep=chr(10)); raise SystemExit(7)",
             0o644,
         ),
         (layer / "python" / "library.py", "NAME = 'from the layer'", 0o644),
@@ -111,6 +111,6 @@ def test_a_functions_task_becomes_its_package_with_code_and_layers_as_lambda_lay
     monkeypatch.delenv("POSTGRESQL_HOME", raising=False)
     done = subprocess.run([sys.executable, "-c", task_bootstrap.read_text()], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (7, "")
-    said, home = done.stdout.strip().rsplit(" ", 1)
+    said, home = done.stdout.splitlines()
     assert said == "from the layer"
     assert os.access(f"{home}/bin/pg_dump", os.X_OK)

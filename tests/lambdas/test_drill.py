@@ -54,7 +54,7 @@ def given(server: RdsLookAlike) -> Iterator[Given]:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Where the drill works, open to the user that root hands the server to; whatever happened, nothing of it is left."""
-    folder = Path(tempfile.mkdtemp(prefix="test-drill-"))
+    folder = Path(tempfile.mkdtemp(prefix="it's a drill "))
     folder.chmod(0o755)
     yield folder
     left = list(folder.iterdir()), _processes_in(folder)
