@@ -143,7 +143,7 @@ def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: 
 
 @pytest.mark.parametrize("cyclic", [False, True])
 def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
-    """In this very process: see tests/conftest.py."""
+    """In this very process: tests/conftest.py has it come again."""
 
     class Finalized:
         def __init__(self) -> None:
