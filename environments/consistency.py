@@ -29,7 +29,7 @@ OPT_OUT = "_opt_out_reason"
 SHARED_BUFFERS_SHARE = 0.4
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html: LEAST(DBInstanceClassMemory/9531392, 5000).
 BYTES_PER_CONNECTION = 9_531_392
-# Beside the rest of constructs_lib/viewer_request.js in a function's 10 KB; tests/edge holds that it fits.
+# Beside the rest of constructs_lib/edge/viewer_request.js in a function's 10 KB; tests/edge holds that it fits.
 ROUTING_CHARACTERS = 7_500
 ROUTING_RULE = 48
 FARGATE_GIB = {256: (0.5, 2), 512: (1, 4), 1024: (2, 8), 2048: (4, 16), 4096: (8, 30)}
@@ -42,7 +42,7 @@ RESERVED_VARIABLES = frozenset([
 # Lambda's time limit, and what a drill of a large database may need.
 RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15, "rotation_schedule": 15}
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
-# Of the 4 KB that a function's environment holds, as constructs_lib/uptime.py writes them: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+# Of the 4 KB that a function's environment holds, as constructs_lib/monitoring/uptime.py writes them: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ENDPOINT_CHARACTERS = 3_000
 RESERVED_PREFIXES = ("AWS_", "ECS_")
 
@@ -180,7 +180,7 @@ def _database(settings: Settings) -> Iterator[Complaint]:
         )
     fires = daily_minute(database.aws_backup_schedule) if database.aws_backup_days else None
     for key, window in (("backup_window", backup), ("maintenance_window", maintenance)):
-        if fires is not None and meet_in_a_day(window, (fires, 60)):  # minutes: constructs_lib/database_snapshots.py
+        if fires is not None and meet_in_a_day(window, (fires, 60)):  # minutes: constructs_lib/database/snapshots.py
             yield Complaint(
                 ("database.aws_backup_schedule", f"database.{key}"),
                 "AWS Backup may begin within an hour, and RDS makes no second snapshot while it is busy; move one of them",

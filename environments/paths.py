@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 LONGEST = 200  # what WAF compares with; CloudFront's path patterns end at 255
 RELEASE_FILES = "/_next/static/*"  # what a build names by content; releases keep it in a bucket (ADR 0019)
-# Paths with rules of their own (constructs_lib/distribution.py), or whose answers are for one user.
+# Paths with rules of their own (constructs_lib/edge/distribution.py), or whose answers are for one user.
 NEVER_STATIC = ("/api/*", "/_next/data/*", "/_next/image", "/errors/*")
 
 

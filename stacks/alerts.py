@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from constructs_lib.acknowledgements import record_opt_out
-from constructs_lib.alarm import Alerting
-from constructs_lib.alert_topics import AlertTopics
-from constructs_lib.notifier import Notifier
-from constructs_lib.python_function import libraries_layer
+from constructs_lib.alerting.notifier import Notifier
+from constructs_lib.alerting.topics import AlertTopics
+from constructs_lib.compute.python_function import libraries_layer
+from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.alarm import Alerting
 from environments.schema import Settings
 from stacks.base import CarmenStack
 

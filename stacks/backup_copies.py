@@ -5,8 +5,8 @@ from __future__ import annotations
 from aws_cdk import CfnOutput, Fn
 from constructs import Construct
 
-from constructs_lib.buckets import AccessLogBucket, BackupBucket, CopyPlace
-from constructs_lib.data_key import DataKey
+from constructs_lib.storage.buckets import AccessLogBucket, BackupBucket, CopyPlace
+from constructs_lib.storage.kms_key import DataKey
 from environments.schema import Settings
 from stacks.base import CarmenStack
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from aws_cdk import CfnOutput
 from constructs import Construct
 
-from constructs_lib.alarm import Alerting
-from constructs_lib.budget import Budget
-from constructs_lib.dashboard import Dashboard
-from constructs_lib.edge_alarms import Arrival
-from constructs_lib.keep_nothing import keep_nothing
-from constructs_lib.notifier import WEBHOOK
-from constructs_lib.python_function import libraries_layer
-from constructs_lib.slo import Slo
-from constructs_lib.uptime import Uptime
-from constructs_lib.uptime_alarms import UptimeAlarms
+from constructs_lib.alerting.budget import Budget
+from constructs_lib.alerting.notifier import WEBHOOK
+from constructs_lib.compute.python_function import libraries_layer
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.foundation.removal_policy import keep_nothing
+from constructs_lib.monitoring.dashboard import Dashboard
+from constructs_lib.monitoring.edge_alarms import Arrival
+from constructs_lib.monitoring.slo import Slo
+from constructs_lib.monitoring.uptime import Uptime
+from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
 from environments.schema import Settings
 from environments.values import EDGE_REGION, PREVIEW_ENDS_TAG
 from stacks.alerts import AlertsStack

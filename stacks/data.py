@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from constructs_lib.alarm import Alerting
-from constructs_lib.cache import Cache
-from constructs_lib.cache_alarms import CacheAlarms
-from constructs_lib.database import Database
-from constructs_lib.database_alarms import DatabaseAlarms
-from constructs_lib.database_hours import DatabaseHours
-from constructs_lib.database_proxy import DatabaseProxy
-from constructs_lib.database_roles import DatabaseRoles
-from constructs_lib.database_snapshots import DatabaseSnapshots
-from constructs_lib.generated_secret import GeneratedSecret
-from constructs_lib.python_function import libraries_layer
+from constructs_lib.cache.redis import Cache
+from constructs_lib.compute.python_function import libraries_layer
+from constructs_lib.database.instance import Database
+from constructs_lib.database.proxy import DatabaseProxy
+from constructs_lib.database.roles import DatabaseRoles
+from constructs_lib.database.snapshots import DatabaseSnapshots
+from constructs_lib.database.working_hours import DatabaseHours
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.foundation.secret import GeneratedSecret
+from constructs_lib.monitoring.cache_alarms import CacheAlarms
+from constructs_lib.monitoring.database_alarms import DatabaseAlarms
 from environments.schema import Settings
 from stacks.base import CarmenStack
 from stacks.network import NetworkStack
@@ -95,6 +95,6 @@ class DataStack(CarmenStack):
             username=user,
             not_rotated_because=(
                 "Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); the application's two users take turns by "
-                "constructs_lib/credential_rotation.py, and the monitor may log in and no more."
+                "constructs_lib/operations/credential_rotation.py, and the monitor may log in and no more."
             ),
         )

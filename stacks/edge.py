@@ -6,9 +6,9 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
 
-from constructs_lib.buckets import ReleaseFilesBucket
-from constructs_lib.distribution import Distribution
-from constructs_lib.load_balancer import LoadBalancer
+from constructs_lib.edge.distribution import Distribution
+from constructs_lib.edge.load_balancer import LoadBalancer
+from constructs_lib.storage.buckets import ReleaseFilesBucket
 from environments.schema import Settings
 from environments.values import EDGE_REGION
 from stacks.base import CarmenStack

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aws_cdk import CfnResource, CrossStackReferences, ReferenceStrength
 from constructs import Construct
 
-from constructs_lib.alarm import Alerting
-from constructs_lib.edge_alarms import EdgeAlarms, WayHome
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.monitoring.edge_alarms import EdgeAlarms, WayHome
 from environments.schema import Settings
 from environments.values import EDGE_REGION
 from stacks.base import CarmenStack

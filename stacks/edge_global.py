@@ -7,8 +7,8 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from constructs import Construct
 
-from constructs_lib.saved_queries import FIREWALL, SavedQueries
-from constructs_lib.web_firewall import WebFirewall
+from constructs_lib.edge.waf import WebFirewall
+from constructs_lib.monitoring.saved_queries import FIREWALL, SavedQueries
 from environments.schema import Domain, Settings
 from environments.values import EDGE_REGION
 from stacks.base import CarmenStack

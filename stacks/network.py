@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from constructs_lib.network import Network
+from constructs_lib.network.vpc import Network
 from environments.schema import Settings
 from stacks.base import CarmenStack
 

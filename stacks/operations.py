@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from constructs_lib.age_alarms import AgeAlarms
-from constructs_lib.alarm import Alerting
-from constructs_lib.credential_rotation import CredentialRotation
-from constructs_lib.database import DATABASE_NAME
-from constructs_lib.database_backup import DatabaseBackup
-from constructs_lib.database_maintenance import DatabaseMaintenance
-from constructs_lib.probe import Probe
-from constructs_lib.python_function import client_tools_layer, drill_server_layer, libraries_layer
-from constructs_lib.restore_drill import RestoreDrill
-from constructs_lib.saved_queries import FUNCTIONS, SavedQueries
+from constructs_lib.compute.python_function import client_tools_layer, drill_server_layer, libraries_layer
+from constructs_lib.database.backup import DatabaseBackup
+from constructs_lib.database.instance import DATABASE_NAME
+from constructs_lib.database.maintenance import DatabaseMaintenance
+from constructs_lib.database.restore_drill import RestoreDrill
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.monitoring.age_alarms import AgeAlarms
+from constructs_lib.monitoring.saved_queries import FUNCTIONS, SavedQueries
+from constructs_lib.operations.credential_rotation import CredentialRotation
+from constructs_lib.operations.probe import Probe
 from environments.schema import Settings
 from stacks.backup_copies import BackupCopiesStack
 from stacks.base import CarmenStack

@@ -8,9 +8,9 @@ from itertools import groupby
 import aws_cdk as cdk
 from constructs import Construct
 
-from constructs_lib.execution_boundary import ExecutionBoundary
-from constructs_lib.pipeline_roles import PipelineReaders, PipelineWriters, PreviewPipeline
-from constructs_lib.pipeline_trust import Platform, issuer
+from constructs_lib.pipelines.oidc_trust import Platform, issuer
+from constructs_lib.pipelines.permissions_boundary import ExecutionBoundary
+from constructs_lib.pipelines.roles import PipelineReaders, PipelineWriters, PreviewPipeline
 from environments.schema import Pipeline, Settings
 from environments.values import EDGE_REGION
 

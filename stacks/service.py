@@ -7,19 +7,19 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
-from constructs_lib.acknowledgements import acknowledge, record_opt_out
-from constructs_lib.alarm import Alerting
-from constructs_lib.cache import PORT as REDIS_PORT
-from constructs_lib.container_environment import ContainerEnvironment
-from constructs_lib.database import DATABASE_NAME
-from constructs_lib.database import PORT as DATABASE_PORT
-from constructs_lib.deployment_events import DeploymentEvents
-from constructs_lib.one_off_tasks import MigrationTask, OperationsTask
-from constructs_lib.release_files import ReleaseFilesTask
-from constructs_lib.retention import bound_log_group
-from constructs_lib.saved_queries import APPLICATION, SavedQueries
-from constructs_lib.service_alarms import ServiceAlarms
-from constructs_lib.web_service import ApplicationImage, WebService, allow_uploads
+from constructs_lib.cache.redis import PORT as REDIS_PORT
+from constructs_lib.database.instance import DATABASE_NAME
+from constructs_lib.database.instance import PORT as DATABASE_PORT
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.foundation.log_retention import bound_log_group
+from constructs_lib.monitoring.saved_queries import APPLICATION, SavedQueries
+from constructs_lib.monitoring.service_alarms import ServiceAlarms
+from constructs_lib.service.container_environment import ContainerEnvironment
+from constructs_lib.service.deployment_events import DeploymentEvents
+from constructs_lib.service.one_off_tasks import MigrationTask, OperationsTask
+from constructs_lib.service.release_files import ReleaseFilesTask
+from constructs_lib.service.web_service import ApplicationImage, WebService, allow_uploads
 from environments.schema import Settings
 from stacks.alerts import AlertsStack
 from stacks.base import CarmenStack

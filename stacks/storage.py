@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from constructs_lib.buckets import AccessLogBucket, BackupBucket, PagesBucket, UploadBucket
-from constructs_lib.data_key import DataKey
-from constructs_lib.image_repository import ImageRepository
+from constructs_lib.storage.buckets import AccessLogBucket, BackupBucket, PagesBucket, UploadBucket
+from constructs_lib.storage.image_repository import ImageRepository
+from constructs_lib.storage.kms_key import DataKey
 from environments.schema import Settings
 from stacks.base import CarmenStack
 

@@ -1,7 +1,7 @@
 """Lets tools that this project did not write judge the templates of all environments (`make judge`).
 
 A finding is mended, or acknowledged beside its resource under its exact name and with a reason
-(constructs_lib/acknowledgements.py). What is neither fails, and so does an acknowledgement that excuses nothing.
+(constructs_lib/foundation/acknowledgements.py). What is neither fails, and so does an acknowledgement that excuses nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constructs_lib.distribution import viewer_request
+from constructs_lib.edge.distribution import viewer_request
 from environments.loading import SettingsError, validated
 from environments.paths import LONGEST, normal_form
 from environments.schema import Edge, PathRule

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from policy_sentry.querying.actions import get_action_data
 
-from constructs_lib.execution_boundary import NAME, SERVICES
+from constructs_lib.pipelines.permissions_boundary import NAME, SERVICES
 from environments.loading import validated
 from tests.conftest import Built, build
 from tests.iam.conftest import House

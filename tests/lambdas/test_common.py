@@ -88,7 +88,7 @@ def test_a_session_that_ends_lets_go_of_the_lock(server: RdsLookAlike, master: C
 def test_a_functions_task_becomes_its_package_with_code_and_layers_as_lambda_lays_them_out(
     s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the container's command is (constructs_lib/function_task.py), run as a container runs it."""
+    """What the container's command is (constructs_lib/compute/function_task.py), run as a container runs it."""
     layer, code = tmp_path / "layer", tmp_path / "code"
     for path, content, mode in (
         (

@@ -27,9 +27,9 @@ from uptime.checks import Endpoint, Result, check_all
 from uptime.exchange import BODY_LIMIT, Address, Resolver, Site
 from uptime.handler import handler, logger
 
-from constructs_lib.javascript import with_settings
-from constructs_lib.python_function import LIBRARIES, SOURCE
-from constructs_lib.uptime import endpoints_as_json
+from constructs_lib.compute.python_function import LIBRARIES, SOURCE
+from constructs_lib.foundation.inline_code import with_settings
+from constructs_lib.monitoring.uptime import endpoints_as_json
 from environments.schema import Settings
 from local.emulator import NODE, REGION
 from local.processes import LOCALHOST, free_port

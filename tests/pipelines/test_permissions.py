@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from constructs_lib.pipeline_roles import EnvironmentNames
+from constructs_lib.pipelines.roles import EnvironmentNames
 from environments.loading import validated
 from tests.conftest import Built
 from tests.pipelines.conftest import role

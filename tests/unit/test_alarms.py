@@ -10,7 +10,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from constructs_lib.alarm import HOUR, Alerting, Expression, Metric
+from constructs_lib.foundation.alarm import HOUR, Alerting, Expression, Metric
 from environments.schema import Alarms
 from tests.conftest import ROOT, Built
 from tests.unit.conftest import DOMAIN, Variant, by_id, only

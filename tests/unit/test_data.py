@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from constructs_lib.database import rds_parameters
+from constructs_lib.database.instance import rds_parameters
 from environments.schema import DatabaseParameters
 from tests.conftest import Built
 from tests.unit.conftest import Variant, by_id, only

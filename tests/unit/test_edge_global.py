@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from constructs_lib.web_firewall import COUNTED_IN_COMMON
+from constructs_lib.edge.waf import COUNTED_IN_COMMON
 from tests.conftest import Built
 from tests.unit.conftest import DOMAIN, Variant, only
 

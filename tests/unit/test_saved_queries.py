@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from constructs_lib import saved_queries
-from constructs_lib.saved_queries import SavedQuery
+from constructs_lib.monitoring import saved_queries
+from constructs_lib.monitoring.saved_queries import SavedQuery
 from tests.conftest import ROOT, Built
 
 KIND = "AWS::Logs::QueryDefinition"

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from constructs_lib.javascript import with_settings
+from constructs_lib.foundation.inline_code import with_settings
 from environments.consistency import RESERVED_PREFIXES, RESERVED_VARIABLES
 from local.emulator import NODE
 from local.processes import free_port

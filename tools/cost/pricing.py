@@ -13,7 +13,9 @@ from tools.diff_report.sides import Resource, Side
 HOURS = PRICES["hours_a_month"]
 DAYS = HOURS / 24
 WEEKS = DAYS / 7
-_DAILY = re.compile(r"cron\((?P<minute>\d+) (?P<hour>\d+) \? \* (?P<days>[A-Z,]+) \*\)")  # as constructs_lib/database_hours.py writes it
+_DAILY = re.compile(
+    r"cron\((?P<minute>\d+) (?P<hour>\d+) \? \* (?P<days>[A-Z,]+) \*\)"
+)  # as constructs_lib/database/working_hours.py writes it
 
 
 class Line(NamedTuple):

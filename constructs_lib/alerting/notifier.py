@@ -1,0 +1,177 @@
+"""From the alert topic to people: a queue, the function that decides what is worth telling and tells it, and its memory."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib.alerting.topics import AlertTopics
+from constructs_lib.compute.python_function import PythonFunction
+from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.alarm import Alarm, Alerting, Metric
+from constructs_lib.foundation.secret import given_secret
+from environments import schema
+from environments.schedules import clock, daily_cron, minute_of_day
+
+WEBHOOK = "ALERTS_SLACK_WEBHOOK"  # what `make secrets` calls it; SLACK_WEBHOOK would be a variable of the application
+TIMEOUT = Duration.minutes(1)
+# What comes within this time becomes one message. A single alarm waits as long too.
+FOLDED_WITHIN = Duration.seconds(5)
+MOST_AT_ONCE = 100
+SETTLED_MINUTES = 45  # after the day's start: the database takes ten, tasks come at fifteen, alarms look back five or more
+# With the function's waits (30 s, doubled up to 15 min) eight attempts are spread over 48 minutes.
+ATTEMPTS = 8
+
+
+class Notifier(Construct):
+    """Slack and e-mail. What cannot be told becomes a dead letter, whose alarm tells people past this function."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Alerts,
+        environment_name: str,
+        topics: AlertTopics,
+        past_itself: Alerting,
+        digest: bool,
+        libraries: lambda_.ILayerVersion,
+        working_hours: schema.WorkingHours | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.webhook = given_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
+        self.table = self._define_table()
+        self.function = self._define_function(settings, environment_name, topics, past_itself, libraries)
+        self.queue = self._define_queue(topics)
+        self.function.add_environment("QUEUE_URL", self.queue.queue_url)
+        self._allow(self.function, topics)
+        self.undelivered = self._watch_dead_letters(past_itself)
+        for alarm in (self.function.failing, self.undelivered):
+            topics.admit_to_people(alarm)
+        if digest:
+            self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
+        if working_hours:
+            self._sleep(working_hours)
+
+    def _define_table(self) -> dynamodb.Table:
+        """Deleted with the stack: who loses it is told of an open incident once more, and not of its end."""
+        return dynamodb.Table(
+            self,
+            "Told",
+            partition_key=dynamodb.Attribute(name="kind", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            encryption=dynamodb.TableEncryption.AWS_MANAGED,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(point_in_time_recovery_enabled=True),
+            time_to_live_attribute="expires",
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+
+    def _define_function(
+        self,
+        settings: schema.Alerts,
+        environment_name: str,
+        topics: AlertTopics,
+        past_itself: Alerting,
+        libraries: lambda_.ILayerVersion,
+    ) -> PythonFunction:
+        """Outside the VPC: it talks to Slack, and to AWS."""
+        return PythonFunction(
+            self,
+            "Function",
+            package="notifier",
+            description="Tells Slack and people what alarms say, once",
+            timeout=TIMEOUT,
+            layers=[libraries],
+            environment={
+                "ENVIRONMENT": environment_name,
+                "TABLE": self.table.table_name,
+                "PEOPLE_TOPIC": topics.people.topic_arn,
+                "WEBHOOK_SECRET": self.webhook.secret_arn,
+                "RUNBOOKS_URL": settings.runbooks_url or "",
+                "SETTLE_SECONDS": str(settings.settle_seconds),
+                "FLAPPING_OPENINGS": str(settings.flapping_openings),
+                "FLAPPING_MINUTES": str(settings.flapping_minutes),
+            },
+            alerting=past_itself,
+        )
+
+    def _define_queue(self, topics: AlertTopics) -> sqs.Queue:
+        queue = sqs.Queue(
+            self,
+            "Queue",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            # Lambda Developer Guide, "Using Lambda with Amazon SQS": six times the function's time-out, and the time to gather a batch.
+            visibility_timeout=Duration.seconds(6 * TIMEOUT.to_seconds() + FOLDED_WITHIN.to_seconds()),
+            retention_period=Duration.days(4),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.function.dead_letters, max_receive_count=ATTEMPTS),
+        )
+        topics.alarms.add_subscription(subscriptions.SqsSubscription(queue, dead_letter_queue=self.function.dead_letters))
+        queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="EventsOfThisAccount",
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[queue.queue_arn],
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                    "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:events:{Aws.REGION}:{Aws.ACCOUNT_ID}:rule/*"},
+                },
+            )
+        )
+        self.function.add_event_source(
+            sources.SqsEventSource(
+                queue,
+                batch_size=MOST_AT_ONCE,
+                max_batching_window=FOLDED_WITHIN,
+                max_concurrency=2,  # the least there is; Slack takes one message a second
+                report_batch_item_failures=True,
+            )
+        )
+        return queue
+
+    def _sleep(self, hours: schema.WorkingHours) -> None:
+        """Quiet from the end of a day until the next has settled: what opened meanwhile and goes on is told then."""
+        settled = clock(minute_of_day(hours.starts) + SETTLED_MINUTES)
+        for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", settled, "Ends the quiet time")):
+            cron = daily_cron(time, hours.days)
+            self.function.run_at(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
+
+    def _allow(self, function: PythonFunction, topics: AlertTopics) -> None:
+        topics.allow_people(function.runs_as)
+        for sid, names, resource in (
+            ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
+            ("Remember", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), self.table.table_arn),
+            ("Remind", ("sqs:SendMessage",), self.queue.queue_arn),
+            ("Digest", ("cloudwatch:GetMetricData",), "*"),
+        ):
+            function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=list(names), resources=[resource]))
+        acknowledge(
+            function.runs_as.node.find_child("DefaultPolicy"),
+            {
+                "AwsSolutions-IAM5[Resource::*]": (
+                    "CloudWatch's GetMetricData knows no resources (AWS Service Authorization Reference, CloudWatch); it reads figures."
+                )
+            },
+        )
+
+    def _watch_dead_letters(self, past_itself: Alerting) -> Alarm:
+        """Straight to people: through the notifier it would be the next dead letter."""
+        return past_itself.alarm(
+            self,
+            "Undelivered",
+            says="An alert could not be told: it waits among the notifier's dead letters.",
+            runbook="undelivered-alerts",
+            severity="page",
+            watch=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dead_letters.queue_name}, "Maximum"),
+            at_least=1,
+            missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
+        )

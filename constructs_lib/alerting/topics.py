@@ -1,0 +1,88 @@
+"""Where alarms publish, and where people are subscribed: the two ends of the one path of alerts."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from constructs_lib.foundation.alarm import Alarm
+from environments import schema
+
+# Services that publish alerts → what they act for. CloudWatch User Guide, "Notify users on alarm changes"; Cost Management User
+# Guide, "Creating an Amazon SNS topic for budget notifications" and "… for anomaly notifications" (which names no ARN).
+# EventBridge is not among them: SNS Developer Guide, "Key management": source conditions in a KMS policy "not supported for
+# EventBridge-to-encrypted topics", so its rules send to the notifier's queue.
+PUBLISHERS = {
+    "cloudwatch.amazonaws.com": f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:*",
+    "budgets.amazonaws.com": f"arn:{Aws.PARTITION}:budgets::{Aws.ACCOUNT_ID}:*",
+    "costalerts.amazonaws.com": None,
+}
+
+
+class AlertTopics(Construct):
+    """`alarms` takes what AWS services of this account have to say; to `people`, only those admitted here publish."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Alerts) -> None:
+        super().__init__(scope, construct_id)
+        self.key = self._define_key()
+        self.alarms = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self.key, enforce_ssl=True)
+        self.people = sns.Topic(self, "People", display_name="Carmen", master_key=self.key, enforce_ssl=True)
+        for service, source in PUBLISHERS.items():
+            self._admit(self.alarms, service, "ArnLike", source)
+        for email in settings.emails:
+            self.people.add_subscription(subscriptions.EmailSubscription(email))
+
+    def admit_to_people(self, alarm: Alarm) -> None:
+        """This one alarm tells people itself."""
+        self._admit(self.people, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
+
+    def allow_people(self, role: iam.IRole) -> None:
+        """What `role` needs to tell people."""
+        role.add_to_principal_policy(iam.PolicyStatement(sid="TellPeople", actions=["sns:Publish"], resources=[self.people.topic_arn]))
+        role.add_to_principal_policy(
+            iam.PolicyStatement(
+                sid="EncryptForPeople",
+                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                resources=[self.key.key_arn],
+                conditions={"StringEquals": {"kms:ViaService": f"sns.{Aws.REGION}.amazonaws.com"}},
+            )
+        )
+
+    def _admit(self, topic: sns.Topic, service: str, operator: str, source: str | None) -> None:
+        """A policy of its own (`enforce_ssl` makes one) takes the place of the default that let alarms publish."""
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal(service)],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                    **({operator: {"aws:SourceArn": source}} if source else {}),
+                },
+            )
+        )
+
+    def _define_key(self) -> kms.Key:
+        """A key of its own: CloudWatch cannot publish to a topic under the AWS-managed one, whose policy is fixed."""
+        key = kms.Key(
+            self,
+            "Key",
+            description="Encrypts alerts on their way through SNS",
+            enable_key_rotation=True,
+            pending_window=Duration.days(7),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="PublishersEncrypt",
+                principals=[iam.ServicePrincipal(service) for service in PUBLISHERS],
+                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                resources=["*"],  # in a key policy: this key
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
+        )
+        return key

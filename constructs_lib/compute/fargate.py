@@ -1,0 +1,72 @@
+"""Fargate task definitions, and what they may pull."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from aws_cdk import Annotations, Aws
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.service_principals import acting_for_this_account
+from environments import schema
+
+PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
+
+
+def fargate_task(
+    scope: Construct, construct_id: str, *, settings: schema.Service, cpu: int, memory_mib: int, scratch_gib: int | None = None
+) -> ecs.FargateTaskDefinition:
+    """A Fargate task definition for the settings' architecture; without `scratch_gib` it has Fargate's own 20 GiB."""
+    return ecs.FargateTaskDefinition(
+        scope,
+        construct_id,
+        cpu=cpu,
+        memory_limit_mib=memory_mib,
+        ephemeral_storage_gib=scratch_gib,
+        task_role=iam.Role(scope, f"{construct_id}Role", assumed_by=acting_for_this_account("ecs-tasks.amazonaws.com")),
+        runtime_platform=ecs.RuntimePlatform(
+            cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX
+        ),
+    )
+
+
+def allow_application_pull(task: ecs.FargateTaskDefinition, repository: ecr.IRepository, others: Sequence[str]) -> None:
+    """Lets a task pull the application's image, and `others`, of which the placeholder stands in for it until the first release."""
+    repository.grant_pull(task.obtain_execution_role())
+    acknowledge_pull(task.obtain_execution_role())
+    allow_pull(task, others)
+
+
+def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
+    """Lets a task pull those of `images` that are in a private ECR repository; public ones need no permission."""
+    for number, image in enumerate(images, start=1):
+        if match := PRIVATE_IMAGE.match(image):
+            repository = ecr.Repository.from_repository_attributes(
+                task,
+                f"Image{number}",
+                repository_arn=f"arn:{Aws.PARTITION}:ecr:{match['region']}:{match['account']}:repository/{match['name']}",
+                repository_name=match["name"],
+            )
+            repository.grant_pull(task.obtain_execution_role())
+            acknowledge_pull(task.obtain_execution_role())
+            Annotations.of(task).acknowledge_warning("@aws-cdk/aws-ecs:ecrImageRequiresPolicy", "The line above grants the pull.")
+
+
+def acknowledge_pull(execution_role: iam.IRole) -> None:
+    """What cdk-nag says of a role that may pull images."""
+    policy = execution_role.node.find_child("DefaultPolicy")
+    reason = "ecr:GetAuthorizationToken knows no resources (AWS Service Authorization Reference, ECR)"
+    acknowledge(
+        policy,
+        {
+            "AwsSolutions-IAM5[Resource::*]": f"{reason}.",
+            "Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]": (
+                f"{reason}; the token opens the repositories this role may pull from, and no other."
+            ),
+        },
+    )

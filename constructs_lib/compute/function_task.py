@@ -1,0 +1,142 @@
+"""A function's code as a Fargate task, for what does not end within Lambda's fifteen minutes. No image is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3_assets as assets
+from constructs import Construct
+
+from constructs_lib.compute.fargate import allow_pull, fargate_task
+from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_only, packages_only
+from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.network.vpc import Network
+from environments import schema
+
+BOOTSTRAP = (SOURCE / "common" / "task_bootstrap.py").read_text(encoding="utf-8")
+NON_ROOT = "1000"
+
+
+class FunctionTask(Construct):
+    """`python -m <package>` with the code and layers of `function`, which starts it: it gets the right, and the variables it needs.
+
+    The image is Lambda's own for Python; what Lambda would have unpacked is fetched from the CDK's bucket at the start.
+    `role` is granted what the function's own is. A task of a function in the VPC stands behind the function's security group.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Service,
+        function: PythonFunction,
+        shares: Sequence[str] = (),
+        layers: Sequence[Path],
+        environment: Mapping[str, str],
+        cluster: ecs.ICluster,
+        network: Network,
+        cpu: int,
+        memory_mib: int,
+        scratch_gib: int | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        package = function.package
+        on_arm = settings.model_copy(update={"architecture": "ARM64"})  # as the layers are
+        self.task_definition = fargate_task(self, "Task", settings=on_arm, cpu=cpu, memory_mib=memory_mib, scratch_gib=scratch_gib)
+        role = self.task_definition.task_role
+        assert isinstance(role, iam.Role)
+        self.role = role
+        self.log_group = logs.LogGroup(self, "LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        add_package(
+            self,
+            self.task_definition,
+            image=settings.python_image,
+            packages=[package, *shares],
+            layers=layers,
+            environment={**environment, "POWERTOOLS_SERVICE_NAME": package},
+            logging=ecs.LogDriver.aws_logs(stream_prefix=package, log_group=self.log_group),
+        )
+        allow_pull(self.task_definition, [settings.python_image])
+        acknowledge(
+            self.task_definition,
+            {"AwsSolutions-ECS2": "Names and figures in plain; the code has no secret, it signs its own log-in by its role."},
+        )
+        self._let_start(function, cluster, network)
+
+    def _let_start(self, function: PythonFunction, cluster: ecs.ICluster, network: Network) -> None:
+        """In one cluster, with the task's two roles, which ECS alone may be handed."""
+        door = function.security_group or https_only(self, "SecurityGroup", function.package, network)
+        subnets = network.vpc.select_subnets(subnet_group_name=network.private_subnets.subnet_group_name).subnet_ids
+        prefix = f"{function.package.upper()}_TASK"
+        for name, value in {
+            "CLUSTER": cluster.cluster_name,
+            "DEFINITION": self.task_definition.task_definition_arn,
+            "SUBNETS": ",".join(subnets),
+            "SECURITY_GROUPS": door.security_group_id,
+        }.items():
+            function.add_environment(f"{prefix}_{name}", value)
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                sid="HandOver",
+                actions=["ecs:RunTask"],
+                resources=[self.task_definition.task_definition_arn],
+                conditions={"ArnEquals": {"ecs:cluster": cluster.cluster_arn}},
+            )
+        )
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                sid="WithItsRoles",
+                actions=["iam:PassRole"],
+                resources=[self.role.role_arn, self.task_definition.obtain_execution_role().role_arn],
+                conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+            )
+        )
+
+
+def add_package(
+    scope: Construct,
+    task: ecs.FargateTaskDefinition,
+    *,
+    image: str,
+    packages: Sequence[str],
+    layers: Sequence[Path] = (),
+    environment: Mapping[str, str],
+    logging: ecs.LogDriver,
+    user: str = NON_ROOT,
+) -> ecs.ContainerDefinition:
+    """Adds a container that runs the first of `packages` and may read what it fetches: these objects and no others of the CDK's bucket."""
+
+    def fetched(asset: assets.Asset) -> str:
+        task.add_to_task_role_policy(
+            iam.PolicyStatement(
+                actions=["s3:GetObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"]
+            )
+        )
+        return f"{asset.s3_bucket_name}/{asset.s3_object_key}"
+
+    return task.add_container(
+        "Container",
+        container_name=packages[0],
+        image=ecs.ContainerImage.from_registry(image),
+        entry_point=["python3", "-c"],
+        command=[BOOTSTRAP],
+        environment={
+            **environment,
+            "PYTHONPATH": "/var/runtime",  # where the image keeps boto3
+            "HOME": "/tmp",  # noqa: S108 (in a container of its own)
+            "TASK_PACKAGE": packages[0],
+            "TASK_CODE": fetched(assets.Asset(scope, "Code", **packages_only(packages))),
+            "TASK_LAYERS": " ".join(
+                fetched(assets.Asset(scope, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
+            ),
+        },
+        user=user,
+        logging=logging,
+        stop_timeout=Duration.seconds(120),
+    )

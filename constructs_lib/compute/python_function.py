@@ -1,0 +1,195 @@
+"""A Lambda function in Python with this house's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import Duration, RemovalPolicy, Size, TimeZone
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
+from constructs_lib.foundation.function_role import function_role
+from constructs_lib.foundation.security_group import ClosedSecurityGroup
+from constructs_lib.foundation.service_principals import acting_for_this_account
+from constructs_lib.network.vpc import Network
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "lambda_src"
+BUILT = ROOT / ".build"
+LIBRARIES = BUILT / "libraries.zip"
+CLIENT_TOOLS = BUILT / "client-tools.zip"
+
+
+class PythonFunction(lambda_.Function):
+    """`lambda_src/<package>/handler.py` on arm64, with its own role, log group, dead letters and alarm.
+
+    The code asset is the package with `shares` and `common/`, nothing else, so that a change elsewhere does not deploy it.
+    Third-party code comes as layers, which `make install` builds from pinned wheels: synth bundles nothing. In a `network`,
+    the function stands in the private subnets, behind `security_group`, which lets HTTPS out to AWS and nothing in.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        package: str,
+        description: str,
+        timeout: Duration,
+        layers: Sequence[lambda_.ILayerVersion],
+        environment: Mapping[str, str],
+        alerting: Alerting,
+        failures_tolerated: int = 0,
+        network: Network | None = None,
+        shares: Sequence[str] = (),
+        memory_mib: int = 256,
+        scratch_mib: int = 512,
+    ) -> None:
+        log_group = logs.LogGroup(
+            scope, f"{construct_id}LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.dead_letters = sqs.Queue(
+            scope,
+            f"{construct_id}DeadLetters",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
+        )
+        self.package = package
+        self.security_group = https_only(scope, f"{construct_id}SecurityGroup", package, network) if network else None
+        self.runs_as = function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc=network is not None)
+        super().__init__(
+            scope,
+            construct_id,
+            description=description,
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            architecture=lambda_.Architecture.ARM_64,
+            code=lambda_.Code.from_asset(**packages_only([package, *shares])),
+            handler=f"{package}.handler.handler",
+            layers=list(layers),
+            memory_size=memory_mib,
+            ephemeral_storage_size=Size.mebibytes(scratch_mib) if scratch_mib > 512 else None,
+            timeout=timeout,
+            environment={"POWERTOOLS_SERVICE_NAME": package.replace("_", "-"), "POWERTOOLS_LOG_LEVEL": "INFO", **environment},
+            logging_format=lambda_.LoggingFormat.JSON,
+            log_group=log_group,
+            role=self.runs_as,
+            dead_letter_queue=self.dead_letters,
+            vpc=network.vpc if network else None,
+            vpc_subnets=network.private_subnets if network else None,
+            security_groups=[self.security_group] if self.security_group else None,
+        )
+        self.failing = self._alarm(package, description, timeout, alerting, failures_tolerated)
+
+    def _alarm(self, package: str, description: str, timeout: Duration, alerting: Alerting, tolerated: int) -> Alarm:
+        """One for all that can go wrong, since one thing brings the next: errors, throttles, time limit, dead letters."""
+        scope = self.node.scope
+        assert isinstance(scope, Construct)
+        function, queue = {"FunctionName": self.function_name}, {"QueueName": self.dead_letters.queue_name}
+        limit = timeout.to_milliseconds() * alerting.settings.function_duration_percent // 100
+        return alerting.alarm(
+            scope,
+            f"{self.node.id}Failing",
+            says=f"The function {package} fails, is throttled, runs into its time limit, or leaves dead letters ({description}).",
+            runbook="function-failing",
+            severity="ticket",
+            watch=Expression(
+                f"FILL(errors, 0) + FILL(throttles, 0) + FILL(letters, 0) + IF(FILL(duration, 0) >= {limit:.0f}, 1, 0)",
+                {
+                    "errors": Metric("AWS/Lambda", "Errors", function, "Sum", FIVE_MINUTES),
+                    "throttles": Metric("AWS/Lambda", "Throttles", function, "Sum", FIVE_MINUTES),
+                    "duration": Metric("AWS/Lambda", "Duration", function, "Maximum", FIVE_MINUTES),
+                    "letters": Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue, "Maximum", FIVE_MINUTES),
+                },
+                label=f"{package}: failures",
+            ),
+            at_least=tolerated + 1,
+            missing="notBreaching",
+        )
+
+    def run_at(self, schedule_id: str, cron: str, *, description: str, time_zone: str = "Etc/UTC", **payload: str) -> None:
+        """Has EventBridge Scheduler invoke it at `cron` with `payload`; what cannot be delivered becomes a dead letter."""
+        scope = self.node.scope
+        assert isinstance(scope, Construct)
+        role = iam.Role(
+            scope,
+            f"{schedule_id}Role",
+            assumed_by=acting_for_this_account("scheduler.amazonaws.com"),
+            description=f"Invokes: {description}",
+        )
+        scheduler.Schedule(
+            scope,
+            schedule_id,
+            description=description,
+            schedule=scheduler.ScheduleExpression.expression(cron, TimeZone.of(time_zone)),
+            target=targets.LambdaInvoke(
+                self,
+                role=role,
+                dead_letter_queue=self.dead_letters,
+                retry_attempts=3,
+                max_event_age=Duration.hours(2),
+                input=scheduler.ScheduleTargetInput.from_object(
+                    {"source": "schedule", "time": scheduler.ContextAttribute.scheduled_time, **payload}
+                ),
+            ),
+        )
+        acknowledge(
+            role.node.find_child("DefaultPolicy"),
+            {
+                f"AwsSolutions-IAM5[Resource::{named_in_finding(scope, f'{self.function_arn}:*')}]": (
+                    "The versions of this one function, as the CDK's target grants them."
+                )
+            },
+        )
+
+
+def packages_only(packages: Sequence[str]) -> dict[str, Any]:
+    """The arguments of an asset that holds these packages of lambda_src and `common/`, without what Python leaves beside them."""
+    kept = [f"!{name}{rest}" for name in (*packages, "common") for rest in ("", "/**")]
+    return {"path": str(SOURCE), "exclude": ["*", *kept, "**/__pycache__", "**/*.pyc"]}
+
+
+def https_only(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
+    """A security group that lets HTTPS out to AWS, and nothing in."""
+    group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
+    group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
+    return group
+
+
+def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
+    """Third-party Python of the functions: pure Python, so it runs on any architecture."""
+    return _layer(scope, "Libraries", LIBRARIES, "Third-party Python of the functions: pure Python, so it runs on any architecture")
+
+
+def client_tools_layer(scope: Construct) -> lambda_.LayerVersion:
+    """PostgreSQL's own client programs, for arm64."""
+    return _layer(scope, "ClientTools", CLIENT_TOOLS, "pg_dump, pg_restore and psql with their libraries, for arm64")
+
+
+def drill_server_layer(scope: Construct, engine_major: str) -> lambda_.LayerVersion:
+    """A PostgreSQL server of this major version, for arm64."""
+    return _layer(scope, "DrillServer", drill_server(engine_major), f"PostgreSQL {engine_major} with its extensions, for arm64")
+
+
+def drill_server(engine_major: str) -> Path:
+    """Where `make install` builds that layer."""
+    return BUILT / f"drill-server-{engine_major}.zip"
+
+
+def _layer(scope: Construct, construct_id: str, archive: Path, description: str) -> lambda_.LayerVersion:
+    """Raises FileNotFoundError with what to do when it was not built."""
+    if not archive.is_file():
+        raise FileNotFoundError(f"{archive} is not there: run `make install`, which builds it from pinned wheels")
+    return lambda_.LayerVersion(
+        scope, construct_id, description=description, code=lambda_.Code.from_asset(str(archive)), removal_policy=RemovalPolicy.RETAIN
+    )

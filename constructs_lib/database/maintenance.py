@@ -1,0 +1,60 @@
+"""The manual's weekly and monthly maintenance, online and within the time there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from constructs_lib.compute.python_function import PythonFunction
+from constructs_lib.database.instance import PORT, Database
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.network.vpc import Network
+from constructs_lib.storage.buckets import allow_key, allow_objects
+from environments import schema
+
+ROLES = ("carmen_maintenance", "carmen_monitor")  # the first acts, the second looks
+
+
+class DatabaseMaintenance(Construct):
+    """Each schedule fires several times: a run goes on where the last one stopped, until the cycle is finished."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Operations,
+        network: Network,
+        database: Database,
+        bucket: s3.IBucket,
+        key: kms.IKey,
+        environment: Mapping[str, str],
+        alerting: Alerting,
+        layers: Sequence[lambda_.ILayerVersion],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.function = PythonFunction(
+            self,
+            "Function",
+            package="maintenance",
+            description="Vacuums, rebuilds indexes and reports on the database, online",
+            timeout=Duration.minutes(15),
+            memory_mib=512,
+            layers=layers,
+            environment=environment,
+            alerting=alerting,
+            network=network,
+        )
+        role = self.function.runs_as
+        for name in ROLES:
+            database.instance.grant_connect(role, name)
+        allow_objects(role, bucket, ["reports/maintenance"], "s3:PutObject", "s3:GetObject")
+        allow_key(role, key.key_arn, Stack.of(self).region)
+        self.function.connections.allow_to(database.connections, PORT, "Maintenance to PostgreSQL")
+        self.function.run_at("Weekly", settings.weekly_maintenance_schedule, description="Weekly maintenance", kind="weekly")
+        self.function.run_at("Monthly", settings.monthly_maintenance_schedule, description="Monthly maintenance", kind="monthly")

@@ -1,0 +1,86 @@
+"""The restore drill: a backup nobody has restored is a hope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from constructs_lib.compute.function_task import FunctionTask
+from constructs_lib.compute.python_function import CLIENT_TOOLS, LIBRARIES, PythonFunction, drill_server
+from constructs_lib.database.backup import TIERS
+from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.network.vpc import Network
+from constructs_lib.storage.buckets import allow_key, allow_objects
+from environments import schema
+
+REPORTS = "reports/drill"
+SHARES = ("backup", "restore")
+TASK_CPU, TASK_MEMORY_MIB, TASK_SCRATCH_GIB = 4096, 16_384, 200  # Fargate's largest disk: a database of about 130 GB
+
+
+class RestoreDrill(Construct):
+    """Restores the newest backup into a server of its own, and writes a report next to it. It knows no way to a database.
+
+    The function stands outside the VPC; what does not fit its time or disk goes on as a Fargate task.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Settings,
+        network: Network,
+        cluster: ecs.ICluster,
+        bucket: s3.IBucket,
+        key: kms.IKey,
+        alerting: Alerting,
+        layers: Sequence[lambda_.ILayerVersion],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        environment = {"ENVIRONMENT": settings.name, "BACKUP_BUCKET": bucket.bucket_name, "BACKUP_KEY_ARN": key.key_arn}
+        self.function = PythonFunction(
+            self,
+            "Function",
+            package="drill",
+            shares=SHARES,
+            description="Restores the newest backup into a server of its own and compares",
+            timeout=Duration.minutes(15),
+            memory_mib=3008,  # two processors, as the restore has two jobs
+            scratch_mib=10_240,
+            layers=layers,
+            environment=environment,
+            alerting=alerting,
+        )
+        self.task = FunctionTask(
+            self,
+            "Fargate",
+            settings=settings.service,
+            function=self.function,
+            shares=SHARES,
+            layers=[LIBRARIES, CLIENT_TOOLS, drill_server(settings.database.engine_major)],
+            environment={**environment, "DRILL_JOBS": str(TASK_CPU // 1024), "DRILL_MEMORY_MB": str(TASK_MEMORY_MIB)},
+            cluster=cluster,
+            network=network,
+            cpu=TASK_CPU,
+            memory_mib=TASK_MEMORY_MIB,
+            scratch_gib=TASK_SCRATCH_GIB,
+        )
+        for role in (self.function.runs_as, self.task.role):
+            self._allow(role, bucket, key)
+        if settings.operations.scheduled_backups:
+            self.function.run_at("Monthly", settings.operations.drill_schedule, description="Restore drill")
+        record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
+
+    def _allow(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
+        allow_objects(role, bucket, TIERS, "s3:GetObject")
+        allow_objects(role, bucket, [REPORTS], "s3:GetObject", "s3:PutObject")
+        allow_key(role, key.key_arn, Stack.of(self).region)

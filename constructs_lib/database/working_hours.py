@@ -1,0 +1,87 @@
+"""The database instance's working hours: started in the morning, stopped in the evening, by EventBridge Scheduler itself."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, TimeZone
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from constructs_lib.database.instance import Database
+from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
+from constructs_lib.foundation.service_principals import acting_for_this_account
+from environments import schema
+from environments.schedules import daily_cron
+
+
+class DatabaseHours(Construct):
+    """An instance that is busy, with its backup say, refuses to be stopped: it is tried again for two hours.
+
+    A start that was not needed, since somebody was earlier, leaves a dead letter as well: it counts while no database answers.
+    AWS starts an instance after seven days: the next evening stops it again. Source: RDS User Guide, "Stopping an Amazon RDS DB
+    instance temporarily"; Scheduler User Guide, "Using universal targets".
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: schema.WorkingHours, database: Database, alerting: Alerting
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings, self._instance = settings, database.instance.instance_identifier
+        start = self._at("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
+        stop = self._at("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
+        self.missed = self._watch(start, stop, alerting)
+
+    def _watch(self, start: sqs.Queue, stop: sqs.Queue, alerting: Alerting) -> Alarm:
+        letters = {
+            name: Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.queue_name}, "Maximum", FIVE_MINUTES)
+            for name, queue in (("start", start), ("stop", stop))
+        }
+        answers = alerting.measured("DatabaseUp", statistic="Minimum", period_seconds=FIVE_MINUTES)
+        return alerting.alarm(
+            self,
+            "HoursMissed",
+            says="The database was not stopped when the day ended, and costs through the night, or not started when it began.",
+            runbook="working-hours",
+            severity="ticket",
+            watch=Expression(
+                "FILL(stop, 0) + IF(FILL(answers, 0) < 1, FILL(start, 0), 0)",
+                {**letters, "answers": answers},
+                label="working hours missed",
+            ),
+            at_least=1,
+            missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
+        )
+
+    def _at(self, name: str, time: str, call: str, description: str) -> sqs.Queue:
+        """Returns where it leaves its dead letters."""
+        letters = sqs.Queue(
+            self,
+            f"{name}DeadLetters",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(
+            letters, {"AwsSolutions-SQS3": "It holds EventBridge Scheduler's dead letters; the rule knows those of queues and functions."}
+        )
+        arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:db:{self._instance}"
+        role = iam.Role(self, f"{name}Role", assumed_by=acting_for_this_account("scheduler.amazonaws.com"), description=description)
+        scheduler.Schedule(
+            self,
+            name,
+            description=description,
+            schedule=scheduler.ScheduleExpression.expression(daily_cron(time, self._settings.days), TimeZone.of(self._settings.time_zone)),
+            target=targets.Universal(
+                service="rds",
+                action=call,
+                input=scheduler.ScheduleTargetInput.from_object({"DbInstanceIdentifier": self._instance}),
+                policy_statements=[iam.PolicyStatement(actions=[f"rds:{call[0].upper()}{call[1:]}"], resources=[arn])],
+                role=role,
+                dead_letter_queue=letters,
+                max_event_age=Duration.hours(2),
+            ),
+        )
+        return letters

@@ -1,0 +1,319 @@
+"""CloudFront: what is cached and what never is, security headers, redirects, and a page for when the origin is down."""
+
+from __future__ import annotations
+
+from aws_cdk import Annotations, Aws, Duration
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.foundation.inline_code import with_settings
+from constructs_lib.foundation.sdk_call import SdkCall
+from environments import schema
+from environments.paths import RELEASE_FILES
+
+PAGE_PATH = "/errors/unavailable.html"
+# What S3 answers for what it does not hold, or cannot say: then the application is asked, and its answer is the answer (ADR 0019).
+NOT_FROM_THE_BUCKET = [403, 404, 500, 502, 503, 504]
+# The answers CloudFront itself gives for an origin it cannot reach. 503 is left alone: the application and the
+# placeholder use it and say why in the body (ADR 0007).
+STATUSES_WITH_PAGE = (502, 504)
+# The other errors CloudFront would keep for ten seconds and hand to everybody, cookies or not: the application's, so never kept.
+STATUSES_OF_THE_APPLICATION = (400, 403, 404, 405, 414, 500, 501, 503)
+
+
+def viewer_request(settings: schema.Edge) -> str:
+    """The code of the function that CloudFront runs on every request."""
+    return with_settings(
+        "viewer_request.js",
+        REDIRECTS={rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in settings.redirects},
+        REWRITES={rule.source: rule.destination for rule in settings.rewrites},
+    )
+
+
+class Distribution(Construct):
+    """The one way in. `url` is what users type: the domain of the settings, or CloudFront's own name."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Edge,
+        domain: schema.Domain | None,
+        vpc_origin: cloudfront.IVpcOrigin,
+        pages: s3.IBucket,
+        release_files: s3.IBucket,
+        access_logs: s3.IBucket,
+        certificate: acm.ICertificate | None,
+        web_acl_arn: str,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self._origin = origins.VpcOrigin.with_vpc_origin(
+            vpc_origin,
+            # The name on the load balancer's certificate; without one, the balancer's own name.
+            domain_name=domain.name if domain else None,
+            read_timeout=Duration.seconds(settings.origin_timeout_seconds),
+            keepalive_timeout=Duration.seconds(5),
+        )
+        self._headers = self._define_headers_policy()
+        self._viewer_request = self._define_function(
+            "ViewerRequest", "Redirects, rewrites, and one form of Accept for images", viewer_request(settings)
+        )
+        self._static_response = self._define_function(
+            "StaticResponse",
+            "Cache-Control of static files, on success only",
+            with_settings("static_response.js", CACHE_CONTROL=f"public, max-age={settings.static_max_age_seconds}, immutable"),
+        )
+        self._pages_origin = self._define_pages_origin(pages)
+        self._release_files_origin = self._define_release_files_origin(release_files)
+        self.distribution = self._define_distribution(domain, access_logs, certificate, web_acl_arn)
+        self.url = f"https://{domain.name if domain else self.distribution.distribution_domain_name}"
+        self._publish_page(pages)
+        if settings.origin_metrics:
+            cloudfront.CfnMonitoringSubscription(
+                self,
+                "OriginMetrics",
+                distribution_id=self.distribution.distribution_id,
+                monitoring_subscription={"realtimeMetricsSubscriptionConfig": {"realtimeMetricsSubscriptionStatus": "Enabled"}},
+            )
+
+    def _define_headers_policy(self) -> cloudfront.ResponseHeadersPolicy:
+        """The manual's headers, each by its setting; they replace what the application sends."""
+        headers = self._settings.headers
+        custom = [
+            cloudfront.ResponseCustomHeader(header="Permissions-Policy", value=headers.permissions_policy, override=True)
+        ] if headers.permissions_policy else []  # fmt: skip
+        policy = cloudfront.ResponseHeadersPolicy(
+            self,
+            "SecurityHeaders",
+            comment="Security headers of the operations manual",
+            security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+                content_security_policy=cloudfront.ResponseHeadersContentSecurityPolicy(
+                    content_security_policy=headers.content_security_policy, override=True
+                )
+                if headers.content_security_policy
+                else None,
+                content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True) if headers.content_type_nosniff else None,
+                frame_options=cloudfront.ResponseHeadersFrameOptions(
+                    frame_option=cloudfront.HeadersFrameOption[headers.frame_options], override=True
+                ),
+                referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
+                    referrer_policy=cloudfront.HeadersReferrerPolicy[headers.referrer_policy.upper().replace("-", "_")], override=True
+                ),
+                strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
+                    access_control_max_age=Duration.seconds(headers.hsts_max_age_seconds),
+                    include_subdomains=headers.hsts_include_subdomains,
+                    preload=headers.hsts_preload,
+                    override=True,
+                )
+                if headers.hsts_max_age_seconds
+                else None,
+                xss_protection=cloudfront.ResponseHeadersXSSProtection(protection=True, mode_block=True, override=True)
+                if headers.xss_protection
+                else None,
+            ),
+            custom_headers_behavior=cloudfront.ResponseCustomHeadersBehavior(custom_headers=custom) if custom else None,
+            remove_headers=["X-Powered-By", "Server"],
+        )
+        record_opt_out(policy, "Headers", headers.opt_out_reason)
+        return policy
+
+    def _define_function(self, construct_id: str, comment: str, code: str) -> cloudfront.Function:
+        return cloudfront.Function(
+            self,
+            construct_id,
+            comment=comment,
+            code=cloudfront.FunctionCode.from_inline(code),
+            runtime=cloudfront.FunctionRuntime.JS_2_0,
+        )
+
+    def _define_pages_origin(self, pages: s3.IBucket) -> cloudfront.IOrigin:
+        """By name, so that this stack leaves the bucket's policy alone: it admits this account's distributions already."""
+        bucket = s3.Bucket.from_bucket_attributes(
+            self, "Pages", bucket_arn=pages.bucket_arn, bucket_regional_domain_name=pages.bucket_regional_domain_name
+        )
+        access = cloudfront.S3OriginAccessControl(self, "PagesAccess", description="CloudFront signs its requests for static pages")
+        return origins.S3BucketOrigin.with_origin_access_control(
+            bucket, origin_access_control=access, origin_access_levels=[cloudfront.AccessLevel.READ]
+        )
+
+    def _define_release_files_origin(self, bucket: s3.IBucket) -> cloudfront.IOrigin:
+        """The bucket first, then the application: in this order a file that is nowhere is the application's 404, not S3's 403."""
+        access = cloudfront.S3OriginAccessControl(self, "ReleaseFilesAccess", description="CloudFront signs its requests for static files")
+        return origins.OriginGroup(
+            primary_origin=origins.S3BucketOrigin.with_origin_access_control(
+                bucket, origin_access_control=access, origin_access_levels=[cloudfront.AccessLevel.READ]
+            ),
+            fallback_origin=self._origin,
+            fallback_status_codes=NOT_FROM_THE_BUCKET,
+        )
+
+    def _define_distribution(
+        self, domain: schema.Domain | None, access_logs: s3.IBucket, certificate: acm.ICertificate | None, web_acl_arn: str
+    ) -> cloudfront.Distribution:
+        static, image, release_files = self._static_behavior(), self._image_behavior(), self._release_files_behavior()
+        distribution = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment="Carmen",
+            domain_names=[domain.name] if domain else None,
+            certificate=certificate,
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if certificate else None,
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            price_class=cloudfront.PriceClass[f"PRICE_CLASS_{self._settings.price_class.upper()}"],
+            web_acl_id=web_acl_arn,
+            log_bucket=access_logs,
+            log_file_prefix="cloudfront/",
+            default_behavior=self._dynamic_behavior(),
+            additional_behaviors={
+                RELEASE_FILES: release_files,
+                **dict.fromkeys(self._settings.static_paths, static),
+                "/_next/image": image,
+                "/errors/*": self._page_behavior(),
+            },
+            error_responses=[*map(self._page_for, STATUSES_WITH_PAGE), *map(self._never_kept, STATUSES_OF_THE_APPLICATION)],
+        )
+        acknowledge(
+            distribution,
+            {
+                "AwsSolutions-CFR1": (
+                    "Carmen is used by travelling staff: no country is shut out. `edge.rate_limits` and the address lists bound abuse."
+                )
+            },
+        )
+        Annotations.of(distribution).acknowledge_warning(
+            "@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac",
+            "The pages bucket's policy admits this account's distributions already (constructs_lib/storage/buckets.py).",
+        )
+        if not domain:
+            acknowledge(
+                distribution,
+                {
+                    "AwsSolutions-CFR4": (
+                        "No domain is set, so CloudFront's own certificate serves, whose minimum protocol AWS fixes at TLSv1."
+                    )
+                },
+            )
+        return distribution
+
+    def _dynamic_behavior(self) -> cloudfront.BehaviorOptions:
+        """HTML, RSC payloads, server actions, APIs: nothing is cached, everything is passed on."""
+        return cloudfront.BehaviorOptions(
+            origin=self._origin,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
+            response_headers_policy=self._headers,
+            compress=True,
+            function_associations=[self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)],
+        )
+
+    def _release_files_behavior(self) -> cloudfront.BehaviorOptions:
+        """What a build names by content. By path alone: S3 lets a signed request, which this is, choose its answer's headers by query."""
+        policy = self._for_a_year("ReleaseFiles", "Files of releases: by path, for a year", cloudfront.CacheQueryStringBehavior.none())
+        return self._cached_behavior(policy, self._on_static_files(), self._release_files_origin)
+
+    def _static_behavior(self) -> cloudfront.BehaviorOptions:
+        """Pictures and other files: a year, whatever the origin says (ADR 0010).
+
+        No cookie reaches the origin and none comes back, so what is shared was made for nobody in particular.
+        """
+        policy = self._for_a_year("StaticFiles", "Static files: by path and query, for a year", cloudfront.CacheQueryStringBehavior.all())
+        return self._cached_behavior(policy, self._on_static_files())
+
+    def _for_a_year(self, construct_id: str, comment: str, queries: cloudfront.CacheQueryStringBehavior) -> cloudfront.CachePolicy:
+        year = Duration.seconds(self._settings.static_max_age_seconds)
+        return cloudfront.CachePolicy(
+            self,
+            construct_id,
+            comment=comment,
+            min_ttl=year,
+            default_ttl=year,
+            max_ttl=year,
+            query_string_behavior=queries,
+            enable_accept_encoding_brotli=True,
+            enable_accept_encoding_gzip=True,
+        )
+
+    def _on_static_files(self) -> list[cloudfront.FunctionAssociation]:
+        return [
+            self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request),
+            self._at(cloudfront.FunctionEventType.VIEWER_RESPONSE, self._static_response),
+        ]
+
+    def _image_behavior(self) -> cloudfront.BehaviorOptions:
+        """Next.js's image optimiser: one copy per source, width, quality and format. Without cookies: public pictures only."""
+        policy = cloudfront.CachePolicy(
+            self,
+            "Images",
+            comment="Image optimiser: by url, width, quality and Accept",
+            min_ttl=Duration.seconds(0),
+            default_ttl=Duration.seconds(60),
+            max_ttl=Duration.seconds(self._settings.image_max_age_seconds),
+            query_string_behavior=cloudfront.CacheQueryStringBehavior.allow_list("url", "w", "q"),
+            header_behavior=cloudfront.CacheHeaderBehavior.allow_list("Accept"),
+        )
+        return self._cached_behavior(policy, [self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)])
+
+    def _cached_behavior(
+        self,
+        policy: cloudfront.ICachePolicy,
+        functions: list[cloudfront.FunctionAssociation],
+        origin: cloudfront.IOrigin | None = None,
+    ) -> cloudfront.BehaviorOptions:
+        return cloudfront.BehaviorOptions(
+            origin=origin or self._origin,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
+            cache_policy=policy,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
+            response_headers_policy=self._headers,
+            compress=True,
+            function_associations=functions,
+        )
+
+    def _page_behavior(self) -> cloudfront.BehaviorOptions:
+        return cloudfront.BehaviorOptions(
+            origin=self._pages_origin,
+            cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
+            response_headers_policy=self._headers,
+            compress=True,
+        )
+
+    def _page_for(self, status: int) -> cloudfront.ErrorResponse:
+        ttl = Duration.seconds(self._settings.error_max_age_seconds)
+        return cloudfront.ErrorResponse(http_status=status, response_http_status=status, response_page_path=PAGE_PATH, ttl=ttl)
+
+    @staticmethod
+    def _never_kept(status: int) -> cloudfront.ErrorResponse:
+        return cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0))
+
+    @staticmethod
+    def _at(event: cloudfront.FunctionEventType, function: cloudfront.Function) -> cloudfront.FunctionAssociation:
+        return cloudfront.FunctionAssociation(event_type=event, function=function)
+
+    def _publish_page(self, pages: s3.IBucket) -> None:
+        SdkCall(
+            self,
+            "PublishUnavailablePage",
+            service="S3",
+            action="PutObject",
+            parameters={
+                "Bucket": pages.bucket_name,
+                "Key": PAGE_PATH.removeprefix("/"),
+                "Body": with_settings("unavailable.html"),
+                "ContentType": "text/html; charset=utf-8",
+                "CacheControl": "public, max-age=60",
+            },
+            physical_id=f"{pages.bucket_name}{PAGE_PATH}",
+            permissions=[
+                iam.PolicyStatement(actions=["s3:PutObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{pages.bucket_name}{PAGE_PATH}"])
+            ],
+        )

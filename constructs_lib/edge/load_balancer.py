@@ -1,0 +1,171 @@
+"""The internal load balancer: reached by CloudFront's VPC origin and by nothing else."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.alarm import MINUTE, Metric
+from constructs_lib.foundation.sdk_call import SdkCall
+from constructs_lib.foundation.security_group import ClosedSecurityGroup
+from constructs_lib.network.vpc import Network
+from environments import schema
+
+CONTAINER_PORT = 3006
+
+
+def idle_timeout_seconds(origin_timeout_seconds: int) -> int:
+    """When the balancer closes an idle connection: after CloudFront has given up, so that CloudFront tells the user."""
+    return origin_timeout_seconds + 10
+
+
+def keep_alive_milliseconds(origin_timeout_seconds: int) -> int:
+    """When the application does: after the balancer, or requests meet closed connections and users see 502."""
+    return (idle_timeout_seconds(origin_timeout_seconds) + 5) * 1000
+
+
+class LoadBalancer(Construct):
+    """An internal application load balancer, its target group, and the VPC origin CloudFront reaches it by.
+
+    HTTPS with a certificate of one's own domain; HTTP where there is none, since CloudFront refuses a certificate that
+    no public authority signed (ADR 0005). `task_security_group` is what targets wear: it stands here so that the
+    balancer can open their door without a reference to a later stack.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Service,
+        origin_timeout_seconds: int,
+        network: Network,
+        access_logs: s3.IBucket,
+        certificate: acm.ICertificate | None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self._network = network
+        self.security_group = self._define_security_group("SecurityGroup", "Load balancer: from the VPC origin of CloudFront, to the tasks")
+        self.task_security_group = self._define_security_group("TaskSecurityGroup", "Tasks: from the load balancer, to data and AWS")
+        self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs)
+        self.target_group = self._define_target_group()
+        self._name = self.load_balancer.load_balancer_full_name
+        self._target_group_name = self.target_group.target_group_full_name
+        self._listen(certificate)
+        self.vpc_origin = self._define_vpc_origin(https=certificate is not None)
+        self._admit_cloudfront_only(https=certificate is not None)
+
+    def metric(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
+        """What the balancer itself counts, such as RequestCount or HTTPCode_ELB_5XX_Count."""
+        return Metric("AWS/ApplicationELB", name, {"LoadBalancer": self._name}, statistic, period_seconds, label)
+
+    def metric_of_targets(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
+        """What it counts of the tasks behind it, such as TargetResponseTime (s) or UnHealthyHostCount."""
+        dimensions = {"LoadBalancer": self._name, "TargetGroup": self._target_group_name}
+        return Metric("AWS/ApplicationELB", name, dimensions, statistic, period_seconds, label)
+
+    def _define_security_group(self, construct_id: str, description: str) -> ec2.SecurityGroup:
+        return ClosedSecurityGroup(self, construct_id, vpc=self._network.vpc, description=description)
+
+    def _define_load_balancer(self, origin_timeout_seconds: int, access_logs: s3.IBucket) -> elb.ApplicationLoadBalancer:
+        balancer = elb.ApplicationLoadBalancer(
+            self,
+            "LoadBalancer",
+            vpc=self._network.vpc,
+            vpc_subnets=self._network.private_subnets,
+            internet_facing=False,
+            security_group=self.security_group,
+            drop_invalid_header_fields=True,
+            desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,
+            deletion_protection=False,
+            idle_timeout=Duration.seconds(idle_timeout_seconds(origin_timeout_seconds)),
+        )
+        balancer.log_access_logs(access_logs, "load-balancer")
+        return balancer
+
+    def _define_target_group(self) -> elb.ApplicationTargetGroup:
+        return elb.ApplicationTargetGroup(
+            self,
+            "Targets",
+            vpc=self._network.vpc,
+            port=CONTAINER_PORT,
+            protocol=elb.ApplicationProtocol.HTTP,
+            target_type=elb.TargetType.IP,
+            deregistration_delay=Duration.seconds(30),
+            health_check=elb.HealthCheck(
+                path=self._settings.health_path,
+                healthy_http_codes="200",
+                interval=Duration.seconds(15),
+                timeout=Duration.seconds(5),
+                healthy_threshold_count=2,
+                unhealthy_threshold_count=3,
+            ),
+        )
+
+    def _listen(self, certificate: acm.ICertificate | None) -> None:
+        self.load_balancer.add_listener(
+            "Listener",
+            open=False,
+            protocol=elb.ApplicationProtocol.HTTPS if certificate else elb.ApplicationProtocol.HTTP,
+            certificates=[certificate] if certificate else None,
+            ssl_policy=elb.SslPolicy.RECOMMENDED_TLS if certificate else None,
+            default_target_groups=[self.target_group],
+        )
+
+    def _define_vpc_origin(self, *, https: bool) -> cloudfront.VpcOrigin:
+        return cloudfront.VpcOrigin(
+            self,
+            # Another id with another protocol: a VPC origin in use cannot be changed, only replaced (aws/aws-cdk#34629).
+            "VpcOriginHttps" if https else "VpcOrigin",
+            endpoint=cloudfront.VpcOriginEndpoint.application_load_balancer(self.load_balancer),
+            protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY if https else cloudfront.OriginProtocolPolicy.HTTP_ONLY,
+            origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
+        )
+
+    def _admit_cloudfront_only(self, *, https: bool) -> None:
+        """AWS makes the origin's security group itself; it is looked up by name and admitted, and nothing else is.
+
+        Its managed prefix list would admit every distribution's addresses.
+        Source: AWS "Restrict access with VPC origins".
+        """
+        lookup = SdkCall(
+            self,
+            "FindVpcOriginSecurityGroup",
+            service="EC2",
+            action="DescribeSecurityGroups",
+            parameters={
+                "Filters": [
+                    {"Name": "group-name", "Values": ["CloudFront-VPCOrigins-Service-SG"]},
+                    {"Name": "vpc-id", "Values": [self._network.vpc.vpc_id]},
+                ]
+            },
+            physical_id="CloudFront-VPCOrigins-Service-SG",
+            output_paths=["SecurityGroups.0.GroupId"],
+            permissions=[iam.PolicyStatement(actions=["ec2:DescribeSecurityGroups"], resources=["*"])],
+        )
+        # The call waits for the origin; its permissions do not, so that IAM has spread them by then.
+        lookup.node.find_child("Resource").node.add_dependency(self.vpc_origin)
+        policy = lookup.node.find_child("CustomResourcePolicy")
+        acknowledge(
+            policy,
+            {"AwsSolutions-IAM5[Resource::*]": "ec2:DescribeSecurityGroups knows no resources (AWS Service Authorization Reference, EC2)."},
+        )
+        source = lookup.get_response_field("SecurityGroups.0.GroupId")
+        ec2.CfnSecurityGroupIngress(
+            self,
+            "FromCloudFront",
+            group_id=self.security_group.security_group_id,
+            source_security_group_id=source,
+            ip_protocol="tcp",
+            from_port=443 if https else 80,
+            to_port=443 if https else 80,
+            description="The VPC origin of CloudFront",
+        )

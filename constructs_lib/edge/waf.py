@@ -1,0 +1,251 @@
+"""AWS WAF in front of CloudFront: managed rules tuned for Next.js and uploads, and rate limits per address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_wafv2 as wafv2
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.log_retention import retention_days
+from environments import schema
+
+WINDOW_SECONDS = 300
+LEAST_LIMIT = 10  # of a rate-based rule
+SCARCER = 10  # times fewer requests of an address while under attack
+Rule = wafv2.CfnWebACL.RuleProperty
+Statement = wafv2.CfnWebACL.StatementProperty
+
+# Rules that read bodies block file uploads and rich text. They only label (Count); `_BODY_ATTACKS` then blocks by label
+# outside the upload paths. XSS and SQL patterns stay counted: rich text holds HTML by design (the application
+# sanitises it, manual "Input Validation"), free text holds quotes, and Prisma sends parameters, not SQL. The known bad
+# inputs (Log4j and the like) stay blocked everywhere: no file or text of an honest user holds them.
+COUNTED_IN_COMMON = (
+    "SizeRestrictions_BODY",
+    "CrossSiteScripting_BODY",
+    "GenericLFI_BODY",
+    "GenericRFI_BODY",
+    "EC2MetaDataSSRF_BODY",
+)
+COUNTED_IN_SQLI = ("SQLi_BODY", "SQLiExtendedPatterns_BODY")
+_BODY_ATTACKS = ("GenericLFI_Body", "GenericRFI_Body", "EC2MetaDataSSRF_Body")
+REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret")
+
+
+class WebFirewall(Construct):
+    """A web ACL for CloudFront (us-east-1), with logs of what was not simply allowed, secrets left out."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Edge, prefix: str) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self.metric_name = f"{prefix}Edge"  # by which CloudWatch knows it: environments of one account must differ
+        self.web_acl = self._define_web_acl()
+        self.log_group = self._log(prefix.lower())
+
+    def _define_web_acl(self) -> wafv2.CfnWebACL:
+        whole = self._settings.all_firewall_rules
+        rules = [
+            *(self._operators_rules() if whole else []),
+            *self._rate_limits(whole),
+            *([self._large_bodies()] if whole else []),
+            _managed("AmazonIpReputation", "AWSManagedRulesAmazonIpReputationList"),
+            _managed("KnownBadInputs", "AWSManagedRulesKnownBadInputsRuleSet"),
+            _managed("Common", "AWSManagedRulesCommonRuleSet", counted=COUNTED_IN_COMMON),
+            _managed("SqlInjection", "AWSManagedRulesSQLiRuleSet", counted=COUNTED_IN_SQLI),
+            self._body_attacks(),
+        ]
+        web_acl = wafv2.CfnWebACL(
+            self,
+            "WebAcl",
+            description="Carmen edge: rate limits, managed rules tuned for Next.js and uploads",
+            scope="CLOUDFRONT",
+            default_action=wafv2.CfnWebACL.DefaultActionProperty(allow={}),
+            visibility_config=_visibility(self.metric_name),
+            rules=[_with_priority(rule, priority) for priority, rule in enumerate(rules)],
+        )
+        record_opt_out(web_acl, "AllFirewallRules", self._settings.all_firewall_rules_opt_out_reason)
+        return web_acl
+
+    def _operators_rules(self) -> list[Rule]:
+        """Those with a button each."""
+        blocked = self._from("Blocked", "Addresses whose requests are refused: make block adds to them")
+        return [_block("BlockedAddresses", blocked), *self._under_attack()]
+
+    def _from(self, name: str, description: str) -> Statement:
+        """The sender is in a set that an operator fills: empty here, and left alone by later deployments."""
+        sets = [
+            wafv2.CfnIPSet(
+                self, f"{name}{version}", scope="CLOUDFRONT", ip_address_version=version.upper(), addresses=[], description=description
+            )
+            for version in ("Ipv4", "Ipv6")
+        ]
+        return _any(*(Statement(ip_set_reference_statement={"arn": one.attr_arn}) for one in sets))
+
+    def _under_attack(self) -> list[Rule]:
+        """What `make under-attack` turns on by putting every address into the set: browsers must prove to be some, requests get scarce."""
+        attacked = self._from("UnderAttack", "All addresses while make under-attack is on, none otherwise")
+        api, static = _path_starts_with("/api/"), self._static()
+        challenge = Rule(
+            name="UnderAttackChallenge",
+            priority=0,
+            statement=_all(attacked, _not(_any(api, static))),
+            action=wafv2.CfnWebACL.RuleActionProperty(challenge={}),
+            visibility_config=_visibility("UnderAttackChallenge"),
+        )
+        scarce = max(LEAST_LIMIT, self._settings.rate_limits.site // SCARCER)
+        return [challenge, _rate_limit("UnderAttackRate", scarce, _all(attacked, _not(static)))]
+
+    def _static(self) -> Statement:
+        return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.all_static_paths))
+
+    def _rate_limits(self, whole: bool) -> list[Rule]:
+        limits = self._settings.rate_limits
+        site = _rate_limit("RateSite", limits.site, _not(self._static()))
+        if not whole:
+            return [site]
+        sign_in = _all(_path_starts_with("/api/auth/"), _not(_any(_method_is("GET"), _method_is("HEAD"))))
+        return [
+            _rate_limit("RateSignIn", limits.sign_in, sign_in),
+            _rate_limit("RateApi", limits.api, _path_starts_with("/api/")),
+            site,
+        ]
+
+    def _large_bodies(self) -> Rule:
+        """Refuses bodies declared at 1, 10 or 100 MB and more: WAF compares the *length* of a header, so by digits."""
+        digits = len(str(self._settings.max_body_mb * 1_000_000)) - 1
+        too_long = Statement(
+            size_constraint_statement=wafv2.CfnWebACL.SizeConstraintStatementProperty(
+                field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(single_header={"Name": "content-length"}),
+                comparison_operator="GT",
+                size=digits,
+                text_transformations=_NO_TRANSFORMATION,
+            )
+        )
+        return _block("LargeBody", self._outside_uploads(too_long))
+
+    def _body_attacks(self) -> Rule:
+        labels = [_has_label(f"awswaf:managed:aws:core-rule-set:{name}") for name in _BODY_ATTACKS]
+        return _block("BodyAttacks", self._outside_uploads(_any(*labels)))
+
+    def _outside_uploads(self, statement: Statement) -> Statement:
+        uploads = [_path_starts_with(path) for path in self._settings.upload_paths]
+        return _all(statement, _not(_any(*uploads))) if uploads else statement
+
+    def _log(self, suffix: str) -> logs.LogGroup:
+        group = logs.LogGroup(
+            self,
+            "LogGroup",
+            log_group_name=f"aws-waf-logs-{suffix}",  # WAF takes no other prefix: ADR 0006
+            retention=retention_days(self._settings.waf_log_retention_days),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        field = wafv2.CfnLoggingConfiguration.FieldToMatchProperty
+        redacted = [field(single_header={"Name": name}) for name in REDACTED_HEADERS]
+        keep = [{"ActionCondition": {"Action": action}} for action in ("BLOCK", "COUNT", "EXCLUDED_AS_COUNT")]
+        wafv2.CfnLoggingConfiguration(
+            self,
+            "Logging",
+            resource_arn=self.web_acl.attr_arn,
+            log_destination_configs=[group.log_group_arn.removesuffix(":*")],
+            # Query strings carry sign-in and reset tokens.
+            redacted_fields=[*redacted, field(query_string={})],
+            logging_filter={"DefaultBehavior": "DROP", "Filters": [{"Behavior": "KEEP", "Requirement": "MEETS_ANY", "Conditions": keep}]},
+        )
+        return group
+
+
+_NO_TRANSFORMATION = [wafv2.CfnWebACL.TextTransformationProperty(priority=0, type="NONE")]
+
+
+def _visibility(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
+    return wafv2.CfnWebACL.VisibilityConfigProperty(cloud_watch_metrics_enabled=True, metric_name=name, sampled_requests_enabled=True)
+
+
+def _with_priority(rule: Rule, priority: int) -> Rule:
+    return Rule(
+        name=rule.name,
+        priority=priority,
+        statement=rule.statement,
+        action=rule.action,
+        override_action=rule.override_action,
+        visibility_config=rule.visibility_config,
+    )
+
+
+def _block(name: str, statement: Statement) -> Rule:
+    return Rule(
+        name=name,
+        priority=0,
+        statement=statement,
+        action=wafv2.CfnWebACL.RuleActionProperty(block={}),
+        visibility_config=_visibility(name),
+    )
+
+
+def _rate_limit(name: str, limit: int, scope_down: Statement) -> Rule:
+    statement = wafv2.CfnWebACL.RateBasedStatementProperty(
+        aggregate_key_type="IP", limit=limit, evaluation_window_sec=WINDOW_SECONDS, scope_down_statement=scope_down
+    )
+    return _block(name, Statement(rate_based_statement=statement))
+
+
+def _managed(name: str, group: str, counted: Sequence[str] = ()) -> Rule:
+    statement = wafv2.CfnWebACL.ManagedRuleGroupStatementProperty(
+        vendor_name="AWS",
+        name=group,
+        rule_action_overrides=[
+            wafv2.CfnWebACL.RuleActionOverrideProperty(name=rule, action_to_use=wafv2.CfnWebACL.RuleActionProperty(count={}))
+            for rule in counted
+        ]
+        or None,
+    )
+    return Rule(
+        name=name,
+        priority=0,
+        statement=Statement(managed_rule_group_statement=statement),
+        override_action=wafv2.CfnWebACL.OverrideActionProperty(none={}),
+        visibility_config=_visibility(name),
+    )
+
+
+def _path_starts_with(prefix: str) -> Statement:
+    """Decoded first: Next.js decodes a path before it routes, so `/api/%61uth/` is a way around otherwise."""
+    return _matches({"UriPath": {}}, prefix, "STARTS_WITH", ("URL_DECODE", "NORMALIZE_PATH"))
+
+
+def _method_is(method: str) -> Statement:
+    return _matches({"Method": {}}, method, "EXACTLY", ("NONE",))
+
+
+def _matches(field: dict[str, object], text: str, constraint: str, transformations: Sequence[str]) -> Statement:
+    return Statement(
+        byte_match_statement=wafv2.CfnWebACL.ByteMatchStatementProperty(
+            field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(uri_path=field.get("UriPath"), method=field.get("Method")),
+            positional_constraint=constraint,
+            search_string=text,
+            text_transformations=[
+                wafv2.CfnWebACL.TextTransformationProperty(priority=priority, type=name) for priority, name in enumerate(transformations)
+            ],
+        )
+    )
+
+
+def _has_label(label: str) -> Statement:
+    return Statement(label_match_statement=wafv2.CfnWebACL.LabelMatchStatementProperty(scope="LABEL", key=label))
+
+
+def _not(statement: Statement) -> Statement:
+    return Statement(not_statement=wafv2.CfnWebACL.NotStatementProperty(statement=statement))
+
+
+def _all(*statements: Statement) -> Statement:
+    return Statement(and_statement=wafv2.CfnWebACL.AndStatementProperty(statements=list(statements)))
+
+
+def _any(*statements: Statement) -> Statement:
+    if len(statements) == 1:
+        return statements[0]
+    return Statement(or_statement=wafv2.CfnWebACL.OrStatementProperty(statements=list(statements)))

@@ -1,0 +1,76 @@
+"""The role of a Lambda function: its own log group, and in a VPC its network interfaces. Everything else is granted by name."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+
+# Source: AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"; which action takes which
+# resources is EC2's page of the Service Authorization Reference.
+DESCRIBE_NETWORK = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
+MAKE_INTERFACES = ("ec2:CreateNetworkInterface",)
+CHANGE_INTERFACES = ("ec2:AssignPrivateIpAddresses", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses")
+SOURCE_FUNCTION = "lambda:SourceFunctionArn"
+
+
+def function_role(scope: Construct, construct_id: str, *, log_group: logs.ILogGroup, description: str, in_vpc: bool = False) -> iam.Role:
+    """What AWS's managed policies for functions give on every log group of the account, on one.
+
+    `in_vpc` adds what Lambda itself needs to attach the function to its subnets, which the function's own code is denied.
+    """
+    role = iam.Role(scope, construct_id, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"), description=description)
+    log_group.grant_write(role)
+    if in_vpc:
+        _allow_network_interfaces(role)
+    return role
+
+
+def _allow_network_interfaces(role: iam.Role) -> None:
+    interfaces, subnets, security_groups = (
+        f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:{kind}/*" for kind in ("network-interface", "subnet", "security-group")
+    )
+    for sid, actions, resources in (
+        ("SeeTheVpc", DESCRIBE_NETWORK, ["*"]),
+        ("AttachToVpc", MAKE_INTERFACES, [interfaces, subnets, security_groups]),
+        ("KeepAttached", CHANGE_INTERFACES, [interfaces]),
+    ):
+        role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources))
+    own_functions = f"arn:{Aws.PARTITION}:lambda:{Aws.REGION}:{Aws.ACCOUNT_ID}:function:{Aws.STACK_NAME}-*"
+    denied = (*DESCRIBE_NETWORK, *MAKE_INTERFACES, *CHANGE_INTERFACES)
+    role.add_to_policy(
+        iam.PolicyStatement(
+            sid="NotByItsOwnCode",
+            effect=iam.Effect.DENY,
+            actions=list(denied),
+            resources=["*"],
+            conditions={"ArnLike": {SOURCE_FUNCTION: own_functions}},
+        )
+    )
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {
+            "AwsSolutions-IAM5[Resource::*]": (
+                "EC2's Describe actions know no resources (AWS Service Authorization Reference, EC2); Lambda needs them to attach the "
+                "function to its VPC, and the function's own code is denied them."
+            ),
+            **{
+                f"AwsSolutions-IAM5[Resource::{named_in_finding(role, resources)}]": (
+                    "Lambda makes the function's network interfaces before they have names, and wants all of the account's resources named "
+                    "(AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's own code "
+                    "is denied them."
+                )
+                for resources in (interfaces, subnets, security_groups)
+            },
+            **{
+                f"Parliament::UNKNOWN_CONDITION_FOR_ACTION[Unknown condition {SOURCE_FUNCTION} for action {action}]": (
+                    f"Lambda sets {SOURCE_FUNCTION} on every call of a function's code (AWS Lambda Developer Guide, Using source function "
+                    "ARN); parliament knows only the keys of the service called."
+                )
+                for action in denied
+            },
+        },
+    )

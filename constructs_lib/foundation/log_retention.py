@@ -1,0 +1,57 @@
+"""Log retention: days in the settings become the CDK's enumeration, and groups that AWS names itself are bounded too."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.sdk_call import SdkCall
+
+_NAMES = {
+    1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH", 60: "TWO_MONTHS",
+    90: "THREE_MONTHS", 120: "FOUR_MONTHS", 150: "FIVE_MONTHS", 180: "SIX_MONTHS", 365: "ONE_YEAR", 400: "THIRTEEN_MONTHS",
+    545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1096: "THREE_YEARS", 1827: "FIVE_YEARS", 3653: "TEN_YEARS",
+}  # fmt: skip
+
+
+def retention_days(days: int) -> logs.RetentionDays:
+    """The enumeration's member for `days`; the settings admit only days that CloudWatch offers."""
+    return logs.RetentionDays[_NAMES[days]]
+
+
+def bound_log_group(scope: Construct, construct_id: str, *, name: str, days: int) -> None:
+    """Gives the log group `name`, which an AWS service makes for itself, a retention of `days`.
+
+    By two calls on this one group, made first if the service has not written yet. The CDK's LogRetention would be a function
+    that may change any group of the account, and whose own log is kept for ever.
+    """
+    # The end stands for the group's streams; IAM knows no group without (CloudWatch Logs User Guide, "Resources and operations").
+    arn = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}:*"
+    create = SdkCall(
+        scope,
+        f"{construct_id}Group",
+        service="CloudWatchLogs",
+        action="CreateLogGroup",
+        parameters={"logGroupName": name},
+        physical_id=name,
+        ignore_errors="ResourceAlreadyExistsException",
+        permissions=[iam.PolicyStatement(actions=["logs:CreateLogGroup"], resources=[arn])],
+    )
+    bound = SdkCall(
+        scope,
+        construct_id,
+        service="CloudWatchLogs",
+        action="PutRetentionPolicy",
+        parameters={"logGroupName": name, "retentionInDays": days},
+        physical_id=name,
+        permissions=[iam.PolicyStatement(actions=["logs:PutRetentionPolicy"], resources=[arn])],
+    )
+    bound.node.add_dependency(create)
+    for call in (create, bound):
+        acknowledge(
+            call.node.find_child("CustomResourcePolicy"),
+            {f"AwsSolutions-IAM5[Resource::{named_in_finding(call, arn)}]": "One log group; the end of its ARN stands for its streams."},
+        )

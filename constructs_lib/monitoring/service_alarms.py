@@ -1,0 +1,152 @@
+"""Alarms of Carmen itself: what the load balancer sees of its tasks, how many run, and how hard they work."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aws_cdk import aws_ecs as ecs
+from constructs import Construct
+
+from constructs_lib.edge.load_balancer import LoadBalancer
+from constructs_lib.foundation.alarm import Alarm, Alerting, Expression, Metric
+from constructs_lib.service.web_service import WebService
+from environments import schema
+
+
+class ServiceAlarms(Construct):
+    """`unwell` tells that users are served badly, `strained` that they soon may be.
+
+    `behind_the_edge` tells nobody: while it is in alarm, what stands before the service would only say the same again.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        alerting: Alerting,
+        settings: schema.Service,
+        balancer: LoadBalancer,
+        cluster: ecs.ICluster,
+        web: WebService,
+        stores_down: Alarm,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._alerting, self._settings = alerting, settings
+        self._service = {"ClusterName": cluster.cluster_name, "ServiceName": web.service.service_name}
+        # ECS Developer Guide, "CloudWatch metrics": its sample count is the number of running tasks.
+        self.running = Metric("AWS/ECS", "CPUUtilization", self._service, "SampleCount", label="running")
+        self.server_errors, self.unreachable, self.unhealthy = web.rollback_alarms
+        self.slow = self._slow_responses(balancer)
+        self.tasks_missing = self._tasks_missing()
+        self.cpu, self.memory = self._load()
+        self.at_maximum = self._at_maximum()
+        self.unwell = self._unwell(web, stores_down)
+        self.strained = self._strained()
+        self.behind_the_edge = alerting.fold(
+            self,
+            "BehindTheEdge",
+            says="Carmen or a store behind it is down: silences what would only say the same of the edge.",
+            runbook="server-errors",
+            severity="page",
+            alarms=[stores_down, self.unwell],
+            silent=True,
+        )
+
+    def _slow_responses(self, balancer: LoadBalancer) -> Alarm:
+        return self._alerting.alarm(
+            self,
+            "SlowResponses",
+            says="Users wait: one answer in a hundred takes longer than the limit.",
+            runbook="slow-responses",
+            severity="page",
+            watch=balancer.metric_of_targets("TargetResponseTime", statistic="p99", period_seconds=300, label="p99 (s)"),
+            at_least=self._alerting.settings.slow_response_seconds,
+            periods=3,
+            missing="notBreaching",
+            folded=True,
+        )
+
+    def _tasks_missing(self) -> Alarm | None:
+        """Without Container Insights nobody says how many are wanted: then it is the smallest number that ever is."""
+        smallest = min(self._settings.min_tasks, *(entry.min_tasks for entry in self._settings.scheduled_scaling), 100)
+        tasks_missing = partial(
+            self._alerting.alarm,
+            self,
+            "TasksMissing",
+            says="Fewer tasks run than are wanted: tasks die, or new ones cannot start.",
+            runbook="unhealthy-tasks",
+            severity="page",
+            periods=10,  # a roll-out that replaces a task is shorter
+            missing="breaching",
+            folded=True,
+        )
+        if self._settings.container_insights != "disabled":
+            counts = {
+                name: Metric("ECS/ContainerInsights", metric, self._service, "Average", label=name)
+                for name, metric in (("wanted", "DesiredTaskCount"), ("running", "RunningTaskCount"))
+            }
+            return tasks_missing(watch=Expression("wanted - running", counts, label="tasks missing"), at_least=1)
+        return tasks_missing(watch=self.running, below=smallest) if smallest else None
+
+    def _load(self) -> tuple[Alarm, Alarm]:
+        limits = self._alerting.settings
+        watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", folded=True, periods=3)
+        return (
+            watch(
+                "Cpu",
+                says="Tasks have used up their processors for a quarter of an hour: answers take longer.",
+                runbook="service-at-its-limit",
+                watch=Metric("AWS/ECS", "CPUUtilization", self._service, period_seconds=300, label="CPU (%)"),
+                at_least=limits.service_cpu_percent,
+            ),
+            watch(
+                "Memory",
+                says="Tasks have nearly used up their memory: the kernel ends them at the limit.",
+                runbook="high-memory",
+                watch=Metric("AWS/ECS", "MemoryUtilization", self._service, period_seconds=300, label="memory (%)"),
+                at_least=limits.service_memory_percent,
+            ),
+        )
+
+    def _at_maximum(self) -> Alarm | None:
+        """None where the number of tasks is fixed, which is at its maximum always."""
+        ranges = [(self._settings.min_tasks, self._settings.max_tasks)]
+        ranges += [(entry.min_tasks, entry.max_tasks) for entry in self._settings.scheduled_scaling]
+        most = max(highest for _, highest in ranges)
+        if any(lowest == most for lowest, _ in ranges):
+            return None
+        return self._alerting.alarm(
+            self,
+            "AtMaximum",
+            says="The service runs as many tasks as it may, for half an hour: more load would slow it down.",
+            runbook="service-at-its-limit",
+            severity="ticket",
+            watch=self.running,
+            at_least=most,
+            periods=30,  # a roll-out runs old and new tasks together for some minutes
+            missing="notBreaching",
+            folded=True,
+        )
+
+    def _unwell(self, web: WebService, stores_down: Alarm) -> Alarm:
+        return self._alerting.fold(
+            self,
+            "Unwell",
+            says="Carmen serves its users badly: errors, slow answers, or too few tasks.",
+            runbook="server-errors",
+            severity="page",
+            alarms=[alarm for alarm in (*web.rollback_alarms, self.slow, self.tasks_missing) if alarm],
+            unless=stores_down,
+        )
+
+    def _strained(self) -> Alarm:
+        return self._alerting.fold(
+            self,
+            "Strained",
+            says="Carmen works at its limit; users may soon notice.",
+            runbook="service-at-its-limit",
+            severity="ticket",
+            alarms=[alarm for alarm in (self.cpu, self.memory, self.at_maximum) if alarm],
+            unless=self.unwell,
+        )

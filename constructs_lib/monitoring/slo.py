@@ -1,0 +1,115 @@
+"""Service level objectives from real traffic, and alarms on how fast the error budget burns.
+
+Source: Google SRE Workbook, "Alerting on SLOs", multiwindow, multi-burn-rate alerts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from constructs import Construct
+
+from constructs_lib.edge.load_balancer import LoadBalancer
+from constructs_lib.foundation.alarm import FIVE_MINUTES, HOUR, Alarm, Alerting, Expression
+from environments import schema
+
+WINDOW_DAYS = 28  # whole weeks, so that each holds as many Mondays
+
+
+@dataclass(frozen=True)
+class Burn:
+    """In alarm when the budget burns `rate` times as fast as it may, over a long window, and over a short one: it still does."""
+
+    name: str
+    rate: float
+    long_seconds: int
+    short_seconds: int
+    severity: Literal["page", "ticket"]
+
+
+BURNS = (
+    Burn("Fast", 14.4, HOUR, FIVE_MINUTES, "page"),  # two per cent of the month's budget in an hour
+    Burn("Slow", 6, 6 * HOUR, 30 * 60, "ticket"),  # five per cent in six hours
+)
+
+
+class Slo(Construct):
+    """Availability and latency as the load balancer sees them: what CloudFront answers from its cache cannot fail for our reasons."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        alerting: Alerting,
+        settings: schema.Slo,
+        balancer: LoadBalancer,
+        behind_the_edge: Alarm,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._alerting, self._settings, self._balancer, self._cause = alerting, settings, balancer, behind_the_edge
+        self.availability = [self._burning("Availability", burn) for burn in BURNS]
+        self.latency = [self._burning("Latency", burn) for burn in BURNS]
+
+    @property
+    def speaking(self) -> list[Alarm]:
+        """Those that tell somebody."""
+        return [*self.availability, *self.latency]
+
+    def objective(self, kind: str) -> float:
+        """Percent of good answers."""
+        return self._settings.availability_percent if kind == "Availability" else self._settings.latency_percent
+
+    def bad_percent(self, kind: str, period_seconds: int, requests_at_least: int = 1) -> Expression:
+        """Answers that were not good, in per cent; 0 where there were too few to say."""
+        of_targets = partial(self._balancer.metric_of_targets, period_seconds=period_seconds)
+        by_balancer = partial(self._balancer.metric, period_seconds=period_seconds)
+        requests = by_balancer("RequestCount", label="requests")
+        if kind == "Availability":
+            bad = {"failed": of_targets("HTTPCode_Target_5XX_Count"), "refused": by_balancer("HTTPCode_ELB_5XX_Count")}
+            text = "100 * (FILL(failed, 0) + FILL(refused, 0)) / requests"
+        else:
+            fast = f"PR(:{self._settings.latency_seconds:g})"
+            bad = {"fast": of_targets("TargetResponseTime", statistic=fast)}
+            text = "100 - FILL(fast, 100)"
+        return Expression(f"IF(requests >= {requests_at_least}, {text}, 0)", {"requests": requests, **bad}, label="bad answers (%)")
+
+    def budget_left(self, kind: str) -> Expression:
+        """Per cent of the error budget of the window that is left; below 0, the objective was missed. For a widget of one value."""
+        bad = self.bad_percent(kind, WINDOW_DAYS * 24 * HOUR)
+        return Expression(
+            f"100 - 100 * ({bad.text}) / {100 - self.objective(kind):g}", bad.metrics, label=f"{kind.lower()} budget left (%)"
+        )
+
+    def _burning(self, kind: str, burn: Burn) -> Alarm:
+        allowed = 100 - self.objective(kind)
+        what = "fail" if kind == "Availability" else "are too slow"
+        windows = {"Long": burn.long_seconds, "Short": burn.short_seconds}
+        floor = {"Long": self._settings.requests_per_hour * burn.long_seconds // HOUR, "Short": 1}
+        parts = [
+            self._alerting.alarm(
+                self,
+                f"{kind}{burn.name}{window}",
+                says=f"Answers {what} {burn.rate:g} times as often as the objective allows, over {seconds // 60} minutes.",
+                runbook="slo",
+                severity=burn.severity,
+                watch=self.bad_percent(kind, seconds, floor[window]),
+                at_least=min(round(burn.rate * allowed, 4), 100),
+                missing="notBreaching",
+                folded=True,
+            )
+            for window, seconds in windows.items()
+        ]
+        return self._alerting.fold(
+            self,
+            f"{kind}{burn.name}",
+            says=f"Users are promised better: answers {what} {burn.rate:g} times as often as the error budget allows.",
+            runbook="slo",
+            severity=burn.severity,
+            alarms=parts,
+            every=True,
+            unless=self._cause,
+            wait_seconds=300,
+        )

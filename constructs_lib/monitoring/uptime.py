@@ -1,0 +1,53 @@
+"""Asks Carmen every minute from outside, as its users do, whether it answers as it should."""
+
+from __future__ import annotations
+
+import json
+
+from aws_cdk import Duration
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from constructs_lib.compute.python_function import PythonFunction
+from constructs_lib.foundation.alarm import Alerting
+from environments import schema
+
+EVERY_MINUTE = "cron(* * * * ? *)"
+MARGIN_SECONDS = 10  # for the start of a process; the longest deadline and this stay within the minute
+MEMORY_MIB = 512  # CPU comes with memory: with less, the three TLS handshakes at once wait for it, and the times told are ours
+
+
+class Uptime(Construct):
+    """Outside the VPC, so by way of the internet. Publishes metrics; what they mean is for alarms to say."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Uptime,
+        alerting: Alerting,
+        environment: str,
+        url: str,
+        libraries: lambda_.ILayerVersion,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        longest = max(endpoint.deadline_seconds for endpoint in settings.endpoints)
+        self.function = PythonFunction(
+            self,
+            "Function",
+            package="uptime",
+            description="Asks the site from outside: status, body, redirects, certificate, time",
+            timeout=Duration.seconds(longest + MARGIN_SECONDS),
+            layers=[libraries],
+            environment={"ENVIRONMENT": environment, "SITE_URL": url, "ENDPOINTS": endpoints_as_json(settings)},
+            memory_mib=MEMORY_MIB,
+            alerting=alerting,
+            failures_tolerated=2,  # it runs every minute
+        )
+        self.function.run_at("Minutely", EVERY_MINUTE, description="Asks every endpoint of the site")
+
+
+def endpoints_as_json(settings: schema.Uptime) -> str:
+    """As lambda_src/uptime reads them."""
+    return json.dumps([endpoint.model_dump(mode="json") for endpoint in settings.endpoints], separators=(",", ":"))

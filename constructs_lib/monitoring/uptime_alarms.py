@@ -1,0 +1,56 @@
+"""Alarms of what users see from outside: the endpoints that the uptime function asks, and the certificate they show."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from constructs_lib.foundation.alarm import HOUR, Alarm, Alerting
+
+OF_MINUTES = 5
+GRACE_SECONDS = 300
+
+
+class UptimeAlarms(Construct):
+    """`down` says nothing while a store or the service is down, which has its own message; an uptime function that is silent does."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, behind_the_edge: Alarm) -> None:
+        super().__init__(scope, construct_id)
+        self.endpoints = alerting.alarm(
+            self,
+            "EndpointsDown",
+            says="Carmen does not answer from outside as it should.",
+            runbook="endpoints-down",
+            severity="page",
+            watch=alerting.measured("EndpointsDown", service="uptime", label="endpoints down"),
+            at_least=1,
+            periods=OF_MINUTES,
+            breaching_periods=alerting.settings.endpoints_down_minutes,
+            missing="breaching",
+            folded=True,
+        )
+        self.down = alerting.fold(
+            self,
+            "Down",
+            says="Users do not reach Carmen, or nobody looks whether they do.",
+            runbook="endpoints-down",
+            severity="page",
+            alarms=[self.endpoints],
+            unless=behind_the_edge,
+            wait_seconds=GRACE_SECONDS,
+        )
+        self.certificate = alerting.alarm(
+            self,
+            "CertificateExpiring",
+            says="The certificate users see is about to expire, and has not been renewed.",
+            runbook="certificate",
+            severity="ticket",
+            watch=alerting.measured("CertificateDays", service="uptime", statistic="Minimum", period_seconds=HOUR, label="days left"),
+            below=alerting.settings.certificate_days,
+            periods=3,
+            missing="notBreaching",  # silence is EndpointsDown's to tell
+        )
+
+    @property
+    def speaking(self) -> list[Alarm]:
+        """Those that tell somebody."""
+        return [self.down, self.certificate]

@@ -1,0 +1,133 @@
+"""Rotation of the database's passwords and Redis's token, without a failed request (ADR 0012)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from aws_cdk import Aws, Duration
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from constructs_lib.cache.redis import PORT as REDIS_PORT
+from constructs_lib.cache.redis import Cache
+from constructs_lib.compute.python_function import PythonFunction
+from constructs_lib.database.instance import PORT, Database
+from constructs_lib.database.proxy import DatabaseProxy
+from constructs_lib.database.roles import DatabaseRoles
+from constructs_lib.foundation.acknowledgements import acknowledge, exported_as, named_in_finding
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.network.vpc import Network
+from constructs_lib.operations.probe import EVERY_QUARTER
+from environments import schema
+
+
+class CredentialRotation(Construct):
+    """Looks once a day whether a credential is due, and goes on with a rotation that has to wait for the service's roll."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Operations,
+        network: Network,
+        database: Database,
+        proxy: DatabaseProxy | None,
+        cache: Cache,
+        roles: DatabaseRoles,
+        application_users: Mapping[str, secretsmanager.ISecret],
+        cluster: ecs.ICluster,
+        service: ecs.FargateService,
+        migration: ecs.FargateTaskDefinition,
+        environment: Mapping[str, str],
+        alerting: Alerting,
+        libraries: lambda_.ILayerVersion,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        due = {
+            "application": settings.application_password_days,
+            "owner": settings.owner_password_days,
+            "redis": settings.redis_token_days,
+        }
+        self.function = PythonFunction(
+            self,
+            "Function",
+            package="rotation",
+            description="Rotates the database's passwords and Redis's token",
+            timeout=Duration.minutes(15),
+            layers=[libraries],
+            environment={
+                **environment,
+                "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
+                "REDIS_HOST": cache.endpoint,
+                "REDIS_PORT": cache.port,
+                "REPLICATION_GROUP": cache.replication_group_id,
+                "APPLICATION_SECRETS": json.dumps({name: secret.secret_arn for name, secret in application_users.items()}),
+                "CONNECTION_SECRET": roles.connection.secret_arn,
+                "MIGRATION_SECRET": roles.migration_connection.secret_arn,
+                "REDIS_SECRET": cache.auth_token.secret_arn,
+                "CLUSTER": cluster.cluster_name,
+                "SERVICE": service.service_name,
+                "MIGRATION_FAMILY": migration.family,
+                "ROTATE_AFTER_DAYS": json.dumps(due),
+            },
+            alerting=alerting,
+            network=network,
+        )
+        for provider, port, what in (
+            (database.connections, PORT, "PostgreSQL"),
+            *([(proxy.connections, PORT, "RDS Proxy")] if proxy else []),
+            (cache.connections, REDIS_PORT, "Redis"),
+        ):
+            self._open(provider, port, f"Rotation to {what}")
+        self._allow_secrets([*application_users.values(), roles.connection, roles.migration_connection], cache.auth_token)
+        self._allow_roll(cluster, service)
+        self._allow_token(cache)
+        self.function.run_at("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
+        if alerting.on:
+            self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
+
+    def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
+        self.function.connections.allow_to(provider, port, description)
+
+    def _allow_secrets(self, secrets: list[secretsmanager.ISecret], token: secretsmanager.ISecret) -> None:
+        values = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
+        arns = [secret.secret_arn for secret in (*secrets, token)]
+        self.function.add_to_role_policy(iam.PolicyStatement(sid="Values", actions=values, resources=arns))
+        self.function.add_to_role_policy(
+            iam.PolicyStatement(sid="TokenInSteps", actions=["secretsmanager:UpdateSecretVersionStage"], resources=[token.secret_arn])
+        )
+
+    def _allow_roll(self, cluster: ecs.ICluster, service: ecs.FargateService) -> None:
+        """To see which tasks run, and to start the service's anew. IAM knows a cluster's list of tasks as its container instances."""
+        listed, seen = _tasks_of(cluster.cluster_name)
+        for sid, actions, resource in (
+            ("ListTasks", ["ecs:ListTasks"], listed),
+            ("SeeTasks", ["ecs:DescribeTasks"], seen),
+            ("RollService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
+        ):
+            self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
+        acknowledge(
+            self.function.runs_as.node.find_child("DefaultPolicy"),
+            {
+                f"AwsSolutions-IAM5[Resource::{named_in_finding(self, resource)}]": "The tasks of one cluster, which come and go."
+                for resource in _tasks_of(exported_as(cluster, cluster.cluster_name))
+            },
+        )
+
+    def _allow_token(self, cache: Cache) -> None:
+        group = f"arn:{Aws.PARTITION}:elasticache:{Aws.REGION}:{Aws.ACCOUNT_ID}:replicationgroup:{cache.replication_group_id}"
+        self.function.add_to_role_policy(
+            iam.PolicyStatement(sid="RedisToken", actions=["elasticache:ModifyReplicationGroup"], resources=[group])
+        )
+
+
+def _tasks_of(cluster_name: str) -> tuple[str, str]:
+    """What IAM calls a cluster's list of tasks, and its tasks."""
+    prefix = f"arn:{Aws.PARTITION}:ecs:{Aws.REGION}:{Aws.ACCOUNT_ID}"
+    return f"{prefix}:container-instance/{cluster_name}/*", f"{prefix}:task/{cluster_name}/*"

@@ -1,0 +1,83 @@
+"""Asks proxy, database and Redis every minute how they are, and four times an hour how old what should happen regularly is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from constructs_lib.cache.redis import PORT as REDIS_PORT
+from constructs_lib.cache.redis import Cache
+from constructs_lib.compute.python_function import PythonFunction
+from constructs_lib.database.backup import TIERS
+from constructs_lib.database.instance import PORT, Database
+from constructs_lib.database.proxy import DatabaseProxy
+from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.network.vpc import Network
+from constructs_lib.storage.buckets import allow_key, allow_objects
+
+EVERY_MINUTE = "cron(* * * * ? *)"
+EVERY_QUARTER = "cron(5/15 * * * ? *)"  # a new environment has its ages before anybody could be told that they are missing
+
+
+class Probe(Construct):
+    """Publishes metrics; what they mean is for alarms to say."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        network: Network,
+        database: Database,
+        proxy: DatabaseProxy | None,
+        cache: Cache,
+        monitor: secretsmanager.ISecret,
+        bucket: s3.IBucket,
+        key: kms.IKey,
+        environment: Mapping[str, str],
+        alerting: Alerting,
+        libraries: lambda_.ILayerVersion,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.function = PythonFunction(
+            self,
+            "Function",
+            package="probe",
+            description="Measures proxy, database and Redis from inside the VPC",
+            timeout=Duration.seconds(50),
+            layers=[libraries],
+            environment={
+                **environment,
+                "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
+                "REDIS_HOST": cache.endpoint,
+                "REDIS_PORT": cache.port,
+                "MONITOR_PROXY_SECRET": monitor.secret_arn,
+                "REDIS_SECRET": cache.auth_token.secret_arn,
+                "ROTATED_SECRETS": json.dumps({}),  # rotation publishes the age of what it rotates itself
+            },
+            alerting=alerting,
+            failures_tolerated=2,  # of five runs
+            network=network,
+        )
+        role = self.function.runs_as
+        database.instance.grant_connect(role, "carmen_monitor")
+        read = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+        role.add_to_policy(iam.PolicyStatement(sid="LogIn", actions=read, resources=[monitor.secret_arn, cache.auth_token.secret_arn]))
+        allow_objects(role, bucket, [*TIERS, "reports"], "s3:GetObject")
+        allow_key(role, key.key_arn, Stack.of(self).region)
+        for connections, port, what in (
+            (database.connections, PORT, "PostgreSQL"),
+            *([(proxy.connections, PORT, "RDS Proxy")] if proxy else []),
+            (cache.connections, REDIS_PORT, "Redis"),
+        ):
+            self.function.connections.allow_to(connections, port, f"Probe to {what}")
+        self.function.run_at("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
+        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old backups, drills and maintenance are", action="ages")

@@ -1,0 +1,260 @@
+"""What pipelines may: see, deploy, push images and release them, each under a role of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from aws_cdk import Aws, DefaultStackSynthesizer, Duration
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.pipelines.oidc_trust import Platform, issuer
+from environments.schema import Pipeline, Settings
+from environments.values import PREVIEW_PREFIX
+
+LONGEST = Duration.hours(2)  # the first deployment makes a database and a distribution
+SEE_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
+NAMED_LATER = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
+NO_RESOURCES = "The action knows no resources (AWS Service Authorization Reference)."
+PUSH = [
+    *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"),
+    *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan that its push begins
+]
+
+
+class EnvironmentNames:
+    """How the resources of an environment are called before they are there: CloudFormation begins each name with its stack's.
+
+    `prefix`: that of several environments.
+    """
+
+    def __init__(self, settings: Settings, prefix: str | None = None) -> None:
+        self.settings = settings
+        self.account = settings.account or Aws.ACCOUNT_ID
+        self.regions = settings.regions
+        self.prefix = prefix or settings.stack_prefix
+
+    def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
+        """Of the application's region, unless another is named."""
+        return f"arn:{Aws.PARTITION}:{service}:{self.settings.region if region is None else region}:{self.account}:{resource}"
+
+    def stacks(self, name: str = "*") -> list[str]:
+        """All stacks in all regions, or the one called so."""
+        return [self.arn("cloudformation", f"stack/{self.prefix}{name}/*", region=region) for region in self.regions]
+
+    def bootstrap_roles(self, *kinds: str) -> list[str]:
+        """Those of `cdk bootstrap`, such as `deploy` or `lookup`."""
+        qualifier = DefaultStackSynthesizer.DEFAULT_QUALIFIER
+        return [
+            self.arn("iam", f"role/cdk-{qualifier}-{kind}-role-{self.account}-{region}", region="")
+            for region in self.regions
+            for kind in kinds
+        ]
+
+
+class PipelineReaders(Construct):
+    """`diff` for pull requests, whose code nobody has read yet: stacks as they are, and no data. `drift` for the branches, by the
+    CDK's lookup role, since CloudFormation compares with the eyes of whoever asks."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        environments: Sequence[Settings],
+        pipelines: Sequence[Pipeline],
+        platforms: Mapping[str, Platform],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        names = [EnvironmentNames(settings) for settings in environments]
+        known = [pipeline for pipeline in pipelines if issuer(pipeline) in platforms]
+        self.diff = self._define_diff(
+            names,
+            [
+                platforms[host].pull_request(repository)
+                for host, repository in dict.fromkeys((issuer(one), one.repository) for one in known)
+            ],
+        )
+        branches = {(issuer(one), one.repository, one.branch): one for one in known}
+        self.drift = self._define_drift(names, [platforms[issuer(one)].branch(one.repository, one) for one in branches.values()])
+
+    def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
+        role = iam.Role(self, "Diff", description="Pull requests: what is deployed", assumed_by=iam.CompositePrincipal(*trusted))
+        actions = [*SEE_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
+        _allow(role, "SeeStacks", actions, [stack for one in names for stack in one.stacks()])
+        return role
+
+    def _define_drift(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
+        role = iam.Role(
+            self,
+            "Drift",
+            description="Branches: what is deployed, and does it still say what the templates say",
+            assumed_by=iam.CompositePrincipal(*trusted),
+        )
+        _allow(role, "LookUp", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
+        for one in names:
+            _allow_to_tell(role, one)
+        return role
+
+
+class PipelineWriters(Construct):
+    """`deploy` for this repository; `push` and `release` for the application's, where there is one."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
+        super().__init__(scope, construct_id)
+        names = EnvironmentNames(settings)
+        self.deploy = self._define_deploy(names, platform.deployment(pipeline.repository, pipeline))
+        self.push: iam.Role | None = None
+        self.release: iam.Role | None = None
+        if application := pipeline.application_repository:
+            self.push = self._define_push(names, platform.branch(application, pipeline))
+            self.release = self._define_release(names, platform.deployment(application, pipeline))
+
+    def _define_deploy(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
+        """By the CDK's roles alone: what they may is what `cdk bootstrap` was told, boundary included."""
+        role = iam.Role(self, "Deploy", description="Deploys the stacks", assumed_by=trusted, max_session_duration=LONGEST)
+        _allow(role, "ActAsTheCdk", ["sts:AssumeRole"], names.bootstrap_roles("deploy", "file-publishing", "lookup"))
+        _allow_to_tell(role, names)
+        return role
+
+    def _define_push(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
+        role = iam.Role(self, "Push", description="Pushes the application's images", assumed_by=trusted)
+        _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], star=NO_RESOURCES)
+        _allow(role, "Push", PUSH, [_images(names)])
+        if profile := names.settings.service.signing_profile:  # ECR signs as whoever pushes
+            _allow(role, "Sign", ["signer:SignPayload"], [profile])
+        acknowledge(
+            role.node.find_child("DefaultPolicy"),
+            {
+                "Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]": (
+                    "The token is what docker logs in with; the repository's own statement says what it opens."
+                ),
+            },
+        )
+        return role
+
+    def _define_release(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
+        """What tools/release.py does: static files, the migration, the image parameter, and the service's stack as it is."""
+        role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=LONGEST)
+        parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
+        _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
+        bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
+        _allow(role, "StackParameters", ["ssm:GetParameters"], [bootstrap])
+        _allow(role, "IsItScanned", ["ecr:DescribeImages"], [_images(names)])
+        if names.settings.service.signing_profile:
+            _allow(role, "IsItSigned", ["ecr:DescribeImageSigningStatus"], [_images(names)])
+            acknowledge(
+                role.node.find_child("DefaultPolicy"),
+                {
+                    "Parliament::UNKNOWN_ACTION[Unknown action ecr:DescribeImageSigningStatus]": (
+                        "An action since November 2025 (Amazon ECR API Reference, DescribeImageSigningStatus); parliament's list is older."
+                    ),
+                },
+            )
+        _allow(role, "RollService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
+        self._allow_tasks(role, names)
+        if names.settings.service.backup_before_release:
+            _allow(
+                role, "BackUpFirst", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.prefix}Operations-BackupFunction*")]
+            )
+        _allow_to_tell(role, names)
+        return role
+
+    def _allow_tasks(self, role: iam.Role, names: EnvironmentNames) -> None:
+        """Task definitions of the two families with an image of the application, run in the environment's cluster."""
+        service = f"{names.prefix}Service"
+        cluster = names.arn("ecs", f"cluster/{service}-Cluster*")
+        in_cluster = {"ArnLike": {"ecs:cluster": cluster}}
+        families = [f"{one}Task*" for one in ("Migration", "ReleaseFiles")]
+        definitions = [names.arn("ecs", f"task-definition/{service}{family}:*") for family in families]
+        _allow(role, "TaskDefinitions", ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], ["*"], star=NO_RESOURCES)
+        _allow(role, "RegisterTasks", ["ecs:RegisterTaskDefinition"], definitions)
+        _allow(role, "RunTasks", ["ecs:RunTask"], definitions, in_cluster)
+        _allow(role, "WatchTasks", ["ecs:DescribeTasks", "ecs:StopTask"], [names.arn("ecs", f"task/{service}-Cluster*/*")], in_cluster)
+        _allow(role, "Migrations", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
+        _allow(role, "WhereTheyRun", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster)
+        _allow(
+            role,
+            "HandOverTheirRoles",
+            ["iam:PassRole"],
+            [names.arn("iam", f"role/{service}-{family}", region="") for family in families],
+            {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        )
+
+
+class PreviewPipeline(Construct):
+    """`preview` makes and removes previews, whatever they are called: it deploys by the CDK's roles, and removes what is called so.
+
+    Who may let one be deployed may deploy whatever those roles may, so previews by pipeline are in an account of their own or
+    development's (environments/loading.py refuses all else).
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
+        super().__init__(scope, construct_id)
+        self._names = EnvironmentNames(settings, prefix=f"Carmen{PREVIEW_PREFIX.capitalize()}")
+        trusted = platform.reviewed(pipeline.repository, pipeline), platform.branch(pipeline.repository, pipeline)
+        self.role = iam.Role(
+            self,
+            "Role",
+            description="Makes and removes previews",
+            assumed_by=iam.CompositePrincipal(*trusted),
+            max_session_duration=LONGEST,
+        )
+        self._allow_to_remove()
+        _allow(self.role, "DeployByTheCdk", ["sts:AssumeRole"], self._names.bootstrap_roles("deploy", "file-publishing", "lookup"))
+
+    def _allow_to_remove(self) -> None:
+        """What tools/preview.py does past CloudFormation, whose own role deletes what is in a stack."""
+        names, bucket = self._names, f"arn:{Aws.PARTITION}:s3:::{self._names.prefix.lower()}*"
+        _allow(
+            self.role, "FindPreviews", ["cloudformation:DescribeStacks"], ["*"], star="All stacks are listed, to find those with the tag."
+        )
+        actions = ["cloudformation:DeleteStack", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources"]
+        _allow(self.role, "RemovePreviews", actions, names.stacks())
+        _allow(self.role, "ListBuckets", ["s3:ListBucketVersions"], [bucket])
+        _allow(self.role, "EmptyBuckets", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"])
+        named = names.prefix.removesuffix("-")  # the CDK leaves the hyphen out of the proxy's name
+        groups = [f"/aws/rds/instance/{named.lower()}*", f"/aws/rds/proxy/{named}*", f"/aws/ecs/containerinsights/{named}*"]
+        _allow(self.role, "DeleteLogs", ["logs:DeleteLogGroup"], [names.arn("logs", f"log-group:{group}:*") for group in groups])
+        _allow(self.role, "DeleteParameter", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
+
+
+def _images(names: EnvironmentNames) -> str:
+    return names.arn("ecr", f"repository/{names.prefix.lower()}storage-images*")
+
+
+def _allow_to_tell(role: iam.Role, names: EnvironmentNames) -> None:
+    """What `make notify` needs: the alert topic is found by its stack, and encrypts under a key of this environment."""
+    _allow(role, f"SeeStacks{names.settings.name.capitalize()}", SEE_STACKS, names.stacks())
+    _allow(role, f"Tell{names.settings.name.capitalize()}", ["sns:Publish"], [names.arn("sns", f"{names.prefix}Alerts-AlertsTopic*")])
+    _allow(
+        role,
+        f"Encrypt{names.settings.name.capitalize()}",
+        ["kms:Decrypt", "kms:GenerateDataKey"],
+        [names.arn("kms", "key/*")],
+        {
+            "StringEquals": {
+                "aws:ResourceTag/environment": names.settings.name,
+                "kms:ViaService": f"sns.{names.settings.region}.amazonaws.com",
+            }
+        },
+        star="A key is named by a number that nobody knows before; its tag and the service it serves through narrow it down.",
+    )
+
+
+def _allow(
+    role: iam.Role,
+    sid: str,
+    actions: Iterable[str],
+    resources: list[str],
+    conditions: dict[str, dict[str, str]] | None = None,
+    *,
+    star: str = NAMED_LATER,
+) -> None:
+    """A statement; `star` tells the judges why a resource of it has one."""
+    role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions))
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {f"AwsSolutions-IAM5[Resource::{named_in_finding(role, resource)}]": star for resource in resources if "*" in resource},
+    )

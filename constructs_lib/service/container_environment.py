@@ -1,0 +1,117 @@
+"""The environment of the application's container, name by name as the manual's contract has it.
+
+| Where a value comes from | Names |
+|---|---|
+| settings, in plain | everything not below |
+| the connection secret | DATABASE_URL, DIRECT_URL, REDIS_URL |
+| generated secrets | NEXTAUTH_SECRET, JWT_SECRET, WEBHOOK_SECRET, and extra ones |
+| secrets the operator gives | SMTP_PASSWORD, SENTRY_DSN, and extra ones |
+
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set: the task role replaces them.
+"""
+
+from __future__ import annotations
+
+import string
+
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from constructs_lib.edge.load_balancer import CONTAINER_PORT, keep_alive_milliseconds
+from constructs_lib.foundation.secret import PUNCTUATION, GeneratedSecret, given_secret
+from environments import schema
+
+FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
+GENERATED = ("NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
+GIVEN = ("SMTP_PASSWORD", "SENTRY_DSN")
+# What a shell, a URL or JSON would need quoted stays out of "printable" too.
+UNPRINTABLE = "\"'\\`$ "
+
+
+class ContainerEnvironment(Construct):
+    """Plain variables in `variables`, secret ones in `secrets`; `given` are the secrets the operator fills."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Application,
+        region: str,
+        url: str,
+        origin_timeout_seconds: int,
+        domain: schema.Domain | None,
+        uploads: s3.IBucket,
+        connection: secretsmanager.ISecret,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self.variables = self._plain(region, url, origin_timeout_seconds, domain, uploads)
+        self.given: dict[str, secretsmanager.ISecret] = {
+            name: given_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
+            for name in self._given_names()
+        }
+        self.generated = {name: self._define_generated(name) for name in self._generated_names()}
+        self.secrets: dict[str, ecs.Secret] = {
+            **{name: ecs.Secret.from_secrets_manager(connection, name) for name in FROM_CONNECTION},
+            **{name: ecs.Secret.from_secrets_manager(secret, "value") for name, secret in {**self.generated, **self.given}.items()},
+        }
+
+    def _plain(
+        self, region: str, url: str, origin_timeout_seconds: int, domain: schema.Domain | None, uploads: s3.IBucket
+    ) -> dict[str, str]:
+        settings = self._settings
+        return {
+            "NODE_ENV": "production",
+            "PORT": str(CONTAINER_PORT),
+            "HOSTNAME": "0.0.0.0",  # noqa: S104 (in a container) Next.js binds to the container's own name otherwise and fails its health checks
+            "KEEP_ALIVE_TIMEOUT": str(keep_alive_milliseconds(origin_timeout_seconds)),  # read by Next.js's own server
+            "NEXT_TELEMETRY_DISABLED": "1",
+            "NEXT_PUBLIC_APP_URL": url,
+            "NEXTAUTH_URL": url,
+            "EMAIL_FROM": settings.email_from or (f"noreply@{domain.name}" if domain else "noreply@example.com"),
+            "SMTP_HOST": settings.smtp_host or "",
+            "SMTP_PORT": str(settings.smtp_port),
+            "SMTP_USER": settings.smtp_user,
+            "SMTP_SECURE": _text(settings.smtp_secure),
+            "UPLOAD_STORAGE": "s3",
+            "AWS_S3_BUCKET": uploads.bucket_name,
+            "AWS_REGION": region,
+            "API_RATE_LIMIT": str(settings.api_rate_limit),
+            "ENABLE_ANALYTICS": _text(settings.enable_analytics),
+            "LOG_LEVEL": settings.log_level,
+            "ENABLE_ADVANCED_ANALYTICS": _text(settings.enable_advanced_analytics),
+            "ENABLE_EXPERIMENTAL_FEATURES": _text(settings.enable_experimental_features),
+            **settings.extra_variables,
+        }
+
+    def _given_names(self) -> list[str]:
+        return [*GIVEN, *(name for name, extra in self._settings.extra_secrets.items() if not extra.generated)]
+
+    def _generated_names(self) -> list[str]:
+        return [*GENERATED, *(name for name, extra in self._settings.extra_secrets.items() if extra.generated)]
+
+    def _define_generated(self, name: str) -> GeneratedSecret:
+        extra = self._settings.extra_secrets.get(name, schema.ExtraSecret())
+        return GeneratedSecret(
+            self,
+            _construct_id(name),
+            description=f"{name} of the application",
+            not_rotated_because=(
+                f"A new {name} ends every session and signature made with the old one: it is changed by a "
+                f"person, at a time of their choosing."
+            ),
+            length=extra.length,
+            exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else UNPRINTABLE,
+        )
+
+
+def _construct_id(name: str) -> str:
+    """`NextauthSecret` for NEXTAUTH_SECRET."""
+    return string.capwords(name.replace("_", " ")).replace(" ", "")
+
+
+def _text(value: bool) -> str:
+    return "true" if value else "false"

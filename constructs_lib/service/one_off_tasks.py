@@ -1,0 +1,134 @@
+"""Tasks that run once: database migrations, and a shell for a person."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from constructs_lib.compute.fargate import allow_application_pull, allow_pull, fargate_task
+from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.log_retention import retention_days
+from constructs_lib.foundation.security_group import ClosedSecurityGroup
+from constructs_lib.network.vpc import Network
+from constructs_lib.service.web_service import NON_ROOT, ApplicationImage
+from environments import schema
+
+
+class MigrationTask(Construct):
+    """The application's image with the migration command, as owner of the schema, directly on the instance.
+
+    RDS Proxy is no place for it: the advisory lock pins the session (prisma/orm#27636).
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Service,
+        network: Network,
+        image: ApplicationImage,
+        repository: ecr.IRepository,
+        connection: secretsmanager.ISecret,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Migration task: to PostgreSQL and AWS over HTTPS"
+        )
+        self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Image, secrets and logs")
+        self.connections = self.security_group.connections
+        self.task_definition = fargate_task(self, "Task", settings=settings, cpu=512, memory_mib=1024)
+        self.task_definition.add_container(
+            "Migration",
+            container_name="migration",
+            image=ecs.ContainerImage.from_registry(image.image),
+            command=list(settings.migration_command),
+            environment={"NODE_ENV": "production", "HOME": "/tmp"},
+            secrets={name: ecs.Secret.from_secrets_manager(connection, name) for name in ("DATABASE_URL", "DIRECT_URL")},
+            user=NON_ROOT,
+            logging=task_log(self, settings, "migration"),
+            stop_timeout=Duration.seconds(30),
+        )
+        allow_application_pull(self.task_definition, repository, [settings.placeholder_image])
+        acknowledge(
+            self.task_definition,
+            {"AwsSolutions-ECS2": "Two plain values that are no secrets; the database URL comes from Secrets Manager."},
+        )
+
+
+class OperationsTask(Construct):
+    """psql, redis-cli and a shell by ECS Exec, instead of a bastion: two public images, nothing to build or patch.
+
+    The root file system is writable, since ECS Exec does not work without; the task ends itself after an hour.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Service,
+        network: Network,
+        connection: secretsmanager.ISecret,
+        database: dict[str, str],
+        cache: dict[str, str],
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Operations task: to data and AWS over HTTPS"
+        )
+        self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Images, secrets, logs and ECS Exec")
+        self.connections = self.security_group.connections
+        self.task_definition = fargate_task(self, "Task", settings=settings, cpu=256, memory_mib=512)
+        logging = task_log(self, settings, "operations")
+        for name, image, environment, secrets in (
+            ("psql", settings.psql_image, {**database, "PGSSLMODE": "require"}, ("PGUSER", "PGPASSWORD")),
+            ("redis", settings.redis_cli_image, cache, ("REDISCLI_AUTH",)),
+        ):
+            self.task_definition.add_container(
+                name.capitalize(),
+                container_name=name,
+                image=ecs.ContainerImage.from_registry(image),
+                entry_point=["sleep"],
+                command=["3600"],
+                environment=environment,
+                secrets={variable: ecs.Secret.from_secrets_manager(connection, variable) for variable in secrets},
+                linux_parameters=ecs.LinuxParameters(self, f"{name.capitalize()}Init", init_process_enabled=True),
+                logging=logging,
+                essential=name == "psql",
+            )
+        allow_pull(self.task_definition, [settings.psql_image, settings.redis_cli_image])
+        self._allow_exec()
+        acknowledge(
+            self.task_definition, {"AwsSolutions-ECS2": "Host names and ports in plain; user and passwords come from Secrets Manager."}
+        )
+
+    def _allow_exec(self) -> None:
+        """ECS Exec's channel; AWS offers no resources to name for it."""
+        self.task_definition.task_role.add_to_principal_policy(
+            iam.PolicyStatement(
+                sid="EcsExec",
+                actions=[f"ssmmessages:{verb}{channel}Channel" for verb in ("Create", "Open") for channel in ("Control", "Data")],
+                resources=["*"],
+            )
+        )
+        acknowledge(
+            self.task_definition.task_role.node.find_child("DefaultPolicy"),
+            {
+                "AwsSolutions-IAM5[Resource::*]": (
+                    "ssmmessages knows no resources (AWS Service Authorization Reference, Session Manager Message Gateway)."
+                )
+            },
+        )
+
+
+def task_log(scope: Construct, settings: schema.Service, prefix: str) -> ecs.LogDriver:
+    """A log group of its own for a one-off task."""
+    group = logs.LogGroup(scope, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.DESTROY)
+    return ecs.LogDriver.aws_logs(stream_prefix=prefix, log_group=group)

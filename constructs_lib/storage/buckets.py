@@ -1,0 +1,276 @@
+"""The buckets: uploads, backups, pages, files of releases, access logs. All private, TLS only, encrypted, kept when their stack goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aws_cdk import Annotations, Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from constructs_lib.foundation.acknowledgements import acknowledge, exported_as, named_in_finding, record_opt_out
+from environments import schema
+
+RELEASE_FILE_LOGS = "release-files/"
+SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
+
+
+class PrivateBucket(s3.Bucket):
+    """What all buckets share."""
+
+    def __init__(self, scope: Construct, construct_id: str, **overrides: Any) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            **{
+                "block_public_access": s3.BlockPublicAccess.BLOCK_ALL,
+                "enforce_ssl": True,
+                "minimum_tls_version": 1.2,
+                "versioned": True,
+                "object_ownership": s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+                "removal_policy": RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+                **overrides,
+            },
+        )
+
+
+class AccessLogBucket(PrivateBucket):
+    """Where the other buckets, the load balancer and CloudFront write their access logs.
+
+    SSE-S3, since load balancers cannot write to a bucket under a KMS key; ACLs allowed, since CloudFront's standard
+    logging grants itself write access by one.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_PREFERRED,
+            versioned=False,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire-access-logs",
+                    expiration=Duration.days(settings.access_log_days),
+                    abort_incomplete_multipart_upload_after=Duration.days(1),
+                )
+            ],
+        )
+        # The CDK admits the buckets of this stack, each by its name. This one is made in a later stack, and naming it would close a cycle.
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="LogsOfReleaseFiles",
+                principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
+                actions=["s3:PutObject"],
+                resources=[self.arn_for_objects(f"{RELEASE_FILE_LOGS}*")],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
+        )
+
+
+class UploadBucket(PrivateBucket):
+    """Users' files. Old versions can be brought back for the days in the settings."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: schema.Storage,
+        domain: schema.Domain | None,
+        key: kms.IKey,
+        access_logs: s3.IBucket,
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="uploads/",
+            cors=[self._own_domain_only(domain)] if domain else None,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="tidy-up",
+                    abort_incomplete_multipart_upload_after=Duration.days(settings.incomplete_upload_days),
+                    noncurrent_version_expiration=Duration.days(settings.upload_old_version_days),
+                    expired_object_delete_marker=True,
+                )
+            ],
+        )
+
+    @staticmethod
+    def _own_domain_only(domain: schema.Domain) -> s3.CorsRule:
+        """CORS needs a name that is known before the edge exists: only a domain of one's own is."""
+        methods = [s3.HttpMethods.GET, s3.HttpMethods.HEAD, s3.HttpMethods.PUT, s3.HttpMethods.POST]
+        return s3.CorsRule(
+            allowed_origins=[f"https://{domain.name}"],
+            allowed_methods=methods,
+            allowed_headers=["content-type", "content-md5", "x-amz-*"],
+            exposed_headers=["ETag"],
+            max_age=3600,
+        )
+
+
+class BackupBucket(PrivateBucket):
+    """Database dumps by tier (`daily/`, `weekly/`, `monthly/`), locked and kept as long as the settings say."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, key: kms.IKey, access_logs: s3.IBucket) -> None:
+        tiers = {"daily": settings.daily_backup_days, "weekly": settings.weekly_backup_days, "monthly": settings.monthly_backup_days}
+        lock = s3.ObjectLockRetention.governance(Duration.days(settings.object_lock_days)) if settings.object_lock else None
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="backups/",
+            object_lock_enabled=settings.object_lock or None,
+            object_lock_default_retention=lock,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id=f"expire-{tier}",
+                    prefix=f"{tier}/",
+                    # Age alone would remove the last good one after ten bad days: the backup marks what newer ones stand in for.
+                    tag_filters=SUPERSEDED,
+                    expiration=Duration.days(days),
+                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
+                )
+                for tier, days in tiers.items()
+            ]
+            + [
+                s3.LifecycleRule(id="tidy-up", abort_incomplete_multipart_upload_after=Duration.days(1)),
+                s3.LifecycleRule(
+                    id="expire-reports",
+                    prefix="reports/",
+                    expiration=Duration.days(settings.monthly_backup_days),
+                    noncurrent_version_expiration=Duration.days(7),
+                ),
+            ],
+        )
+        record_opt_out(self, "ObjectLock", settings.object_lock_opt_out_reason)
+        self._refuse_to_write_over(list(tiers))
+
+    def _refuse_to_write_over(self, folders: Sequence[str]) -> None:
+        """Whoever writes a backup says that none is there: what is written over would be there still, but hidden by the new.
+
+        Parts of an upload cannot say it; its completion does. Source: S3 User Guide, "Enforce conditional writes on Amazon S3 buckets".
+        """
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="NothingIsWrittenOver",
+                effect=iam.Effect.DENY,
+                principals=[iam.AnyPrincipal()],
+                actions=["s3:PutObject"],
+                resources=[self.arn_for_objects(f"{folder}/*") for folder in folders],
+                conditions={"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyPlace:
+    """A backup bucket in another region, by references that cross the border."""
+
+    bucket_name: str
+    key_arn: str
+    region: str
+
+
+class PagesBucket(PrivateBucket):
+    """Static pages CloudFront serves when the application cannot. Public content, so SSE-S3 and no key to share."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, access_logs: s3.IBucket) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            server_access_logs_bucket=access_logs,
+            server_access_logs_prefix="pages/",
+            lifecycle_rules=[s3.LifecycleRule(id="tidy-up", noncurrent_version_expiration=Duration.days(30))],
+        )
+        # This account's distributions, not one of them: the one that reads is made in a later stack, and naming it
+        # here would close a cycle.
+        self.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="DistributionsOfThisAccountRead",
+                principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
+                actions=["s3:GetObject"],
+                resources=[self.arn_for_objects("errors/*")],
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
+                    "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"},
+                },
+            )
+        )
+
+
+class ReleaseFilesBucket(PrivateBucket):
+    """Static files of releases, the running one's included, for browsers that still show pages of an old one (ADR 0019).
+
+    What its distribution hands to everybody, so SSE-S3 and no key to share. Every release puts its own files and those of the one it
+    replaces here again, so they expire `release_file_days` after they were replaced.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, access_logs: s3.IBucket) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            server_access_logs_bucket=s3.Bucket.from_bucket_name(scope, f"{construct_id}AccessLogs", access_logs.bucket_name),
+            server_access_logs_prefix=RELEASE_FILE_LOGS,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire-old-releases",
+                    expiration=Duration.days(settings.release_file_days),
+                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
+                ),
+                s3.LifecycleRule(id="tidy-up", expired_object_delete_marker=True),
+            ],
+        )
+        Annotations.of(self).acknowledge_warning(
+            "@aws-cdk/aws-s3:accessLogsPolicyNotAdded", "AccessLogBucket admits the logs of this account's buckets under this prefix."
+        )
+
+
+def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *actions: str) -> None:
+    """`actions` on the objects below `folders`, and to see what is there; not the bucket's settings or old versions."""
+    role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=[bucket.arn_for_objects(f"{folder}/*") for folder in folders]))
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["s3:ListBucket"],
+            resources=[bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{folder}/*" for folder in folders]}},
+        )
+    )
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {
+            f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/{folder}/*]": f"The objects below {folder}/ of one bucket."
+            for folder in folders
+        },
+    )
+
+
+def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
+    """What reading and writing objects under a key takes, through S3 alone."""
+    role.add_to_policy(
+        iam.PolicyStatement(
+            actions=["kms:Decrypt", "kms:GenerateDataKey"],
+            resources=[key_arn],
+            conditions={"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"}},
+        )
+    )
+
+
+def bucket_in_finding(bucket: s3.IBucket, user: Construct) -> str:
+    """The bucket's ARN as cdk-nag writes it for a policy of `user`: by the export's name when it stands in another stack."""
+    if Stack.of(bucket) is Stack.of(user):
+        return named_in_finding(user, bucket.bucket_arn)
+    return exported_as(bucket, bucket.bucket_arn)

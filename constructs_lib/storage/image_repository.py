@@ -1,0 +1,71 @@
+"""Where the application's images are kept, and the parameter that says which one runs."""
+
+from __future__ import annotations
+
+from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from constructs_lib.foundation.sdk_call import SdkCall
+from environments import schema
+
+NO_IMAGE_YET = "placeholder"
+
+
+class ImageRepository(Construct):
+    """An ECR repository with immutable tags, scanned on push, and the image parameter of DESIGN.
+
+    The parameter is made once by a call and never managed by CloudFormation: an update of its tags or description
+    would put the template's value back and with it the application back to the placeholder.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, parameter_name: str) -> None:
+        super().__init__(scope, construct_id)
+        self.parameter_name = parameter_name
+        self.repository = self._define_repository(settings.images_kept)
+        self._create_parameter_once()
+
+    def _define_repository(self, images_kept: int) -> ecr.Repository:
+        return ecr.Repository(
+            self,
+            "Repository",
+            image_scan_on_push=True,
+            image_tag_mutability=ecr.TagMutability.IMMUTABLE,
+            lifecycle_rules=[
+                ecr.LifecycleRule(
+                    description="Untagged images go after a week", tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)
+                ),
+                ecr.LifecycleRule(  # tagged ones: parts of an image and its signature have no tag, and would count as images
+                    description="The newest images stay, to roll back to",
+                    tag_status=ecr.TagStatus.TAGGED,
+                    tag_pattern_list=["*"],
+                    max_image_count=images_kept,
+                ),
+            ],
+            removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
+        )
+
+    def _create_parameter_once(self) -> None:
+        SdkCall(
+            self,
+            "CreateImageParameter",
+            service="SSM",
+            action="PutParameter",
+            parameters={
+                "Name": self.parameter_name,
+                "Value": NO_IMAGE_YET,
+                "Type": "String",
+                "Overwrite": False,
+                "Description": "The application image that runs, by digest; 'placeholder' until the first release",
+            },
+            physical_id=self.parameter_name,
+            ignore_errors="ParameterAlreadyExists",
+            once=True,
+            permissions=[
+                iam.PolicyStatement(
+                    actions=["ssm:PutParameter"],
+                    resources=[f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{self.parameter_name}"],
+                )
+            ],
+        )
