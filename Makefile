@@ -83,7 +83,7 @@ lock: install ## Compile the *.in lists into pinned and hashed requirements
 	$(NPM) install --package-lock-only --no-audit --no-fund
 
 settings: install ## What ENV resolves to, and where each value comes from
-	@$(PYTHON) -m environments.loading "$$ENV"
+	@$(PYTHON) -m settings.loader "$$ENV"
 
 synth: install ## Synthesize ENV into cdk.out, without credentials or network
 	@rm -rf cdk.out # the CLI shows what an earlier validation-report.json says

@@ -15,7 +15,7 @@ import sys
 
 import aws_cdk as cdk
 
-from environments.loading import SettingsError, environments_wanted, load_all, preview_ends, preview_pipeline
+from settings.loader import SettingsError, environments_wanted, load_all, preview_ends, preview_pipeline
 from stacks.base import REPRODUCIBLE
 from stacks.carmen import build_environment
 from stacks.pipeline_access import build_pipeline_access

@@ -19,12 +19,12 @@ from typing import Any
 
 import boto3
 
-from environments.loading import load
 from local.emulator import NODE, REGION
 from local.failures import failures
 from local.postgres import install
 from local.processes import LOCALHOST, child, is_running, stop
 from local.server import ACCOUNT, INSTALLATIONS
+from settings.loader import load
 from tools.deployed import Deployed
 
 ROOT = Path(__file__).parent.parent

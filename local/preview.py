@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from environments.loading import load, preview_environment
 from local.deployment import Deployment, LeftToLookAt
+from settings.loader import load, preview_environment
 from tools.deployed import Deployed
 from tools.preview import Preview, Previews, make, over
 

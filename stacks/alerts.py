@@ -9,7 +9,7 @@ from constructs_lib.alerting.topics import AlertTopics
 from constructs_lib.compute.python_function import libraries_layer
 from constructs_lib.foundation.acknowledgements import record_opt_out
 from constructs_lib.foundation.alarm import Alerting
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.base import CarmenStack
 
 

@@ -7,7 +7,7 @@ from constructs import Construct
 
 from constructs_lib.storage.buckets import AccessLogBucket, BackupBucket, CopyPlace
 from constructs_lib.storage.kms_key import DataKey
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.base import CarmenStack
 
 

@@ -7,8 +7,8 @@ import jsii
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from environments.schema import Settings
-from environments.values import PREVIEW_TAG
+from settings.constants import PREVIEW_TAG
+from settings.model import Settings
 
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
 REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}

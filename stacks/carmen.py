@@ -15,8 +15,8 @@ from constructs_lib.monitoring.edge_alarms import Arrival
 from constructs_lib.monitoring.slo import Slo
 from constructs_lib.monitoring.uptime import Uptime
 from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
-from environments.schema import Settings
-from environments.values import EDGE_REGION, PREVIEW_ENDS_TAG
+from settings.constants import EDGE_REGION, PREVIEW_ENDS_TAG
+from settings.model import Settings
 from stacks.alerts import AlertsStack
 from stacks.backup_copies import BackupCopiesStack
 from stacks.base import CarmenStack

@@ -15,7 +15,7 @@ from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.secret import GeneratedSecret
 from constructs_lib.monitoring.cache_alarms import CacheAlarms
 from constructs_lib.monitoring.database_alarms import DatabaseAlarms
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.base import CarmenStack
 from stacks.network import NetworkStack
 from stacks.storage import StorageStack

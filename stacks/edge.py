@@ -9,8 +9,8 @@ from constructs import Construct
 from constructs_lib.edge.distribution import Distribution
 from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.storage.buckets import ReleaseFilesBucket
-from environments.schema import Settings
-from environments.values import EDGE_REGION
+from settings.constants import EDGE_REGION
+from settings.model import Settings
 from stacks.base import CarmenStack
 from stacks.edge_global import EdgeGlobalStack, domain_certificate
 from stacks.network import NetworkStack

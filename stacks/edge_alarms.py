@@ -7,8 +7,8 @@ from constructs import Construct
 
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.monitoring.edge_alarms import EdgeAlarms, WayHome
-from environments.schema import Settings
-from environments.values import EDGE_REGION
+from settings.constants import EDGE_REGION
+from settings.model import Settings
 from stacks.base import CarmenStack
 from stacks.edge import EdgeStack
 from stacks.edge_global import EdgeGlobalStack

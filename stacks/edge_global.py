@@ -9,8 +9,9 @@ from constructs import Construct
 
 from constructs_lib.edge.waf import WebFirewall
 from constructs_lib.monitoring.saved_queries import FIREWALL, SavedQueries
-from environments.schema import Domain, Settings
-from environments.values import EDGE_REGION
+from settings.constants import EDGE_REGION
+from settings.model import Settings
+from settings.sections import Domain
 from stacks.base import CarmenStack
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from constructs import Construct
 
 from constructs_lib.network.vpc import Network
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.base import CarmenStack
 
 

@@ -14,7 +14,7 @@ from constructs_lib.monitoring.age_alarms import AgeAlarms
 from constructs_lib.monitoring.saved_queries import FUNCTIONS, SavedQueries
 from constructs_lib.operations.credential_rotation import CredentialRotation
 from constructs_lib.operations.probe import Probe
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.backup_copies import BackupCopiesStack
 from stacks.base import CarmenStack
 from stacks.data import APPLICATION_USERS, PROXY_MONITOR, DataStack

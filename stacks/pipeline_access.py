@@ -11,8 +11,9 @@ from constructs import Construct
 from constructs_lib.pipelines.oidc_trust import Platform, issuer
 from constructs_lib.pipelines.permissions_boundary import ExecutionBoundary
 from constructs_lib.pipelines.roles import PipelineReaders, PipelineWriters, PreviewPipeline
-from environments.schema import Pipeline, Settings
-from environments.values import EDGE_REGION
+from settings.constants import EDGE_REGION
+from settings.model import Settings
+from settings.sections import Pipeline
 
 NAME = "CarmenPipelineAccess"
 

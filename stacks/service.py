@@ -20,7 +20,7 @@ from constructs_lib.service.deployment_events import DeploymentEvents
 from constructs_lib.service.one_off_tasks import MigrationTask, OperationsTask
 from constructs_lib.service.release_files import ReleaseFilesTask
 from constructs_lib.service.web_service import ApplicationImage, WebService, allow_uploads
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.alerts import AlertsStack
 from stacks.base import CarmenStack
 from stacks.data import DataStack

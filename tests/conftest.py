@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from environments.loading import environment_names, load
 from local.processes import come_again
+from settings.loader import environment_names, load
 from tools.synthesis import CONTEXT, ROOT, Built, build
 
 __all__ = ["CONTEXT", "ROOT", "Built", "build", "built", "preview"]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from environments.loading import load
-from environments.schema import Settings
+from settings.loader import load
+from settings.model import Settings
 from tools.synthesis import ROOT, Built, build
 
 PICTURE = ROOT / "docs" / "architecture.svg"

@@ -18,7 +18,7 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import WaiterError
 
-from environments.values import EDGE_REGION
+from settings.constants import EDGE_REGION
 from tools.deployed import Deployed, RefusedError, run
 from tools.wake import expect_awake, set_tasks, wake
 

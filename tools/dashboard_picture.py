@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from environments.loading import load
+from settings.loader import load
 from tools.synthesis import ROOT, Built, build
 
 PICTURE = ROOT / "docs" / "dashboard.svg"

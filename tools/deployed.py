@@ -11,8 +11,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
 
-from environments.loading import SettingsError, load
-from environments.schema import Settings
+from settings.loader import SettingsError, load
+from settings.model import Settings
 
 NOT_THERE = "ValidationError"  # what CloudFormation calls a stack that is not there
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.exceptions import ClientError
 
-from environments.schema import Settings
+from settings.model import Settings
 from tools.deployed import NOT_THERE, Deployed, RefusedError, run
 
 PATIENCE_SECONDS = 900

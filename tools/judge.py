@@ -32,7 +32,7 @@ from detect_secrets import SecretsCollection
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 from detect_secrets.settings import transient_settings
 
-from environments.loading import environment_names, load
+from settings.loader import environment_names, load
 from stacks.pipeline_access import build_pipeline_access
 from tools.policies import Assembly
 from tools.synthesis import ROOT, Built, build

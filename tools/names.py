@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 
-from environments.schema import Settings
+from settings.model import Settings
 from tools.deployed import Deployed, run
 
 # Variable → output of the top stack.

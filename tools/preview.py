@@ -21,8 +21,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError, WaiterError
 
-from environments.loading import SettingsError, load, preview_environment
-from environments.values import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
+from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
+from settings.loader import SettingsError, load, preview_environment
 from tools.deployed import Deployed, RefusedError, run
 from tools.release import release, releases
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from restore import __main__ as restore
 
-from environments.loading import SettingsError, load
 from local.postgres import MAJORS, install
+from settings.loader import SettingsError, load
 
 OPTIONS = {name: f"--{name.lower()}" for name in ("ENV", "BACKUP", "BUCKET", "HOST", "PORT", "SECRET", "DATABASE", "JOBS", "FOLDER")}
 OPTIONS["LOGIN"] = "--user"  # USER is the shell's

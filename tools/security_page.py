@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from environments.loading import environment_names, load
+from settings.loader import environment_names, load
 from tools.judge import NOT_APPLIED, Verdict, acknowledgements, verdicts
 from tools.synthesis import ROOT, Built, build
 

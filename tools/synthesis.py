@@ -14,7 +14,7 @@ os.environ["CDK_VALIDATION"] = "false"  # the CDK's own validation of each synth
 
 import aws_cdk as cdk
 
-from environments.schema import Settings
+from settings.model import Settings
 from stacks.base import REPRODUCIBLE
 from stacks.carmen import CarmenTopStack, build_environment
 

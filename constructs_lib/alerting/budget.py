@@ -9,7 +9,7 @@ from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
 from constructs import Construct
 
-from environments import schema
+from settings import sections
 
 OF_ACTUAL, OF_FORECAST = (80, 100), (100,)
 
@@ -17,13 +17,13 @@ OF_ACTUAL, OF_FORECAST = (80, 100), (100,)
 class Budget(Construct):
     """By the cost allocation tag `environment`, which a person activates once in the billing console (docs/runbooks/budget.md)."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Budget, environment: str, topic_arn: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Budget, environment: str, topic_arn: str) -> None:
         super().__init__(scope, construct_id)
         self._topic_arn, self._environment = topic_arn, environment
         self._define_budget(settings)
         self._watch_anomalies(settings)
 
-    def _define_budget(self, settings: schema.Budget) -> None:
+    def _define_budget(self, settings: sections.Budget) -> None:
         thresholds = {"ACTUAL": OF_ACTUAL, "FORECASTED": OF_FORECAST}
         budgets.CfnBudget(
             self,
@@ -46,7 +46,7 @@ class Budget(Construct):
             ],
         )
 
-    def _watch_anomalies(self, settings: schema.Budget) -> None:
+    def _watch_anomalies(self, settings: sections.Budget) -> None:
         name = f"carmen-{self._environment}"
         monitor = ce.CfnAnomalyMonitor(
             self,

@@ -16,8 +16,8 @@ from constructs_lib.compute.python_function import PythonFunction
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import Alarm, Alerting, Metric
 from constructs_lib.foundation.secret import given_secret
-from environments import schema
-from environments.schedules import clock, daily_cron, minute_of_day
+from settings import sections
+from settings.schedules import clock, daily_cron, minute_of_day
 
 WEBHOOK = "ALERTS_SLACK_WEBHOOK"  # what `make secrets` calls it; SLACK_WEBHOOK would be a variable of the application
 TIMEOUT = Duration.minutes(1)
@@ -37,13 +37,13 @@ class Notifier(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Alerts,
+        settings: sections.Alerts,
         environment_name: str,
         topics: AlertTopics,
         past_itself: Alerting,
         digest: bool,
         libraries: lambda_.ILayerVersion,
-        working_hours: schema.WorkingHours | None = None,
+        working_hours: sections.WorkingHours | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.webhook = given_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
@@ -76,7 +76,7 @@ class Notifier(Construct):
 
     def _define_function(
         self,
-        settings: schema.Alerts,
+        settings: sections.Alerts,
         environment_name: str,
         topics: AlertTopics,
         past_itself: Alerting,
@@ -138,7 +138,7 @@ class Notifier(Construct):
         )
         return queue
 
-    def _sleep(self, hours: schema.WorkingHours) -> None:
+    def _sleep(self, hours: sections.WorkingHours) -> None:
         """Quiet from the end of a day until the next has settled: what opened meanwhile and goes on is told then."""
         settled = clock(minute_of_day(hours.starts) + SETTLED_MINUTES)
         for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", settled, "Ends the quiet time")):

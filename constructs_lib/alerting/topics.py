@@ -10,7 +10,7 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from constructs_lib.foundation.alarm import Alarm
-from environments import schema
+from settings import sections
 
 # Services that publish alerts → what they act for. CloudWatch User Guide, "Notify users on alarm changes"; Cost Management User
 # Guide, "Creating an Amazon SNS topic for budget notifications" and "… for anomaly notifications" (which names no ARN).
@@ -26,7 +26,7 @@ PUBLISHERS = {
 class AlertTopics(Construct):
     """`alarms` takes what AWS services of this account have to say; to `people`, only those admitted here publish."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Alerts) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Alerts) -> None:
         super().__init__(scope, construct_id)
         self.key = self._define_key()
         self.alarms = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self.key, enforce_ssl=True)

@@ -12,7 +12,7 @@ from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_o
 from constructs_lib.foundation.secret import GeneratedSecret
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
-from environments import schema
+from settings import sections
 
 PORT = ec2.Port.tcp(6379)
 # Engine → version an instance is created with, family of its parameters.
@@ -25,7 +25,7 @@ class Cache(Construct):
     `.connections` opens its door; `.endpoint` follows the primary through a failover.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Cache, network: Network, key: kms.IKey) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Cache, network: Network, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
         self._network = network

@@ -13,13 +13,13 @@ from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.service_principals import acting_for_this_account
-from environments import schema
+from settings import sections
 
 PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
 
 
 def fargate_task(
-    scope: Construct, construct_id: str, *, settings: schema.Service, cpu: int, memory_mib: int, scratch_gib: int | None = None
+    scope: Construct, construct_id: str, *, settings: sections.Service, cpu: int, memory_mib: int, scratch_gib: int | None = None
 ) -> ecs.FargateTaskDefinition:
     """A Fargate task definition for the settings' architecture; without `scratch_gib` it has Fargate's own 20 GiB."""
     return ecs.FargateTaskDefinition(

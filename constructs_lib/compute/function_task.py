@@ -16,7 +16,7 @@ from constructs_lib.compute.fargate import allow_pull, fargate_task
 from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_only, packages_only
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.network.vpc import Network
-from environments import schema
+from settings import sections
 
 BOOTSTRAP = (SOURCE / "common" / "task_bootstrap.py").read_text(encoding="utf-8")
 NON_ROOT = "1000"
@@ -34,7 +34,7 @@ class FunctionTask(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Service,
+        settings: sections.Service,
         function: PythonFunction,
         shares: Sequence[str] = (),
         layers: Sequence[Path],

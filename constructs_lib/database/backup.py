@@ -19,7 +19,7 @@ from constructs_lib.foundation.acknowledgements import record_opt_out
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import CopyPlace, allow_key, allow_objects
-from environments import schema
+from settings.model import Settings
 
 TIERS = ("daily", "weekly", "monthly")
 ROLE = "carmen_backup"
@@ -37,7 +37,7 @@ class DatabaseBackup(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Settings,
+        settings: Settings,
         network: Network,
         cluster: ecs.ICluster,
         database: Database,

@@ -13,7 +13,7 @@ from constructs_lib.foundation.log_retention import bound_log_group
 from constructs_lib.foundation.secret import PUNCTUATION
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
-from environments import schema
+from settings import constants, sections
 
 DATABASE_NAME = "carmen"
 LOG_EXPORTS = ("postgresql", "upgrade")
@@ -25,13 +25,13 @@ RETENTION = {"standard": rds.PerformanceInsightRetention.DEFAULT, "advanced": rd
 class Database(Construct):
     """A protected, encrypted instance that takes connections over TLS only. `.connections` opens its door."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Database, network: Network, key: kms.IKey) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Database, network: Network, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
         self._network = network
         self._key = key
         self.engine = rds.DatabaseInstanceEngine.postgres(
-            version=rds.PostgresEngineVersion.of(schema.ENGINE_VERSIONS[settings.engine_major], settings.engine_major)
+            version=rds.PostgresEngineVersion.of(constants.ENGINE_VERSIONS[settings.engine_major], settings.engine_major)
         )
         self.security_group = self._define_security_group()
         self.instance = self._define_instance()
@@ -140,7 +140,7 @@ class Database(Construct):
         record_opt_out(self.instance, "Proxy", self._settings.proxy_opt_out_reason)
 
 
-def rds_parameters(parameters: schema.DatabaseParameters) -> dict[str, str]:
+def rds_parameters(parameters: sections.DatabaseParameters) -> dict[str, str]:
     """The manual's configuration in RDS's own units (8 kB pages, kB, ms, bytes, 0/1).
 
     The memory settings are what the settings say on the smallest class and grow by RDS's own formulas above it.

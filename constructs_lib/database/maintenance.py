@@ -15,7 +15,7 @@ from constructs_lib.database.instance import PORT, Database
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import allow_key, allow_objects
-from environments import schema
+from settings import sections
 
 ROLES = ("carmen_maintenance", "carmen_monitor")  # the first acts, the second looks
 
@@ -28,7 +28,7 @@ class DatabaseMaintenance(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Operations,
+        settings: sections.Operations,
         network: Network,
         database: Database,
         bucket: s3.IBucket,

@@ -14,7 +14,7 @@ from constructs import Construct
 from constructs_lib.database.instance import PORT, Database
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
-from environments import schema
+from settings import sections
 
 
 class DatabaseProxy(Construct):
@@ -29,7 +29,7 @@ class DatabaseProxy(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.ConnectionPool,
+        settings: sections.ConnectionPool,
         network: Network,
         database: Database,
         users: Sequence[secretsmanager.ISecret],

@@ -20,7 +20,7 @@ from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.secret import SecretShell
 from constructs_lib.network.vpc import Network
-from environments import schema
+from settings import sections
 
 SPECIFICATION = (SOURCE / "database_roles", SOURCE / "common")
 
@@ -37,7 +37,7 @@ class DatabaseRoles(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Database,
+        settings: sections.Database,
         network: Network,
         database: Database,
         proxy: DatabaseProxy | None,

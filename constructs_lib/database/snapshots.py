@@ -11,7 +11,7 @@ from constructs import Construct
 
 from constructs_lib.database.instance import Database
 from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding, record_opt_out
-from environments import schema
+from settings import sections
 
 START_WITHIN, COMPLETE_WITHIN = Duration.hours(1), Duration.hours(8)
 
@@ -22,7 +22,7 @@ class DatabaseSnapshots(Construct):
     The lock is one of governance: nobody deletes what is younger than the settings say but who may first take the lock off.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Database, database: Database, key: kms.IKey) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Database, database: Database, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
         kept = Duration.days(settings.aws_backup_days)
         self.vault = self._define_vault(settings, kept, key)
@@ -44,7 +44,7 @@ class DatabaseSnapshots(Construct):
             disable_default_backup_policy=True,
         )
 
-    def _define_vault(self, settings: schema.Database, kept: Duration, key: kms.IKey) -> backup.BackupVault:
+    def _define_vault(self, settings: sections.Database, kept: Duration, key: kms.IKey) -> backup.BackupVault:
         vault = backup.BackupVault(
             self,
             "Vault",

@@ -13,8 +13,8 @@ from constructs_lib.database.instance import Database
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
 from constructs_lib.foundation.service_principals import acting_for_this_account
-from environments import schema
-from environments.schedules import daily_cron
+from settings import sections
+from settings.schedules import daily_cron
 
 
 class DatabaseHours(Construct):
@@ -26,7 +26,7 @@ class DatabaseHours(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: schema.WorkingHours, database: Database, alerting: Alerting
+        self, scope: Construct, construct_id: str, *, settings: sections.WorkingHours, database: Database, alerting: Alerting
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings, self._instance = settings, database.instance.instance_identifier

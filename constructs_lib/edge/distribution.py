@@ -13,8 +13,8 @@ from constructs import Construct
 from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.foundation.inline_code import with_settings
 from constructs_lib.foundation.sdk_call import SdkCall
-from environments import schema
-from environments.paths import RELEASE_FILES
+from settings import sections
+from settings.url_paths import RELEASE_FILES
 
 PAGE_PATH = "/errors/unavailable.html"
 # What S3 answers for what it does not hold, or cannot say: then the application is asked, and its answer is the answer (ADR 0019).
@@ -26,7 +26,7 @@ STATUSES_WITH_PAGE = (502, 504)
 STATUSES_OF_THE_APPLICATION = (400, 403, 404, 405, 414, 500, 501, 503)
 
 
-def viewer_request(settings: schema.Edge) -> str:
+def viewer_request(settings: sections.Edge) -> str:
     """The code of the function that CloudFront runs on every request."""
     return with_settings(
         "viewer_request.js",
@@ -43,8 +43,8 @@ class Distribution(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Edge,
-        domain: schema.Domain | None,
+        settings: sections.Edge,
+        domain: sections.Domain | None,
         vpc_origin: cloudfront.IVpcOrigin,
         pages: s3.IBucket,
         release_files: s3.IBucket,
@@ -155,7 +155,7 @@ class Distribution(Construct):
         )
 
     def _define_distribution(
-        self, domain: schema.Domain | None, access_logs: s3.IBucket, certificate: acm.ICertificate | None, web_acl_arn: str
+        self, domain: sections.Domain | None, access_logs: s3.IBucket, certificate: acm.ICertificate | None, web_acl_arn: str
     ) -> cloudfront.Distribution:
         static, image, release_files = self._static_behavior(), self._image_behavior(), self._release_files_behavior()
         distribution = cloudfront.Distribution(

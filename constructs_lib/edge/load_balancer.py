@@ -16,7 +16,7 @@ from constructs_lib.foundation.alarm import MINUTE, Metric
 from constructs_lib.foundation.sdk_call import SdkCall
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
-from environments import schema
+from settings import sections
 
 CONTAINER_PORT = 3006
 
@@ -44,7 +44,7 @@ class LoadBalancer(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Service,
+        settings: sections.Service,
         origin_timeout_seconds: int,
         network: Network,
         access_logs: s3.IBucket,

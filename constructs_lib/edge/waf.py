@@ -11,7 +11,7 @@ from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import record_opt_out
 from constructs_lib.foundation.log_retention import retention_days
-from environments import schema
+from settings import sections
 
 WINDOW_SECONDS = 300
 LEAST_LIMIT = 10  # of a rate-based rule
@@ -38,7 +38,7 @@ REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret
 class WebFirewall(Construct):
     """A web ACL for CloudFront (us-east-1), with logs of what was not simply allowed, secrets left out."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Edge, prefix: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Edge, prefix: str) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
         self.metric_name = f"{prefix}Edge"  # by which CloudWatch knows it: environments of one account must differ

@@ -10,7 +10,7 @@ from typing import Literal
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from environments import schema
+from settings import sections
 
 NAMESPACE = "Carmen"  # of the metrics that our own functions publish
 MINUTE, FIVE_MINUTES, HOUR, DAY = 60, 300, 3600, 86_400
@@ -72,7 +72,7 @@ class Alerting:
     """
 
     environment: str
-    settings: schema.Alarms
+    settings: sections.Alarms
     topic_arn: str | None
     on: bool = True
 

@@ -8,7 +8,7 @@ from functools import partial
 from constructs import Construct
 
 from constructs_lib.foundation.alarm import Alarm, Alerting, Metric, Severity
-from environments import schema
+from settings import sections
 
 QUARTER = 900  # how often ages are measured
 LOOKS = 4  # so many in a row must be too old, or missing
@@ -19,7 +19,7 @@ class AgeAlarms(Construct):
     """Silence is failure here: what is not measured is as bad as what is too old. A silent probe is told once, not for each age."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, alerting: Alerting, settings: schema.Operations, probe_failing: Alarm
+        self, scope: Construct, construct_id: str, *, alerting: Alerting, settings: sections.Operations, probe_failing: Alarm
     ) -> None:
         super().__init__(scope, construct_id)
         self._alerting, limits = alerting, alerting.settings

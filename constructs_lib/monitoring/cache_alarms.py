@@ -8,13 +8,13 @@ from constructs import Construct
 
 from constructs_lib.cache.redis import Cache
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric, Watched
-from environments import schema
+from settings import sections
 
 
 class CacheAlarms(Construct):
     """`down` tells that Redis does not answer, `strained` that it does too much. The worst node counts: any may be the primary."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, settings: schema.Cache, cache: Cache) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, settings: sections.Cache, cache: Cache) -> None:
         super().__init__(scope, construct_id)
         limits = alerting.settings
         # Cluster mode disabled: nodes are called by number. Source: ElastiCache, "Finding replication group member names".

@@ -9,8 +9,8 @@ from constructs import Construct
 from constructs_lib.database.instance import Database
 from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.foundation.alarm import DAY, FIVE_MINUTES, HOUR, Alarm, Alerting, Expression, Metric
-from environments import schema
-from environments.values import instance_memory_gib
+from settings import sections
+from settings.types import instance_memory_gib
 
 GIB = 1024**3
 
@@ -27,7 +27,7 @@ class DatabaseAlarms(Construct):
         construct_id: str,
         *,
         alerting: Alerting,
-        settings: schema.Database,
+        settings: sections.Database,
         max_tasks: int,
         database: Database,
         proxy: DatabaseProxy | None,

@@ -11,7 +11,7 @@ from constructs import Construct
 
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
 from constructs_lib.foundation.service_principals import acting_for_this_account
-from environments import schema
+from settings import sections
 
 STATE_CHANGE = "CloudWatch Alarm State Change"
 
@@ -25,7 +25,7 @@ class EdgeAlarms(Construct):
         construct_id: str,
         *,
         alerting: Alerting,
-        settings: schema.Edge,
+        settings: sections.Edge,
         distribution_id: str,
         firewall_metric: str,
         behind_the_edge: Alarm | None,

@@ -10,7 +10,7 @@ from constructs import Construct
 from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.foundation.alarm import Alarm, Alerting, Expression, Metric
 from constructs_lib.service.web_service import WebService
-from environments import schema
+from settings import sections
 
 
 class ServiceAlarms(Construct):
@@ -25,7 +25,7 @@ class ServiceAlarms(Construct):
         construct_id: str,
         *,
         alerting: Alerting,
-        settings: schema.Service,
+        settings: sections.Service,
         balancer: LoadBalancer,
         cluster: ecs.ICluster,
         web: WebService,

@@ -13,7 +13,7 @@ from constructs import Construct
 
 from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.foundation.alarm import FIVE_MINUTES, HOUR, Alarm, Alerting, Expression
-from environments import schema
+from settings import sections
 
 WINDOW_DAYS = 28  # whole weeks, so that each holds as many Mondays
 
@@ -44,7 +44,7 @@ class Slo(Construct):
         construct_id: str,
         *,
         alerting: Alerting,
-        settings: schema.Slo,
+        settings: sections.Slo,
         balancer: LoadBalancer,
         behind_the_edge: Alarm,
     ) -> None:

@@ -10,7 +10,7 @@ from constructs import Construct
 
 from constructs_lib.compute.python_function import PythonFunction
 from constructs_lib.foundation.alarm import Alerting
-from environments import schema
+from settings import sections
 
 EVERY_MINUTE = "cron(* * * * ? *)"
 MARGIN_SECONDS = 10  # for the start of a process; the longest deadline and this stay within the minute
@@ -25,7 +25,7 @@ class Uptime(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Uptime,
+        settings: sections.Uptime,
         alerting: Alerting,
         environment: str,
         url: str,
@@ -48,6 +48,6 @@ class Uptime(Construct):
         self.function.run_at("Minutely", EVERY_MINUTE, description="Asks every endpoint of the site")
 
 
-def endpoints_as_json(settings: schema.Uptime) -> str:
+def endpoints_as_json(settings: sections.Uptime) -> str:
     """As lambda_src/uptime reads them."""
     return json.dumps([endpoint.model_dump(mode="json") for endpoint in settings.endpoints], separators=(",", ":"))

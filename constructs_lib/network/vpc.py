@@ -15,7 +15,7 @@ from constructs_lib.foundation.sdk_call import SdkCall
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.foundation.service_principals import acting_for_this_account
 from constructs_lib.network.nat_instances import NatInstances
-from environments import schema
+from settings import sections
 
 MOST_ZONES = 3
 ENDPOINT_SERVICES = {
@@ -36,7 +36,7 @@ class Network(Construct):
     The stack it stands in must override `availability_zones` (explicit zones would otherwise be looked up in AWS).
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Network) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Network) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
         self.vpc = self._define_vpc()

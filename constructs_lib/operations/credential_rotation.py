@@ -23,7 +23,7 @@ from constructs_lib.foundation.acknowledgements import acknowledge, exported_as,
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.operations.probe import EVERY_QUARTER
-from environments import schema
+from settings import sections
 
 
 class CredentialRotation(Construct):
@@ -34,7 +34,7 @@ class CredentialRotation(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Operations,
+        settings: sections.Operations,
         network: Network,
         database: Database,
         proxy: DatabaseProxy | None,

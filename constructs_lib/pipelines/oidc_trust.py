@@ -8,13 +8,13 @@ from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from environments import schema
+from settings import sections
 
 AUDIENCE = "sts.amazonaws.com"
 GITHUB = "token.actions.githubusercontent.com"
 
 
-def issuer(settings: schema.Pipeline) -> str:
+def issuer(settings: sections.Pipeline) -> str:
     """The host whose tokens AWS takes."""
     return GITHUB if settings.platform == "github" else settings.gitlab_host
 
@@ -36,21 +36,21 @@ class Platform(Construct):
             provider = iam.OidcProviderNative(self, "Provider", url=f"https://{host}", client_ids=[AUDIENCE])
             self._arn = provider.oidc_provider_arn
 
-    def deployment(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
+    def deployment(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:
         """A job of the branch that the protected environment has let through. GitLab keeps that environment to itself."""
         if self._host != GITHUB:
             return self.branch(repository, settings)
         environment = settings.protected_environment
         return self._github(repository, f"environment:{environment}", ref=f"refs/heads/{settings.branch}", environment=environment)
 
-    def reviewed(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
+    def reviewed(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:
         """A job of any branch that the protected environment's reviewers have let through. GitLab keeps that to itself."""
         if self._host != GITHUB:
             return self.pull_request(repository)
         environment = settings.protected_environment
         return self._github(repository, f"environment:{environment}", environment=environment)
 
-    def branch(self, repository: str, settings: schema.Pipeline) -> iam.IPrincipal:
+    def branch(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:
         """Any job of the branch outside an environment."""
         ref = f"refs/heads/{settings.branch}"
         if self._host == GITHUB:

@@ -10,8 +10,9 @@ from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
 from constructs_lib.pipelines.oidc_trust import Platform, issuer
-from environments.schema import Pipeline, Settings
-from environments.values import PREVIEW_PREFIX
+from settings.constants import PREVIEW_PREFIX
+from settings.model import Settings
+from settings.sections import Pipeline
 
 LONGEST = Duration.hours(2)  # the first deployment makes a database and a distribution
 SEE_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
@@ -187,7 +188,7 @@ class PreviewPipeline(Construct):
     """`preview` makes and removes previews, whatever they are called: it deploys by the CDK's roles, and removes what is called so.
 
     Who may let one be deployed may deploy whatever those roles may, so previews by pipeline are in an account of their own or
-    development's (environments/loading.py refuses all else).
+    development's (settings/loader.py refuses all else).
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:

@@ -21,7 +21,7 @@ from constructs import Construct
 
 from constructs_lib.edge.load_balancer import CONTAINER_PORT, keep_alive_milliseconds
 from constructs_lib.foundation.secret import PUNCTUATION, GeneratedSecret, given_secret
-from environments import schema
+from settings import sections
 
 FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
 GENERATED = ("NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
@@ -38,11 +38,11 @@ class ContainerEnvironment(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Application,
+        settings: sections.Application,
         region: str,
         url: str,
         origin_timeout_seconds: int,
-        domain: schema.Domain | None,
+        domain: sections.Domain | None,
         uploads: s3.IBucket,
         connection: secretsmanager.ISecret,
     ) -> None:
@@ -60,7 +60,7 @@ class ContainerEnvironment(Construct):
         }
 
     def _plain(
-        self, region: str, url: str, origin_timeout_seconds: int, domain: schema.Domain | None, uploads: s3.IBucket
+        self, region: str, url: str, origin_timeout_seconds: int, domain: sections.Domain | None, uploads: s3.IBucket
     ) -> dict[str, str]:
         settings = self._settings
         return {
@@ -94,7 +94,7 @@ class ContainerEnvironment(Construct):
         return [*GENERATED, *(name for name, extra in self._settings.extra_secrets.items() if extra.generated)]
 
     def _define_generated(self, name: str) -> GeneratedSecret:
-        extra = self._settings.extra_secrets.get(name, schema.ExtraSecret())
+        extra = self._settings.extra_secrets.get(name, sections.ExtraSecret())
         return GeneratedSecret(
             self,
             _construct_id(name),

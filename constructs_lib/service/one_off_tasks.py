@@ -17,7 +17,7 @@ from constructs_lib.foundation.log_retention import retention_days
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
 from constructs_lib.service.web_service import NON_ROOT, ApplicationImage
-from environments import schema
+from settings import sections
 
 
 class MigrationTask(Construct):
@@ -31,7 +31,7 @@ class MigrationTask(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Service,
+        settings: sections.Service,
         network: Network,
         image: ApplicationImage,
         repository: ecr.IRepository,
@@ -73,7 +73,7 @@ class OperationsTask(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Service,
+        settings: sections.Service,
         network: Network,
         connection: secretsmanager.ISecret,
         database: dict[str, str],
@@ -128,7 +128,7 @@ class OperationsTask(Construct):
         )
 
 
-def task_log(scope: Construct, settings: schema.Service, prefix: str) -> ecs.LogDriver:
+def task_log(scope: Construct, settings: sections.Service, prefix: str) -> ecs.LogDriver:
     """A log group of its own for a one-off task."""
     group = logs.LogGroup(scope, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.DESTROY)
     return ecs.LogDriver.aws_logs(stream_prefix=prefix, log_group=group)

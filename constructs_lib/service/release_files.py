@@ -17,7 +17,7 @@ from constructs_lib.network.vpc import Network
 from constructs_lib.service.one_off_tasks import task_log
 from constructs_lib.service.web_service import NON_ROOT, ApplicationImage
 from constructs_lib.storage.buckets import bucket_in_finding
-from environments import schema
+from settings import sections
 
 VOLUME = "files"
 
@@ -33,7 +33,7 @@ class ReleaseFilesTask(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Service,
+        settings: sections.Service,
         network: Network,
         image: ApplicationImage,
         repository: ecr.IRepository,
@@ -61,7 +61,7 @@ class ReleaseFilesTask(Construct):
         publish.add_container_dependencies(ecs.ContainerDependency(container=copy, condition=ecs.ContainerDependencyCondition.SUCCESS))
         self._allow(settings, repository, bucket)
 
-    def _add_copy(self, settings: schema.Service, image: ApplicationImage, logging: ecs.LogDriver) -> ecs.ContainerDefinition:
+    def _add_copy(self, settings: sections.Service, image: ApplicationImage, logging: ecs.LogDriver) -> ecs.ContainerDefinition:
         """A volume belongs to root, but where an image gives the folder: /tmp is everybody's (container/Dockerfile)."""
         copy = self.task_definition.add_container(
             "Copy",
@@ -77,7 +77,7 @@ class ReleaseFilesTask(Construct):
         copy.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume=VOLUME, read_only=False))  # noqa: S108 (likewise)
         return copy
 
-    def _allow(self, settings: schema.Service, repository: ecr.IRepository, bucket: s3.IBucket) -> None:
+    def _allow(self, settings: sections.Service, repository: ecr.IRepository, bucket: s3.IBucket) -> None:
         """To put files, and no more: what is there already it neither reads nor removes."""
         self.task_definition.add_to_task_role_policy(
             iam.PolicyStatement(actions=["s3:PutObject"], resources=[bucket.arn_for_objects("_next/static/*")])

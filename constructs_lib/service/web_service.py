@@ -26,9 +26,9 @@ from constructs_lib.network.vpc import Network
 from constructs_lib.service.container_environment import ContainerEnvironment
 from constructs_lib.storage.buckets import allow_key, bucket_in_finding
 from constructs_lib.storage.image_repository import NO_IMAGE_YET
-from environments import schema
-from environments.schedules import clock, daily_cron, minute_of_day
-from environments.working_hours import WARM_UP_MINUTES
+from settings import sections
+from settings.schedules import clock, daily_cron, minute_of_day
+from settings.working_hours import WARM_UP_MINUTES
 
 NON_ROOT = "1001"  # the user of container/Dockerfile
 
@@ -36,7 +36,7 @@ NON_ROOT = "1001"  # the user of container/Dockerfile
 class ApplicationImage(Construct):
     """Which image runs: read from the image parameter at deployment, the placeholder as long as it says so."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Service, parameter_name: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Service, parameter_name: str) -> None:
         super().__init__(scope, construct_id)
         parameter = CfnParameter(
             self,
@@ -72,7 +72,7 @@ class WebService(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Service,
+        settings: sections.Service,
         network: Network,
         cluster: ecs.ICluster,
         image: ApplicationImage,
@@ -80,7 +80,7 @@ class WebService(Construct):
         environment: ContainerEnvironment,
         balancer: LoadBalancer,
         alerting: Alerting,
-        working_hours: schema.WorkingHours | None,
+        working_hours: sections.WorkingHours | None,
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings

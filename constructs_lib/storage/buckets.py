@@ -13,7 +13,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, exported_as, named_in_finding, record_opt_out
-from environments import schema
+from settings import sections
 
 RELEASE_FILE_LOGS = "release-files/"
 SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
@@ -45,7 +45,7 @@ class AccessLogBucket(PrivateBucket):
     logging grants itself write access by one.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage) -> None:
         super().__init__(
             scope,
             construct_id,
@@ -80,8 +80,8 @@ class UploadBucket(PrivateBucket):
         scope: Construct,
         construct_id: str,
         *,
-        settings: schema.Storage,
-        domain: schema.Domain | None,
+        settings: sections.Storage,
+        domain: sections.Domain | None,
         key: kms.IKey,
         access_logs: s3.IBucket,
     ) -> None:
@@ -105,7 +105,7 @@ class UploadBucket(PrivateBucket):
         )
 
     @staticmethod
-    def _own_domain_only(domain: schema.Domain) -> s3.CorsRule:
+    def _own_domain_only(domain: sections.Domain) -> s3.CorsRule:
         """CORS needs a name that is known before the edge exists: only a domain of one's own is."""
         methods = [s3.HttpMethods.GET, s3.HttpMethods.HEAD, s3.HttpMethods.PUT, s3.HttpMethods.POST]
         return s3.CorsRule(
@@ -120,7 +120,7 @@ class UploadBucket(PrivateBucket):
 class BackupBucket(PrivateBucket):
     """Database dumps by tier (`daily/`, `weekly/`, `monthly/`), locked and kept as long as the settings say."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, key: kms.IKey, access_logs: s3.IBucket) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage, key: kms.IKey, access_logs: s3.IBucket) -> None:
         tiers = {"daily": settings.daily_backup_days, "weekly": settings.weekly_backup_days, "monthly": settings.monthly_backup_days}
         lock = s3.ObjectLockRetention.governance(Duration.days(settings.object_lock_days)) if settings.object_lock else None
         super().__init__(
@@ -218,7 +218,7 @@ class ReleaseFilesBucket(PrivateBucket):
     replaces here again, so they expire `release_file_days` after they were replaced.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, access_logs: s3.IBucket) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage, access_logs: s3.IBucket) -> None:
         super().__init__(
             scope,
             construct_id,

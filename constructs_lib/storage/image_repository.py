@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.sdk_call import SdkCall
-from environments import schema
+from settings import sections
 
 NO_IMAGE_YET = "placeholder"
 
@@ -20,7 +20,7 @@ class ImageRepository(Construct):
     would put the template's value back and with it the application back to the placeholder.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: schema.Storage, parameter_name: str) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage, parameter_name: str) -> None:
         super().__init__(scope, construct_id)
         self.parameter_name = parameter_name
         self.repository = self._define_repository(settings.images_kept)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from environments.loading import FOLDER, laid_over, load, validated
-from environments.schema import Settings
+from settings.loader import FOLDER, laid_over, load, validated
+from settings.model import Settings
 from tests.conftest import ROOT, Built, build
 from tools import names
 from tools.runbooks import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages, to_fill_in

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from environments.paths import normal_form
+from settings.url_paths import normal_form
 from tests.edge.functions import LONGEST_REQUEST, LONGEST_URL, Runtime, event, written
 
 NONE = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from environments.schema import Settings
+from settings.model import Settings
 from tests.conftest import Built, build
 from tests.edge.functions import Runtime
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constructs_lib.edge.distribution import viewer_request
-from environments.loading import SettingsError, validated
-from environments.paths import LONGEST, normal_form
-from environments.schema import Edge, PathRule
+from settings.loader import SettingsError, validated
+from settings.sections import Edge, PathRule
+from settings.url_paths import LONGEST, normal_form
 from tests.conftest import Built
 from tests.edge.cloudfront import Distribution
 from tests.edge.events import PRODUCTION, WITH_RULES, Row

@@ -15,7 +15,7 @@ import pytest
 from policy_sentry.querying.actions import get_action_data
 
 from constructs_lib.pipelines.permissions_boundary import NAME, SERVICES
-from environments.loading import validated
+from settings.loader import validated
 from tests.conftest import Built, build
 from tests.iam.conftest import House
 from tests.iam.questions import allowed_questions

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from environments.schema import Settings
+from settings.model import Settings
 from tests.conftest import build
 from tests.iam.conftest import PLAIN, House, house_of, one_of
 from tests.iam.permissions import AWS_BACKUP, COPIES, NEVER, ROLES, SNAPSHOTS, May, Trust

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from environments.loading import FOLDER, environment_names
-from environments.schema import Settings
+from settings.loader import FOLDER, environment_names
+from settings.model import Settings
 
 DOMAIN = {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ", "hosted_zone_name": "example.com"}
 EUROPE = ("euc1-az1", "euc1-az2", "euc1-az3")

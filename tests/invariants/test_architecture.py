@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from environments.loading import resolved
+from settings.loader import resolved
 from tests.conftest import ROOT, Built
 from tests.invariants.rules import without
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as configured
 
-from environments.schema import Settings
+from settings.model import Settings
 from tests.conftest import Built, build
 from tests.invariants import rules_of_alarms, rules_of_shape
 from tests.invariants.generated_settings import borders, settings

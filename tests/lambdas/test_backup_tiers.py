@@ -18,7 +18,7 @@ from backup.upload import UploadError, put
 from tests.lambdas.backups import CONTEXT, TIME, Erp
 
 SETTINGS = {"BACKUP_BUCKET": "b", "AWS_REGION": "us-east-1"}
-DAYS = {"daily": 7, "weekly": 35, "monthly": 400}  # environments/schema.py, Storage
+DAYS = {"daily": 7, "weekly": 35, "monthly": 400}  # settings/sections.py, Storage
 on_one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
 
 

@@ -30,9 +30,9 @@ from uptime.handler import handler, logger
 from constructs_lib.compute.python_function import LIBRARIES, SOURCE
 from constructs_lib.foundation.inline_code import with_settings
 from constructs_lib.monitoring.uptime import endpoints_as_json
-from environments.schema import Settings
 from local.emulator import NODE, REGION
 from local.processes import LOCALHOST, free_port
+from settings.model import Settings
 from tests.lambdas import misbehaving as bad
 from tests.lambdas.misbehaving import Server, answer
 from tests.lambdas.test_maintenance import Context

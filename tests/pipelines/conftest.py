@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from environments.loading import validated
-from environments.schema import Settings
+from settings.loader import validated
+from settings.model import Settings
 from stacks.pipeline_access import NAME, build_pipeline_access
 from tests.conftest import Built, build
 from tools.iam import Account

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from environments.loading import environment_names, load
+from settings.loader import environment_names, load
 from stacks.pipeline_access import NAME
 from tests.conftest import CONTEXT, Built
 from tests.copy_of_the_tree import copy_of_the_tree

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from constructs_lib.pipelines.roles import EnvironmentNames
-from environments.loading import validated
+from settings.loader import validated
 from tests.conftest import Built
 from tests.pipelines.conftest import role
 from tests.pipelines.permissions import NEVER, ROLES, May

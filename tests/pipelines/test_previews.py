@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from environments.loading import FOLDER, SettingsError, load, preview_pipeline
-from environments.schema import Settings
+from settings.loader import FOLDER, SettingsError, load, preview_pipeline
+from settings.model import Settings
 from stacks.pipeline_access import NAME
 from tests.conftest import Built
 from tests.pipelines.conftest import access, role, settings

@@ -14,7 +14,7 @@ from aws_cdk import DefaultStackSynthesizer
 from botocore.exceptions import ClientError
 from notifier.events import Notice, read
 
-from environments.loading import load
+from settings.loader import load
 from tools import comment, drift, notify
 from tools.deployed import RefusedError
 

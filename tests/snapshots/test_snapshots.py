@@ -14,8 +14,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
-from environments.loading import load
-from environments.schema import Settings
+from settings.loader import load
+from settings.model import Settings
 from tests.conftest import Built
 
 ASSET_HASH = re.compile(r"[0-9a-f]{64}")

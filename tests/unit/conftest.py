@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from environments.schema import Settings
+from settings.model import Settings
 from tests.conftest import Built, build
 
 Variant = Callable[..., Built]

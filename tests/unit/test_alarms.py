@@ -11,7 +11,7 @@ import aws_cdk as cdk
 import pytest
 
 from constructs_lib.foundation.alarm import HOUR, Alerting, Expression, Metric
-from environments.schema import Alarms
+from settings.sections import Alarms
 from tests.conftest import ROOT, Built
 from tests.unit.conftest import DOMAIN, Variant, by_id, only
 from tools import dashboard_picture

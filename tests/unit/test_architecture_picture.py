@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from environments.loading import load
+from settings.loader import load
 from tests.conftest import Built
 from tools import architecture_picture as picture
 

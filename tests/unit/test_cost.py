@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from environments.loading import SettingsError, environment_names, load
-from environments.schema import Settings
+from settings.loader import SettingsError, environment_names, load
+from settings.model import Settings
 from tests.conftest import ROOT, Built
 from tests.unit.changed_templates import Edit, Edits, setting
 from tests.unit.conftest import Variant

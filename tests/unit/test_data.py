@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from constructs_lib.database.instance import rds_parameters
-from environments.schema import DatabaseParameters
+from settings.sections import DatabaseParameters
 from tests.conftest import Built
 from tests.unit.conftest import Variant, by_id, only
 

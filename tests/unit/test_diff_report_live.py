@@ -15,8 +15,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from environments.loading import load
-from environments.schema import Settings
+from settings.loader import load
+from settings.model import Settings
 from tests.conftest import Built
 from tests.unit.conftest import Variant
 from tools.deployed import RefusedError

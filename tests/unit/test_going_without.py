@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from environments.schema import Settings
+from settings.model import Settings
 from tests.conftest import Built, build
 from tests.unit.conftest import Variant, only
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from environments.loading import FOLDER, SettingsError, laid_over, load, load_all, validated
-from environments.protection import STRENGTH, value_at
-from environments.schema import Settings
+from settings.baseline import STRENGTH, value_at
+from settings.loader import FOLDER, SettingsError, laid_over, load, load_all, validated
+from settings.model import Settings
 
 PYDANTICS_OWN = re.compile(
     r"Input should|should match|should have|valid (string|integer|tuple|dictionary)|pattern|extra inputs", re.IGNORECASE

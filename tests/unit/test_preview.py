@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from environments.loading import SettingsError, load, main, preview_ends, preview_environment
+from settings.loader import SettingsError, load, main, preview_ends, preview_environment
 from tools import preview as tool
 from tools.deployed import Deployed, RefusedError
 from tools.preview import BUCKET, Preview, Previews, days_asked, make, over, pull_request_is_closed

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from environments.loading import load, validated
+from settings.loader import load, validated
 from tools import buttons, checklists, release
 from tools.deployed import Deployed, NotDeployedError, RefusedError
 

@@ -9,9 +9,9 @@ import urllib.request
 from typing import Any
 
 from constructs_lib.foundation.inline_code import with_settings
-from environments.consistency import RESERVED_PREFIXES, RESERVED_VARIABLES
 from local.emulator import NODE
 from local.processes import free_port
+from settings.validation import RESERVED_PREFIXES, RESERVED_VARIABLES
 from tests.conftest import Built
 from tests.unit.conftest import Variant, by_id, only
 

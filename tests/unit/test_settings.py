@@ -12,10 +12,11 @@ import cfnlint
 import pytest
 from pydantic import BaseModel
 
-from environments.loading import SettingsError, environment_names, environments_wanted, load, main, resolved
-from environments.schedules import check_cron, meet_in_a_day, window_minutes
-from environments.schema import ENGINE_VERSIONS, Settings
-from environments.values import CACHE_NODES, REGIONS, SIZE_OF_LARGE, check_time_zone, instance_memory_gib
+from settings.constants import ENGINE_VERSIONS
+from settings.loader import SettingsError, environment_names, environments_wanted, load, main, resolved
+from settings.model import Settings
+from settings.schedules import check_cron, meet_in_a_day, window_minutes
+from settings.types import CACHE_NODES, REGIONS, SIZE_OF_LARGE, check_time_zone, instance_memory_gib
 from tests.conftest import build
 
 # The manual's figures that are choices, and where production has them by default (ADR 0003 names the exceptions).

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from environments.loading import load
+from settings.loader import load
 from tools import swap
 from tools.deployed import Deployed, RefusedError
 

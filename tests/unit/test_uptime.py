@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from uptime.checks import Endpoint
 
-from environments import schema
+from settings import sections
 from tests.conftest import Built
 from tests.unit.conftest import DOMAIN, Variant, by_id, only
 
@@ -59,7 +59,7 @@ def test_every_setting_of_an_endpoint_reaches_the_function(variant: Variant) -> 
         "body_contains": "สวัสดี",
         "json_fields": {"database.state": "up"},
     }
-    assert given.keys() == schema.Endpoint.model_fields.keys()
+    assert given.keys() == sections.Endpoint.model_fields.keys()
     text = _variables(variant(uptime={"endpoints": [given]}))["ENDPOINTS"]
     assert text.isascii()  # CloudFormation makes question marks of the rest
     assert Endpoint.all_in(text) == [Endpoint(**given)]

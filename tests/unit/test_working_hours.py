@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from environments.loading import load
-from environments.schedules import daily_cron, fires
-from environments.working_hours import fires_outside, in_words, longest_pause_hours, open_spans, window_outside
+from settings.loader import load
+from settings.schedules import daily_cron, fires
+from settings.working_hours import fires_outside, in_words, longest_pause_hours, open_spans, window_outside
 from tests.conftest import Built
 from tests.unit.conftest import by_id, only
 from tools.buttons import scale_out

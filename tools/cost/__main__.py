@@ -14,8 +14,8 @@ import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from environments.loading import SettingsError, environment_names, load
 from local.processes import end_on_signals
+from settings.loader import SettingsError, environment_names, load
 from tools.cost.bill import Bill, bill
 from tools.cost.levers import savings
 from tools.cost.page import page, table

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from environments.loading import SettingsError, validated
-from environments.protection import value_at
-from environments.schema import Settings
-from environments.values import as_toml
+from settings.baseline import value_at
+from settings.loader import SettingsError, validated
+from settings.model import Settings
+from settings.types import as_toml
 from tools.cost.bill import bill
 from tools.diff_report.sides import Side
 from tools.synthesis import build

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from environments.loading import environment_names
 from local.processes import Ended, end_on_signals
+from settings.loader import environment_names
 from tools.deployed import FAILURES, RefusedError, in_words
 from tools.diff_report import live as deployed_base
 from tools.diff_report.acceptances import FILE, AcceptanceError, added, ever

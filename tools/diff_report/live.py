@@ -17,8 +17,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from environments.loading import environment_names, load_all
-from environments.schema import Settings
+from settings.loader import environment_names, load_all
+from settings.model import Settings
 from tools import drift
 from tools.deployed import NOT_THERE, RefusedError
 from tools.diff_report.sides import Body, Side, Stack, importance

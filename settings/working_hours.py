@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dateutil.parser import isoparse
 from dateutil.zoneinfo import get_zonefile_instance
 
-from environments.schedules import DAYS, clock, fires, minute_of_day, window_minutes
+from settings.schedules import DAYS, clock, fires, minute_of_day, window_minutes
 
 WEEK = 7 * 1440
 WARM_UP_MINUTES = 15  # RDS takes some minutes to start an instance: tasks come, and schedules may fire, so long after `starts`

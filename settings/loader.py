@@ -1,6 +1,6 @@
 """From `environments/<name>.toml` to `Settings`: reading, every mistake at once, and where each value comes from.
 
-`python -m environments.loading prod` prints what an environment resolves to (`make settings ENV=prod`).
+`python -m settings.loader prod` prints what an environment resolves to (`make settings ENV=prod`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from environments.messages import IN_KEY, Location, sentence, shown
-from environments.protection import COMPARED
-from environments.schema import Settings
-from environments.secret_values import kind_of_secret, named_like_a_secret
-from environments.values import PREVIEW_NAME, PREVIEW_PREFIX, as_toml, nearest
+from settings.baseline import COMPARED
+from settings.constants import PREVIEW_NAME, PREVIEW_PREFIX
+from settings.errors import IN_KEY, Location, sentence, shown
+from settings.model import Settings
+from settings.secret_detection import kind_of_secret, named_like_a_secret
+from settings.types import as_toml, nearest
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "environments"
 # What every preview is made of: this file laid over that one.
 PREVIEW, PREVIEW_OVER = "preview", "dev"
 # What a preview does not take over: who deploys dev does not thereby deploy what nobody has reviewed; and what lasts some days

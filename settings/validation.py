@@ -10,19 +10,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
-from environments.paths import meet
-from environments.protection import COMPARED, weaker
-from environments.schedules import daily_minute, meet_in_a_day, minute_of_day, window_minutes
-from environments.secret_values import kind_of_secret, named_like_a_secret
-from environments.values import as_toml, check_range, instance_memory_gib, zone_prefix
-from environments.working_hours import SHORTEST_MINUTES, fires_outside, in_words, longest_pause_hours, open_spans, window_outside
-
-if TYPE_CHECKING:
-    from environments.schema import Settings
+from settings.baseline import COMPARED, weaker
+from settings.schedules import daily_minute, meet_in_a_day, minute_of_day, window_minutes
+from settings.secret_detection import kind_of_secret, named_like_a_secret
+from settings.sections import Tables
+from settings.types import as_toml, check_range, instance_memory_gib, zone_prefix
+from settings.url_paths import meet
+from settings.working_hours import SHORTEST_MINUTES, fires_outside, in_words, longest_pause_hours, open_spans, window_outside
 
 OPT_OUT = "_opt_out_reason"
 # PostgreSQL's manual, "Resource Consumption": more than 40 % of memory rarely works better, and RDS then lacks the rest.
@@ -55,7 +53,7 @@ class Complaint:
     text: str
 
 
-def complaints(settings: Settings, production_over: Settings | None = None) -> Iterator[Complaint]:
+def complaints(settings: Tables, production_over: Tables | None = None) -> Iterator[Complaint]:
     """All that does not fit; with `production_over`, also where `settings` protect less than that environment."""
     yield from _opt_outs(settings, "")
     for check in (
@@ -101,7 +99,7 @@ def _opt_outs(section: BaseModel, prefix: str) -> Iterator[Complaint]:
                 yield Complaint(keys, "the protection is on and needs no reason; delete the reason")
 
 
-def _network(settings: Settings) -> Iterator[Complaint]:
+def _network(settings: Tables) -> Iterator[Complaint]:
     network = settings.network
     if not network.nat_gateways:
         if not network.interface_endpoints:
@@ -133,7 +131,7 @@ def _network(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _storage(settings: Settings) -> Iterator[Complaint]:
+def _storage(settings: Tables) -> Iterator[Complaint]:
     storage = settings.storage
     days = {f"storage.{tier}_backup_days": getattr(storage, f"{tier}_backup_days") for tier in ("daily", "weekly", "monthly")}
     if storage.object_lock:
@@ -156,7 +154,7 @@ def _storage(settings: Settings) -> Iterator[Complaint]:
             yield Complaint((frequent, rare), "the rarer dump is kept for less time than the more frequent one; keep it as long or longer")
 
 
-def _database(settings: Settings) -> Iterator[Complaint]:
+def _database(settings: Tables) -> Iterator[Complaint]:
     database, pool = settings.database, settings.database.pool
     if database.max_storage_gib < database.storage_gib * 1.1:
         yield Complaint(
@@ -196,7 +194,7 @@ def _database(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(("database.parameters.shared_preload_libraries",), "pg_stat_statements must be among them: monitoring reads it")
 
 
-def _memory(settings: Settings) -> Iterator[Complaint]:
+def _memory(settings: Tables) -> Iterator[Complaint]:
     """What the instance class can carry."""
     parameters, instance_class = settings.database.parameters, settings.database.instance_class
     mib = int(instance_memory_gib(instance_class) * 1024)
@@ -219,7 +217,7 @@ def _memory(settings: Settings) -> Iterator[Complaint]:
             yield Complaint((f"database.parameters.{key}", "database.instance_class"), f"{why}; lower it, or choose a larger class")
 
 
-def _connections(settings: Settings) -> Iterator[Complaint]:
+def _connections(settings: Tables) -> Iterator[Complaint]:
     service, pool, most = settings.service, settings.database.pool, settings.database.parameters.max_connections
     ranges = {"service.max_tasks": service.max_tasks} | {
         f"service.scheduled_scaling.{number}.max_tasks": entry.max_tasks for number, entry in enumerate(service.scheduled_scaling)
@@ -242,7 +240,7 @@ def _connections(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _domain(settings: Settings) -> Iterator[Complaint]:
+def _domain(settings: Tables) -> Iterator[Complaint]:
     domain, application = settings.domain, settings.application
     if domain and not f".{domain.name}".endswith(f".{domain.hosted_zone_name}"):
         yield Complaint(
@@ -254,7 +252,7 @@ def _domain(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(keys, "mail would come from noreply@example.com; set application.email_from or [domain]")
 
 
-def _routing(settings: Settings) -> Iterator[Complaint]:
+def _routing(settings: Tables) -> Iterator[Complaint]:
     redirects, rewrites = settings.edge.redirects, settings.edge.rewrites
     ways = {
         "edge.redirects": [(rule.source, rule.destination) for rule in redirects],
@@ -294,12 +292,12 @@ def _routing(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _kept_as(settings: Settings, path: str) -> str | None:
+def _kept_as(settings: Tables, path: str) -> str | None:
     """The path pattern whose caching rules a path falls under, if any but the default's."""
     return next((pattern for pattern in (*settings.edge.all_static_paths, "/_next/image") if meet(path, pattern)), None)
 
 
-def _headers(settings: Settings) -> Iterator[Complaint]:
+def _headers(settings: Tables) -> Iterator[Complaint]:
     headers = settings.edge.headers
     protective = ("content_security_policy", "content_type_nosniff", "xss_protection", "hsts_max_age_seconds", "permissions_policy")
     left_out = tuple(f"edge.headers.{name}" for name in protective if not getattr(headers, name))
@@ -320,7 +318,7 @@ def _headers(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _service(settings: Settings) -> Iterator[Complaint]:
+def _service(settings: Tables) -> Iterator[Complaint]:
     service = settings.service
     upside_down = "the range is upside down; max_tasks must be min_tasks or more"
     if service.max_tasks < service.min_tasks:
@@ -342,7 +340,7 @@ def _service(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(("service.static_folder",), "is hidden by the volume that the files are copied to; choose a folder outside /tmp")
 
 
-def _working_hours(settings: Settings) -> Iterator[Complaint]:
+def _working_hours(settings: Tables) -> Iterator[Complaint]:
     """What needs the database lies within."""
     if (hours := settings.working_hours) is None:
         return
@@ -385,7 +383,7 @@ def _working_hours(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _schedules(settings: Settings) -> Iterator[tuple[str, str, int]]:
+def _schedules(settings: Tables) -> Iterator[tuple[str, str, int]]:
     """(key, cron, minutes it may take) of what needs the database, and of what people are told."""
     for key, minutes in RUNS_FOR_MINUTES.items():
         if key != "backup_schedule" or settings.operations.scheduled_backups:
@@ -397,7 +395,7 @@ def _schedules(settings: Settings) -> Iterator[tuple[str, str, int]]:
         yield "alerts.digest_schedule", settings.alerts.digest_schedule, 0
 
 
-def _what_goes(settings: Settings) -> Iterator[Complaint]:
+def _what_goes(settings: Tables) -> Iterator[Complaint]:
     """What is to go with its stack is not protected from going."""
     if settings.keep_data:
         return
@@ -412,7 +410,7 @@ def _what_goes(settings: Settings) -> Iterator[Complaint]:
             yield Complaint(("keep_data", key), f"nothing is to stay, and this would; set {key.rpartition('.')[2]} to {instead}")
 
 
-def _uptime(settings: Settings) -> Iterator[Complaint]:
+def _uptime(settings: Tables) -> Iterator[Complaint]:
     endpoints = settings.uptime.endpoints
     for number, endpoint in enumerate(endpoints):
         key = f"uptime.endpoints.{number}"
@@ -432,7 +430,7 @@ def _uptime(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _alarms(settings: Settings) -> Iterator[Complaint]:
+def _alarms(settings: Tables) -> Iterator[Complaint]:
     """Thresholds that nothing can ever reach."""
     alarms, timeout, wait = settings.alarms, settings.edge.origin_timeout_seconds, settings.database.pool.acquire_timeout_seconds
     for key, seconds in (
@@ -454,7 +452,7 @@ def _alarms(settings: Settings) -> Iterator[Complaint]:
         )
 
 
-def _pipeline(settings: Settings) -> Iterator[Complaint]:
+def _pipeline(settings: Tables) -> Iterator[Complaint]:
     if (pipeline := settings.pipeline) is None:
         return
     if settings.permissions_boundary is None:
@@ -475,7 +473,7 @@ def _pipeline(settings: Settings) -> Iterator[Complaint]:
         yield Complaint(("pipeline.platform", "pipeline.gitlab_host"), "GitHub's tokens come from one address; take gitlab_host out")
 
 
-def _application(settings: Settings) -> Iterator[Complaint]:
+def _application(settings: Tables) -> Iterator[Complaint]:
     variables, secrets = settings.application.extra_variables, settings.application.extra_secrets
     for table, names in (("extra_variables", variables), ("extra_secrets", secrets)):
         for name in names:
@@ -499,7 +497,7 @@ def _resources_of_secrets(secrets: Iterable[str]) -> Iterator[Complaint]:
                 yield Complaint((), f"application.extra_secrets.{name}: its resource would be called as {first}'s is; choose another name")
 
 
-def _secrets(settings: Settings) -> Iterator[Complaint]:
+def _secrets(settings: Tables) -> Iterator[Complaint]:
     """No secret stands in TOML. What looks like one is never repeated in the message."""
     where = f"fill it after deployment (make secrets ENV={settings.name}); a secret that was in a file is to be changed"
     for key, text in _texts(settings, ""):

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from environments.protection import value_at
-from environments.schema import Settings
-from environments.secret_values import kind_of_secret, named_like_a_secret
-from environments.values import as_toml, nearest
+from settings.baseline import value_at
+from settings.model import Settings
+from settings.secret_detection import kind_of_secret, named_like_a_secret
+from settings.types import as_toml, nearest
 
 Location = tuple[int | str, ...]
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from environments.schema import Settings
+from typing import Any
 
 # Production protects at least as much as the environment it is rehearsed in.
 COMPARED = {"prod": "staging"}
@@ -89,7 +86,7 @@ STRENGTH: dict[str, Strength] = {
 }
 
 
-def weaker(settings: Settings, other: Settings) -> Iterator[tuple[str, Any]]:
+def weaker(settings: Tables, other: Tables) -> Iterator[tuple[str, Any]]:
     """The keys at which `settings` protect less than `other`, each with the other's value."""
     for key, strength in STRENGTH.items():
         theirs = value_at(other, key)
@@ -97,7 +94,7 @@ def weaker(settings: Settings, other: Settings) -> Iterator[tuple[str, Any]]:
             yield key, theirs
 
 
-def value_at(settings: Settings, key: str) -> Any:
+def value_at(settings: Tables, key: str) -> Any:
     """The value at a dotted key; a part that is a number counts the entries of a list."""
     value: Any = settings
     for part in key.split("."):

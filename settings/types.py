@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeVar
 from dateutil.zoneinfo import get_zonefile_instance
 from pydantic import AfterValidator, BaseModel, Strict, StringConstraints
 
-from environments.schedules import check_cron, window_minutes
+from settings.constants import PREVIEW_NAME, PREVIEW_PREFIX
+from settings.schedules import check_cron, window_minutes
 
 Item = TypeVar("Item")
 
@@ -222,12 +223,6 @@ Reason = Annotated[
     StringConstraints(strip_whitespace=True),
     form(r"(?s)(?=.{15})\S+(\s+\S+){2,}", "must be a sentence that says why, of 15 characters and three words or more"),
 ]
-# A preview's name, with what tells it from an environment that has a file of its own: none of those has a hyphen.
-PREVIEW_PREFIX = "preview-"
-# On its stacks: its name, and the last day that it is there. tools/preview.py finds and removes by these, and loads no CDK.
-EDGE_REGION = "us-east-1"  # WAF and certificates of CloudFront live there
-PREVIEW_TAG, PREVIEW_ENDS_TAG = "carmen-preview", "carmen-preview-ends"
-PREVIEW_NAME = r"(?=.{1,12}$)[a-z0-9]+(-[a-z0-9]+)*"
 EnvironmentName = Annotated[
     str,
     form(

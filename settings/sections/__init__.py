@@ -1,0 +1,101 @@
+"""The tables of an environment's TOML file, one module per group.
+
+Defaults are production's: where the operations manual names a figure, the default is that figure (exceptions: ADR 0003).
+`staging.toml` and `dev.toml` say where they are smaller. Units stand in the names. Unknown keys, wrong types and values
+out of bounds are errors (`values.py` says what a value may be); so is what cannot work together (`consistency.py`).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from settings import types
+from settings.constants import EDGE_REGION, PREVIEW_PREFIX
+from settings.sections.alarms import Alarms, Alerts, Budget, Endpoint, Slo, Uptime
+from settings.sections.application import Application, ExtraSecret
+from settings.sections.base import Section
+from settings.sections.database import Cache, ConnectionPool, Database, DatabaseParameters
+from settings.sections.edge import Edge, Headers, PathRule, RateLimits, Redirect, Rewrite
+from settings.sections.network import Domain, Network
+from settings.sections.operations import Operations
+from settings.sections.pipeline import Pipeline, Tags
+from settings.sections.service import ScheduledScaling, Service, WorkingHours
+from settings.sections.storage import Storage
+
+__all__ = [
+    "Alarms",
+    "Alerts",
+    "Application",
+    "Budget",
+    "Cache",
+    "ConnectionPool",
+    "Database",
+    "DatabaseParameters",
+    "Domain",
+    "Edge",
+    "Endpoint",
+    "ExtraSecret",
+    "Headers",
+    "Network",
+    "Operations",
+    "PathRule",
+    "Pipeline",
+    "RateLimits",
+    "Redirect",
+    "Rewrite",
+    "ScheduledScaling",
+    "Section",
+    "Service",
+    "Slo",
+    "Storage",
+    "Tables",
+    "Tags",
+    "Uptime",
+    "WorkingHours",
+]
+
+
+class Tables(Section):
+    """One environment, whole. `name` comes from the file's name."""
+
+    name: types.EnvironmentName = Field(description="The file's name; CarmenProd for prod.toml.")
+    region: types.Region = Field("us-east-1", description="Where the application lives; the edge is in us-east-1.")
+    account: types.AccountId | None = Field(None, description="AWS account; absent: that of the credentials at deployment.")
+    permissions_boundary: types.PolicyName | None = Field(None, description="Name of a policy bounding every role.")
+    termination_protection: bool = Field(True, description="Stateful stacks refuse deletion.")
+    termination_protection_opt_out_reason: types.Reason | None = Field(None, description="Needed when termination_protection is false.")
+    keep_data: bool = Field(True, description="Buckets, database, images, keys, secrets and logs stay when their stack goes.")
+    keep_data_opt_out_reason: types.Reason | None = Field(None, description="Needed when keep_data is false.")
+    working_hours: WorkingHours | None = Field(None, description="Absent: it always runs. Not for production.")
+    tags: Tags = Tags()
+    network: Network = Network()
+    domain: Domain | None = None
+    alerts: Alerts = Alerts()
+    storage: Storage = Storage()
+    database: Database = Database()
+    cache: Cache = Cache()
+    edge: Edge = Edge()
+    service: Service = Service()
+    operations: Operations = Operations()
+    uptime: Uptime = Uptime()
+    alarms: Alarms = Alarms()
+    slo: Slo = Slo()
+    budget: Budget = Budget()
+    pipeline: Pipeline | None = None
+    application: Application = Application()
+
+    @property
+    def stack_prefix(self) -> str:
+        """`CarmenProd` for `prod`, `CarmenPreview-pr-123` for the preview `pr-123`."""
+        return f"Carmen{self.name.capitalize()}"
+
+    @property
+    def regions(self) -> list[str]:
+        """All that an environment has stacks in: its own, CloudFront's, and where copies of backups are; each once, its own first."""
+        copies = self.storage.backup_copy_region
+        return list(dict.fromkeys([self.region, EDGE_REGION, *([copies] if copies else [])]))
+
+    @property
+    def preview(self) -> str | None:
+        """`pr-123` of `preview-pr-123`; None of an environment that has a file of its own."""
+        return self.name.removeprefix(PREVIEW_PREFIX) if self.name.startswith(PREVIEW_PREFIX) else None

@@ -1,0 +1,37 @@
+"""The environment variables of the application's container."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from settings import types
+from settings.sections.base import Section
+
+
+class ExtraSecret(Section):
+    """A further secret variable of the application, generated or given by the operator. Never its value."""
+
+    generated: bool = Field(True, description="false: created empty, the operator fills it.")
+    length: int = Field(48, ge=32, le=256, description="Characters, when generated.")
+    alphabet: Literal["alphanumeric", "printable"] = Field("alphanumeric", description="Characters to choose from, when generated.")
+
+
+class Application(Section):
+    """The container's environment. Source: manual "Environment Configuration"."""
+
+    api_rate_limit: int = Field(
+        100, ge=1, le=1_000_000, description="API_RATE_LIMIT: requests per hour per IP, counted by the application."
+    )
+    log_level: Literal["trace", "debug", "info", "warn", "error"] = Field("info", description="LOG_LEVEL.")
+    enable_analytics: bool = Field(True, description="ENABLE_ANALYTICS.")
+    enable_advanced_analytics: bool = Field(True, description="ENABLE_ADVANCED_ANALYTICS.")
+    enable_experimental_features: bool = Field(False, description="ENABLE_EXPERIMENTAL_FEATURES.")
+    email_from: types.Email | None = Field(None, description="EMAIL_FROM; noreply@ the domain when absent.")
+    smtp_host: types.HostName | None = Field(None, description="SMTP_HOST; empty until given.")
+    smtp_port: Literal[25, 465, 587, 2465, 2587] = Field(587, description="SMTP_PORT.")
+    smtp_user: str = Field("", max_length=128, description="SMTP_USER; the password is a secret given by the operator.")
+    smtp_secure: bool = Field(True, description="SMTP_SECURE.")
+    extra_variables: dict[types.VariableName, str] = Field({}, description="Further plain variables.")
+    extra_secrets: dict[types.VariableName, ExtraSecret] = Field({}, description="Further secret variables.")

@@ -1,0 +1,93 @@
+"""CloudFront, WAF and the load balancer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from settings import types, url_paths
+from settings.sections.base import Section
+
+
+class Headers(Section):
+    """Security headers on every response. Source: manual "Security Headers"; an empty string leaves a header out."""
+
+    content_security_policy: types.HeaderValue = Field(
+        "default-src 'self'; script-src 'self' 'unsafe-eval' 'unsafe-inline'; style-src 'self' 'unsafe-inline' "
+        "https://fonts.googleapis.com; font-src 'self' https://fonts.gstatic.com; img-src 'self' data: https: blob:; "
+        "connect-src 'self' https: wss:; frame-ancestors 'none'",
+        description="The manual's policy without its Vercel host.",
+    )
+    frame_options: Literal["DENY", "SAMEORIGIN"] = Field("DENY", description="X-Frame-Options.")
+    content_type_nosniff: bool = Field(True, description="X-Content-Type-Options: nosniff.")
+    xss_protection: bool = Field(True, description="X-XSS-Protection: 1; mode=block.")
+    hsts_max_age_seconds: int = Field(31_536_000, ge=0, le=63_072_000, description="Strict-Transport-Security; 0 leaves it out.")
+    hsts_include_subdomains: bool = Field(True, description="includeSubDomains.")
+    hsts_preload: bool = Field(True, description="preload.")
+    referrer_policy: Literal["origin-when-cross-origin", "strict-origin-when-cross-origin", "same-origin", "no-referrer"] = Field(
+        "origin-when-cross-origin", description="Referrer-Policy."
+    )
+    permissions_policy: types.HeaderValue = Field("camera=(), microphone=(), geolocation=()", description="Permissions-Policy.")
+    opt_out_reason: types.Reason | None = Field(None, description="Needed when a header is left out.")
+
+
+class PathRule(Section):
+    """From one path, matched exactly, to another."""
+
+    source: url_paths.PlainPath
+    destination: url_paths.PlainPath
+
+
+class Redirect(PathRule):
+    """One redirect; the query string is kept."""
+
+    permanent: bool = True
+
+
+class Rewrite(PathRule):
+    """One rewrite: the origin is asked for `destination`; the user sees `source`, by whose rules the answer is kept or not."""
+
+
+class RateLimits(Section):
+    """Requests per client address in five minutes at the edge. The manual's 100 an hour is the application's own."""
+
+    site: int = Field(3000, ge=10, le=2_000_000, description="All paths but static files.")
+    api: int = Field(1000, ge=10, le=2_000_000, description="Paths below /api/.")
+    sign_in: int = Field(100, ge=10, le=2_000_000, description="Paths below /api/auth/, GET and HEAD excepted.")
+
+
+class Edge(Section):
+    """CloudFront, WAF and the load balancer. Source: manual "Vercel Configuration", "CDN Configuration"."""
+
+    price_class: Literal["100", "200", "All"] = Field("100", description="Which of CloudFront's locations serve.")
+    origin_timeout_seconds: int = Field(30, ge=5, le=120, description="Manual: maxDuration 30.")
+    static_max_age_seconds: int = Field(31_536_000, ge=60, le=31_536_000, description="/_next/static/* and /images/* (manual: a year).")
+    image_max_age_seconds: int = Field(86_400, ge=60, le=31_536_000, description="Upper bound for /_next/image.")
+    static_paths: types.Distinct[url_paths.StaticPath] = Field(
+        ("/images/*",), min_length=1, max_length=8, description="Cached as static, besides /_next/static/*."
+    )
+    upload_paths: types.Distinct[url_paths.PathPrefix] = Field(
+        ("/api/upload",), max_length=5, description="Prefixes where bodies may be large files."
+    )
+    max_body_mb: Annotated[int, types.one_of(1, 10, 100)] = Field(
+        1, description="Bodies declared at this size and more are refused outside upload_paths."
+    )
+    redirects: types.Entries[Redirect] = Field((Redirect(source="/dashboard/", destination="/dashboard"),), max_length=50)
+    rewrites: types.Entries[Rewrite] = Field((), max_length=50, description="None by default (the manual's would hide a real /api/health).")
+    error_max_age_seconds: int = Field(
+        5, ge=0, le=5, description="How long the page for 502 and 504 is kept at the edge. The application's own errors are never kept."
+    )
+    rate_limits: RateLimits = RateLimits()
+    all_firewall_rules: bool = Field(
+        True, description="false: the managed rules against attacks and the site's rate limit alone, USD 6 a month less; no buttons."
+    )
+    all_firewall_rules_opt_out_reason: types.Reason | None = Field(None, description="Needed when all_firewall_rules is false.")
+    headers: Headers = Headers()
+    waf_log_retention_days: types.LogRetentionDays = Field(90, description="How long WAF logs are kept.")
+    origin_metrics: bool = Field(True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes.")
+
+    @property
+    def all_static_paths(self) -> tuple[str, ...]:
+        """Patterns of all files that are kept for `static_max_age_seconds`: those of releases, and `static_paths`."""
+        return (url_paths.RELEASE_FILES, *self.static_paths)

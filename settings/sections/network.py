@@ -1,0 +1,35 @@
+"""The VPC, and the domain."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from settings import types
+from settings.sections.base import Section
+
+
+class Network(Section):
+    """The VPC. Source: manual "Alternative Cloud Deployment"; AWS VPC sizing."""
+
+    cidr: types.VpcRange = Field("10.20.0.0/16", description="The VPC's IPv4 range, /16 to /20, private.")
+    peer_cidrs: types.Distinct[types.Range] = Field((), description="Ranges the VPC will be connected to; its own must not overlap them.")
+    zones: types.Distinct[types.ZoneId] = Field(
+        ("use1-az1", "use1-az2", "use1-az4"),
+        min_length=2,
+        max_length=3,
+        description="Availability zone ids (not names: names mean another zone in every account).",
+    )
+    nat_gateways: int = Field(2, ge=0, le=3, description="0 needs interface_endpoints; more than one survives the loss of a zone.")
+    nat_instances: bool = Field(
+        False, description="A t4g.nano instead of each NAT gateway: a tenth of its price, of its bandwidth, and nobody but us to patch it."
+    )
+    interface_endpoints: bool = Field(False, description="Private endpoints to the AWS services used, instead of NAT.")
+    flow_log_retention_days: types.LogRetentionDays = Field(90, description="How long VPC flow logs are kept.")
+
+
+class Domain(Section):
+    """A domain of one's own; without it, CloudFront's own name serves."""
+
+    name: types.CertificateName = Field(description="The host users type, such as carmen.example.com.")
+    hosted_zone_id: types.HostedZoneId = Field(description="The public Route 53 zone that holds the name.")
+    hosted_zone_name: types.HostName = Field(description="That zone's name, such as example.com.")
