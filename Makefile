@@ -28,7 +28,7 @@ PIPELINES := notify drift comment
 PREVIEWS := preview previews remove-preview remove-old-previews
 TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) $(PREVIEWS) swap-database preflight postflight names help install lock settings synth cost cost-table diff diff-report deploy pipeline-access snapshots \
 	format judge security-page audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
-	dashboard-picture architecture-picture secrets restore clean
+	architecture-picture secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -67,13 +67,13 @@ $(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f nod
 .venv/.installed: requirements-dev.txt
 	@"$(PYTHON3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
 		echo "Python 3.11 to 3.14 is needed; $(PYTHON3) is $$("$(PYTHON3)" --version 2>&1 | tail -n 1). Set PYTHON3=/path/to/python3.13." >&2; exit 1; }
-	@$(PATIENTLY) "$(PYTHON3)" -m tools.install $@ $^
+	@$(PATIENTLY) "$(PYTHON3)" -m tools.build.install $@ $^
 
 node_modules/.installed: package-lock.json .venv/.installed
-	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
+	@$(PATIENTLY) $(PYTHON) -m tools.build.install $@ $^
 
-.build/.installed: lambda_src/requirements.txt $(wildcard tools/build_*.py) local/postgres.py .venv/.installed
-	@$(PATIENTLY) $(PYTHON) -m tools.install $@ $^
+.build/.installed: lambda_src/requirements.txt $(wildcard tools/build/*.py) .venv/.installed
+	@$(PATIENTLY) $(PYTHON) -m tools.build.install $@ $^
 
 lock: install ## Compile the *.in lists into pinned and hashed requirements
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
@@ -90,19 +90,19 @@ synth: install ## Synthesize ENV into cdk.out, without credentials or network
 	@CDK_VALIDATION=false $(CDK) synth --quiet $(OFFLINE) -c env="$$ENV"
 
 cost: install ## What ENV costs a month, beside the others, and what would cost less
-	@$(PATIENTLY) $(PYTHON) -m tools.cost
+	@$(PATIENTLY) $(PYTHON) -m tools.reports.cost
 
 cost-table: install ## Write the README's table of costs anew
-	@$(PYTHON) -m tools.cost readme
+	@$(PYTHON) -m tools.reports.cost readme
 
 judge: install ## Let seven tools of others judge the templates of all environments, every role, and the repository
-	@$(PYTHON) -m tools.judge
+	@$(PYTHON) -m tools.reports.security.scan
 
 security-page: install ## Write docs/security.md anew: what judges found and why it stands
-	@$(PYTHON) -m tools.security_page
+	@$(PYTHON) -m tools.reports.security.page
 
 mutants: install ## How many faults in the templates the tests notice, class by class, without the snapshots
-	@$(PYTHON) -m tools.mutants
+	@$(PYTHON) -m tests.mutation.mutants
 
 diff: install ## What a deployment of ENV would change (needs AWS credentials)
 	@CDK_VALIDATION=false $(CDK) diff $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
@@ -110,33 +110,33 @@ diff: install ## What a deployment of ENV would change (needs AWS credentials)
 # ENV counts only where it was given: without, all environments are meant. 3 is danger that nobody has accepted, 1 that there is no report; make itself ends with 2 for both.
 diff-report: install ## What this tree changes against BASE=origin/main, or against BASE=deployed, as Markdown (OUT=report.md)
 	@env $(foreach name,$(filter-out $(GIVEN),BASE OUT ENV),-u $(name)) /bin/sh -c \
-		'exec $(PATIENTLY) $(PYTHON) -m tools.diff_report "$${BASE:-origin/main}$${ENV:+:$$ENV}" $${OUT:+"$$OUT"}'
+		'exec $(PATIENTLY) $(PYTHON) -m tools.reports.diff "$${BASE:-origin/main}$${ENV:+:$$ENV}" $${OUT:+"$$OUT"}'
 
 deploy: install ## Deploy ENV to AWS (needs AWS credentials)
-	@$(PATIENTLY) $(PYTHON) -m tools.wake expect
+	@$(PATIENTLY) $(PYTHON) -m tools.cli.commands.wake expect
 	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) -c env="$$ENV" $(STACK) $(OR_WHY)
 
 secrets: install ## Which secrets of ENV still wait for the operator (needs AWS credentials)
-	@$(PATIENTLY) $(PYTHON) -m tools.given_secrets "$$ENV"
+	@$(PATIENTLY) $(PYTHON) -m tools.cli.commands.secrets "$$ENV"
 
 # Only what was given by hand counts, and nothing that the shell happens to have: HOST is set in some.
 restore: install ## Backups: ACTION=list, verify, or restore with HOST= LOGIN= DATABASE= (docs/runbooks/restore-a-backup.md)
-	@env $(foreach name,$(filter-out $(GIVEN),$(RESTORE)),-u $(name)) PYTHONPATH=lambda_src $(PYTHON) -m tools.restore
+	@env $(foreach name,$(filter-out $(GIVEN),$(RESTORE)),-u $(name)) PYTHONPATH=lambda_src $(PYTHON) -m tools.cli.commands.restore
 
 ## What runs, and what runbooks press (all need AWS credentials)
 names: install ## What the parts of ENV are called, as shell variables for the commands of runbooks
-	@$(PATIENTLY) $(PYTHON) -m tools.names
+	@$(PATIENTLY) $(PYTHON) -m tools.cli.commands.names
 
 release: install ## Have ENV run IMAGE=<repository>@sha256:…
 rollback: install ## Have ENV run the image that ran before
 releases: install ## Which images have run in ENV, and since when
 $(RELEASES):
-	@env $(foreach name,$(filter-out $(GIVEN),IMAGE ALLOW),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.release $@
+	@env $(foreach name,$(filter-out $(GIVEN),IMAGE ALLOW),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.cli.commands.release $@
 
 preflight: install ## Before a deployment: what a machine can check of ENV, and what a person must
 postflight: install ## After it, likewise
 preflight postflight:
-	@$(PATIENTLY) $(PYTHON) -m tools.checklists $@
+	@$(PATIENTLY) $(PYTHON) -m tools.cli.commands.checklist $@
 
 restart-tasks: install ## Roll ENV's tasks: new ones take the place of the old, in turn
 scale-out: install ## At least TASKS=… tasks from now on; without TASKS, what the settings say
@@ -147,17 +147,17 @@ under-attack: install ## ON=yes: browsers must prove to be some, requests are sc
 backup-now: install ## A backup beside the nightly one
 database-session: install ## psql in a task of its own, without a bastion
 $(BUTTONS):
-	@env $(foreach name,$(filter-out $(GIVEN),TASKS ADDRESS ON),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.buttons $@
+	@env $(foreach name,$(filter-out $(GIVEN),TASKS ADDRESS ON),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.cli.commands.buttons $@
 
 swap-database: install ## Have ENV use the instance RESTORED=… (docs/runbooks/swap-to-a-restored-instance.md)
-	@env $(foreach name,$(filter-out $(GIVEN),RESTORED),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.swap
+	@env $(foreach name,$(filter-out $(GIVEN),RESTORED),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.cli.commands.swap
 
 ## What pipelines do besides (docs/first-pipeline.md)
 notify: install ## Tell people how it ended: WHAT=Deployment RESULT=success (needs AWS credentials)
 drift: install ## What somebody changed in ENV past its templates (needs AWS credentials)
 comment: install ## Put REPORT=report.md onto the pull request that this job is about
 $(PIPELINES):
-	@env $(foreach name,$(filter-out $(GIVEN),WHAT RESULT REPORT),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.$@
+	@env $(foreach name,$(filter-out $(GIVEN),WHAT RESULT REPORT),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.cli.commands.$@
 
 ## Previews: small environments for some days, of dev.toml with preview.toml over it (docs/previews.md; need AWS credentials)
 preview: install ## Make NAME=pr-123, or make it anew, for DAYS=3 more; IMAGE=… is released in it
@@ -165,7 +165,7 @@ previews: install ## Which there are, how old, and until when
 remove-preview: install ## Remove NAME=pr-123 with all that it holds
 remove-old-previews: install ## Remove those whose days are over, or whose pull request is closed
 $(PREVIEWS):
-	@env $(foreach name,$(filter-out $(GIVEN),NAME DAYS IMAGE),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.preview $@
+	@env $(foreach name,$(filter-out $(GIVEN),NAME DAYS IMAGE),-u $(name)) $(PATIENTLY) $(PYTHON) -m tools.cli.commands.preview $@
 
 pipeline-access: install ## Deploy what pipelines may: CarmenPipelineAccess (needs an administrator's credentials)
 	@CDK_VALIDATION=false $(CDK) deploy $(OFFLINE) 'CarmenPipelineAccess*' $(OR_WHY)
@@ -181,7 +181,7 @@ sbom: install ## What it is all made of, as CycloneDX: sbom/{infrastructure,func
 	@$(NPM) sbom --sbom-format cyclonedx --package-lock-only > sbom/node.cdx.json
 
 snapshots: install ## Write the snapshots anew; read their diff before you commit
-	@$(PYTHON) -m pytest -q tests/snapshots --snapshot-update
+	@$(PYTHON) -m pytest -q tests/stacks --snapshot-update
 
 format: install ## Format and fix what can be fixed
 	@$(PYTHON) -m ruff format .
@@ -199,7 +199,7 @@ test: install ## All tests, and one deployment to the embedded AWS
 
 test-all: install ## The long ones: faults mid-way, judges on generated settings, mutants
 	@$(PATIENTLY) $(PYTHON) -m pytest -q -n 3 -m long  # three: they wait for what they started half of the time
-	@$(PYTHON) -m tools.mutants
+	@$(PYTHON) -m tests.mutation.mutants
 
 pr: lint types test ## The quick part of what CI checks on a pull request
 
@@ -213,20 +213,17 @@ local-destroy: ## Destroy the local deployment, list what was retained, and wipe
 	@test -x $(PYTHON) || { echo "Nothing is installed here: \`make install\` first." >&2; exit 1; }
 	@$(PATIENTLY) $(PYTHON) -m local.main destroy
 
-dashboard-picture: install ## Draw the dashboard anew, with sample data: docs/dashboard.svg
-	@$(PYTHON) -m tools.dashboard_picture
-
 architecture-picture: install ## Draw the stacks and the ways of requests and data: docs/architecture.svg
-	@$(PYTHON) -m tools.architecture_picture
+	@$(PYTHON) -m tools.reports.architecture_picture
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
-	@$(PATIENTLY) $(PYTHON) -m tools.bench_synth
+	@$(PATIENTLY) $(PYTHON) -m tools.benchmarks.synth
 
 bench-backup: install ## Time backups of 1 GB of SQL against pg_dump alone and the manual's way; the last line is JSON
-	@$(PYTHON) -m tools.bench_backup
+	@$(PYTHON) -m tools.benchmarks.backup
 
 bench-functions: install ## Time the cold start of every function against one that only imports boto3; the last line is JSON
-	@$(PATIENTLY) $(PYTHON) -m tools.bench_functions
+	@$(PATIENTLY) $(PYTHON) -m tools.benchmarks.functions
 
 clean: ## Remove everything that `make install` and synth have made
 	@test ! -e .local/run/server.json || { echo "A deployment is left here, and needs them: \`make local-destroy\` first." >&2; exit 1; }

@@ -19,20 +19,20 @@ from typing import Any
 
 import boto3
 
-from local.emulator import NODE, REGION
+from local.emulator.launcher import NODE, REGION
+from local.emulator.server import ACCOUNT, INSTALLATIONS
 from local.failures import failures
-from local.postgres import install
-from local.processes import LOCALHOST, child, is_running, stop
-from local.server import ACCOUNT, INSTALLATIONS
 from settings.loader import load
-from tools.deployed import Deployed
+from tools.build.postgres_wheels import install
+from tools.environment import Deployed
+from tools.processes import LOCALHOST, child, is_running, stop
 
 ROOT = Path(__file__).parent.parent
 POLLS = Path(__file__).with_name("cdk_polls.cjs")
 CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 NEEDED_BYTES = 2 * 1024**3
 FULL_BYTES = 64 * 1024**2
-SERVER = "local.server"
+SERVER = "local.emulator.server"
 
 
 class DeploymentError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.processes import Ended, end_on_signals, run, runs_from
+from tools.processes import Ended, end_on_signals, run, runs_from
 
 if __name__ == "__main__":
     end_on_signals()  # before what follows, which takes a second to import
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.acceptance import NotAccepted, accept
+from local.acceptance.acceptance import NotAccepted, accept
 from local.deployment import ROOT, Deployment, DeploymentError
-from local.server import INSTALLATIONS
+from local.emulator.server import INSTALLATIONS
 
 FOLDER = ROOT / ".local" / "run"
 DIFFERENCES = (
@@ -114,7 +114,7 @@ def _wipe(folder: Path) -> None:
 def _inventory(deployment: Deployment) -> str:
     """The closing table; raises NotAccepted when a resource is not what its template says."""
     environment = {**os.environ, **deployment.variables()}
-    done = run([sys.executable, "-m", "local.inventory", *deployment.stacks()], cwd=ROOT, env=environment)
+    done = run([sys.executable, "-m", "local.acceptance.inventory", *deployment.stacks()], cwd=ROOT, env=environment)
     if done.returncode:
         raise NotAccepted(f"Not every resource is what its template says:\n{done.stdout}{done.stderr}")
     return done.stdout

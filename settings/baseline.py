@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from settings.sections import Tables
+
 # Production protects at least as much as the environment it is rehearsed in.
 COMPARED = {"prod": "staging"}
 

@@ -19,7 +19,7 @@ from settings.schedules import check_cron, window_minutes
 
 Item = TypeVar("Item")
 
-# The commercial partition's; tests/unit/test_settings.py holds them against botocore's list.
+# The commercial partition's; tests/settings/test_loader.py holds them against botocore's list.
 REGIONS = (
     "af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2",
     "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5", "ap-southeast-6", "ap-southeast-7",

@@ -9,20 +9,21 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signa
 
 import atexit
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from local.processes import come_again
 from settings.loader import environment_names, load
-from tools.synthesis import CONTEXT, ROOT, Built, build
+from settings.model import Settings
+from tools.processes import come_again
+from tools.reports.synthesis import CONTEXT, ROOT, Built, build
 
-__all__ = ["CONTEXT", "ROOT", "Built", "build", "built", "preview"]
+__all__ = ["CONTEXT", "DOMAIN", "ROOT", "Built", "Variant", "build", "built", "by_id", "only", "preview", "variant"]
 
 
-TOGETHER = ("tests/local/test_deployment.py", "tests/invariants/test_judges.py")
+TOGETHER = ("tests/local/test_deployment.py", "tests/rules/test_validators.py")
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -68,3 +69,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def preview(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A preview, as `make preview NAME=pr-123` deploys it."""
     return build([load("preview-pr-123")], tmp_path_factory.mktemp("cdk.out"), preview_ends="2026-12-01")
+
+
+Variant = Callable[..., Built]
+DOMAIN = {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ", "hosted_zone_name": "example.com"}
+
+
+@pytest.fixture(scope="session")
+def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
+    """`variant(database={"multi_az": False})`: production with these settings; each one is built once."""
+    known: dict[str, Built] = {}
+
+    def make(**settings: Any) -> Built:
+        key = repr(settings)
+        if key not in known:
+            known[key] = build([Settings.model_validate({"name": "prod", **settings})], tmp_path_factory.mktemp("variant"))
+        return known[key]
+
+    return make
+
+
+def only(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The properties of the one resource found."""
+    (resource,) = found.values()
+    return dict(resource.get("Properties", {}))
+
+
+def by_id(found: dict[str, dict[str, Any]], part: str) -> dict[str, Any]:
+    """The one resource whose `Stack/LogicalId` holds `part`."""
+    (resource,) = [resource for name, resource in found.items() if part in name]
+    return resource

@@ -19,7 +19,7 @@ SHORTEST_PENDING_DAYS = 7  # KMS's; a key that waits costs nothing
 def keep_nothing(stacks: Iterable[IConstruct], reason: str | None) -> None:
     """Has CloudFormation delete whatever `stacks` would retain, and what would outlive that: images, backups of RDS, the key's wait.
 
-    Buckets must be empty then, which is their remover's to see to (tools/preview.py): the CDK's own function for it may delete
+    Buckets must be empty then, which is their remover's to see to (tools/cli/commands/preview.py): the CDK's own function for it may delete
     objects of any bucket that carries its tag.
     """
     for resource in (node for stack in stacks for node in stack.node.find_all() if isinstance(node, CfnResource)):

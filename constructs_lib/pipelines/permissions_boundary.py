@@ -9,7 +9,7 @@ from constructs import Construct
 from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
 
 NAME = "CarmenBoundary"
-# What the templates are made of, and what their roles do. tests/iam/test_boundary.py holds that it is enough, and no more than used.
+# What the templates are made of, and what their roles do. tests/models/iam/test_boundary.py holds that it is enough, and no more than used.
 SERVICES = [
     "acm", "application-autoscaling", "budgets", "ce", "cloudfront", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticache",
     "elasticloadbalancing", "events", "kms", "lambda", "logs", "rds", "rds-db", "route53", "s3", "scheduler", "secretsmanager", "sns",
@@ -37,7 +37,7 @@ class ExecutionBoundary(Construct):
 
     It has a name of its own since whoever is bounded by it is told it by name, and it tells of itself. What it denies, it denies to
     whatever policy would allow it: sources are the IAM User Guide, "Permissions boundaries for IAM entities" (delegation), and Rhino
-    Security Labs' list of ways to escalate, each tried in tests/iam/test_boundary.py.
+    Security Labs' list of ways to escalate, each tried in tests/models/iam/test_boundary.py.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:

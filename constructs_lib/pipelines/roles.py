@@ -136,7 +136,7 @@ class PipelineWriters(Construct):
         return role
 
     def _define_release(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
-        """What tools/release.py does: static files, the migration, the image parameter, and the service's stack as it is."""
+        """What tools/cli/commands/release.py does: static files, the migration, the image parameter, and the service's stack as it is."""
         role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=LONGEST)
         parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
         _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
@@ -206,7 +206,7 @@ class PreviewPipeline(Construct):
         _allow(self.role, "DeployByTheCdk", ["sts:AssumeRole"], self._names.bootstrap_roles("deploy", "file-publishing", "lookup"))
 
     def _allow_to_remove(self) -> None:
-        """What tools/preview.py does past CloudFormation, whose own role deletes what is in a stack."""
+        """What tools/cli/commands/preview.py does past CloudFormation, whose own role deletes what is in a stack."""
         names, bucket = self._names, f"arn:{Aws.PARTITION}:s3:::{self._names.prefix.lower()}*"
         _allow(
             self.role, "FindPreviews", ["cloudformation:DescribeStacks"], ["*"], star="All stacks are listed, to find those with the tag."

@@ -25,7 +25,7 @@ VOLUME = "files"
 class ReleaseFilesTask(Construct):
     """Two containers and a volume: the application's image copies its static folder, then our code puts that into the bucket.
 
-    So an image needs nothing of AWS, and nothing but `cp`. tools/release.py runs it.
+    So an image needs nothing of AWS, and nothing but `cp`. tools/cli/commands/release.py runs it.
     """
 
     def __init__(

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from local.acceptance.runbook_parser import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages, to_fill_in
 from settings.loader import FOLDER, laid_over, load, validated
 from settings.model import Settings
 from tests.conftest import ROOT, Built, build
-from tools import names
-from tools.runbooks import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages, to_fill_in
+from tools.cli.commands import names
 
 PAGES = {page.path.stem: page for page in pages()}
 OTHERS = [Page(path) for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copy_of_the_tree import Copy, copy_of_the_tree
+from tests.isolated_checkout import Copy, copy_of_the_tree
 
 FOLDER = "Kärrmen's $HOME (1)"
 NO_REGISTRY = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_FIND_LINKS": ""}
@@ -116,7 +116,9 @@ def bare_copy(tmp_path: Path) -> Iterator[Copy]:
 @pytest.fixture(autouse=True)
 def _bystander() -> Iterator[None]:
     """Somebody else's process, which looks like one of ours: no fault is a reason to touch it."""
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", "-m", "local.server", "--folder", "/elsewhere"])
+    other = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(3600)", "-m", "local.emulator.server", "--folder", "/elsewhere"]
+    )
     yield
     alive = other.poll() is None
     other.kill()

@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import pytest
 
-from local.processes import is_running
 from tests.conftest import ROOT
-from tests.copy_of_the_tree import Copy
 from tests.faults.conftest import Terminal
+from tests.isolated_checkout import Copy
+from tools.processes import is_running
 
 ANEW = "Ended, and the embedded AWS with it: `make local` starts anew."
 
@@ -119,7 +119,7 @@ def test_a_deployment_can_be_ended_at_any_moment(copy: Copy) -> None:
     left = copy.deployment.server()
     assert left
     end_runs_at([("synthesizing", 0, Terminal.press_ctrl_c, 130)], copy)
-    assert not is_running(left, "local.server")
+    assert not is_running(left, "local.emulator.server")
 
 
 @pytest.mark.long
@@ -162,7 +162,7 @@ def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
 def test_a_command_ends_though_ctrl_c_came_in_a_finalizer() -> None:
     program = """
 import signal, time, weakref
-from local.processes import end_on_signals
+from tools.processes import end_on_signals
 end_on_signals()
 class Finalized: pass
 weakref.finalize(Finalized(), signal.raise_signal, signal.SIGINT)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.copy_of_the_tree import Copy
 from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
+from tests.isolated_checkout import Copy
 
 NO_NPM = {"npm_config_registry": "http://127.0.0.1:1/", "npm_config_fetch_retries": "0"}
 OLD_PYTHON = '#!/bin/sh\ncase "$1" in --version) echo Python 3.9.18 ;; *) exit 1 ;; esac\n'
@@ -141,7 +141,7 @@ def test_an_installation_that_was_ended_at_any_moment_is_done_anew(bare_copy: Co
         assert bare_copy.nothing_runs()
         assert not (bare_copy.root / ".venv" / ".installed").exists()
     run = interrupt("Installing Python packages", 2)
-    (installer,) = [pid for pid, command in bare_copy.running().items() if "-m tools.install" in command and " -c " not in command]
+    (installer,) = [pid for pid, command in bare_copy.running().items() if "-m tools.build.install" in command and " -c " not in command]
     os.kill(installer, signal.SIGKILL)
     assert run.exit_code() == 2
     assert bare_copy.nothing_runs()

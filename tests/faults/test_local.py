@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from local import postgres
 from local.deployment import Deployment, DeploymentError
-from local.postgres import PortTaken, RdsLookAlike, install
-from local.processes import free_port
+from local.services import postgres
+from local.services.postgres import LocalRds, PortTaken
 from tests.conftest import ROOT
-from tests.copy_of_the_tree import Copy, copy_of_the_tree
 from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
+from tests.isolated_checkout import Copy, copy_of_the_tree
 from tests.lambdas.backups import INSTALLATIONS
+from tools.build.postgres_wheels import install
+from tools.processes import free_port
 
 IS_ROOT = os.getuid() == 0
 
@@ -36,7 +37,7 @@ def taken() -> Iterator[int]:
 
 
 def test_a_taken_port_is_told_and_the_server_ends(taken: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "local.server", "--port", str(taken), "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "local.emulator.server", "--port", str(taken), "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert (
@@ -49,13 +50,13 @@ def test_postgresql_takes_another_port_when_the_chosen_one_went_to_somebody_else
 ) -> None:
     ports = iter([taken, free_port()])
     monkeypatch.setattr(postgres, "free_port", lambda: next(ports))
-    with RdsLookAlike(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False) as server:
+    with LocalRds(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False) as server:
         assert server.port != taken
         assert server.as_rdsadmin("SELECT 1") == "1"
 
 
 def test_postgresql_says_when_the_port_it_was_given_is_taken(taken: int, tmp_path: Path) -> None:
-    server = RdsLookAlike(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False, port=taken)
+    server = LocalRds(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False, port=taken)
     with pytest.raises(PortTaken, match="Address already in use"):
         server.start()
     server.port = free_port()
@@ -64,16 +65,16 @@ def test_postgresql_says_when_the_port_it_was_given_is_taken(taken: int, tmp_pat
 
 
 def test_postgresql_that_was_interrupted_while_it_was_set_up_is_set_up_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = RdsLookAlike(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False)
+    server = LocalRds(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False)
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(RdsLookAlike, "_become_rds", _interrupt)
+        interrupted.setattr(LocalRds, "_become_rds", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             server.start()
     with server:
         assert server.as_rdsadmin("SELECT rolname FROM pg_roles WHERE rolname = 'rds_superuser'") == "rds_superuser"
 
 
-def _interrupt(server: RdsLookAlike) -> None:
+def _interrupt(server: LocalRds) -> None:
     raise KeyboardInterrupt
 
 
@@ -83,7 +84,7 @@ def test_what_a_killed_run_left_is_no_obstacle(left: str, tmp_path: Path) -> Non
     deployment.folder.mkdir()
     state = deployment.folder / "server.json"
     with subprocess.Popen(
-        [sys.executable, "-c", "input()", "-m", "local.server", "--folder", str(tmp_path)], stdin=subprocess.PIPE
+        [sys.executable, "-c", "input()", "-m", "local.emulator.server", "--folder", str(tmp_path)], stdin=subprocess.PIPE
     ) as alien:
         if left.startswith("the id"):
             state.write_text(json.dumps({"pid": alien.pid, "port": 1}))
@@ -213,7 +214,7 @@ def of_another_user() -> Iterator[Copy]:
 @pytest.mark.long
 def test_two_users_deploy_at_once_and_a_test_run_is_no_obstacle(copy: Copy, of_another_user: Copy) -> None:
     """Beside a server of PostgreSQL that tests use. That one is ended, however late, disturbs neither the other nor the next one."""
-    with RdsLookAlike(install(17, INSTALLATIONS), copy.root.parent / "pg", master="m", password="p", database="d", durable=False) as server:
+    with LocalRds(install(17, INSTALLATIONS), copy.root.parent / "pg", master="m", password="p", database="d", durable=False) as server:
         theirs = Terminal(of_another_user, *(Copy.as_nobody() if IS_ROOT else ()), "make", "local")
         for end, code in ((Terminal.terminate, 143), (Terminal.press_ctrl_c, 130)):
             ours = Terminal(copy, "make", "local")

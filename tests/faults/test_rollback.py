@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.failures import failures
-from tests.copy_of_the_tree import Copy
+from tests.isolated_checkout import Copy
 
 TWICE = """
         from aws_cdk import aws_ssm as ssm

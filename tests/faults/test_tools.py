@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from local.deployment import Deployment
-from tests.copy_of_the_tree import Copy
+from tests.isolated_checkout import Copy
 
 NOBODY = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 

@@ -14,8 +14,9 @@ from common import client_tools
 from database_roles.roles import apply
 from pg8000.native import Connection
 
-from local.postgres import MAJORS, RdsLookAlike, install
+from local.services.postgres import LocalRds
 from tests.conftest import ROOT
+from tools.build.postgres_wheels import MAJORS, install
 
 INSTALLATIONS = ROOT / ".local" / "postgresql"
 TIME = "2026-11-24T01:00:00Z"
@@ -68,7 +69,7 @@ CONTEXT = cast(LambdaContext, Context())
 class Erp:
     """The database of one test, and the bucket its backups go to."""
 
-    server: RdsLookAlike
+    server: LocalRds
     database: str
     s3: Any
     bucket: str
@@ -116,14 +117,14 @@ AS_THE_MASTER_MADE_IT = """DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rol
                         THEN ALTER ROLE carmen_backup NOBYPASSRLS; END IF; END $$"""
 
 
-def connect(server: RdsLookAlike, user: str, password: str, database: str | None = None) -> closing[Connection]:
+def connect(server: LocalRds, user: str, password: str, database: str | None = None) -> closing[Connection]:
     context = ssl.create_default_context(cafile=server.ca_file)
     return closing(
         Connection(user, password=password, host="localhost", port=server.port, database=database or server.database, ssl_context=context)
     )
 
 
-def build_erp(server: RdsLookAlike, master: Connection, s3: Any, bucket: str) -> Erp:
+def build_erp(server: LocalRds, master: Connection, s3: Any, bucket: str) -> Erp:
     """The database's roles, and the ERP in it, made by its owner."""
     erp = Erp(server, master.run("SELECT current_database()")[0][0], s3, bucket)
     passwords = dict.fromkeys(("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy"), OWNER_PASSWORD)
@@ -133,7 +134,7 @@ def build_erp(server: RdsLookAlike, master: Connection, s3: Any, bucket: str) ->
     return erp
 
 
-def environment(server: RdsLookAlike, database: str, bucket: str) -> dict[str, str]:
+def environment(server: LocalRds, database: str, bucket: str) -> dict[str, str]:
     """The backup function's, with the client tools as deployed: the newest, whatever the server is."""
     return {
         "DATABASE_HOST": "localhost",

@@ -20,18 +20,19 @@ import pytest
 from common import aws as aws_clients
 from pg8000.native import Connection
 
-from local.emulator import REGION
-from local.postgres import MAJORS, RdsLookAlike, install
-from local.processes import LOCALHOST, child, free_port
+from local.emulator.launcher import REGION
+from local.services.postgres import LocalRds
 from tests.conftest import ROOT
 from tests.lambdas.backups import INSTALLATIONS, Erp, build_erp, connect, environment
+from tools.build.postgres_wheels import MAJORS, install
+from tools.processes import LOCALHOST, child, free_port
 
 __all__ = ["INSTALLATIONS", "connect"]
 
 
 @pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"postgresql{major}")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RdsLookAlike]:
-    with RdsLookAlike(
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRds]:
+    with LocalRds(
         install(request.param, INSTALLATIONS),
         tmp_path_factory.mktemp(f"a cluster {request.param}"),
         master="carmen_master",
@@ -52,7 +53,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def master(server: RdsLookAlike) -> Iterator[Connection]:
+def master(server: LocalRds) -> Iterator[Connection]:
     """The master, in a fresh database."""
     name = f"carmen_{uuid.uuid4().hex[:8]}"
     with connect(server, server.master, server.password) as administration:
@@ -66,7 +67,7 @@ def master(server: RdsLookAlike) -> Iterator[Connection]:
 def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The embedded AWS, completed by our handlers as in `make local`; its address."""
     port, state = free_port(), tmp_path_factory.mktemp("embedded-aws")
-    command = [sys.executable, "-m", "local.emulator", f"--port={port}", f"--state={state}"]
+    command = [sys.executable, "-m", "local.emulator.launcher", f"--port={port}", f"--state={state}"]
     with (state / "log").open("wb") as log, child(command, cwd=ROOT, stdout=log, stderr=log) as process:
         url = f"http://{LOCALHOST}:{port}"
         _wait_for(f"{url}/_ministack/health", process, state / "log")
@@ -110,7 +111,7 @@ def bucket(s3: Any) -> str:
 
 
 @pytest.fixture
-def erp(server: RdsLookAlike, master: Connection, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Erp:
+def erp(server: LocalRds, master: Connection, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Erp:
     """A small ERP's database with its roles, and the backup function's environment, with the client tools as deployed."""
     found = build_erp(server, master, s3, bucket)
     for name, value in environment(server, found.database, bucket).items():

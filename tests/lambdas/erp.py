@@ -1,4 +1,4 @@
-"""An ERP-like database with everything that a dump could get wrong (local/erp.sql), its roles made as the product makes them."""
+"""An ERP-like database with everything that a dump could get wrong (local/services/erp.sql), its roles made as the product makes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from database_roles import roles
 
-from local.postgres import RdsLookAlike
+from local.services.postgres import LocalRds
 from tests.conftest import ROOT
 from tests.lambdas.backups import connect
 
@@ -17,7 +17,7 @@ PASSWORDS = {name: f"password of {name}" for name in (roles.OWNER, roles.MONITOR
 
 
 @contextmanager
-def erp_database(server: RdsLookAlike, rows: int = 1000) -> Iterator[str]:
+def erp_database(server: LocalRds, rows: int = 1000) -> Iterator[str]:
     """A database filled with `rows` rows in each large table; gone afterwards."""
     name = f"erp_{uuid.uuid4().hex[:8]}"
     with connect(server, server.master, server.password) as administration:
@@ -29,7 +29,7 @@ def erp_database(server: RdsLookAlike, rows: int = 1000) -> Iterator[str]:
         server.as_rdsadmin(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def fill(server: RdsLookAlike, database: str, rows: int = 1000) -> None:
+def fill(server: LocalRds, database: str, rows: int = 1000) -> None:
     """The roles, everything in erp.sql as their owner, a large object of the application's, and the roles once more."""
     apply_roles(server, database)
     with connect(server, roles.OWNER, PASSWORDS[roles.OWNER], database) as owner:
@@ -42,7 +42,7 @@ def fill(server: RdsLookAlike, database: str, rows: int = 1000) -> None:
     server.as_rdsadmin(f"ALTER ROLE {roles.BACKUP} BYPASSRLS")
 
 
-def apply_roles(server: RdsLookAlike, database: str) -> None:
+def apply_roles(server: LocalRds, database: str) -> None:
     """What the daily run of the database-roles function does."""
     with connect(server, server.master, server.password, database) as master:
         outcome = roles.apply(master, PASSWORDS)

@@ -17,18 +17,18 @@ from backup.manifest import File, Manifest
 from common import client_tools, database
 from database_roles import roles
 
-from local.postgres import RdsLookAlike
+from local.services.postgres import LocalRds
 
 STAMP = "20261124T020000Z"
 KEY = "GivenBackup"
 
 
-def variables(server: RdsLookAlike, name: str) -> dict[str, str]:
+def variables(server: LocalRds, name: str) -> dict[str, str]:
     """For client programs: the backup role, whose token nobody reads here."""
     return client_tools.environment(**client_tools.connection(roles.BACKUP, "a token", host="localhost", port=server.port, name=name))
 
 
-def dump(server: RdsLookAlike, name: str, *options: str) -> bytes:
+def dump(server: LocalRds, name: str, *options: str) -> bytes:
     """What pg_dump says, as the backup role."""
     command = [client_tools.program("pg_dump"), "--no-password", *(options or [f"--restrict-key={KEY}"])]
     return subprocess.run(command, env=variables(server, name), check=True, stdout=subprocess.PIPE).stdout
@@ -58,7 +58,7 @@ class Given:
         return self.manifest
 
 
-def make(server: RdsLookAlike, name: str, *, stamp: str = STAMP, tier: str = "daily", formats: str = "sql_gz archive") -> Given:
+def make(server: LocalRds, name: str, *, stamp: str = STAMP, tier: str = "daily", formats: str = "sql_gz archive") -> Given:
     """What the objects and the manifest hold; all of it is true."""
     prefix = f"{tier}/{stamp}"
     sql = dump(server, name)

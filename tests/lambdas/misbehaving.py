@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from local.processes import LOCALHOST
+from tools.processes import LOCALHOST
 
 Behaviour = Callable[[socket.socket, "Server"], None]
 

@@ -18,11 +18,12 @@ from common import client_tools
 from drill import handler as drill
 from restore.__main__ import main as restore
 
-from local.postgres import MAJORS, RdsLookAlike, install
+from local.services.postgres import LocalRds
 from tests.conftest import ROOT
 from tests.lambdas import erp
 from tests.lambdas.backups import Context
 from tests.lambdas.conftest import INSTALLATIONS
+from tools.build.postgres_wheels import MAJORS, install
 
 TIME = "2026-11-24T01:00:00Z"
 CONTEXT = cast(LambdaContext, Context())
@@ -34,7 +35,7 @@ CONTEXT = cast(LambdaContext, Context())
     indirect=True,
 )
 def test_the_whole_circle(
-    server: RdsLookAlike, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(backup.metrics.provider, "namespace", "Carmen")
     monkeypatch.setattr(drill.metrics.provider, "namespace", "Carmen")
@@ -68,7 +69,7 @@ def test_the_whole_circle(
         assert list(Path(folder).iterdir()) == []
 
 
-def _dump(server: RdsLookAlike, name: str, found: manifest.Manifest) -> bytes:
+def _dump(server: LocalRds, name: str, found: manifest.Manifest) -> bytes:
     """As the backup role, with the restrict key of then."""
     variables = client_tools.connection("carmen_backup", "a token", host="localhost", port=server.port, name=name)
     command = [client_tools.program("pg_dump"), "--no-password", f"--restrict-key={found.restrict_key}"]

@@ -11,11 +11,12 @@ import pytest
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
-from local.postgres import RdsLookAlike, install, stop_left_over
+from local.services.postgres import LocalRds, stop_left_over
 from tests.lambdas.backups import INSTALLATIONS, connect
+from tools.build.postgres_wheels import install
 
 
-def test_the_master_is_no_superuser(server: RdsLookAlike) -> None:
+def test_the_master_is_no_superuser(server: LocalRds) -> None:
     with connect(server, server.master, server.password) as connection:
         attributes = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
         assert connection.run(f"SELECT {attributes} FROM pg_roles WHERE rolname = current_user") == [[False, True, True, False, False]]
@@ -26,27 +27,27 @@ def test_the_master_is_no_superuser(server: RdsLookAlike) -> None:
                 connection.run(statement)
 
 
-def test_only_tls_only_loopback(server: RdsLookAlike) -> None:
+def test_only_tls_only_loopback(server: LocalRds) -> None:
     with pytest.raises((DatabaseError, InterfaceError), match="no encryption"):
         Connection(server.master, password=server.password, host=server.host, port=server.port, database=server.database, ssl_context=False)
     assert server.as_rdsadmin("SHOW listen_addresses") == "127.0.0.1"
 
 
 @pytest.mark.parametrize(("user", "database"), [("rdsadmin", "postgres"), ("carmen_master", "rdsadmin")])
-def test_rdsadmin_is_out_of_reach(server: RdsLookAlike, user: str, database: str) -> None:
+def test_rdsadmin_is_out_of_reach(server: LocalRds, user: str, database: str) -> None:
     with pytest.raises(DatabaseError, match=r"pg_hba\.conf rejects"), connect(server, user, server.password, database):
         pass
 
 
-def test_parameters(server: RdsLookAlike) -> None:
+def test_parameters(server: LocalRds) -> None:
     assert server.as_rdsadmin("SHOW shared_buffers") == "128MB"  # 16384 pages of 8 kB
     assert server.as_rdsadmin("SHOW shared_preload_libraries") == "pg_stat_statements"
     assert sorted(server.skipped_parameters) == ["max_connections", "no_such", "rds.force_ssl"]
 
 
-def _new(directory: Path) -> RdsLookAlike:
+def _new(directory: Path) -> LocalRds:
     installation = install(17, INSTALLATIONS)
-    return RdsLookAlike(installation, directory, master="m", password="p", database="carmen", durable=False)
+    return LocalRds(installation, directory, master="m", password="p", database="carmen", durable=False)
 
 
 def test_long_path_restart_and_kept_data(tmp_path: Path) -> None:

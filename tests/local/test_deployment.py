@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from local.deployment import SERVER, Deployment
-from local.gaps import RECORDED
-from local.processes import is_running
+from local.emulator.handlers import RECORDED
 from tests.conftest import Built
-from tests.copy_of_the_tree import Copy, copy_of_the_tree
+from tests.isolated_checkout import Copy, copy_of_the_tree
+from tools.processes import is_running
 
 pytestmark = pytest.mark.deployment
 

@@ -15,12 +15,13 @@ import boto3
 import pytest
 import trustme
 
-from local.postgres import RdsLookAlike, install
-from local.processes import free_port
-from local.stand_in_carmen import CONTRACT, database_error
-from local.tasks import Emulator, Process, TaskRunner, wait_until_healthy
+from local.emulator.tasks import Emulator, Process, TaskRunner, wait_until_healthy
+from local.services.postgres import LocalRds
+from local.services.stand_in_carmen import CONTRACT, database_error
 from tests.conftest import ROOT
 from tests.lambdas.backups import INSTALLATIONS
+from tools.build.postgres_wheels import install
+from tools.processes import free_port
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/carmen"
 PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"), "{image}")}
@@ -47,14 +48,14 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RdsLookAlike]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRds]:
     directory = tmp_path_factory.mktemp("database")
-    with RdsLookAlike(install(17, INSTALLATIONS), directory, master="m", password="a/b:c@%", database="carmen", durable=False) as server:
+    with LocalRds(install(17, INSTALLATIONS), directory, master="m", password="a/b:c@%", database="carmen", durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def application(emulator: Emulator, database: RdsLookAlike) -> str:
+def application(emulator: Emulator, database: LocalRds) -> str:
     url = (f"postgresql://m:{quote(database.password, safe='')}@127.0.0.1:{database.port}/carmen?sslmode=require&sslaccept=strict"
            f"&sslcert={database.ca_file}&connection_limit=20&pool_timeout=2")  # fmt: skip
     secret = emulator.secrets.create_secret(Name="connection", SecretString=json.dumps({"DATABASE_URL": url}))["ARN"]
@@ -84,7 +85,7 @@ def _get(process: Process, path: str) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
-def test_the_application_answers_over_the_database(emulator: Emulator, application: str, database: RdsLookAlike, tmp_path: Path) -> None:
+def test_the_application_answers_over_the_database(emulator: Emulator, application: str, database: LocalRds, tmp_path: Path) -> None:
     process = TaskRunner(emulator, PROGRAMS, tmp_path).run(application)
     try:
         wait_until_healthy(process, "/api/health")
@@ -104,7 +105,7 @@ def test_the_application_answers_over_the_database(emulator: Emulator, applicati
         process.stop()
 
 
-def test_the_database_is_verified(database: RdsLookAlike, tmp_path: Path) -> None:
+def test_the_database_is_verified(database: LocalRds, tmp_path: Path) -> None:
     other = trustme.CA()
     other.cert_pem.write_to_path(tmp_path / "other.pem")
     url = f"postgresql://m:x@127.0.0.1:{database.port}/carmen?sslmode=require&sslaccept=strict&sslcert="

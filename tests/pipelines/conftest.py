@@ -11,8 +11,8 @@ from settings.loader import validated
 from settings.model import Settings
 from stacks.pipeline_access import NAME, build_pipeline_access
 from tests.conftest import Built, build
-from tools.iam import Account
-from tools.policies import ACCOUNT, Assembly, Document
+from tools.reports.security.policies import ACCOUNT, Assembly, Document
+from tools.reports.security.policy_evaluator import Account
 
 REPOSITORY, APPLICATION = "example@12/carmen-infrastructure@34", "example@12/carmen@56"
 SIGNING_PROFILE = f"arn:aws:signer:us-east-1:{ACCOUNT}:/signing-profiles/carmen"

@@ -1,11 +1,11 @@
-"""What the roles of pipelines may; `tests/iam/permissions.py` has those of the environments. A new permission belongs here first."""
+"""What the roles of pipelines may; `tests/models/iam/permissions.py` has those of the environments. A new permission belongs here first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tools.iam import Context
-from tools.policies import ACCOUNT
+from tools.reports.security.policies import ACCOUNT
+from tools.reports.security.policy_evaluator import Context
 
 
 @dataclass(frozen=True)

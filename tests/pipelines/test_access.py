@@ -10,9 +10,9 @@ import pytest
 from settings.loader import environment_names, load
 from stacks.pipeline_access import NAME
 from tests.conftest import CONTEXT, Built
-from tests.copy_of_the_tree import copy_of_the_tree
+from tests.isolated_checkout import copy_of_the_tree
 from tests.pipelines.conftest import access, settings
-from tools import judge
+from tools.reports.security import scan
 
 
 def test_without_a_pipeline_in_the_settings_there_is_no_access(tmp_path: Path) -> None:
@@ -64,18 +64,18 @@ def test_the_stack_says_what_it_is_and_is_not_deleted_in_passing(github: Built) 
 @pytest.mark.parametrize("platform", ["github", "gitlab"])
 def test_judges_find_nothing_and_nothing_is_excused_for_nothing(platform: str, request: pytest.FixtureRequest) -> None:
     built: Built = request.getfixturevalue(platform)
-    templates = judge.template_files(built)
+    templates = scan.template_files(built)
     found = {
-        *judge.cfn_lint(templates),
-        *judge.cloudformation_validate(templates),
-        *judge.nag(built),
-        *judge.parliament_findings(built),
-        *judge.cloudsplaining_findings(built),
+        *scan.cfn_lint(templates),
+        *scan.cloudformation_validate(templates),
+        *scan.nag(built),
+        *scan.parliament_findings(built),
+        *scan.cloudsplaining_findings(built),
     }
-    known = judge.acknowledgements(built)
-    assert sorted(str(finding) for finding in found if not judge.excuse(finding, known)) == []
-    assert judge.stale(built, found) == []
-    assert judge.secrets(templates) == []
+    known = scan.acknowledgements(built)
+    assert sorted(str(finding) for finding in found if not scan.excuse(finding, known)) == []
+    assert scan.stale(built, found) == []
+    assert scan.secrets(templates) == []
 
 
 def test_the_front_door_leaves_it_out_where_one_environment_is_asked_for(tmp_path: Path) -> None:

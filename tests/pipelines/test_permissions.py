@@ -11,8 +11,8 @@ from settings.loader import validated
 from tests.conftest import Built
 from tests.pipelines.conftest import role
 from tests.pipelines.permissions import NEVER, ROLES, May
-from tools.iam import Account, Context
-from tools.policies import ACCOUNT, Assembly
+from tools.reports.security.policies import ACCOUNT, Assembly
+from tools.reports.security.policy_evaluator import Account, Context
 
 ENVIRONMENTS = {"Prod": ("main", "production"), "Staging": ("develop", "staging")}
 UNTOLD: Context = {"kms:ViaService": None, "aws:ResourceTag/environment": None, "ecs:cluster": None, "iam:PassedToService": None}

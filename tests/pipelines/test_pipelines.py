@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tools import judge
+from tools.reports.security import scan
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 OWN = [path for path in WORKFLOWS if path.stem != "application"]  # what GitLab has too
@@ -213,7 +213,7 @@ def test_nothing_of_an_event_is_written_into_a_script() -> None:
 
 def test_no_secret_stands_in_a_pipeline_and_none_is_kept_for_aws() -> None:
     files = [*WORKFLOWS, ROOT / ".gitlab-ci.yml"]
-    assert judge.secrets(files) == []
+    assert scan.secrets(files) == []
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"secrets\.([\w-]+)", text)) <= {"infrastructure-token"}, path

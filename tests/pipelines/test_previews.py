@@ -13,9 +13,9 @@ from tests.conftest import Built
 from tests.pipelines.conftest import access, role, settings
 from tests.pipelines.permissions import HERE, NEVER, PREVIEW
 from tests.pipelines.test_permissions import INFRASTRUCTURE, UNTOLD, listed, one_of
-from tools import judge
-from tools.iam import Account, Context
-from tools.policies import ACCOUNT, Assembly
+from tools.reports.security import scan
+from tools.reports.security.policies import ACCOUNT, Assembly
+from tools.reports.security.policy_evaluator import Account, Context
 
 HOST = "token.actions.githubusercontent.com"
 PIPELINE = """
@@ -101,17 +101,17 @@ def test_beside_development_there_is_one_stack(tmp_path: Path) -> None:
 
 
 def test_judges_find_nothing_and_nothing_is_excused_for_nothing(previews: Built) -> None:
-    templates = judge.template_files(previews)
+    templates = scan.template_files(previews)
     found = {
-        *judge.cfn_lint(templates),
-        *judge.cloudformation_validate(templates),
-        *judge.nag(previews),
-        *judge.parliament_findings(previews),
-        *judge.cloudsplaining_findings(previews),
+        *scan.cfn_lint(templates),
+        *scan.cloudformation_validate(templates),
+        *scan.nag(previews),
+        *scan.parliament_findings(previews),
+        *scan.cloudsplaining_findings(previews),
     }
-    known = judge.acknowledgements(previews)
-    assert sorted(str(finding) for finding in found if not judge.excuse(finding, known)) == []
-    assert judge.stale(previews, found) == []
+    known = scan.acknowledgements(previews)
+    assert sorted(str(finding) for finding in found if not scan.excuse(finding, known)) == []
+    assert scan.stale(previews, found) == []
 
 
 # In which account

@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 from notifier.events import Notice, read
 
 from settings.loader import load
-from tools import comment, drift, notify
-from tools.deployed import RefusedError
+from tools.cli.commands import comment, drift, notify
+from tools.environment import RefusedError
 
 # Notices
 

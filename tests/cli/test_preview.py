@@ -1,0 +1,378 @@
+"""What `make preview` and its like do, against an account that is played; local/acceptance/preview.py tries it for real on the embedded AWS."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, WaiterError
+
+from settings.loader import SettingsError, load, main, preview_ends, preview_environment
+from tools.cli.commands import preview as tool
+from tools.cli.commands.preview import BUCKET, Preview, Previews, days_asked, make, over, pull_request_is_closed
+from tools.environment import Deployed, RefusedError
+
+T = datetime(2026, 11, 20, 12, tzinfo=UTC)
+PARTS = ("Network", "Storage", "Data", "")  # in the order in which they are made
+
+
+def refused(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "Any")
+
+
+@dataclass
+class Account:
+    """CloudFormation, S3, logs and SSM of an account; `stubborn` stacks fail to be deleted so many times."""
+
+    stacks: list[dict[str, Any]] = field(default_factory=list)
+    objects: dict[str, int] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    stubborn: dict[str, int] = field(default_factory=dict)
+
+    def add(self, prefix: str, *, preview: str = "", ends: str = "", parts: tuple[str, ...] = PARTS) -> None:
+        for number, part in enumerate(parts):
+            tags = {"carmen-preview": preview} if preview else {}
+            tags |= {"carmen-preview-ends": ends} if ends and part == "Network" else {}
+            self.stacks.append({
+                "StackName": prefix + part, "CreationTime": T + timedelta(minutes=number), "StackStatus": "CREATE_COMPLETE",
+                "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+            })  # fmt: skip
+
+    @property
+    def names(self) -> list[str]:
+        return [stack["StackName"] for stack in self.stacks]
+
+    def client(self, service: str, *, region_name: str) -> Any:
+        return Client(self, service, region_name)
+
+
+@dataclass
+class Client:
+    account: Account
+    service: str
+    region: str
+
+    def get_paginator(self, method: str) -> Client:
+        self.method = method
+        return self
+
+    def paginate(self, **arguments: Any) -> Iterator[dict[str, Any]]:
+        yield getattr(self, self.method)(**arguments)
+
+    def describe_stacks(self) -> dict[str, Any]:
+        return {"Stacks": list(self.account.stacks) if self.region == "us-east-1" else []}
+
+    def list_stack_resources(self, StackName: str) -> dict[str, Any]:
+        kinds = {"Storage": [(BUCKET, f"{StackName.lower()}-uploads")], "Data": [("AWS::RDS::DBInstance", f"{StackName.lower()}-db")]}
+        found = next((kinds[part] for part in kinds if StackName.endswith(part)), [])
+        return {
+            "StackResourceSummaries": [
+                {"ResourceType": kind, "PhysicalResourceId": name, "ResourceStatus": "CREATE_COMPLETE"} for kind, name in found
+            ]
+        }
+
+    def list_object_versions(self, Bucket: str) -> dict[str, Any]:
+        if Bucket not in self.account.objects:
+            raise refused("NoSuchBucket")
+        return {"Versions": [{"Key": "a", "VersionId": str(number)} for number in range(self.account.objects[Bucket])]}
+
+    def delete_objects(self, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
+        self.account.objects[Bucket] -= len(Delete["Objects"])
+        return {}
+
+    def delete_stack(self, StackName: str) -> None:
+        self.account.done.append(StackName)
+        if self.account.stubborn.get(StackName, 0):
+            self.account.stubborn[StackName] -= 1
+        else:
+            self.account.stacks = [stack for stack in self.account.stacks if stack["StackName"] != StackName]
+
+    def get_waiter(self, name: str) -> Client:
+        return self
+
+    def wait(self, StackName: str, WaiterConfig: dict[str, int]) -> None:
+        if StackName in self.account.names:
+            raise WaiterError("stack_delete_complete", "DELETE_FAILED", {})
+
+    def describe_stack_events(self, StackName: str) -> dict[str, Any]:
+        event = {"LogicalResourceId": "Vpc", "ResourceStatus": "DELETE_FAILED", "ResourceStatusReason": "has dependencies"}
+        return {"StackEvents": [event]}
+
+    def delete_log_group(self, logGroupName: str) -> None:
+        self.account.done.append(logGroupName)
+        raise refused("ResourceNotFoundException")
+
+    def delete_parameter(self, Name: str) -> None:
+        self.account.done.append(Name)
+        raise refused("ParameterNotFound")
+
+
+def previews(account: Account) -> Previews:
+    return Previews(account, ["us-east-1", "eu-west-1"], poll_seconds=1, say=lambda text: None)
+
+
+@pytest.fixture
+def account() -> Account:
+    found = Account()
+    found.add("CarmenProd")
+    found.add("CarmenDev")
+    found.add("CarmenPreview-pr-1", preview="pr-1", ends="2026-11-23")
+    found.add("CarmenPreview-pr-12", preview="pr-12", ends="2026-11-30")
+    found.objects = {f"carmenpreview-pr-{number}storage-uploads": 3 for number in (1, 12)}
+    return found
+
+
+# Which there are
+
+
+def test_previews_are_what_carries_the_tag_and_is_called_so(account: Account) -> None:
+    account.add("SomebodyElses", preview="pr-9")
+    account.add("CarmenProd", preview="pr-8")
+    found = previews(account).all()
+    assert [(one.name, len(one.stacks), str(one.ends)) for one in found] == [("pr-1", 4, "2026-11-23"), ("pr-12", 4, "2026-11-30")]
+
+
+def test_one_whose_day_nobody_tells_is_over_when_it_must_be() -> None:
+    half = Account()
+    half.add("CarmenPreview-pr-5", preview="pr-5", parts=("Storage",))
+    (found,) = previews(half).all()
+    assert found.ends == date(2026, 12, 4)
+
+
+def test_over_are_those_past_their_day_and_those_of_closed_requests(account: Account) -> None:
+    found = previews(account).all()
+    for day, closed, expected in (
+        (date(2026, 11, 23), set(), []),
+        (date(2026, 11, 24), set(), ["pr-1"]),
+        (date(2026, 11, 21), {"pr-12"}, ["pr-12"]),
+    ):
+        assert [one.name for one in over(found, day, closed.__contains__)] == expected
+
+
+# Removal
+
+
+def test_all_of_it_goes_the_last_made_first_and_nothing_else(account: Account) -> None:
+    others = [name for name in account.names if not name.startswith("CarmenPreview-pr-1") or name.startswith("CarmenPreview-pr-12")]
+    previews(account).remove("pr-1")
+    assert account.names == others
+    assert account.done == [
+        "CarmenPreview-pr-1",
+        "CarmenPreview-pr-1Data",
+        "/aws/rds/instance/carmenpreview-pr-1data-db/postgresql",
+        "/aws/rds/instance/carmenpreview-pr-1data-db/upgrade",
+        "CarmenPreview-pr-1Storage",
+        "CarmenPreview-pr-1Network",
+        "/carmen/preview-pr-1/image",
+    ]
+    assert account.objects == {"carmenpreview-pr-1storage-uploads": 0, "carmenpreview-pr-12storage-uploads": 3}
+
+
+def test_a_bucket_that_was_written_to_meanwhile_is_emptied_again(account: Account) -> None:
+    account.stubborn = {"CarmenPreview-pr-1Storage": 2}
+    previews(account).remove("pr-1")
+    assert "CarmenPreview-pr-1Storage" not in account.names
+
+
+def test_what_does_not_go_is_told_and_the_next_removal_goes_on(account: Account) -> None:
+    account.stubborn = {"CarmenPreview-pr-1Network": 3}
+    with pytest.raises(RefusedError) as told:
+        previews(account).remove("pr-1")
+    assert str(told.value) == (
+        "CarmenPreview-pr-1Network was not deleted: Vpc: has dependencies. Remove what holds it, and run this again."
+    )
+    assert [stack.name for one in previews(account).all() if one.name == "pr-1" for stack in one.stacks] == ["CarmenPreview-pr-1Network"]
+    previews(account).remove("pr-1")
+    assert {one.name for one in previews(account).all()} == {"pr-12"}
+
+
+def test_what_has_gone_already_is_no_failure(account: Account) -> None:
+    said: list[str] = []
+    Previews(account, ["us-east-1"], say=said.append).remove("pr-77")
+    assert said == ["No stack of a preview pr-77 is there: nothing is left of it."]
+    assert account.done == ["/carmen/preview-pr-77/image"]
+
+
+@pytest.mark.parametrize("name", ["prod", "staging", "dev"])
+def test_an_environment_is_never_removed(account: Account, name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is an environment of its own, no preview"):
+        previews(account).remove(name)
+    assert account.done == []
+
+
+def test_one_that_fails_does_not_keep_the_others(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.stubborn = {"CarmenPreview-pr-1": 3}
+    monkeypatch.setattr(tool, "over", lambda found, *rest: found)
+    monkeypatch.setattr(tool, "WAIT_SECONDS", 1)
+    with pytest.raises(RefusedError, match="CarmenPreview-pr-1 was not deleted"):
+        tool._remove_old(Deployed(load("preview-any"), account))
+    assert {one.name for one in previews(account).all()} == {"pr-1"}
+
+
+# Making
+
+
+def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "placeholder") -> tuple[list[tuple[str, ...]], list[str]]:
+    """What the CDK was asked for, and which images were released."""
+    asked: list[tuple[str, ...]] = []
+    released: list[str] = []
+    monkeypatch.setattr(tool, "releases", lambda deployed: [type("Release", (), {"image": runs})])
+    monkeypatch.setattr(tool, "release", lambda deployed, one: released.append(one))
+    monkeypatch.setattr(Deployed, "outputs", {"Url": "https://d1.cloudfront.net"})
+    url = make(Deployed(load("preview-pr-1"), None), days, image, lambda *words: asked.append(words), date(2026, 11, 25))
+    assert url == "https://d1.cloudfront.net"
+    return asked, released
+
+
+def test_it_is_deployed_with_its_last_day_and_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, released = made(3, "one@sha256:1", monkeypatch)
+    assert asked == [
+        ("deploy", "CarmenPreview-pr-1", "--context", "env=preview-pr-1", "--context", "preview-ends=2026-11-28", "--require-approval", "never")
+    ]  # fmt: skip
+    assert released == ["one@sha256:1"]
+
+
+def test_what_runs_already_is_not_released_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made(1, "one@sha256:1", monkeypatch, runs="one@sha256:1")[1] == made(1, "", monkeypatch)[1] == []
+
+
+@pytest.mark.parametrize(("given", "days"), [("", 3), ("1", 1), ("14", 14)])
+def test_days_are_counted(given: str, days: int) -> None:
+    assert days_asked(given) == days
+
+
+@pytest.mark.parametrize("given", ["0", "15", "-1", "3 days", "1.5"])
+def test_other_days_are_refused_with_what_is_allowed(given: str) -> None:
+    with pytest.raises(RefusedError) as told:
+        days_asked(given)
+    assert str(told.value) == f"DAYS={given}: a preview lasts 1 to 14 days, 3 unless said; `make preview` again prolongs it."
+
+
+# Names and settings
+
+
+@pytest.mark.parametrize("name", ["pr-123", "a", "7", "new-menu-2", "abcdefghijkl"])
+def test_a_name_is_taken(name: str) -> None:
+    settings = load(preview_environment(name))
+    assert (settings.preview, settings.stack_prefix) == (name, f"CarmenPreview-{name}")
+
+
+@pytest.mark.parametrize("name", ["PR-1", "pr_1", "-pr", "pr-", "pr--1", "abcdefghijklm", "pr 1", "pr;1"])
+def test_another_is_refused_with_what_is_allowed(name: str) -> None:
+    with pytest.raises(SettingsError) as told:
+        preview_environment(name)
+    assert str(told.value) == (
+        f"NAME={name}: a preview's name has 1 to 12 of a-z and 0-9, with single hyphens between them, such as pr-123. Stacks and buckets "
+        "are named after it."
+    )
+
+
+def test_without_a_name_it_says_what_one_is() -> None:
+    with pytest.raises(SettingsError, match="NAME=… is missing: a preview is called after what it shows, such as NAME=pr-123"):
+        preview_environment("")
+
+
+def test_it_is_dev_but_for_what_its_file_says(capsys: pytest.CaptureFixture[str]) -> None:
+    dev, preview = load("dev"), load("preview-pr-1")
+    assert preview.database.instance_class == dev.database.instance_class
+    assert (dev.keep_data, preview.keep_data) == (True, False)
+    assert dev.working_hours is not None
+    assert preview.working_hours is None
+    assert preview.network.cidr != dev.network.cidr
+    assert main(["preview-pr-1"]) == 0
+    assert "preview.toml over dev.toml" in capsys.readouterr().out
+
+
+def test_its_file_is_no_environment() -> None:
+    with pytest.raises(SettingsError, match="is no environment, but what previews are made of: `make preview NAME=pr-123`"):
+        load("preview")
+
+
+def test_a_mistake_in_either_file_is_told_with_its_file(tmp_path: Any) -> None:
+    (tmp_path / "dev.toml").write_text("", encoding="utf-8")
+    (tmp_path / "preview.toml").write_text("[service]\ncpu = 100\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as told:
+        load("preview-pr-1", tmp_path)
+    assert str(told.value).startswith(f"{tmp_path}/preview.toml over dev.toml: service.cpu = 100: must be 256, 512")
+    (tmp_path / "dev.toml").write_text("regiom = 'x'\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"/dev.toml: regiom: unknown key"):
+        load("preview-pr-1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "complaint"),
+    [
+        ("prod", "2026-12-01", "prod is no preview, and does not end"),
+        ("preview-pr-1", "tomorrow", "must be a day such as 2026-12-01; `make preview DAYS=3` reckons it"),
+    ],
+)
+def test_a_last_day_is_a_previews_and_a_day(name: str, given: str, complaint: str) -> None:
+    with pytest.raises(SettingsError) as told:
+        preview_ends(load(name), {"preview-ends": given})
+    assert str(told.value) == f"-c preview-ends={given}: {complaint}"
+
+
+def test_a_day_that_is_one_is_taken_and_none_is_none() -> None:
+    preview = load("preview-pr-1")
+    assert preview_ends(preview, {"preview-ends": "2026-12-01"}) == "2026-12-01"
+    assert preview_ends(preview, {}) is None
+
+
+# What GitHub says
+
+
+@contextmanager
+def github(answer: Callable[[str], tuple[int, Any]]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path)
+            assert self.headers["Authorization"] == "Bearer a-token"
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_pull_request_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = {"7": (200, {"state": "closed"}), "8": (200, {"state": "open"}), "9": (404, {}), "10": (500, {})}
+    with github(lambda path: states[path.removeprefix("/repos/example/carmen/pulls/")]) as url:
+        for name, value in {"GITHUB_REPOSITORY": "example/carmen", "GITHUB_TOKEN": "a-token", "GITHUB_API_URL": url}.items():
+            monkeypatch.setenv(name, value)
+        assert [pull_request_is_closed(name) for name in ("pr-7", "pr-8", "pr-9", "new-menu", "pr-x")] == [True, False, False, False, False]
+        with pytest.raises(RefusedError, match="GitHub does not say whether pull request 10 is closed"):
+            pull_request_is_closed("pr-10")
+    monkeypatch.delenv("GITHUB_TOKEN")
+    assert pull_request_is_closed("pr-7") is False
+
+
+def test_the_list_says_how_old_and_until_when(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+    account.stacks[-1]["StackStatus"] = "ROLLBACK_FAILED"
+    tool._list(Deployed(load("preview-any"), account))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("pr-1 ")
+    assert "2026-11-23" in first
+    assert second.endswith("CarmenPreview-pr-12 is ROLLBACK_FAILED")
+    tool._list(Deployed(load("preview-any"), Account()))
+    assert capsys.readouterr().out == "There is no preview.\n"
+
+
+def test_a_preview_knows_when_it_was_made(account: Account) -> None:
+    one: Preview = previews(account).all()[0]
+    assert one.made == T

@@ -1,0 +1,199 @@
+"""The function as deployed, against a real PostgreSQL; Secrets Manager and CloudFormation are small stand-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, cast
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from common import aws, connection_secret
+from database_roles.handler import handler
+from pg8000.native import Connection
+
+from local.services.postgres import LocalRds
+from tests.lambdas.backups import AS_THE_MASTER_MADE_IT, connect
+
+USERS = ("carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")
+AWKWARD = "p/a:s@s%w#r?d &+ü"
+
+
+class ResourceNotFound(Exception):
+    """As Secrets Manager says it of a secret without a value."""
+
+
+class Secrets:
+    """Secrets Manager, as far as the function uses it."""
+
+    class exceptions:
+        ResourceNotFoundException = ResourceNotFound
+
+    def __init__(self, values: dict[str, dict[str, str] | None]) -> None:
+        self.values = values
+        self.writes: list[str] = []
+
+    def get_secret_value(self, SecretId: str) -> dict[str, str]:
+        if self.values[SecretId] is None:
+            raise ResourceNotFound
+        return {"SecretString": json.dumps(self.values[SecretId])}
+
+    def describe_secret(self, SecretId: str) -> dict[str, str]:
+        return {"ARN": SecretId}
+
+    def put_secret_value(self, SecretId: str, SecretString: str, VersionStages: list[str]) -> None:
+        self.values[SecretId] = json.loads(SecretString)
+        self.writes.append(SecretId)
+
+
+@dataclass
+class Context:
+    """What Powertools reads of a Lambda context."""
+
+    function_name: str = "database-roles"
+    memory_limit_in_mb: int = 256
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:database-roles"
+    aws_request_id: str = "1"
+
+
+CONTEXT = cast(LambdaContext, Context())
+
+
+@pytest.fixture
+def secrets(server: LocalRds, master: Connection, monkeypatch: pytest.MonkeyPatch) -> Secrets:
+    server.as_rdsadmin(AS_THE_MASTER_MADE_IT)
+    database = master.run("SELECT current_database()")[0][0]
+    values: dict[str, dict[str, str] | None] = {user: {"username": user, "password": f"{user} {AWKWARD}"} for user in USERS}
+    values |= {"master": {"username": server.master, "password": server.password}, "redis": {"value": "r" * 64}}
+    values |= {"connection": None, "migration": None}
+    environment = {
+        "RDS_CA_FILE": str(server.ca_file),
+        "DATABASE_HOST": "localhost",
+        "PROXY_HOST": "proxy.example",
+        "DATABASE_PORT": str(server.port),
+        "DATABASE_NAME": database,
+        "REDIS_HOST": "redis.example",
+        "REDIS_PORT": "6379",
+        "CONNECTION_LIMIT": "20",
+        "POOL_TIMEOUT_SECONDS": "2",
+        "POOL_IDLE_SECONDS": "30",
+        "MASTER_SECRET": "master",
+        "USER_SECRETS": json.dumps({user: user for user in USERS}),
+        "REDIS_SECRET": "redis",
+        "CONNECTION_SECRET": "connection",
+        "MIGRATION_SECRET": "migration",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stand_in = Secrets(values)
+    monkeypatch.setattr(aws, "client", lambda service: stand_in)
+    return stand_in
+
+
+def test_the_written_urls_work_whatever_the_password_holds(server: LocalRds, secrets: Secrets) -> None:
+    handler({"source": "schedule"}, CONTEXT)
+    connection = secrets.values["connection"] or {}
+    assert set(connection) == {"DATABASE_URL", "DIRECT_URL", "REDIS_URL", "PGUSER", "PGPASSWORD", "REDISCLI_AUTH"}
+    assert connection_secret.user_of(connection) == "carmen_app_a"
+    assert connection_secret.password_of(connection) == f"carmen_app_a {AWKWARD}"
+    assert "@proxy.example:" in connection["DATABASE_URL"]
+    assert "connection_limit=20&pool_timeout=2&max_idle_connection_lifetime=30" in connection["DATABASE_URL"]
+    assert connection["DIRECT_URL"].endswith("?sslmode=require&sslaccept=strict")
+    assert connection["REDIS_URL"] == f"rediss://:{'r' * 64}@redis.example:6379"
+    for secret, user in ((connection, "carmen_app_a"), (secrets.values["migration"] or {}, "carmen_owner")):
+        password = connection_secret.password_of(secret) or ""
+        with connect(server, user, password, os.environ["DATABASE_NAME"]) as session:
+            assert session.run("SELECT current_user") == [[user]]
+
+
+def test_without_a_proxy_both_urls_name_the_instance(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_HOST", "")
+    handler({"source": "schedule"}, CONTEXT)
+    connection = secrets.values["connection"] or {}
+    assert all(f"@localhost:{os.environ['DATABASE_PORT']}/" in connection[name] for name in ("DATABASE_URL", "DIRECT_URL"))
+    assert "connection_limit=20" in connection["DATABASE_URL"]
+
+
+def test_a_second_run_writes_nothing(secrets: Secrets) -> None:
+    handler({"source": "schedule"}, CONTEXT)
+    secrets.writes.clear()
+    assert (handler({"source": "schedule"}, CONTEXT) or {})["Changes"] == "0"
+    assert secrets.writes == []
+
+
+def test_the_user_in_use_stays_in_use(secrets: Secrets) -> None:
+    handler({"source": "schedule"}, CONTEXT)
+    connection = secrets.values["connection"] or {}
+    secrets.values["connection"] = {**connection, "DIRECT_URL": "postgresql://carmen_app_b:old@h:5432/carmen"}
+    handler({"source": "schedule"}, CONTEXT)
+    assert connection_secret.user_of(secrets.values["connection"] or {}) == "carmen_app_b"
+    assert (secrets.values["connection"] or {})["PGPASSWORD"] == f"carmen_app_b {AWKWARD}"
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A response URL, and what was put there."""
+    answers: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            answers.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/answer", answers
+        server.shutdown()
+        thread.join()
+
+
+def _event(url: str, kind: str) -> dict[str, Any]:
+    return {"RequestType": kind, "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "Apply"}
+
+
+def test_cloudformation_is_told_of_success(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
+    url, answers = cloudformation
+    handler(_event(url, "Create"), CONTEXT)
+    assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in answers] == [("SUCCESS", "database-roles")]
+    assert answers[0]["Data"]["Refused"].startswith("ALTER ROLE carmen_backup BYPASSRLS")
+
+
+def test_a_refusal_that_matters_fails_the_run(server: LocalRds, secrets: Secrets) -> None:
+    server.as_rdsadmin("CREATE ROLE outsider; CREATE ROLE carmen_app_stranger; GRANT carmen_app_stranger TO outsider")
+    handler({"source": "schedule"}, CONTEXT)  # strangers' own roles are none of ours
+    server.as_rdsadmin("ALTER ROLE carmen_monitor SUPERUSER")
+    try:
+        with pytest.raises(PermissionError, match="carmen_monitor"):
+            handler({"source": "schedule"}, CONTEXT)
+    finally:
+        server.as_rdsadmin("ALTER ROLE carmen_monitor NOSUPERUSER; DROP ROLE outsider; DROP ROLE carmen_app_stranger")
+
+
+def test_cloudformation_is_told_of_failure_without_secrets(
+    secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, answers = cloudformation
+    secrets.values["master"] = {"username": "carmen_master", "password": "wrong one"}
+    with pytest.raises(Exception, match="password authentication failed"):
+        handler(_event(url, "Update") | {"PhysicalResourceId": "kept"}, CONTEXT)
+    (answer,) = answers
+    assert (answer["Status"], answer["PhysicalResourceId"]) == ("FAILED", "kept")
+    assert "password authentication failed" in answer["Reason"]
+    assert "wrong one" not in json.dumps(answer) + capsys.readouterr().out
+    assert secrets.writes == []
+
+
+def test_deletion_touches_nothing(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
+    url, answers = cloudformation
+    handler(_event(url, "Delete"), CONTEXT)
+    assert answers[0]["Status"] == "SUCCESS"
+    assert secrets.writes == []

@@ -1,0 +1,274 @@
+"""A drill proves the newest backup, or says what is wrong with it; and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from drill.handler import DrillFailed, handler
+
+from local.services.postgres import LocalRds
+from tests.conftest import ROOT
+from tests.lambdas import erp, given_backup
+from tests.lambdas.backups import Context
+from tests.lambdas.conftest import INSTALLATIONS
+from tests.lambdas.faults import DAMAGES, LIES, damage, lie
+from tests.lambdas.given_backup import Given
+from tools.build.postgres_wheels import MAJORS, install
+
+TIME = "2026-12-01T03:00:00Z"
+REPORT = "reports/drill/20261201T030000Z.json"
+CONTEXT = cast(LambdaContext, Context("drill"))
+
+every_major = pytest.mark.parametrize(
+    "server",
+    [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else pytest.mark.long) for major in MAJORS],
+    indirect=True,
+)
+one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
+pytestmark = pytest.mark.usefixtures("function")
+
+
+@pytest.fixture(scope="module")
+def given(server: LocalRds) -> Iterator[Given]:
+    """The backup of an ERP's database, made once."""
+    with pytest.MonkeyPatch.context() as patch, erp.erp_database(server) as name:
+        patch.setenv("POSTGRESQL_HOME", str(install(max(MAJORS), INSTALLATIONS)))
+        patch.setenv("RDS_CA_FILE", str(server.ca_file))
+        yield given_backup.make(server, name)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where the drill works, open to the user that root hands the server to; whatever happened, nothing of it is left."""
+    folder = Path(tempfile.mkdtemp(prefix="it's a drill "))
+    folder.chmod(0o755)
+    yield folder
+    left = list(folder.iterdir()), _processes_in(folder)
+    shutil.rmtree(folder)
+    assert left == ([], [])
+
+
+def _processes_in(folder: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder) in str((process / "cwd").readlink()):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def function(server: LocalRds, aws: str, bucket: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function's environment."""
+    for name, value in {
+        "BACKUP_BUCKET": bucket,
+        "POSTGRESQL_HOME": str(install(max(MAJORS), INSTALLATIONS)),
+        "POSTGRESQL_SERVER_HOME": str(install(server.major, INSTALLATIONS)),
+        "DRILL_FOLDER": str(folder),
+        "POWERTOOLS_SERVICE_NAME": "drill",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def _report(s3: Any, bucket: str, key: str = REPORT) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    return found
+
+
+def _passes_now() -> None:
+    assert handler({"time": "2026-12-02T03:00:00Z"}, CONTEXT)["outcome"] == "passed"
+
+
+@every_major
+@pytest.mark.parametrize(
+    "formats", ["sql_gz archive", pytest.param("archive", marks=pytest.mark.long), pytest.param("sql_gz", marks=pytest.mark.long)]
+)
+def test_the_newest_backup_is_restored_and_dumps_to_the_same_bytes(
+    given: Given, s3: Any, bucket: str, formats: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given.only(formats).put(s3, bucket)
+    answer = handler({"time": TIME}, CONTEXT)
+    assert (answer["outcome"], answer["report"]) == ("passed", REPORT)
+    report = _report(s3, bucket)
+    assert report["passed"]
+    assert report["problems"] == []
+    assert report["compared"]["rows"] > 2000
+    assert report["compared"]["large_objects"] == 6
+    assert report["recovery_seconds"] > 0
+    assert '"DrillSucceeded":[1' in capsys.readouterr().out
+
+
+@pytest.mark.long
+@one_major
+@pytest.mark.parametrize("where", LIES)
+def test_no_field_of_the_manifest_can_lie(given: Given, s3: Any, bucket: str, where: str) -> None:
+    lie(s3, bucket, given.put(s3, bucket), where, LIES[where])
+    with pytest.raises(
+        DrillFailed, match=r"manifest says|cannot be right|instead of|differ|no manifest|no backup|moved it|version|missing|SHA-256|gone"
+    ):
+        handler({"time": TIME}, CONTEXT)
+    assert not _report(s3, bucket)["passed"]
+
+
+@pytest.mark.long
+@one_major
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("form", ["sql_gz", "archive"])
+def test_a_damaged_object_is_found(given: Given, s3: Any, bucket: str, form: str, how: str) -> None:
+    if (form, how) == ("archive", "cut"):
+        pytest.skip("an archive has no members")
+    found = given.put(s3, bucket)
+    damage(s3, bucket, found.files[form].key, DAMAGES[how])
+    with pytest.raises(DrillFailed, match=rf"{found.files[form].key} has .*its manifest says"):
+        handler({"time": TIME}, CONTEXT)
+
+
+@pytest.mark.long
+@one_major
+def test_without_a_manifest_there_is_no_backup(given: Given, s3: Any, bucket: str) -> None:
+    s3.delete_object(Bucket=bucket, Key=given.put(s3, bucket).key)
+    with pytest.raises(DrillFailed, match="holds no finished backup"):
+        handler({"time": TIME}, CONTEXT)
+    given.put(s3, bucket)
+    _passes_now()
+
+
+@one_major
+def test_a_disk_that_is_full_is_said_and_the_next_drill_passes(
+    given: Given, s3: Any, bucket: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root on a file system too small for the data; else with files that may not grow. Either way in the middle of it."""
+    given.put(s3, bucket)
+    monkeypatch.setattr("drill.exercise._WAL_BYTES", -(10**12))  # the check before the drill would see it coming
+    if os.getuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=41m,mode=755", "none", folder], check=True)
+        try:
+            with pytest.raises(DrillFailed, match=r"No space left.*ephemeral storage"):
+                handler({"time": TIME}, CONTEXT)
+            assert list(folder.iterdir()) == []
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    else:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (18_000_000, limits[1]))  # over a WAL segment's 16 MB
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            with pytest.raises(DrillFailed, match=r"File too large.*ephemeral storage"):
+                handler({"time": TIME}, CONTEXT)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not _report(s3, bucket)["passed"]
+    _passes_now()
+
+
+@one_major
+def test_what_does_not_fit_goes_to_a_task(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given.put(s3, bucket)
+    short = cast(LambdaContext, Context("drill", seconds_left=61))
+    with pytest.raises(Exception, match=r"would take about.*DRILL_TASK_DEFINITION.*python -m drill"):
+        handler({"time": TIME}, short)
+    ecs = boto3.client("ecs")
+    ecs.create_cluster(clusterName="carmen")
+    ecs.register_task_definition(family="drill", containerDefinitions=[{"name": "drill", "image": "drill", "memory": 512}])
+    for name, value in {"DEFINITION": "drill", "CLUSTER": "carmen", "SUBNETS": "subnet-1,subnet-2", "SECURITY_GROUPS": "sg-1"}.items():
+        monkeypatch.setenv(f"DRILL_TASK_{name}", value)
+    answer = handler({"time": TIME}, short)
+    assert answer["outcome"] == "handed over"
+    (task,) = ecs.describe_tasks(cluster="carmen", tasks=[answer["task"]])["tasks"]
+    assert task["overrides"]["containerOverrides"][0]["environment"] == [
+        {"name": "DRILL_SCHEDULED_TIME", "value": "2026-12-01T03:00:00+00:00"}
+    ]
+
+
+@pytest.mark.long
+@one_major
+def test_a_server_that_dies_ends_the_drill_with_its_last_words(given: Given, s3: Any, bucket: str, folder: Path) -> None:
+    given.put(s3, bucket)
+    killer = threading.Thread(target=_kill_when_restoring, args=(folder,))
+    killer.start()
+    with pytest.raises(DrillFailed, match=r"own server (ended|is gone)"):
+        handler({"time": TIME}, CONTEXT)
+    killer.join()
+    _passes_now()
+
+
+def _kill_when_restoring(folder: Path) -> None:
+    for _ in range(3000):
+        for pid_file in folder.glob("carmen-drill-*/data/postmaster.pid"):
+            if (pid_file.parent.parent / "contents.list").exists():
+                os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+                return
+        time.sleep(0.005)
+
+
+@pytest.mark.long
+@one_major
+def test_what_a_killed_drill_leaves_is_removed_by_the_next(given: Given, s3: Any, bucket: str, folder: Path) -> None:
+    given.put(s3, bucket)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/lambda_src"}
+    with subprocess.Popen([sys.executable, "-m", "drill"], env=environment, stdout=subprocess.DEVNULL) as drill:
+        while not list(folder.glob("carmen-drill-*/contents.list")):
+            assert drill.poll() is None
+            time.sleep(0.01)
+        drill.kill()
+    assert _processes_in(folder) != []
+    _passes_now()
+    assert "a killed drill had left" in _report(s3, bucket, "reports/drill/20261202T030000Z.json")["remarks"][0]
+
+
+@pytest.mark.long
+@one_major
+def test_on_its_own_it_ends_well_and_on_a_signal_it_tidies_up(given: Given, s3: Any, bucket: str, folder: Path) -> None:
+    given.put(s3, bucket)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/lambda_src"}
+    done = subprocess.run([sys.executable, "-m", "drill", "--time", TIME], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert _report(s3, bucket)["passed"]
+    with subprocess.Popen([sys.executable, "-m", "drill"], env=environment, stdout=subprocess.DEVNULL) as drill:
+        while not list(folder.glob("carmen-drill-*/data/postmaster.pid")):
+            time.sleep(0.01)
+        drill.terminate()
+    assert drill.returncode == 128 + signal.SIGTERM
+
+
+@one_major
+def test_a_drill_knows_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_HOST", "production")
+    with pytest.raises(ValueError, match="DATABASE_HOST is set"):
+        handler({"time": TIME}, CONTEXT)
+
+
+@pytest.mark.long
+@one_major
+def test_a_repeated_try_keeps_the_report_of_the_first(given: Given, s3: Any, bucket: str) -> None:
+    with pytest.raises(DrillFailed):
+        handler({"time": TIME}, CONTEXT)
+    given.put(s3, bucket)
+    assert handler({"time": TIME}, CONTEXT)["report"] == REPORT.replace(".json", "-2.json")
+    assert not _report(s3, bucket)["passed"]
+
+
+@pytest.mark.long
+@one_major
+def test_another_major_version_proves_nothing(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given.put(s3, bucket)
+    monkeypatch.setenv("POSTGRESQL_SERVER_HOME", str(install(18, INSTALLATIONS)))
+    with pytest.raises(DrillFailed, match=r"server is PostgreSQL 18\.\d+, the backup is of 17"):
+        handler({"time": TIME}, CONTEXT)

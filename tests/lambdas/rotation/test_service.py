@@ -1,0 +1,56 @@
+"""The roll, against the embedded AWS's own ECS: that it answers as the stand-in of the other tests does."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from rotation import service
+from rotation.service import Service
+
+from tests.lambdas.rotation.fakes import unique
+
+
+@pytest.fixture
+def ecs(aws: str) -> Any:
+    return boto3.client("ecs")
+
+
+@pytest.fixture
+def rolled(ecs: Any, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """Two tasks of a service, and a task of its own kind beside them."""
+    monkeypatch.setattr(service, "CLOCK_SKEW", timedelta(seconds=1))
+    monkeypatch.setattr(service, "POLL_SECONDS", 0.1)
+    cluster = unique("c")
+    ecs.create_cluster(clusterName=cluster)
+    for family in ("carmen", "carmen-operations"):
+        container = {"name": "carmen", "image": "public.ecr.aws/docker/library/node:24", "essential": True}
+        ecs.register_task_definition(family=family, containerDefinitions=[container])
+    ecs.create_service(cluster=cluster, serviceName="carmen", taskDefinition="carmen", desiredCount=2)
+    return Service(ecs=ecs, cluster=cluster, name="carmen")
+
+
+def test_a_roll_replaces_the_services_tasks_and_waits_for_no_others(ecs: Any, rolled: Service) -> None:
+    (shell,) = ecs.run_task(cluster=rolled.cluster, taskDefinition="carmen-operations")["tasks"]
+    assert rolled.running("carmen-operations")
+    assert not rolled.running("carmen-migration")
+    changed = datetime.now(UTC)
+    before = rolled.stale(changed)
+    assert len(before) == 3
+    left = rolled.roll_until_fresh(changed, time.monotonic() + 60)
+    assert left == [shell["taskArn"].rsplit("/", 1)[-1]]
+    assert not rolled.is_rolling()
+    old = {task["taskArn"] for task in before}
+    running = {arn for page in ecs.get_paginator("list_tasks").paginate(cluster=rolled.cluster) for arn in page["taskArns"]}
+    assert len(running - old) == 2
+    assert running & old == {shell["taskArn"]}
+    ecs.stop_task(cluster=rolled.cluster, task=shell["taskArn"])
+    assert rolled.roll_until_fresh(changed, time.monotonic() + 60) == []
+
+
+def test_a_service_that_is_not_there_is_named(rolled: Service) -> None:
+    with pytest.raises(LookupError, match=f"no service nowhere in cluster {rolled.cluster}"):
+        Service(ecs=rolled.ecs, cluster=rolled.cluster, name="nowhere").is_rolling()

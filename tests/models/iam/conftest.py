@@ -1,0 +1,156 @@
+"""All environments side by side in one account, with names a person can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import pytest
+
+from tests.conftest import Built
+from tools.reports.security.policies import ARNS, Assembly
+from tools.reports.security.policy_evaluator import Account, Context
+
+# What a request carries unless a test says otherwise: TLS 1.3, what is written only where nothing is, straight from the
+# principal, and for a function's role from Lambda itself, which may more than the function's code.
+PLAIN: Context = {
+    "s3:TlsVersion": "1.3",
+    "s3:if-none-match": "*",
+    "s3:ObjectCreationOperation": "true",
+    "kms:ViaService": None,
+    "kms:GrantIsForAWSResource": None,
+    "lambda:SourceFunctionArn": None,
+}
+HASH = re.compile(r"[0-9A-F]{8}([0-9a-f]{32})?$")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of the account; its resources are called `Stack/LogicalId`, the CDK's hash left out."""
+
+    name: str
+    assembly: Assembly
+
+    @cached_property
+    def by_kind(self) -> dict[str, dict[str, str]]:
+        """Type → readable name → ARN."""
+        prefix = f"Carmen{self.name.capitalize()}"
+        found: dict[str, dict[str, str]] = {kind: {} for kind in ARNS}
+        for stack, template in self.assembly.templates.items():
+            for logical_id, resource in template["Resources"].items():
+                if re.match(rf"{prefix}([A-Z]|$)", stack) and resource["Type"] in ARNS:
+                    name = f"{stack.removeprefix(prefix)}/{HASH.sub('', logical_id).removeprefix(stack)}"
+                    found[resource["Type"]][name] = self.assembly.arn(stack, logical_id)
+        return found
+
+    @cached_property
+    def by_name(self) -> dict[str, str]:
+        """Readable name → ARN."""
+        return {name: arn for named in self.by_kind.values() for name, arn in named.items()}
+
+    @cached_property
+    def _code(self) -> dict[str, str]:
+        """`code of <function, layer or task>` → its key in the CDK's bucket."""
+        prefix = f"Carmen{self.name.capitalize()}"
+        tasks = {
+            f"code of {stack.removeprefix(prefix)}/{HASH.sub('', logical_id)}": variable["Value"].partition("/")[2]
+            for stack, logical_id, resource in self.assembly.resources("AWS::ECS::TaskDefinition")
+            for container in resource["Properties"]["ContainerDefinitions"]
+            for variable in container.get("Environment", [])
+            if stack.startswith(prefix) and variable["Name"] == "TASK_CODE"
+        }
+        return tasks | {
+            f"code of {stack.removeprefix(prefix)}/{HASH.sub('', logical_id)}": resource["Properties"][where]["S3Key"]
+            for kind, where in (("AWS::Lambda::Function", "Code"), ("AWS::Lambda::LayerVersion", "Content"))
+            for stack, logical_id, resource in self.assembly.resources(kind)
+            if stack.startswith(prefix) and "S3Key" in resource["Properties"][where]
+        }
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Readable name → ARN of its roles."""
+        return self.by_kind["AWS::IAM::Role"]
+
+    def names(self, kind: str) -> list[str]:
+        """The physical names of its resources of a type."""
+        return [physical_name(arn) for arn in self.by_kind[kind].values()]
+
+    def has(self, told: str) -> bool:
+        """Whether the resource that is told so is there: not every environment has all."""
+        return told.startswith(("arn:", "*")) or told.partition(" ")[0] in self.by_name
+
+    def pattern(self, told: str) -> str:
+        """What a policy's Resource says, told by `Stack/Name`, `Stack/Name /what/follows`, `arn:…{Stack/Name}…{environment}…`, or `*`."""
+        if told.startswith(("arn:", "*")):
+            names = {name: physical_name(arn) for name, arn in self.by_name.items()} | {"environment": self.name} | self._code
+            return re.sub(r"\{([^}]+)\}", lambda match: names[match[1]], told)
+        name, _, rest = told.partition(" ")
+        return self.by_name[name] + rest
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class House:
+    """The account and its environments."""
+
+    account: Account
+    assembly: Assembly
+    environments: dict[str, Environment]
+
+    def everything(self, told: str) -> list[str]:
+        """The ARNs of all resources of a type, or of a name, whichever environment they belong to."""
+        kind, _, rest = told.partition(" ")
+        found = [
+            one_of(pattern) + (rest if kind in ARNS else "")
+            for environment in self.environments.values()
+            for pattern in (environment.by_kind[kind].values() if kind in ARNS else [environment.pattern(told)])
+        ]
+        return list(dict.fromkeys(found))
+
+    def given(self, role: str) -> set[tuple[str, str]]:
+        """Every (action, resource) of every statement that allows, as it is written."""
+        return {
+            (action, resource)
+            for document in self.account.roles[role].policies.values()
+            for statement in document["Statement"]
+            if statement["Effect"] == "Allow"
+            for action in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+        }
+
+    def roles(self) -> Iterator[tuple[Environment, str, str]]:
+        """(environment, readable name, ARN) of every role."""
+        for environment in self.environments.values():
+            for name, arn in environment.roles.items():
+                yield environment, name, arn
+
+
+@pytest.fixture(scope="session")
+def house(built: Built) -> House:
+    return house_of(built)
+
+
+def house_of(built: Built) -> House:
+    """What was built, as an account."""
+    assembly = Assembly(built.assembly)
+    return House(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def physical_name(arn: str) -> str:
+    """What stands last in an ARN."""
+    return re.split("[:/]", arn.removesuffix(":*"))[-1]
+
+
+def one_of(pattern: str) -> str:
+    """A resource that a policy's pattern names; of a log group, one of its streams (CloudWatch Logs User Guide, "Resources and operations")."""
+    if ":log-group:" in pattern:
+        return pattern.removesuffix("*") + "log-stream:one"
+    return pattern if pattern == "*" else pattern.replace("*", "one")

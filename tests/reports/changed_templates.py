@@ -1,0 +1,146 @@
+"""Production with its templates edited, as an assembly beside the one it is compared with."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.reports.diff import collect
+from tools.reports.diff.assembly import Side
+from tools.reports.diff.collect import Comparison, compare
+
+Json = dict[str, Any]
+GONE = object()
+
+
+class Edits:
+    """The templates of an assembly, to be changed by the paths that the report uses."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.templates = {name: copy.deepcopy(stack.template) for name, stack in side.stacks.items()}
+        self.metadata = {name: json.loads((side.folder / f"{name}.metadata.json").read_text(encoding="utf-8")) for name in side.stacks}
+        self.manifest: Json = json.loads((side.folder / "manifest.json").read_text(encoding="utf-8"))
+
+    def stack(self, part: str) -> str:
+        return next(name for name, stack in self.side.stacks.items() if stack.part == part)
+
+    def resource(self, path: str) -> Json:
+        """The body of a resource."""
+        one = next(one for one in self.side.resources.values() if one.path == path)
+        body: Json = self.templates[one.stack.name]["Resources"][one.logical_id]
+        return body
+
+    def properties(self, path: str) -> Json:
+        found: Json = self.resource(path)["Properties"]
+        return found
+
+    def logical_id(self, path: str) -> str:
+        return next(one.logical_id for one in self.side.resources.values() if one.path == path)
+
+    def set(self, path: str, properties: str, value: Any) -> None:
+        """A property at a dotted path; a number is an index, GONE takes it out."""
+        place: Any = self.properties(path)
+        *steps, last = (int(step) if step.isdigit() else step for step in properties.split("."))
+        for step in steps:
+            place = place[step]
+        if value is GONE:
+            del place[last]
+        else:
+            place[last] = value
+
+    def remove(self, path: str) -> None:
+        one = next(one for one in self.side.resources.values() if one.path == path)
+        del self.templates[one.stack.name]["Resources"][one.logical_id]
+
+    def add(self, part: str, logical_id: str, body: Json, construct: str = "") -> None:
+        """A new resource; `construct` is its path in the stack, else it has the name of its logical id."""
+        name = self.stack(part)
+        self.templates[name]["Resources"][logical_id] = body
+        self.metadata[name][f"/{name}/{construct or f'{logical_id}/Resource'}"] = [{"type": "aws:cdk:logicalId", "data": logical_id}]
+
+    def rename(self, path: str, logical_id: str, construct: str | None = None) -> None:
+        """The same resource under another logical id, with all that refers to it; `construct` is its new path in the stack."""
+        one = next(one for one in self.side.resources.values() if one.path == path)
+        name, old = one.stack.name, one.logical_id
+        for stack in self.templates:
+            text = json.dumps(self.templates[stack])
+            text = text.replace(json.dumps(old), json.dumps(logical_id)) if stack == name else text
+            self.templates[stack] = json.loads(text)
+        for where, entries in list(self.metadata[name].items()):
+            for entry in entries:
+                if entry["type"] == "aws:cdk:logicalId" and entry["data"] == old:
+                    entry["data"] = logical_id
+                    if construct:
+                        self.metadata[name][f"/{name}/{construct}"] = self.metadata[name].pop(where)
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps(self.manifest), encoding="utf-8")
+        for name, template in self.templates.items():
+            (folder / f"{name}.template.json").write_text(json.dumps(template), encoding="utf-8")
+            (folder / f"{name}.metadata.json").write_text(json.dumps(self.metadata[name]), encoding="utf-8")
+        return folder
+
+
+Edit = Callable[[Edits], object]
+
+
+def setting(path: str, properties: str, value: Any) -> Edit:
+    """The edit that sets a property."""
+    return lambda edits: edits.set(path, properties, value)
+
+
+def together(*several: Edit) -> Edit:
+    """One edit of several."""
+
+    def edit(edits: Edits) -> None:
+        for one in several:
+            one(edits)
+
+    return edit
+
+
+def statements(path: str) -> Callable[[Edits], list[Json]]:
+    """The statements of a policy or of a role's trust."""
+
+    def read(edits: Edits) -> list[Json]:
+        properties = edits.properties(path)
+        document = properties.get("PolicyDocument") or properties.get("AssumeRolePolicyDocument") or properties["KeyPolicy"]
+        found: list[Json] = document["Statement"]
+        return found
+
+    return read
+
+
+def by_name(entries: Iterable[Json], name: str) -> Json:
+    """The entry of a list that is called so."""
+    return next(one for one in entries if one["Name"] == name)
+
+
+def compare_all(base: Side, edits: Mapping[str, Edit], folder: Path) -> dict[str, Comparison]:
+    """What each edit changes. The engine is asked once for all of them: it takes most of a second to start."""
+    sides = {}
+    for number, (name, edit) in enumerate(edits.items()):
+        edited = Edits(base)
+        edit(edited)
+        sides[name] = Side(edited.write(folder / str(number)))
+    pairs = {
+        f"{name} {stack}": [str(base.stacks[stack].file), str(side.stacks[stack].file)]
+        for name, side in sides.items()
+        for stack in base.stacks
+        if base.stacks[stack].template != side.stacks[stack].template
+    }
+    answer = collect.engine({"stacks": pairs})
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, side in sides.items():
+            of_this = {stack: verdicts for stack in base.stacks if (verdicts := answer["stacks"].get(f"{name} {stack}")) is not None}
+            patch.setattr(collect, "engine", lambda _, told=of_this: {"stacks": told, "stateful": answer["stateful"]})
+            found[name] = compare(base, side)
+    return found

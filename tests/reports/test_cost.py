@@ -1,0 +1,294 @@
+"""The cost model: nothing is priced in silence, it warns of old prices, and its sums are those of a calculation by hand."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from settings.loader import SettingsError, environment_names, load
+from settings.model import Settings
+from tests.conftest import ROOT, Built, Variant
+from tests.reports.changed_templates import Edit, Edits, setting
+from tools.reports.cost import pricing, savings
+from tools.reports.cost.__main__ import README, in_readme, warning
+from tools.reports.cost.bill import Bill, bill
+from tools.reports.cost.page import page, total_line
+from tools.reports.cost.prices import ASSUMPTIONS, PRICES, UnknownPriceError, assumed, price, stale, tables
+from tools.reports.diff.assembly import Side
+from tools.reports.diff.costs import Costs
+
+BY_HAND = Path(__file__).parent / "cost_by_hand.csv"
+PRODUCTION_AT_MOST, DEVELOPMENT_AT_MOST = 330, 60  # USD a month before traffic
+
+
+@pytest.fixture(scope="module")
+def everywhere(built: Built) -> Side:
+    return Side(built.assembly)
+
+
+@pytest.fixture(scope="module")
+def made(everywhere: Side) -> Bill:
+    return bill(everywhere)
+
+
+@pytest.fixture(scope="module")
+def production(variant: Variant) -> Side:
+    return Side(variant().assembly)
+
+
+def _edited(side: Side, folder: Path, edit: Edit) -> Side:
+    edits = Edits(side)
+    edit(edits)
+    return Side(edits.write(folder))
+
+
+# Against a calculation by hand
+
+
+def _by_hand() -> dict[str, float]:
+    """Environment → USD a month: quantities and prices of the CSV, which nobody generates."""
+    totals: dict[str, float] = defaultdict(float)
+    with BY_HAND.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            assert row["source"].startswith("https://aws.amazon.com/"), row
+            totals[row["environment"]] += float(row["count"]) * float(row["hours or months or units"]) * float(row["unit price USD"])
+    return totals
+
+
+def test_the_totals_are_within_three_per_cent_of_a_calculation_by_hand(made: Bill) -> None:
+    by_hand = _by_hand()
+    assert by_hand.keys() == set(environment_names())
+    for environment, usd in by_hand.items():
+        assert made.total(environment) == pytest.approx(usd, rel=0.03), environment
+
+
+def test_no_environment_costs_more_than_it_should(made: Bill) -> None:
+    assert made.total("prod") <= PRODUCTION_AT_MOST
+    assert made.total("dev") <= DEVELOPMENT_AT_MOST
+    assert made.total("dev") < made.total("staging") < made.total("prod")
+
+
+# What is counted
+
+
+def test_every_type_is_priced_named_or_free(made: Bill) -> None:
+    """A new type that costs something cannot be forgotten: sort it into one of `tools/reports/cost/pricing.py`'s tables."""
+    assert made.unknown == ()
+    assert not pricing.PRICED.keys() & pricing.NOT_COUNTED
+    assert not (pricing.PRICED.keys() | pricing.NOT_COUNTED) & pricing.FREE
+
+
+def test_what_has_no_price_is_told(production: Side, tmp_path: Path) -> None:
+    head = _edited(production, tmp_path, lambda edits: edits.add("Data", "Files", {"Type": "AWS::EFS::FileSystem"}))
+    assert bill(head).unknown == ("AWS::EFS::FileSystem",)
+    assert "No price is known of, and not counted: AWS::EFS::FileSystem." in page(bill(head), "prod", [])
+    head = _edited(production, tmp_path, setting("Data/Database/Instance", "DBInstanceClass", "db.x9g.large"))
+    assert bill(head).unknown == ("AWS::RDS::DBInstance db.x9g.large", "AWS::RDS::DBProxy db.x9g.large")
+    assert Costs.of(production, head).unknown == ["AWS::RDS::DBInstance db.x9g.large", "AWS::RDS::DBProxy db.x9g.large"]
+    head = _edited(production, tmp_path, setting("Data/Cache/Redis", "Engine", "keydb"))
+    assert bill(head).unknown == ("AWS::ElastiCache::ReplicationGroup keydb",)
+
+
+def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: Side, tmp_path: Path) -> None:
+    metrics = [{"Id": "e", "Expression": "a/b"}, *({"Id": name, "MetricStat": {}} for name in "ab")]
+
+    def edit(edits: Edits) -> None:
+        edits.add("Service", "One", {"Type": "AWS::CloudWatch::Alarm", "Properties": {"MetricName": "x"}})
+        edits.add("Service", "Two", {"Type": "AWS::CloudWatch::Alarm", "Properties": {"Metrics": metrics}})
+        edits.add("Service", "Three", {"Type": "AWS::CloudWatch::CompositeAlarm", "Properties": {}})
+        edits.add("Service", "Four", {"Type": "AWS::CloudWatch::Dashboard", "Properties": {}})
+
+    costs = Costs.of(production, _edited(production, tmp_path, edit))
+    assert costs.difference("prod", "Service") == pytest.approx(0.1 + 0.2 + 0.5 + 3)
+    assert costs.rows()[0] == "| Service | +3.80 | new: `Service/Four`; new: `Service/Three`; new: `Service/Two`; new: `Service/One` |"
+
+
+@pytest.mark.parametrize(
+    ("insights", "usd"), [("enhanced", (17 + 25 + 20 + 2 * 33) * 0.07), ("enabled", (17 + 25 + 20) * 0.3), ("disabled", 0)]
+)
+def test_container_insights_pays_for_its_metrics(insights: str, usd: float, production: Side, tmp_path: Path) -> None:
+    change = setting("Service/Cluster", "ClusterSettings", [{"Name": "containerInsights", "Value": insights}])
+    items = bill(_edited(production, tmp_path, change)).items
+    assert sum(one.usd for one in items if one.kind == "AWS::ECS::Cluster") == pytest.approx(usd)
+
+
+def test_an_interface_endpoint_is_paid_in_each_zone(production: Side, tmp_path: Path) -> None:
+    endpoint = {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Interface", "SubnetIds": ["a", "b", "c"]}}
+    costs = Costs.of(production, _edited(production, tmp_path, lambda edits: edits.add("Network", "Endpoint", endpoint)))
+    assert costs.difference("prod") == pytest.approx(3 * 730 * 0.01)
+    assert costs.rows()[0] == "| Network | +21.90 | new: `Network/Endpoint` |"
+
+
+def test_what_depends_on_use_is_told_beside_the_total(made: Bill) -> None:
+    use = [one for one in made.items if one.environment == "prod" and one.by_use]
+    assert {one.kind.removeprefix("AWS::") for one in use} == {
+        "CloudFront::Distribution", "EC2::NatGateway", "ECR::Repository", "ElasticLoadBalancingV2::LoadBalancer", "Logs::LogGroup",
+        "S3::Bucket", "WAFv2::WebACL",
+    }  # fmt: skip
+    assert made.total("prod", by_use=True) == pytest.approx(sum(one.usd for one in use))
+    assert made.total("prod") == pytest.approx(sum(one.usd for one in made.items if one.environment == "prod" and not one.by_use))
+
+
+def test_working_hours_shrink_what_they_stop_and_nothing_else(everywhere: Side, tmp_path: Path) -> None:
+    """Twelve hours on working days are 260.7 of a month's 730."""
+    asleep = bill(everywhere)
+
+    def awake(edits: Edits) -> None:
+        for logical_id, resource in edits.templates["CarmenDevData"]["Resources"].items():
+            if logical_id.startswith("WorkingHoursSt") and resource["Type"] == "AWS::Scheduler::Schedule":
+                resource["Properties"]["ScheduleExpression"] = "rate(1 day)"
+
+    by_night = bill(_edited(everywhere, tmp_path, awake))
+    stopped = [
+        one for one in by_night.items if one.environment == "dev" and (one.kind == "AWS::ECS::Service" or "db.t4g.micro" in one.what)
+    ]
+    assert {one.kind for one in stopped} == {"AWS::ECS::Service", "AWS::RDS::DBInstance"}
+    assert by_night.total("dev") - asleep.total("dev") == pytest.approx(sum(one.usd for one in stopped) * (1 - 260.714 / 730), rel=1e-4)
+    assert by_night.total("prod") == asleep.total("prod")
+
+
+def test_an_environments_own_assumptions_go_over_those_for_all() -> None:
+    assert assumed("dev")["requests_million"] < assumed("prod")["requests_million"]
+    assert assumed("dev")["functions"].keys() == assumed("prod")["functions"].keys()
+    assert assumed("preview") == ASSUMPTIONS["default"]
+
+
+def test_every_assumed_function_and_log_is_there(made: Bill) -> None:
+    paths = {one.path for one in made.items}
+    assert [path for path in assumed("prod")["functions"] if path not in paths] == []
+    assert [start for start in assumed("prod")["log_gib"] if not any(path.startswith(start) for path in paths)] == []
+
+
+# Prices
+
+
+def test_every_price_has_a_source_and_a_date() -> None:
+    assert len(list(tables())) == 24
+    for name, table in tables():
+        assert re.match(r"https://(docs\.)?aws\.amazon\.com/", table["source"]), name
+        assert isinstance(table["date"], date), name
+        assert table["seen"] in ("aws", "quoted", "unseen"), name
+    assert PRICES["region"] == "us-east-1"
+
+
+def test_prices_that_nobody_has_looked_at_for_long_are_warned_of() -> None:
+    newest = max(table["date"] for _, table in tables())
+    oldest = min(table["date"] for _, table in tables())
+    days = timedelta(days=PRICES["stale_after_days"])
+    assert (stale(oldest + days), warning(oldest + days)) == ([], None)
+    told = warning(oldest + days + timedelta(days=1))
+    assert told is not None
+    assert "rds_proxy_vcpu_hour" in told
+    assert len(stale(newest + days + timedelta(days=1))) == len(list(tables()))
+
+
+@pytest.mark.parametrize("name", ["source", "date", "seen", "gold", None])
+def test_what_is_no_price_is_none(name: str | None) -> None:
+    with pytest.raises(UnknownPriceError, match=str(name)):
+        price("rds_instance_hour", name)
+
+
+# What is printed
+
+
+def test_the_last_line_is_the_total_and_the_stacks_add_up(made: Bill) -> None:
+    for environment in environment_names():
+        text = page(made, environment, [])
+        last = text.splitlines()[-1]
+        assert last == total_line(made, environment)
+        match = re.match(r"Total ([0-9.,]+) USD a month before traffic, ([0-9.,]+) with ", last)
+        assert match
+        stacks = [float(row[1]) for row in re.finditer(r"^[A-Z]\w+ +([0-9.]+)(?: +[0-9.]+)?$", text.split("\nAll ")[0], re.MULTILINE)]
+        assert len(stacks) >= 8
+        assert sum(stacks) == pytest.approx(float(match[1]), abs=0.06)
+
+
+def test_all_is_shown(made: Bill) -> None:
+    text = page(made, "prod", [])
+    for shown in (
+        "Data/Database/Instance: db.t4g.medium in two zones; 20 GiB gp3 in two zones", "× SecretsManager::Secret", "Free: ",
+        "requests_million 1", "Operations/Probe/Function runs 46720", "staging", "dev", "looked up on",
+    ):  # fmt: skip
+        assert shown in text, shown
+
+
+def test_the_readme_shows_what_is(made: Bill) -> None:
+    """`make cost-table` writes it."""
+    text = README.read_text(encoding="utf-8")
+    assert "<!-- cost -->" in text
+    assert text == in_readme(made, text)
+    assert (ROOT / "docs" / "decisions" / "0017-cost.md").is_file()
+
+
+# Levers
+
+
+def test_every_lever_is_a_value_its_setting_may_have_and_saves_something() -> None:
+    settings = load("prod")
+    saved = {one.lever.key: one for one in savings.savings(settings)}
+    assert saved["database.multi_az"].usd == pytest.approx(730 * 0.065 + 20 * 0.115)
+    assert saved["network.nat_gateways"].usd == pytest.approx(730 * 0.05)
+    assert saved["database.proxy"].usd > 730 * 2 * 0.015  # and its alarms
+    usd = [one.usd for one in savings.savings(settings)]
+    assert usd == sorted(usd, reverse=True)
+    assert len(usd) >= 5
+    assert saved.keys() == {one.key for one in savings.LEVERS} - {
+        "database.instance_class"
+    }  # 300 connections do not fit into a smaller one
+
+
+def test_a_lever_that_is_pulled_is_none() -> None:
+    told = {lever.key for lever, _ in savings._pulled(load("dev"))}
+    assert not told & {"database.proxy", "alarms.watched", "network.nat_instances", "database.multi_az"}
+
+
+def test_a_lever_takes_the_reason_it_needs_and_no_other() -> None:
+    other = savings.with_setting(load("prod"), "database.multi_az", False)
+    assert other.database.multi_az_opt_out_reason == savings.REASON
+    assert savings.with_setting(load("dev"), "database.multi_az", True).database.multi_az_opt_out_reason is None
+    with pytest.raises(SettingsError, match="nat_gateways"):
+        savings.with_setting(Settings(name="prod"), "network.nat_gateways", 9)
+
+
+# The pull-request report
+
+
+def test_what_is_new_is_counted_by_construct(production: Side, tmp_path: Path) -> None:
+    def edit(edits: Edits) -> None:
+        for number in range(3):
+            edits.add("Service", f"Alarm{number}", {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}, f"Watch/{number}/Resource")
+
+    assert Costs.of(production, _edited(production, tmp_path, edit)).rows()[0] == "| Service | +0.30 | new: `Service/Watch` (3) |"
+
+
+@pytest.mark.parametrize(
+    ("edit", "row"),
+    [
+        (
+            setting("Data/Database/Instance", "AllocatedStorage", "100"),
+            "| Data | +18.40 | `Data/Database/Instance` 20 GiB gp3 in two zones → 100 GiB gp3 in two zones |",
+        ),
+        (setting("Data/Cache/Redis", "NumCacheClusters", 1), "| Data | −9.34 | `Data/Cache/Redis` 2 × cache.t4g.micro → 1 × cache.t4g.micro |"),
+        (
+            setting("Service/Web/Service/TaskCount/Target", "MinCapacity", 3),
+            "| Service | +16.73 | `Service/Web/Service/Service` 2 × 0.5 vCPU, 1 GiB → 3 × 0.5 vCPU, 1 GiB; "
+            "`Service/Cluster` Container Insights, 128 metrics → Container Insights, 161 metrics |",
+        ),
+        (
+            lambda edits: edits.remove("Network/Network/Vpc/PublicSubnet2/NATGateway"),
+            "| Network | −32.85 | gone: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
+        ),
+    ],
+    ids=["storage", "nodes", "tasks", "gateway"],
+)  # fmt: skip
+def test_what_a_difference_comes_from(edit: Edit, row: str, production: Side, tmp_path: Path) -> None:
+    assert Costs.of(production, _edited(production, tmp_path, edit)).rows()[0] == row
+
+
+def test_no_difference_is_no_row(production: Side) -> None:
+    assert Costs.of(production, production).rows() == []

@@ -1,0 +1,352 @@
+"""The report as a reviewer gets it: Markdown, acceptances, cuts and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Built, Variant
+from tests.reports.changed_templates import Edit, Edits, setting
+from tools.reports.diff import __main__ as command
+from tools.reports.diff.__main__ import report
+from tools.reports.diff.acceptances import AcceptanceError, added
+from tools.reports.diff.assembly import Side
+from tools.reports.diff.checkout import CheckoutError, both
+from tools.reports.diff.render import GITHUB_LIMIT, GITLAB_LIMIT, MARKER, Report
+
+DB = "Data/Database/Instance"
+NOTHING = f"""{MARKER}
+## 🟢 Infrastructure: nothing changes
+
+What this changes against `main`, from the templates alone:
+
+- prod: unchanged.
+- staging: unchanged.
+- dev: unchanged.
+"""
+# Of one change in production: everything that a report tells.
+ONE_CHANGE = f"""{MARKER}
+## 🔴 Infrastructure: 1 danger to accept
+
+What this changes against `main`, from the templates alone:
+
+- **prod**: 1 changed; +93.44 USD a month
+
+### Danger
+
+| | What | Id |
+|---|---|---|
+| Protection | **prod:** `{DB}` (RDS DBInstance): deletion protection is switched off. | `ID` |
+
+To accept one, append its id and a reason to `docs/accepted-dangers.toml`, in this pull request.
+
+### Cost, USD a month
+
+| Stack | prod | From |
+|---|---:|---|
+| Data | +93.44 | `{DB}` db.t4g.medium in two zones → db.t4g.large in two zones |
+| **Total** | TOTAL | |
+
+List prices in us-east-1, looked up on 2026-11-24 and after, at the least number of tasks. Before traffic: requests and the \
+volume of logs, images, backups and files are not counted.
+
+### In deployment
+
+- **prod:** `{DB}`: the database restarts by a failover to its standby, a minute or two (`DBInstanceClass`).
+
+### Changes
+
+#### Data
+
+| | Resource | Property: old → new |
+|---|---|---|
+| changed<br>prod | `{DB}`<br>RDS DBInstance | `DBInstanceClass`: `db.t4g.medium` → `db.t4g.large`<br>`DeletionProtection`: `true` → `false` |
+
+<details><summary>Noise: code hashes, tags, metadata, versions (1 resource)</summary>
+
+- tags: `{DB}` (prod)
+
+</details>
+"""
+
+
+@pytest.fixture(scope="module")
+def production(variant: Variant) -> Side:
+    return Side(variant().assembly)
+
+
+@pytest.fixture(scope="module")
+def everywhere(built: Built) -> Side:
+    return Side(built.assembly)
+
+
+def _edited(side: Side, folder: Path, *several: Edit) -> Path:
+    edits = Edits(side)
+    for edit in several:
+        edit(edits)
+    return edits.write(folder)
+
+
+def _report(side: Side, folder: Path, *several: Edit, accepted: dict[str, str] | None = None) -> Report:
+    return report(side.folder, _edited(side, folder, *several), "main", accepted)
+
+
+def _in_all(path: str, properties: str, value: object) -> Edit:
+    """The same setting in every environment."""
+
+    def edit(edits: Edits) -> None:
+        for one in [one for one in edits.side.resources.values() if one.path == path]:
+            edits.templates[one.stack.name]["Resources"][one.logical_id]["Properties"][properties] = value
+
+    return edit
+
+
+def _one_change(edits: Edits) -> None:
+    edits.set(DB, "DBInstanceClass", "db.t4g.large")
+    edits.set(DB, "DeletionProtection", False)
+    edits.properties(DB)["Tags"].append({"Key": "team", "Value": "erp"})
+
+
+def test_nothing_is_a_line_for_each_environment(everywhere: Side) -> None:
+    assert report(everywhere.folder, everywhere.folder, "main").markdown() == NOTHING
+
+
+def test_all_that_is_told_of_one_change(production: Side, tmp_path: Path) -> None:
+    text = _report(production, tmp_path, _one_change).markdown()
+    text = re.sub(r"`[0-9a-f]{8}`", "`ID`", text)
+    assert re.sub(r"\d+\.\d+ → \*\*\d+\.\d+\*\*", "TOTAL", text) == ONE_CHANGE
+
+
+def test_an_environment_with_noise_alone_is_a_line(production: Side, tmp_path: Path) -> None:
+    text = _report(production, tmp_path, setting("Operations/Backup/Function", "Code.S3Key", f"{'ab' * 32}.zip")).markdown()
+    assert "- prod: nothing but noise (1 resource: 1 × code)." in text
+    assert "### Changes" not in text
+    assert "- **prod:** `Operations/Backup/Function`: the next call runs the new version." in text
+
+
+def test_a_number_written_as_a_text_is_no_change(production: Side, tmp_path: Path) -> None:
+    """CloudFormation takes both as the same."""
+    text = _report(production, tmp_path, setting(DB, "BackupRetentionPeriod", "14"), setting(DB, "MultiAZ", "true")).markdown()
+    assert "\n- prod: unchanged.\n" in text
+
+
+def test_the_same_in_several_environments_is_told_once(everywhere: Side, tmp_path: Path) -> None:
+    made = _report(everywhere, tmp_path, _in_all("Storage/Pages", "VersioningConfiguration", {"Status": "Suspended"}))
+    text = made.markdown()
+    assert [danger.environments for danger in made.dangers] == [("prod", "staging", "dev")]
+    assert text.count("versioning, Enabled → Suspended") == 1
+    rows = [line for line in text.splitlines() if "VersioningConfiguration" in line]
+    assert rows == [
+        "| changed<br>prod, staging, dev | `Storage/Pages`<br>S3 Bucket | `VersioningConfiguration.Status`: `Enabled` → `Suspended` |"
+    ]
+
+
+def test_what_differs_between_environments_stands_side_by_side(everywhere: Side, tmp_path: Path) -> None:
+    text = _report(everywhere, tmp_path, _in_all(DB, "DBInstanceClass", "db.t4g.large")).markdown()
+    (row,) = [line for line in text.splitlines() if "`DBInstanceClass`: " in line]
+    assert row == (
+        f"| changed<br>prod, staging, dev | `{DB}`<br>RDS DBInstance | `DBInstanceClass`: `db.t4g.medium` → `db.t4g.large` (prod)<br>"
+        "`DBInstanceClass`: `db.t4g.small` → `db.t4g.large` (staging)<br>`DBInstanceClass`: `db.t4g.micro` → `db.t4g.large` (dev) |"
+    )
+
+
+def test_why_something_is_replaced_is_told(production: Side, tmp_path: Path) -> None:
+    text = _report(production, tmp_path, setting("Data/Database/Instance/SubnetGroup", "DBSubnetGroupName", "another")).markdown()
+    assert (
+        f"| **replaced**<br>prod | `{DB}`<br>RDS DBInstance<br>since `DBSubnetGroupName` refers to what is replaced | "
+        "`DBSubnetGroupName` (immutable): what it refers to is replaced |"
+    ) in text
+    assert (
+        f"| **replaced**<br>prod | `{DB}/SubnetGroup`<br>RDS DBSubnetGroup<br>since `DBSubnetGroupName` cannot change in place | "
+        "`DBSubnetGroupName` (immutable): — → `another` |"
+    ) in text
+
+
+def test_a_move_names_both_ends(production: Side, tmp_path: Path) -> None:
+    text = _report(production, tmp_path, lambda edits: edits.rename("Storage/Pages", "Errors01234567", "Errors/Resource")).markdown()
+    assert "| **moved**<br>prod | `Storage/Errors`<br>S3 Bucket<br>was `Storage/Pages` |" in text
+
+
+def test_what_is_new_is_told_by_construct(production: Side, tmp_path: Path) -> None:
+    """A resource of a new construct is no row of its own."""
+
+    def edit(edits: Edits) -> None:
+        for name, kind in (("Log", "Logs::LogGroup"), ("One", "IAM::Policy"), ("Two", "IAM::Policy")):
+            edits.add(
+                "Operations", f"New{name}", {"Type": f"AWS::{kind}", "Properties": {"PolicyDocument": {}}}, f"Sweeper/{name}/Resource"
+            )
+
+    text = _report(production, tmp_path, edit).markdown()
+    assert "| added<br>prod | `Operations/Sweeper` | 2 × IAM Policy, Logs LogGroup |" in text
+
+
+@pytest.mark.parametrize("value", ["a | b", "`ticks`", "two\nlines", "<details>", "x" * 5_000])
+def test_no_value_breaks_a_table(value: str, production: Side, tmp_path: Path) -> None:
+    text = _report(production, tmp_path, setting("Operations/Backup/Function", "Description", value)).markdown()
+    (row,) = [line for line in text.splitlines() if "`Description`" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 4
+    assert row.count("`") == 8
+    assert len(row) < 500
+
+
+def test_of_long_values_what_differs_is_shown(production: Side, tmp_path: Path) -> None:
+    path = "Edge/Edge/SecurityHeaders"
+    policy = "ResponseHeadersPolicyConfig.SecurityHeadersConfig.ContentSecurityPolicy.ContentSecurityPolicy"
+    old = next(one for one in production.resources.values() if one.path == path).at(policy)
+    text = _report(production, tmp_path, setting(path, policy, old.replace("frame-ancestors 'none'", "frame-ancestors 'self'"))).markdown()
+    (row,) = [line for line in text.splitlines() if "ContentSecurityPolicy.ContentSecurityPolicy" in line]
+    assert ": `…:; frame-ancestors 'none'` → `…:; frame-ancestors 'self'` |" in row
+
+
+def test_a_danger_is_accepted_by_its_id(production: Side, tmp_path: Path) -> None:
+    (danger,) = _report(production, tmp_path, _one_change).dangers
+    made = _report(production, tmp_path, _one_change, accepted={danger.id: "Exported | to <b>", "00000000": "Another"})
+    assert made.refused == []
+    text = made.markdown()
+    assert "## 🟡 Infrastructure: 1 danger, all accepted" in text
+    assert "### Accepted by this pull request" in text
+    assert f"| “Exported \\| to &lt;b>” `{danger.id}` |" in text
+    assert "### Danger" not in text
+    assert "Accepted, but nothing here has that id (it changes with what it names): `00000000`." in text
+
+
+def test_an_id_is_of_exactly_one_danger(everywhere: Side, tmp_path: Path) -> None:
+    """Accepted for a figure, another figure is not; accepted for production, another environment is not."""
+
+    def ids(*several: Edit) -> set[str]:
+        return {danger.id for danger in _report(everywhere, tmp_path, *several).dangers}
+
+    key, name = "Storage/Key", "PendingWindowInDays"
+    one = ids(setting(key, name, 10))
+    assert len(one) == 1
+    assert one == ids(setting(key, name, 10))
+    assert not one & ids(setting(key, name, 8))
+    assert not one & ids(_in_all(key, name, 10))
+
+
+def test_a_long_report_is_cut_from_its_end(everywhere: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = _edited(everywhere, tmp_path, lambda edits: [one["Resources"].clear() for one in edits.templates.values()])
+    begun = time.monotonic()
+    made = report(everywhere.folder, nothing, "main")
+    whole = made.markdown()
+    assert time.monotonic() - begun < 5, "everything is removed, and told in seconds"
+    assert len(whole) > 40_000
+    assert (GITHUB_LIMIT, GITLAB_LIMIT) == (65_536, 1_000_000)
+    limit = 36_000
+    cut = made.markdown(limit, "`report.whole.md`")
+    assert limit * 0.9 < len(cut) <= limit
+    assert cut.startswith(whole[:15_000])
+    (told,) = re.findall(r"\*\*Cut: (\d+) rows are left out\*\*; the whole report is `report\.whole\.md`\.\n$", cut)
+    rows = [len([line for line in text.splitlines() if re.match(r"\| |- ", line)]) for text in (whole, cut)]
+    heads = [text.count("\n| | Resource |") for text in (whole, cut)]
+    assert int(told) == rows[0] - heads[0] - (rows[1] - heads[1])
+    monkeypatch.setattr(command, "GITHUB_LIMIT", limit)
+    out = tmp_path / "report.md"
+    command.write(made, out)
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith(MARKER)
+    assert text.endswith("**; the whole report is `report.whole.md`, an artifact of this pipeline.\n")
+    assert len(text) <= limit
+    assert (tmp_path / "report.whole.md").read_text(encoding="utf-8") == whole
+    monkeypatch.setattr(command, "GITHUB_LIMIT", len(whole))
+    command.write(made, out)
+    assert not (tmp_path / "report.whole.md").exists()
+
+
+def test_two_runs_give_the_same_bytes(everywhere: Side, tmp_path: Path) -> None:
+    """Whatever order Python's sets have."""
+    head = _edited(everywhere, tmp_path, _in_all("Storage/Uploads", "PublicAccessBlockConfiguration", {}), _one_change,
+                   lambda edits: edits.properties("EdgeGlobal/WebFirewall/WebAcl")["Rules"].clear())  # fmt: skip
+    code = "import sys; from pathlib import Path; from tools.reports.diff.__main__ import report; "
+    code += "sys.stdout.write(report(Path(sys.argv[1]), Path(sys.argv[2]), 'main').markdown())"
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(everywhere.folder), str(head)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1
+    assert "rule SqlInjection is removed" in texts.pop().decode()
+
+
+def _accepting(*ids: str, reason: str = "The export of last night was restored elsewhere, and compared.") -> str:
+    return "".join(f'[[accepted]]\nid = "{one}"\nreason = "{reason}"\n' for one in ids)
+
+
+def test_only_what_a_pull_request_adds_accepts() -> None:
+    one, two, three = "8da5c260", "00000000", "0123abcd"
+    assert set(added(_accepting(one), _accepting(one, two))) == {two}
+    assert set(added(_accepting(one, two), _accepting(two, one))) == set()
+    assert set(added(_accepting(one), _accepting(one, one))) == {one}, "it came again"
+    assert set(added("", _accepting(three))) == {three}
+    assert added("", "") == {}
+    assert set(added("what is this", _accepting(one))) == {one}
+    assert added(_accepting(one), _accepting(one, reason="Another reason for what was there already.")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (_accepting("8DA5C260"), "entry 1, id '8DA5C260': string should match pattern"),
+        (_accepting("8da5c260", "all"), "entry 2, id 'all': string should match pattern"),
+        (_accepting("8da5c260", reason="wanted"), "entry 1, reason 'wanted': string should have at least 20 characters"),
+        ('[[accepted]]\nid = "8da5c260"\n', "entry 1, reason {'id': '8da5c260'}: field required"),
+        ('[[acepted]]\nid = "8da5c260"\n', "acepted [{'id': '8da5c260'}]: extra inputs are not permitted"),
+        ("[[accepted]", "docs/accepted-dangers.toml is no TOML: "),
+    ],
+)
+def test_an_acceptance_that_says_too_little_is_told(text: str, told: str) -> None:
+    with pytest.raises(AcceptanceError) as caught:
+        added("", text)
+    assert told in str(caught.value)
+    assert str(caught.value).startswith("docs/accepted-dangers.toml")
+
+
+@contextlib.contextmanager
+def _given(base: Path, head: Path) -> Iterator[tuple[Path, Path]]:
+    yield base, head
+
+
+def test_exit_codes(production: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    head = _edited(production, tmp_path / "head", _one_change)
+    monkeypatch.setattr(command, "end_on_signals", lambda: None)
+    monkeypatch.setattr(command, "both", lambda base: _given(production.folder, head))
+    monkeypatch.setattr(command, "text_in", lambda base, path: "")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    out = tmp_path / "report.md"
+    assert command.main(["main", str(out)]) == 3
+    told = capsys.readouterr()
+    (danger,) = report(production.folder, head, "main").dangers
+    assert told.err == f"Danger {danger.id} (prod): {danger.words}\n"
+    assert danger.id in out.read_text(encoding="utf-8")
+    accepted = tmp_path / "docs" / "accepted-dangers.toml"
+    accepted.parent.mkdir()
+    accepted.write_text(_accepting(danger.id), encoding="utf-8")
+    assert command.main(["main"]) == 0
+    assert capsys.readouterr().out.startswith(MARKER)
+    assert command.main([]) == 1
+    assert (
+        capsys.readouterr().err == "Usage: make diff-report BASE=origin/main [OUT=report.md], or BASE=deployed [ENV=prod] [OUT=report.md]\n"
+    )
+
+
+def test_a_base_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command, "end_on_signals", lambda: None)
+    assert command.main(["no-such-branch"]) == 1
+    assert capsys.readouterr().err == (
+        "There is no no-such-branch here. BASE= takes a branch, a tag or a commit; `git fetch origin` may bring it.\n"
+    )
+    with pytest.raises(CheckoutError), both("--upload-pack=x"):
+        pass

@@ -1,0 +1,366 @@
+"""More of what holds of every template: what belongs together is there, least privilege, limits, tags (see rules.py)."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import json
+import re
+from collections import defaultdict
+
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+from stacks.base import UNTAGGED
+from tests.models.iam.permissions import NAMELESS
+from tests.rules.rules import Complaints, Templates, actions, each, listed, references, rule, statements, without
+
+# Each of the first is useless, or unsafe, without one of the second that refers to it (or to which it refers).
+TOGETHER = {
+    "AWS::S3::Bucket": ["AWS::S3::BucketPolicy"],
+    "AWS::SQS::Queue": ["AWS::SQS::QueuePolicy"],
+    "AWS::SNS::Topic": ["AWS::SNS::TopicPolicy"],
+    "AWS::EC2::VPC": ["AWS::EC2::FlowLog", "AWS::EC2::VPCGatewayAttachment", "AWS::EC2::VPCEndpoint"],
+    "AWS::EC2::Subnet": ["AWS::EC2::SubnetRouteTableAssociation"],
+    "AWS::EC2::RouteTable": ["AWS::EC2::SubnetRouteTableAssociation"],
+    "AWS::EC2::InternetGateway": ["AWS::EC2::VPCGatewayAttachment"],
+    "AWS::EC2::NatGateway": ["AWS::EC2::Route"],
+    "AWS::EC2::EIP": ["AWS::EC2::NatGateway"],
+    "AWS::ECS::Cluster": ["AWS::ECS::ClusterCapacityProviderAssociations", "AWS::ECS::Service"],
+    "AWS::ECS::Service": ["AWS::ApplicationAutoScaling::ScalableTarget"],
+    "AWS::ApplicationAutoScaling::ScalableTarget": ["AWS::ApplicationAutoScaling::ScalingPolicy"],
+    "AWS::RDS::DBProxy": ["AWS::RDS::DBProxyTargetGroup"],
+    "AWS::RDS::DBInstance": ["AWS::SecretsManager::SecretTargetAttachment", "AWS::RDS::DBProxyTargetGroup"],
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": ["AWS::ElasticLoadBalancingV2::Listener", "AWS::CloudFront::VpcOrigin"],
+    "AWS::ElasticLoadBalancingV2::TargetGroup": ["AWS::ElasticLoadBalancingV2::Listener"],
+    "AWS::WAFv2::WebACL": ["AWS::WAFv2::LoggingConfiguration"],
+    "AWS::CloudFront::VpcOrigin": ["AWS::CloudFront::Distribution"],
+}
+# Parts that every environment has at least this many of.
+ALWAYS = {
+    "AWS::EC2::VPC": 1,
+    "AWS::S3::Bucket": 5,
+    "AWS::ECR::Repository": 1,
+    "AWS::RDS::DBInstance": 1,
+    "AWS::RDS::DBProxy": 1,
+    "AWS::ElastiCache::ReplicationGroup": 1,
+    "AWS::CloudFront::Distribution": 1,
+    "AWS::CloudFront::Function": 2,
+    "AWS::WAFv2::WebACL": 1,
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": 1,
+    "AWS::ECS::Service": 1,
+    "AWS::ECS::TaskDefinition": 4,
+    "AWS::ApplicationAutoScaling::ScalingPolicy": 3,
+    "AWS::CloudWatch::Alarm": 50,
+    "AWS::CloudWatch::CompositeAlarm": 15,
+    "AWS::Budgets::Budget": 1,
+    "AWS::CE::AnomalySubscription": 1,
+    "AWS::CloudWatch::Dashboard": 1,
+    "AWS::Scheduler::Schedule": 1,
+    "AWS::SNS::Topic": 1,
+    "AWS::SecretsManager::Secret": 12,
+    "Custom::DatabaseRoles": 1,
+}
+NOT_WHERE_NOBODY_IS_TOLD = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard"}
+# Nothing refers to these: they act by being there.
+USED_BY_BEING_THERE = ("Policy", "Association", "Attachment", "Attachments", "Egress", "Ingress", "Route", "Schedule", "Alarm", "Dashboard")
+
+
+@rule
+def what_belongs_together_is_there(templates: Templates) -> Complaints:
+    for prefix in _environments(templates):
+        mine = {name: template for name, template in templates.items() if _belongs(name, prefix, templates)}
+        present: dict[str, int] = defaultdict(int)
+        for _, _, resource in each(mine):
+            present[resource["Type"]] += 1
+        always = {**ALWAYS, **({"AWS::RDS::DBProxy": 0} if prefix in without(templates, "Proxy") else {})}
+        always |= dict.fromkeys(always.keys() & NOT_WHERE_NOBODY_IS_TOLD, 0) if prefix in without(templates, "Watched") else {}
+        yield from (f"{prefix} has {present[kind]} × {kind}" for kind, least in always.items() if present[kind] < least)
+        users = {kind: json.dumps([r for _, _, r in each(mine, kind)]) for kinds in TOGETHER.values() for kind in kinds}
+        for name, _, resource in each(mine, *TOGETHER):
+            logical_id, text = name.split("/")[1], json.dumps(resource)
+            for kind in TOGETHER[resource["Type"]]:
+                if kind.startswith("AWS::RDS::DBProxy") and not always["AWS::RDS::DBProxy"]:
+                    continue
+                others = [other.split("/")[1] for other, _, _ in each(mine, kind)]
+                if logical_id not in users[kind] and not any(other in text for other in others):
+                    yield f"{name} has no {kind}"
+
+
+@rule
+def nothing_stands_unused(templates: Templates) -> Complaints:
+    kinds = ("AWS::EC2::SecurityGroup", "AWS::IAM::Role", "AWS::KMS::Key", "AWS::SecretsManager::Secret", "AWS::Logs::LogGroup",
+             "AWS::Lambda::Function", "AWS::Lambda::LayerVersion", "AWS::SQS::Queue", "AWS::CloudFront::Function",
+             "AWS::CloudFront::CachePolicy", "AWS::CloudFront::ResponseHeadersPolicy", "AWS::CloudFront::OriginAccessControl",
+             "AWS::RDS::DBParameterGroup", "AWS::RDS::DBSubnetGroup", "AWS::ElastiCache::ParameterGroup",
+             "AWS::ElastiCache::SubnetGroup", "AWS::SNS::Topic")  # fmt: skip
+    for stack, template in templates.items():
+        used = {
+            target
+            for logical_id, resource in template["Resources"].items()
+            for target in references(resource.get("Properties", {}))
+            if target != logical_id
+        } | set(references(template.get("Outputs", {})))
+        for logical_id, resource in template["Resources"].items():
+            # tools/cli/commands/release.py runs a task behind it; people call a function whose clock is off.
+            by_hand = logical_id.startswith("ReleaseFilesSecurityGroup") or "ScheduledBackupsOptOut" in resource.get("Metadata", {})
+            if resource["Type"] in kinds and logical_id not in used and not by_hand:
+                yield f"{stack}/{logical_id}"
+
+
+@rule
+def roles_are_narrow(templates: Templates) -> Complaints:
+    for name, properties, resource in each(templates, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"):
+        trust = resource["Type"] == "AWS::IAM::Role"
+        inline = [one for policy in properties.get("Policies", []) for one in policy["PolicyDocument"]["Statement"]]
+        for statement in [*statements(properties), *inline]:
+            if statement["Effect"] == "Deny":
+                continue
+            if "NotAction" in statement or "NotResource" in statement or any("*" in action for action in actions(statement)):
+                yield f"{name} allows {actions(statement)}"
+            if trust and statement not in inline and set(statement.get("Principal", {})) != {"Service"}:
+                yield f"{name} is assumed by {statement.get('Principal')}"
+            if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NAMELESS.keys():
+                yield f"{name} allows {actions(statement)} on everything"
+            grave = ("iam:", "sts:assumerole", "kms:schedule", "s3:deletebucket")
+            handed_on = actions(statement) == ["iam:PassRole"] and "iam:PassedToService" in str(statement.get("Condition"))
+            if not trust and not handed_on and any(action.lower().startswith(grave) for action in actions(statement)):
+                yield f"{name} allows {actions(statement)}"
+        if properties.get("ManagedPolicyArns"):
+            yield f"{name} has policies whose text is not here"
+        if trust and not list(statements(properties)):
+            yield f"{name} is assumed by nobody"
+
+
+# Action → the key of a condition without which it would reach further than it is meant to.
+BOUND_BY = {
+    "kms:Decrypt": "kms:ViaService",
+    "kms:GenerateDataKey": "kms:ViaService",
+    "ecs:RunTask": "ecs:cluster",
+    "iam:PassRole": "iam:PassedToService",
+    "s3:ListBucket": "s3:prefix",
+}
+WHOLE_BUCKET_IS_ITS = "ServiceWebTaskRole"  # users' files: the application's own
+
+
+@rule
+def what_reaches_far_is_bound(templates: Templates) -> Complaints:
+    """Keys through one service, tasks in one cluster, roles for one service, lists of a bucket below what may be read."""
+    for name, properties, _ in each(templates, "AWS::IAM::Policy"):
+        for statement in statements(properties):
+            keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
+            for action in actions(statement) if statement["Effect"] == "Allow" else ():
+                whole = action == "s3:ListBucket" and WHOLE_BUCKET_IS_ITS in name.replace("/", "")
+                if action in BOUND_BY and BOUND_BY[action] not in keys and not whole:
+                    yield f"{name} allows {action} without {BOUND_BY[action]}"
+
+
+@rule
+def every_role_may_do_something(templates: Templates) -> Complaints:
+    """A role whose policy is lost still deploys, and what wears it fails at run time."""
+    for stack, template in templates.items():
+        with_policy = {
+            role
+            for resource in template["Resources"].values()
+            if resource["Type"] == "AWS::IAM::Policy"
+            for role in references(resource["Properties"]["Roles"])
+        }
+        for logical_id, resource in template["Resources"].items():
+            # Prisma's migrations call no API of AWS.
+            if resource["Type"] == "AWS::IAM::Role" and logical_id not in with_policy and not logical_id.startswith("MigrationTaskRole"):
+                yield f"{stack}/{logical_id}"
+
+
+@rule
+def what_lambda_needs_is_denied_to_the_functions_code(templates: Templates) -> Complaints:
+    for name, properties, _ in each(templates, "AWS::IAM::Policy"):
+        of_interfaces = [s for s in statements(properties) if "ec2:CreateNetworkInterface" in actions(s)]
+        if of_interfaces and [("lambda:SourceFunctionArn" in json.dumps(s), s["Effect"]) for s in of_interfaces] != [
+            (False, "Allow"),
+            (True, "Deny"),
+        ]:
+            yield name
+        for statement in statements(properties):
+            if "kms:Decrypt" in actions(statement) and "kms:ViaService" not in json.dumps(statement.get("Condition", {})):
+                yield f"{name} decrypts whatever the key encrypted"
+
+
+@rule
+def policies_of_resources_admit_by_name_and_for_this_account(templates: Templates) -> Complaints:
+    for name, properties, resource in each(
+        templates, "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::KMS::Key"
+    ):
+        for statement in statements(properties):
+            principal = statement["Principal"]
+            if statement["Effect"] == "Deny" or (resource["Type"] == "AWS::KMS::Key" and ":root" in json.dumps(principal)):
+                continue
+            if "*" in json.dumps(actions(statement)) or (resource["Type"] != "AWS::KMS::Key" and "*" in listed(statement["Resource"])):
+                yield f"{name} admits {principal} to {actions(statement)} on {statement['Resource']}"
+            # The CDK's statements for the logs of load balancers, which know no such condition.
+            delivery = principal == {"Service": "delivery.logs.amazonaws.com"} or "Service" not in principal
+            condition = json.dumps(statement.get("Condition", {}))
+            if not delivery and not re.search("aws:Source(Account|Arn)", condition, re.IGNORECASE):  # IAM's keys know no case
+                yield f"{name} lets {principal} act for anybody"
+            if delivery and "s3:PutObject" in actions(statement) and "AWSLogs" not in json.dumps(statement["Resource"]):
+                yield f"{name} lets {principal} write anywhere"
+            if (
+                principal == {"Service": "delivery.logs.amazonaws.com"}
+                and "s3:PutObject" in actions(statement)
+                and "s3:x-amz-acl" not in condition
+            ):
+                yield f"{name} lets {principal} keep what it writes"
+
+
+@rule
+def what_no_resource_does_is_called_for(templates: Templates) -> Complaints:
+    needed = (
+        "RevokeSecurityGroupIngress",
+        "RevokeSecurityGroupEgress",
+        "PutParameter",
+        "DescribeSecurityGroups",
+        "unavailable.html",
+        "PutSecretValue",
+    )
+    for prefix in _environments(templates):
+        mine = {name: template for name, template in templates.items() if _belongs(name, prefix, templates)}
+        calls = json.dumps([properties["Create"] for _, properties, _ in each(mine, "Custom::AWS")])
+        yield from (f"{prefix} calls no {call}" for call in needed if call not in calls)
+
+
+@rule
+def subnets_lead_where_they_should(templates: Templates) -> Complaints:
+    for stack, template in templates.items():
+        resources = template["Resources"]
+        networks = [ipaddress.IPv4Network(r["Properties"]["CidrBlock"]) for r in resources.values() if r["Type"] == "AWS::EC2::VPC"]
+        if not networks:
+            continue
+        ranges = {n: ipaddress.IPv4Network(r["Properties"]["CidrBlock"]) for n, r in resources.items() if r["Type"] == "AWS::EC2::Subnet"}
+        for name, one in ranges.items():
+            if not one.subnet_of(networks[0]) or any(one.overlaps(other) for key, other in ranges.items() if key != name):
+                yield f"{stack}/{name} {one}"
+        nat = any(r["Type"] == "AWS::EC2::NatGateway" for r in resources.values())
+        machine = any(r["Type"] == "AWS::EC2::Instance" for r in resources.values())
+        ways = {"Public": "GatewayId", "Private": "NatGatewayId" if nat else "InstanceId" if machine else None, "Isolated": None}
+        for name in ranges:
+            tables = [
+                r["Properties"]["RouteTableId"]["Ref"]
+                for r in resources.values()
+                if r["Type"] == "AWS::EC2::SubnetRouteTableAssociation" and r["Properties"]["SubnetId"] == {"Ref": name}
+            ]
+            routes = [
+                r["Properties"]
+                for r in resources.values()
+                if r["Type"] == "AWS::EC2::Route" and r["Properties"]["RouteTableId"]["Ref"] in tables
+            ]
+            way = next(way for tier, way in ways.items() if f"Vpc{tier}Subnet" in name)
+            found = [next((key for key in ("GatewayId", "NatGatewayId", "InstanceId") if key in route), "?") for route in routes]
+            if len(tables) != 1 or found != ([way] if way else []):
+                yield f"{stack}/{name} leads to {found}"
+            if any(route.get("DestinationCidrBlock") != "0.0.0.0/0" for route in routes):
+                yield f"{stack}/{name} has no default route"
+        (endpoint,) = [r["Properties"] for n, r in resources.items() if "S3Endpoint" in n and r["Type"] == "AWS::EC2::VPCEndpoint"]
+        if len(endpoint["RouteTableIds"]) != len(ranges) or ".s3" not in json.dumps(endpoint["ServiceName"]):
+            yield f"{stack}: the S3 endpoint does not serve every subnet"
+        flow = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::EC2::FlowLog"]
+        if [one.get("TrafficType") for one in flow] != ["ALL"]:
+            yield f"{stack}: flow logs do not tell all"
+
+
+@rule
+def the_application_runs_confined_and_rolls_back(templates: Templates) -> Complaints:
+    for name, properties, _ in each(templates, "AWS::ECS::Service"):
+        deployment = properties["DeploymentConfiguration"]
+        for part in ("DeploymentCircuitBreaker", "Alarms"):
+            if (deployment.get(part, {}).get("Enable"), deployment.get(part, {}).get("Rollback")) != (True, True):
+                yield f"{name} does not roll back on {part}"
+        if (deployment.get("MinimumHealthyPercent"), properties.get("EnableExecuteCommand", False)) != (100, False):
+            yield f"{name} goes below full strength, or lets people in"
+    for name, properties, _ in each(templates, "AWS::ECS::TaskDefinition"):
+        if properties.get("NetworkMode") != "awsvpc" or "TaskRoleArn" not in properties or "ExecutionRoleArn" not in properties:
+            yield f"{name} has no network or role of its own"
+        for container in properties["ContainerDefinitions"]:
+            if "LogConfiguration" not in container or container.get("Privileged"):
+                yield f"{name} {container['Name']} leaves no log, or is privileged"
+            if container["Name"] in ("carmen", "migration", "copy", "release_files") and container.get("User") in (None, "0", "root"):
+                yield f"{name} {container['Name']} is root"
+            if container["Name"] == "carmen":
+                confined = container.get("ReadonlyRootFilesystem") is True
+                dropped = container.get("LinuxParameters", {}).get("Capabilities", {}).get("Drop")
+                if not confined or dropped != ["ALL"]:
+                    yield f"{name} carmen may do more than it needs"
+
+
+@rule
+def the_firewall_stands_before_everything_and_tells(templates: Templates) -> Complaints:
+    for name, properties, _ in each(templates, "AWS::CloudFront::Distribution"):
+        config = properties["DistributionConfig"]
+        if "WebAcl" not in json.dumps(config.get("WebACLId", "")) or "Logging" not in config:
+            yield f"{name} has no firewall, or no log"
+        for behavior in [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]:
+            if "ResponseHeadersPolicyId" not in behavior:
+                yield f"{name} sends {behavior.get('PathPattern', '*')} without security headers"
+    for name, properties, _ in each(templates, "AWS::WAFv2::WebACL"):
+        if properties.get("Scope") != "CLOUDFRONT" or "Allow" not in properties["DefaultAction"]:
+            yield f"{name} guards nothing, or everything"
+        priorities = [one["Priority"] for one in properties["Rules"]]
+        if priorities != sorted(set(priorities)):
+            yield f"{name} has rules of the same priority"
+        managed = {one["Statement"].get("ManagedRuleGroupStatement", {}).get("Name") for one in properties["Rules"]}
+        needed = {
+            f"AWSManagedRules{group}" for group in ("CommonRuleSet", "KnownBadInputsRuleSet", "SQLiRuleSet", "AmazonIpReputationList")
+        }
+        yield from (f"{name} lacks {group}" for group in sorted(needed - managed))
+        for one in properties["Rules"]:
+            acts = one.get("Action", {}).keys() & {"Block", "Challenge"} or "None" in one.get("OverrideAction", {})
+            if not acts or not all(one["VisibilityConfig"].get(key) for key in ("CloudWatchMetricsEnabled", "SampledRequestsEnabled")):
+                yield f"{name} {one['Name']} only looks, or is not seen"
+
+
+@rule
+def templates_are_within_cloudformations_limits(templates: Templates) -> Complaints:
+    for stack, template in templates.items():
+        sizes = {
+            "resources of 500": (len(template["Resources"]), 350),
+            "outputs of 200": (len(template.get("Outputs", {})), 140),
+            "parameters of 200": (len(template.get("Parameters", {})), 100),
+            "bytes of 1 MB": (len(json.dumps(template, indent=1)), 700_000),
+            "characters of description of 1024": (len(template.get("Description", "")), 800),
+        }
+        yield from (f"{stack}: {number} {what}" for what, (number, most) in sizes.items() if number > most)
+        per_role: dict[str, int] = defaultdict(int)
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::IAM::Policy":
+                for role in references(resource["Properties"]["Roles"]):
+                    per_role[role] += len(json.dumps(resource["Properties"]["PolicyDocument"], separators=(",", ":")))
+        yield from (f"{stack}/{role} has {size} characters of inline policy of 10240" for role, size in per_role.items() if size > 9000)
+    for name, properties, _ in each(templates, "AWS::Lambda::Function"):
+        if len(json.dumps(properties.get("Environment", {}))) > 3500:
+            yield f"{name} has an environment of more than 4 KB"
+    for name, properties, _ in each(templates, "AWS::CloudFront::Function"):
+        if len(properties["FunctionCode"].encode()) > 10_000:
+            yield f"{name} is longer than 10 KB"
+
+
+@rule
+def everything_that_takes_tags_is_tagged(templates: Templates) -> Complaints:
+    wanted = {"environment", "owner", "cost-center", "repository"}
+    for name, properties, resource in each(templates):
+        if _takes_tags(resource["Type"]) and not wanted <= {tag["Key"] for tag in properties.get("Tags", [])}:
+            yield name
+
+
+def _environments(templates: Templates) -> list[str]:
+    """`CarmenProd` and the like: the top stacks, which have the output Url."""
+    return [name for name, template in templates.items() if "Url" in template.get("Outputs", {})]
+
+
+def _belongs(name: str, prefix: str, templates: Templates) -> bool:
+    return name.startswith(prefix) and not any(name.startswith(o) and len(o) > len(prefix) for o in _environments(templates) if o != prefix)
+
+
+@functools.cache
+def _takes_tags(kind: str) -> bool:
+    """By CloudFormation's own schema of the type."""
+    if kind.startswith("Custom::") or kind in UNTAGGED:
+        return False
+    properties = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["properties"]
+    return bool(properties.get("Tags", {}).get("type") == "array")

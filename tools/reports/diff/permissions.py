@@ -1,0 +1,333 @@
+"""IAM that is broadened, in words: who may now do what on which resource.
+
+Every permission of the head is asked of both sides' policies, resolved and evaluated as AWS does it (`tools.reports.security.policies`,
+`tools.reports.security.policy_evaluator`): what the base allowed too is no news, however it was written. What these cannot decide counts as broadened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from tools.reports.diff.assembly import Resource, Side
+from tools.reports.diff.collect import Comparison
+from tools.reports.diff.findings import Finding
+from tools.reports.security.policies import Assembly, Document, Role
+from tools.reports.security.policy_evaluator import Account, Undecided
+
+ROLE = "AWS::IAM::Role"
+# Where resources name the role that they act as.
+ACTS_AS = {
+    "AWS::ECS::TaskDefinition": ("TaskRoleArn", "ExecutionRoleArn"),
+    "AWS::Lambda::Function": ("Role",),
+    "AWS::RDS::DBProxy": ("RoleArn",),
+    "AWS::Scheduler::Schedule": ("Target.RoleArn",),
+}
+# Operators whose values a request can carry as they stand.
+PLAIN = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "StringEqualsIgnoreCase")
+STAR = "∗∗"  # for the stars of a pattern that is asked for as if it were a resource: neither `*` nor `?` stands for it alone
+# What every request carries, unless the permission's own conditions say otherwise.
+USUAL = {"s3:TlsVersion": "1.3"}
+# A function's or a task's code, whose name any edit changes ("Stack synthesis", bootstrap resources).
+CODE = re.compile(r"arn:aws:s3:::cdk-[a-z0-9]+-assets-[^/]+/[0-9a-f]{64}\.\w+")
+CARRIED = {"aws:principalarn", "aws:principalaccount", "aws:resourceaccount", "aws:securetransport"}
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One action on one resource for one principal, under one set of conditions. Names are those of all environments."""
+
+    environment: str
+    holder: str  # the role's path, or the path of the resource whose policy says it
+    who: str
+    effect: str
+    action: str
+    resource: str
+    condition: str  # JSON
+
+    @property
+    def conditions(self) -> Document:
+        told: Document = json.loads(self.condition)
+        return told
+
+
+@dataclass(frozen=True)
+class Question:
+    """A grant as a request to AWS, by the names of its own side."""
+
+    principal: str
+    action: str
+    resource: str
+    conditions: Document
+
+
+class Policies:
+    """All grants of a side."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self.assembly = Assembly(side.folder)
+        names = {
+            (f"{stack}-{logical_id}".lower() if lower else f"{stack}-{logical_id}"): (one.environment, one.path)
+            for (stack, logical_id), one in side.resources.items()
+            for lower in ((True, False) if one.kind in ("AWS::S3::Bucket", "AWS::ECR::Repository") else (False,))
+        }
+        self._names = names
+        self._any_name = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)")
+        # A boundary's text is not in the templates: whether there is one is compared by itself.
+        self.roles = [replace(role, boundary=None) for role in self.assembly.roles()]
+        self.boundaries = {self.role_name(role): role.boundary for role in self.assembly.roles()}
+
+    @cached_property
+    def account(self) -> Account:
+        return Account({role.arn: role for role in self.roles}, self.assembly.resource_policies(), {})
+
+    def role_name(self, role: Role) -> tuple[str, str]:
+        """(environment, path) of a role."""
+        one = self._side.resources[role.stack, role.logical_id]
+        return one.environment, one.path
+
+    def told(self, text: str) -> str:
+        """An ARN or a value with paths in the place of names: `Storage/Uploads/*` for `arn:aws:s3:::carmenprodstorage-uploads…/*`."""
+        text = CODE.sub("code of ours in the CDK’s bucket", text)
+        found = self._any_name.search(text)
+        if not found:
+            return text
+        path = self._names[found[0]][1]
+        rest = self._any_name.sub(lambda match: self._names[match[0]][1], text[found.end() :])
+        plain = ("", ":*", ":1", "/1", "-AbCdEf")
+        return (
+            path + ("" if rest in plain else rest) if text.startswith("arn:") else self._any_name.sub(lambda m: self._names[m[0]][1], text)
+        )
+
+    def environment_of(self, text: str) -> str | None:
+        """The environment of the first name in an ARN."""
+        found = self._any_name.search(text)
+        return self._names[found[0]][0] if found else None
+
+    @cached_property
+    def grants(self) -> dict[Grant, Question]:
+        """All that any policy says."""
+        found: dict[Grant, Question] = {}
+        for role in self.roles:
+            environment, path = self.role_name(role)
+            for document in role.policies.values():
+                found |= self._read(environment, path, document, role.arn, None)
+            found |= self._read(environment, path, role.trust, None, role.arn)
+        for arn, document in self.assembly.resource_policies().items():
+            found |= self._read(self.environment_of(arn) or "", self.told(arn), document, None, arn)
+        return found
+
+    def _read(self, environment: str, holder: str, document: Document, principal: str | None, guarded: str | None) -> dict[Grant, Question]:
+        """`principal` of a role's policies, `guarded` of a resource's own, one of them."""
+        found = {}
+        statements = document.get("Statement", [])
+        for statement in statements if isinstance(statements, list) else [statements]:
+            condition = statement.get("Condition", {})
+            told = json.dumps(json.loads(self.told_all(json.dumps(condition))), sort_keys=True)
+            for who, action, resource in itertools.product(
+                [principal] if principal else _principals(statement), _elements(statement, "Action"), _resources(statement, guarded)
+            ):
+                grant = Grant(environment, holder, holder if principal else self.told(who), statement["Effect"], action,
+                              self.told(resource), told)  # fmt: skip
+                found[grant] = Question(who, action, resource, condition)
+        return found
+
+    def told_all(self, text: str) -> str:
+        """Every name in a text by its path, ARNs included."""
+        return re.sub(r'"[^"]*"', lambda match: json.dumps(self.told(json.loads(match[0])), ensure_ascii=False), text)
+
+
+def _principals(statement: Document) -> list[str]:
+    principal = statement.get("Principal", f"everybody but {json.dumps(statement.get('NotPrincipal'), sort_keys=True)}")
+    if isinstance(principal, str):
+        return [principal]
+    return [str(one) for value in principal.values() for one in _list(value)]
+
+
+def _elements(statement: Document, element: str) -> list[str]:
+    if f"Not{element}" in statement:
+        return [f"everything but {', '.join(map(str, _list(statement[f'Not{element}'])))}"]
+    return [str(one) for one in _list(statement.get(element, "*"))]
+
+
+def _resources(statement: Document, guarded: str | None) -> list[str]:
+    """A trust policy names no resource, and in a key's own policy `*` is the key."""
+    found = _elements(statement, "Resource")
+    return [guarded if one == "*" and guarded else one for one in found]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def judge(comparison: Comparison) -> Iterator[Finding]:
+    """All findings on permissions; when policies cannot be read at all, that is the finding."""
+    yield from _actors(comparison)
+    try:
+        base, head = Policies(comparison.base), Policies(comparison.head)
+        yield from _findings(comparison, base, head)
+    except (ValueError, KeyError) as error:
+        why = f"one refers to {error}, which is not there" if isinstance(error, KeyError) else error
+        words = f"The policies could not be judged, so nobody has looked at them: {why}."
+        yield from (Finding(environment, "Permissions", words) for environment in comparison.environments)
+
+
+def _actors(comparison: Comparison) -> Iterator[Finding]:
+    """Who acts as a role that was there for others: no policy tells it."""
+    there = {(one.environment, comparison.moves.get((one.environment, one.path), one.path)) for one in comparison.base.of_kind(ROLE)}
+    for change in comparison.changes:
+        for place in ACTS_AS.get(change.kind, ()):
+            if change.new and (role := _role(comparison.head, change.new, place)):
+                before = _role(comparison.base, change.old, place) if change.old else None
+                if role != comparison.moves.get((change.environment, str(before)), before) and (change.environment, role) in there:
+                    words = f"`{change.path}` now acts as `{role}` (`{place}`), and may what that role may."
+                    yield Finding(change.environment, "Permissions", words)
+
+
+def _role(side: Side, resource: Resource, place: str) -> str | None:
+    arn = side.told(resource.stack, resource.at(place))
+    return str(arn).removesuffix(".Arn") if arn else None
+
+
+def _findings(comparison: Comparison, base: Policies, head: Policies) -> Iterator[Finding]:
+    keys = _condition_keys([*base.grants, *head.grants])
+    given = {_moved(grant, comparison) for grant in base.grants}
+    known = {(one.environment, one.path) for one in comparison.base.resources.values()}
+    known |= {(environment, path) for (environment, _), path in comparison.moves.items()}
+    roles = {(environment, comparison.moves.get((environment, path), path)): role.arn for role in base.roles
+             for environment, path in [base.role_name(role)]}  # fmt: skip
+    broadened = [
+        grant
+        for grant, question in head.grants.items()
+        if grant.effect == "Allow" and grant not in given and _takes_from_what_was_there(grant, known, comparison.head)
+        and not _allowed_before(grant, question, base, head, roles, keys)
+    ]  # fmt: skip
+    yield from _words(broadened, comparison.head)
+    denied = [grant for grant in (_moved(one, comparison) for one in base.grants) if grant.effect == "Deny"]
+    still = [grant for grant in head.grants if grant.effect == "Deny"]
+    gone = [
+        one
+        for one in denied
+        if (one.environment, one.holder) in comparison.head.by_path and not any(_covers(other, one) for other in still)
+    ]
+    yield from _words(gone, comparison.head)
+    for (environment, path), boundary in base.boundaries.items():
+        there = environment, comparison.moves.get((environment, path), path)
+        if boundary and there in head.boundaries and head.boundaries[there] is None:
+            yield Finding(environment, "Permissions", f"`{there[1]}` is no longer held within a permissions boundary.")
+
+
+def _moved(grant: Grant, comparison: Comparison) -> Grant:
+    """The base's grant by the names of the head."""
+    for (environment, old), new in comparison.moves.items():
+        if environment == grant.environment:
+            told = {name: getattr(grant, name) for name in ("holder", "who", "resource")}
+            condition = re.sub(rf'"{re.escape(old)}(?=["/:*])', lambda _, new=new: f'"{new}', grant.condition)  # type: ignore[misc]
+            grant = replace(
+                grant, condition=condition, **{name: new + text[len(old) :] for name, text in told.items() if _is_of(text, old)}
+            )
+    return grant
+
+
+def _takes_from_what_was_there(grant: Grant, known: set[tuple[str, str]], head: Side) -> bool:
+    """What is new by itself takes nothing from anybody: only what was there before, or all there is, can be opened."""
+    owners = [path for environment, path in head.by_path if environment == grant.environment and _is_of(grant.resource, path)]
+    return not owners or (grant.environment, max(owners, key=len)) in known
+
+
+def _is_of(resource: str, path: str) -> bool:
+    return resource == path or resource.startswith((f"{path}/", f"{path}:", f"{path}*"))
+
+
+def _condition_keys(grants: Iterable[Grant]) -> set[str]:
+    return {key for grant in grants for block in grant.conditions.values() for key in block}
+
+
+def _allowed_before(
+    grant: Grant, question: Question, base: Policies, head: Policies, roles: Mapping[tuple[str, str], str], keys: set[str]
+) -> bool:
+    """Whether the base allowed all of it, in other words; a request that the head itself refuses is nobody's."""
+    principal = roles.get((grant.environment, grant.who), "") if grant.who == grant.holder else question.principal
+    resource = question.resource.replace("*", STAR)
+    try:
+        for context in _contexts(question.conditions, keys):
+            if head.account.decide(question.principal, question.action, resource, context) and not (
+                principal and base.account.decide(principal, question.action, resource, context)
+            ):
+                return False
+    except Undecided:
+        return False
+    return True
+
+
+def _contexts(conditions: Document, keys: set[str]) -> Iterator[dict[str, str | None]]:
+    """Requests that meet the conditions; whatever else a policy may ask for they do not carry."""
+    wanted: dict[str, list[str]] = {}
+    for operator, block in conditions.items():
+        if operator.rpartition(":")[2].removesuffix("IfExists") not in PLAIN:
+            raise Undecided(f"{operator} is compared as it is written")
+        for key, values in block.items():
+            wanted[key] = [str(one).lower() if isinstance(one, bool) else str(one).replace("*", STAR) for one in _list(values)]
+    absent: dict[str, str | None] = {key: USUAL.get(key) for key in keys if key.lower() not in CARRIED}
+    for values in itertools.product(*wanted.values()):
+        yield absent | dict(zip(wanted, values, strict=True))
+
+
+def _covers(wide: Grant, narrow: Grant) -> bool:
+    """Whether one statement denies all that another does."""
+    same = ("environment", "holder", "condition")
+    return all(getattr(wide, name) == getattr(narrow, name) for name in same) and all(
+        _pattern(getattr(wide, name), getattr(narrow, name)) for name in ("who", "action", "resource")
+    )
+
+
+def _pattern(pattern: str, text: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), text) is not None
+
+
+def _words(grants: list[Grant], side: Side) -> Iterator[Finding]:
+    """One finding for all that a principal may, a line for what it may on the same resources."""
+    actions: dict[tuple[str, str, str, str, str, str], set[str]] = defaultdict(set)
+    for one in grants:
+        actions[one.environment, one.holder, one.who, one.effect, one.condition, one.resource].add(one.action)
+    resources: dict[tuple[str, str, str, str, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (environment, holder, who, effect, condition, resource), found in sorted(actions.items()):
+        resources[environment, holder, who, effect, condition, tuple(sorted(found))].append(resource)
+    lines: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (environment, holder, who, effect, condition, several), on in resources.items():
+        what = ", ".join("do anything" if one == "*" else f"`{one}`" for one in several)
+        where = ", ".join("**everything**" if one == "*" else f"`{one}`" for one in on)
+        role = side.by_path.get((environment, holder))
+        if effect == "Deny":
+            subject = f"`{holder}` no longer denies {'everybody' if who == '*' else f'`{who}`'}"
+        elif role and role.kind == ROLE and on == [holder] and who != holder:
+            subject, where = f"`{holder}` may now be assumed by {_who(who)}", ""
+            what = f"({what})"
+        else:
+            subject = f"{_who(who)} may now"
+        lines[environment, subject].append(f"{what}{' on ' if where else ''}{where}{_unless(condition)}")
+    for (environment, subject), told in lines.items():
+        words = f"{subject} {told[0]}." if len(told) == 1 else f"{subject}:{''.join(f'<br>• {one}' for one in told)}"
+        yield Finding(environment, "Permissions", words)
+
+
+def _who(who: str) -> str:
+    return "**anybody**" if who == "*" else f"`{who}`"
+
+
+def _unless(condition: str) -> str:
+    """The conditions in words."""
+    verbs = {"StringEquals": "is", "ArnEquals": "is", "ArnLike": "is like", "StringLike": "is like", "Bool": "is"}
+    parts = [
+        f"`{key}` {verbs.get(operator, operator)} {' or '.join(f'`{one}`' for one in _list(values))}"
+        for operator, block in json.loads(condition).items()
+        for key, values in block.items()
+    ]
+    return f", if {' and '.join(parts)}" if parts else ""

@@ -1,0 +1,376 @@
+"""The report as Markdown: danger first, then cost, what is interrupted, and the changes; noise is folded away at the end.
+
+A report that is too long for a comment is cut from its least important end, and says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.reports.diff.acceptances import FILE
+from tools.reports.diff.assembly import importance
+from tools.reports.diff.collect import GONE, Change, Comparison, Impact, Leaf
+from tools.reports.diff.costs import Costs
+from tools.reports.diff.dangers import Danger
+from tools.reports.diff.deployment import Interruption
+from tools.reports.diff.live import Live
+from tools.reports.diff.state import because
+
+MARKER = "<!-- carmen-diff-report -->"  # by which a pipeline finds its comment, to update it
+GITHUB_LIMIT = 65_536  # characters of a comment
+GITLAB_LIMIT = 1_000_000
+SHOWN = 100  # characters of a value
+LEAVES_SHOWN = 12  # of one resource; the rest is folded away
+ORDER = (
+    Impact.REPLACED,
+    Impact.MAY_BE_REPLACED,
+    Impact.MOVED,
+    Impact.REMOVED,
+    Impact.ORPHANED,
+    Impact.CHANGED,
+    Impact.REVISED,
+    Impact.ADDED,
+)
+SIGN = {
+    **{impact: f"**{impact.value}**" for impact in ORDER},
+    Impact.ADDED: "added",
+    Impact.CHANGED: "changed",
+    Impact.REVISED: "new revision",
+}
+
+
+@dataclass
+class Section:
+    """A part of the report: a report that is too long loses rows from the end of its last sections."""
+
+    head: list[str]
+    rows: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+
+    def text(self, rows: int | None = None) -> str:
+        return "\n".join([*self.head, *self.rows[:rows], *self.tail])
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is told."""
+
+    comparison: Comparison
+    dangers: list[Danger]
+    accepted: Mapping[str, str]
+    interruptions: list[Interruption]
+    costs: Costs
+    base: str
+    live: Live | None = None  # what an account tells besides, where the base is what is deployed there
+
+    @property
+    def refused(self) -> list[Danger]:
+        """Dangers that nobody has accepted."""
+        return [one for one in self.dangers if one.id not in self.accepted]
+
+    def markdown(self, limit: int | None = None, whole: str = "") -> str:
+        """The report in at most `limit` characters; `whole` says where the rest is when it is cut."""
+        sections = [one for one in self._sections() if one.head or one.rows]
+        text = "\n\n".join(one.text() for one in sections) + "\n"
+        return text if limit is None or len(text) <= limit else _cut(sections, limit, whole)
+
+    def _sections(self) -> list[Section]:
+        return [
+            Section([MARKER, self._headline()]),
+            self._dangers(self.refused),
+            self._acceptances([one for one in self.dangers if one.id in self.accepted]),
+            self._unknown_acceptances(),
+            self._drift(),
+            self._cost(),
+            Section(["### In deployment", ""], [f"- {_in(one.environments)} {one.words}" for one in self.interruptions])
+            if self.interruptions
+            else Section([]),
+            *_changes(self.comparison),
+            *_noise(self.comparison),
+        ]
+
+    def _headline(self) -> str:
+        changed, quiet = [], []
+        for environment in self.comparison.environments:
+            found = [one for one in self.comparison.changes if one.environment == environment]
+            telling = [one for one in found if not one.noise]
+            if telling:
+                counts = Counter(one.impact for one in telling)
+                told = ", ".join(f"{counts[impact]} {impact.value}" for impact in ORDER if counts[impact])
+                changed.append(f"- **{environment}**: {told}{self.costs.shortly(environment)}")
+            elif found:
+                quiet.append(f"- {environment}: nothing but noise ({_number(len(found), 'resource')}: {_noises(found)}).")
+            else:
+                quiet.append(f"- {environment}: unchanged.")
+        refused = self.refused
+        verdict = (
+            f"{_number(len(refused), 'danger')} to accept"
+            if refused
+            else f"{_number(len(self.dangers), 'danger')}, all accepted"
+            if self.dangers
+            else "no danger"
+        )
+        title = f"## {'🔴' if refused else '🟡' if self.dangers else '🟢'} Infrastructure: {verdict if changed else 'nothing changes'}"
+        if self.live:
+            what = f"What a deployment of this changes against what is deployed in {', '.join(self.live.environments)}:"
+            return "\n".join([title, "", what, "", *changed, *quiet, *(f"- {note}" for note in self.live.notes)])
+        return "\n".join([title, "", f"What this changes against `{self.base}`, from the templates alone:", "", *changed, *quiet])
+
+    def _dangers(self, dangers: list[Danger]) -> Section:
+        rows = [f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | `{one.id}` |" for one in dangers]
+        if not rows:
+            return Section([])
+        how = (
+            f"No entry of `{FILE}` accepts these: whoever lets the deployment go accepts them, or a pull request appends id and reason."
+            if self.live
+            else f"To accept one, append its id and a reason to `{FILE}`, in this pull request."
+        )
+        return Section(["### Danger", "", "| | What | Id |", "|---|---|---|"], rows, ["", how])
+
+    def _acceptances(self, dangers: list[Danger]) -> Section:
+        rows = [
+            f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | “{_plain(self.accepted[one.id])}” `{one.id}` |"
+            for one in dangers
+        ]
+        title = f"### Accepted in `{FILE}`" if self.live else "### Accepted by this pull request"
+        return Section([title, "", "| | What | Why |", "|---|---|---|"], rows) if rows else Section([])
+
+    def _unknown_acceptances(self) -> Section:
+        unknown = sorted(self.accepted.keys() - {one.id for one in self.dangers})
+        if not unknown:
+            return Section([])
+        return Section(
+            [f"Accepted, but nothing here has that id (it changes with what it names): {', '.join(f'`{one}`' for one in unknown)}."]
+        )
+
+    def _drift(self) -> Section:
+        """A line when all is in order, else a row for each difference, and for each stack that nobody can tell anything of."""
+        found = self.live.drift if self.live else ()
+        wrong = [stack for stack in found if not stack.in_order]
+        if not wrong:
+            return Section([f"**Drift**: none; {_number(len(found), 'stack')} as their templates say."] if found else [])
+        rows = [
+            f"| `{stack.name}` | {' | '.join(_code(part) if part else '' for part in difference)} |"
+            for stack in wrong
+            for difference in stack.differences
+        ]
+        rows += [f"| `{stack.name}` | {_plain(stack.in_words)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
+        what = f"{len(found) - len(wrong)} of {_number(len(found), 'stack')} are as their templates say. A deployment touches only what its"
+        head = ["### Drift", "", f"{what} template changes: the rest of this stays as it is.", ""]
+        return Section([*head, "| Stack | Resource | Property | Template | Deployed |", "|---|---|---|---|---|"], rows)
+
+    def _cost(self) -> Section:
+        rows = self.costs.rows()
+        if not rows and not self.costs.unknown:
+            return Section([])
+        unknown = (
+            [f"No price is known for {', '.join(f'`{kind}`' for kind in self.costs.unknown)}: counted as nothing.", ""]
+            if self.costs.unknown
+            else []
+        )
+        return Section(["### Cost, USD a month", "", *unknown, *(self.costs.heading() if rows else [])], rows, ["", self.costs.footnote()])
+
+
+def _in(environments: tuple[str, ...]) -> str:
+    return f"**{', '.join(environments)}:**"
+
+
+def _reason(reason: str) -> str:
+    return f" Reason in the settings: “{_plain(reason)}”" if reason else ""
+
+
+def _plain(text: str) -> str:
+    """Of other people's words, nothing is Markdown or HTML."""
+    return _cell(re.sub(r"([\\*_\[\]])", r"\\\1", text)).replace("<", "&lt;").replace("@", "@\u200b")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _noises(changes: list[Change]) -> str:
+    kinds = Counter(leaf.noise for change in changes for leaf in change.leaves if leaf.noise)
+    kinds.update(change.noise for change in changes if not change.leaves)
+    return ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
+
+
+@dataclass
+class _Line:
+    """What one property becomes, and in which environments."""
+
+    text: str
+    environments: list[str] = field(default_factory=list)
+
+
+def _changes(comparison: Comparison) -> Iterator[Section]:
+    """A table for each part, a row for each resource; the same change in several environments is told once."""
+    parts: dict[str, list[Change]] = defaultdict(list)
+    for change in comparison.changes:
+        if not change.noise:
+            parts[change.part].append(change)
+    title = ["### Changes", ""]
+    for part, changes in sorted(parts.items(), key=lambda one: (min(ORDER.index(change.impact) for change in one[1]), one[0])):
+        head = [*title, f"#### {part}", "", "| | Resource | Property: old → new |", "|---|---|---|"]
+        yield Section(head, [*_changed(changes), *_added(changes)])
+        title = []
+
+
+def _changed(changes: list[Change]) -> Iterator[str]:
+    resources: dict[tuple[int, str, str], dict[str, _Line]] = defaultdict(dict)
+    for change in changes:
+        if change.impact is not Impact.ADDED:
+            lines = resources[ORDER.index(change.impact), change.path, _name(change)]
+            texts = [f"{_property(leaf)}: {_values(leaf)}" for leaf in change.telling] or [""]
+            for text in texts:
+                lines.setdefault(_masked(text, change.environment), _Line(text)).environments.append(change.environment)
+    for (order, _, name), found in sorted(resources.items()):
+        where = sorted({one for line in found.values() for one in line.environments}, key=importance)
+        by_property = sorted(found.values(), key=lambda line: line.text.partition(":")[0])
+        told = [f"{line.text}{'' if len(line.environments) == len(where) else f' ({_listed(line.environments)})'}" for line in by_property]
+        more = [f"and {len(told) - LEAVES_SHOWN} more"] if len(told) > LEAVES_SHOWN else []
+        yield f"| {SIGN[ORDER[order]]}<br>{_listed(where)} | {name} | {'<br>'.join([*told[:LEAVES_SHOWN], *more])} |"
+
+
+def _added(changes: list[Change]) -> Iterator[str]:
+    """What is new is told by construct: its resources follow from it."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for change in changes:
+        if change.impact is Impact.ADDED:
+            groups["/".join(change.path.split("/")[:2]), change.environment].append(_kind(change))
+    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (group, environment), kinds in groups.items():
+        told = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
+        rows[group, told].append(environment)
+    for (group, told), environments in sorted(rows.items()):
+        yield f"| {SIGN[Impact.ADDED]}<br>{_listed(environments)} | `{group}` | {told} |"
+
+
+def _listed(environments: list[str]) -> str:
+    return ", ".join(sorted(environments, key=importance))
+
+
+def _masked(text: str, environment: str) -> str:
+    """Equal for the same change in another environment: its names and the CDK's hashes differ."""
+    text = re.sub(rf"(?i)carmen{environment}|\b{re.escape(environment)}\b", "<environment>", text)
+    return re.sub(r"[0-9A-F]{8}(?![0-9A-Za-z])", "<hash>", text)
+
+
+def _kind(change: Change) -> str:
+    return " ".join(change.kind.split("::")[1:]) or change.kind
+
+
+def _name(change: Change) -> str:
+    return f"`{_cell(change.path)}`{'' if change.kind == 'Stack' else f'<br>{_kind(change)}'}{_why(change)}"
+
+
+def _why(change: Change) -> str:
+    """Why it is made anew."""
+    if change.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED):
+        return f"<br>since {because(change)}"
+    if change.impact is Impact.MOVED and change.old:
+        same = change.old.path == change.path
+        return f"<br>logical id was `{change.old.logical_id}`" if same else f"<br>was `{_cell(change.old.path)}`"
+    return ""
+
+
+def _property(leaf: Leaf) -> str:
+    return f"`{_cell(leaf.path)}`{' (immutable)' if leaf.impact is Impact.REPLACED else ''}"
+
+
+def _values(leaf: Leaf) -> str:
+    old, new = _said(leaf.old), _said(leaf.new)
+    if old == new:
+        return "what it refers to is replaced"
+    if max(len(old), len(new)) > SHOWN:
+        old, new = _differing(old, new)
+    return f"{_code(old)} → {_code(new)}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict) and value.get("Effect") in ("Allow", "Deny"):
+        return _statement(value)
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _statement(statement: dict[str, Any]) -> str:
+    """A statement of a policy in a line; the rest of it stands under its own name."""
+    told = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in statement.items()}
+    named = {key: told.pop(key, None) for key in ("Effect", "Action", "Resource", "Sid")}
+    rest = "".join(f", {key} {_said(value)}" for key, value in sorted(told.items()))
+    return f"{named['Effect']} {named['Action']}{' on ' if named['Resource'] else ''}{named['Resource'] or ''}{rest}"
+
+
+def _differing(old: str, new: str) -> tuple[str, str]:
+    """Of long values, what differs."""
+    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks() if len(old) + len(new) < 4_000 else []
+    start = blocks[0].size if blocks and blocks[0].a == blocks[0].b == 0 else 0
+    end = (
+        blocks[-2].size
+        if len(blocks) > 1 and blocks[-2].a + blocks[-2].size == len(old) and blocks[-2].b + blocks[-2].size == len(new)
+        else 0
+    )
+    start = max(0, start - 20)
+    return _window(old, start, max(0, end - 20)), _window(new, start, max(0, end - 20))
+
+
+def _window(text: str, start: int, end: int) -> str:
+    inner = text[start : len(text) - end]
+    inner = inner if len(inner) <= SHOWN else f"{inner[: SHOWN - 1]}…"
+    return f"{'…' if start else ''}{inner}{'…' if end and not inner.endswith('…') else ''}" if text != GONE else text
+
+
+def _code(text: str) -> str:
+    return text if text == GONE else f"`{_cell(text)}`"
+
+
+def _cell(text: str) -> str:
+    """Within a cell of a table, and within a code span: no bar, no line break, no backtick ends it."""
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("`", "ˋ")
+
+
+def _noise(comparison: Comparison) -> Iterator[Section]:
+    by_noise: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for change in comparison.changes:
+        for noise in {leaf.noise for leaf in change.leaves if leaf.noise} | (
+            {change.noise} if change.noise and not change.leaves else set()
+        ):
+            by_noise[noise, change.path].add(change.environment)
+    if not by_noise:
+        return
+    count = len({path for _, path in by_noise})
+    rows = [
+        f"- {noise}: `{path}` ({', '.join(sorted(environments, key=importance))})"
+        for (noise, path), environments in sorted(by_noise.items())
+    ]
+    yield Section(
+        [f"<details><summary>Noise: code hashes, tags, metadata, versions ({_number(count, 'resource')})</summary>", ""],
+        rows,
+        ["", "</details>"],
+    )
+
+
+def _cut(sections: list[Section], limit: int, whole: str) -> str:
+    """As many rows as fit, the first sections before the last."""
+    left = "\n\n**Cut: {} rows are left out**" + (f"; the whole report is {whole}." if whole else ".") + "\n"
+    room = limit - len(left) - 10
+    kept: list[str] = []
+    missing = 0
+    for section in sections:
+        rows = len(section.rows)
+        while rows and len(section.text(rows)) + 2 > room:
+            rows = rows * 9 // 10
+        text = section.text(rows)
+        missing += len(section.rows) - rows
+        if len(text) + 2 <= room and (rows or not section.rows):
+            kept.append(text)
+            room -= len(text) + 2
+        else:
+            missing += rows
+            room = 0
+    return "\n\n".join(kept) + left.format(missing)

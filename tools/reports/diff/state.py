@@ -1,0 +1,124 @@
+"""What holds state and is replaced, removed, moved or left behind; generated secrets that are generated anew.
+
+Which types hold state, and which properties cannot change in place, is what CloudFormation's resource schemas say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tools.reports.diff.assembly import Resource
+from tools.reports.diff.collect import Change, Comparison, Impact
+from tools.reports.diff.findings import Finding
+
+RETAINED = ("Retain", "RetainExceptOnCreate")
+# CloudFormation User Guide, "DeletionPolicy attribute": what holds where a template is silent.
+SNAPSHOT_BY_DEFAULT = ("AWS::RDS::DBCluster", "AWS::RDS::DBInstance")
+
+
+def judge(comparison: Comparison) -> Iterator[Finding]:
+    """All findings on state and on secrets."""
+    for change in comparison.changes:
+        if change.kind == "Stack":
+            yield from _of_a_stack(change)
+        elif change.kind in comparison.stateful or _kept(change):
+            yield from (Finding(change.environment, "State", words) for words in _lost(change))
+        if change.both and change.kind == "AWS::SecretsManager::Secret":
+            yield from _regenerated(change.environment, *change.both)
+        if change.both and change.kind in ("AWS::RDS::DBInstance", "AWS::RDS::DBCluster"):
+            yield from _upgraded(change.environment, *change.both)
+
+
+def _kept(change: Change) -> bool:
+    """What is retained holds something, whatever the schemas say: images, for one."""
+    return change.old is not None and change.old.body.get("DeletionPolicy") in RETAINED
+
+
+def _lost(change: Change) -> Iterator[str]:
+    told = named(change)
+    match change.impact:
+        case Impact.REPLACED:
+            fate = _fate(change.new, "UpdateReplacePolicy")
+            yield f"{told} is replaced by a new, empty one, since {because(change)}. The old one {fate}."
+        case Impact.MAY_BE_REPLACED:
+            yield (
+                f"{told} may be replaced by a new, empty one: CloudFormation’s schema says that a change of {immutable(change)[0]} does so "
+                f"under conditions of its own. The old one then {_fate(change.new, 'UpdateReplacePolicy')}."
+            )
+        case Impact.MOVED:
+            assert change.old
+            assert change.new
+            before = f"{change.old.path} ({change.old.logical_id})"
+            yield (
+                f"{told} has moved: its logical id was that of {before} and is {change.new.logical_id}. CloudFormation makes a new, "
+                f"empty one; the old one {_fate(change.old, 'DeletionPolicy')}."
+            )
+        case Impact.REMOVED | Impact.ORPHANED:
+            yield f"{told} is removed from the template. It {_fate(change.old, 'DeletionPolicy')}."
+
+
+def named(change: Change) -> str:
+    """`Data/Database/Instance` (RDS DBInstance)."""
+    return f"`{change.path}` ({' '.join(change.kind.split('::')[1:])})"
+
+
+def because(change: Change) -> str:
+    """Why it is replaced, for `since …`."""
+    parts, only_references = immutable(change)
+    if not parts:
+        return "its type has changed"
+    several = " and " in parts
+    if change.impact is Impact.MAY_BE_REPLACED:
+        return f"{parts} can change in place under some conditions only"
+    if only_references:
+        return f"{parts} {'refer' if several else 'refers'} to what is replaced"
+    return f"{parts} cannot change in place"
+
+
+def immutable(change: Change) -> tuple[str, bool]:
+    """The properties that replace it, and whether they only refer to what is replaced itself."""
+    found = [leaf for leaf in change.leaves if leaf.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED)]
+    names = dict.fromkeys(leaf.path.split(".")[0].split("[")[0] for leaf in found)
+    return " and ".join(f"`{name}`" for name in names), all(leaf.old == leaf.new for leaf in found)
+
+
+def _fate(resource: Resource | None, attribute: str) -> str:
+    assert resource
+    policy = resource.body.get(attribute) or ("Snapshot" if resource.kind in SNAPSHOT_BY_DEFAULT else "Delete")
+    if policy in RETAINED:
+        return "stays in the account with what it holds, orphaned: nothing manages or deletes it any more"
+    return "is deleted after a last snapshot" if policy == "Snapshot" else "is deleted with what it holds"
+
+
+def _of_a_stack(change: Change) -> Iterator[Finding]:
+    if change.impact is Impact.ORPHANED:
+        words = f"The stack `{change.part}` is no longer part of the app: it stays deployed, orphaned, until someone destroys it by hand."
+        yield Finding(change.environment, "State", words)
+    for leaf in change.leaves:
+        if leaf.path == "Environment":
+            words = (
+                f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: all it holds is made anew there, and stays orphaned here."
+            )
+            yield Finding(change.environment, "State", words)
+
+
+def _regenerated(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
+    """Secrets Manager generates a new value when any of the figures changes (AWS::SecretsManager::Secret, GenerateSecretString)."""
+    before, after = (one.properties.get("GenerateSecretString") for one in (old, new))
+    if before and after and before != after:
+        changed = ", ".join(f"`{key}`" for key in sorted({*before, *after}) if before.get(key) != after.get(key))
+        words = f"`{new.path}` is generated anew, since {changed} changes: whoever holds the old value is locked out."
+        yield Finding(environment, "Secret", words)
+    elif before and not after:
+        yield Finding(environment, "Secret", f"`{new.path}` is no longer generated: its value becomes what the template says, or empty.")
+    elif (literal := [one.properties.get("SecretString") for one in (old, new)])[0] != literal[1] and literal[1] is not None:
+        yield Finding(environment, "Secret", f"`{new.path}` is overwritten by what the template says, whatever it holds now.")
+    elif after and not before:
+        yield Finding(environment, "Secret", f"`{new.path}` is generated from now on: the value it has now is overwritten.")
+
+
+def _upgraded(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
+    before, after = (str(one.at("EngineVersion", "")) for one in (old, new))
+    if before.split(".")[0] != after.split(".")[0]:
+        words = f"`{new.path}` changes its major version, {before} → {after}: there is no way back but a restore."
+        yield Finding(environment, "State", words)

@@ -1,0 +1,309 @@
+"""Lets tools that this project did not write judge the templates of all environments (`make judge`).
+
+A finding is mended, or acknowledged beside its resource under its exact name and with a reason
+(constructs_lib/foundation/acknowledgements.py). What is neither fails, and so does an acknowledgement that excuses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import aws_cdk as cdk
+import cfnlint.core
+
+with warnings.catch_warnings(action="ignore"):  # of pkg_resources, which parliament imports
+    import parliament
+from cdk_nag import AwsSolutionsChecks
+from cdk_preflight import Preflight
+from cloudformation_validate import CompositeEngine
+from cloudsplaining.scan.policy_document import PolicyDocument
+from detect_secrets import SecretsCollection
+from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+from detect_secrets.settings import transient_settings
+
+from settings.loader import environment_names, load
+from stacks.pipeline_access import build_pipeline_access
+from tools.reports.security.policies import Assembly
+from tools.reports.synthesis import ROOT, Built, build
+
+ACKNOWLEDGED = "aws:cdk:acknowledged-rules"
+# Rules that are not applied, to any resource: they find fault with how the CDK writes templates, not with what these say.
+NOT_APPLIED = {
+    "cfn-lint W3005": "The CDK writes DependsOn beside GetAtt: redundant, and right.",
+    "cfn-lint W6001": "The CDK hands values from stack to stack through outputs, which is what an output with an import is.",
+    "cloudformation-validate W3005": "The CDK writes DependsOn beside GetAtt: redundant, and right.",
+    "cloudformation-validate W9013": "With `account` set, an environment is that account's alone, and the CDK writes its number out.",
+}
+# What looks random and is no secret: every address at once, content hashes, names the CDK makes for exports and resources.
+HARMLESS = (
+    r"^0\.0\.0\.0",
+    r"^[0-9a-f]{64}$",
+    r"^[0-9a-f]{32}$",
+    r"[0-9A-F]{8}(-us-east-1|/Resource|/Code)?$",
+    r"^AWS::",
+    r"[0-9A-F]{8}[0-9a-f]{32}$",
+)
+# Stand-ins and tests make up passwords for servers on 127.0.0.1, addresses and bodies of requests: there, only patterns of real
+# credentials count.
+MADE_UP = ("tests/", "local/")
+GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String", "Hex High Entropy String")
+LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "package-lock.json")
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One fault found; `name` is what an acknowledgement of it is called, `where` a construct's path or a file's."""
+
+    name: str
+    where: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.where}" + (f": {self.text}" if self.text else "")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one judge says: how many rules it ran, what it found, and which of that is acknowledged."""
+
+    judge: str
+    rules: int
+    findings: frozenset[Finding]
+    acknowledged: frozenset[Finding]
+
+    @property
+    def open(self) -> list[Finding]:
+        """Findings that nobody answered."""
+        return sorted(self.findings - self.acknowledged)
+
+
+def verdicts(built: Built, preflight_folder: Path) -> list[Verdict]:
+    """Every judge's; `preflight_folder` is where the app is synthesized once more, under cdk-preflight's rules."""
+    known = acknowledgements(built)
+    found = {
+        "cfn-lint": (len(_cfn_lint_rules()), cfn_lint(template_files(built))),
+        "cloudformation-validate": (len(_engine().list_rules()), cloudformation_validate(template_files(built))),
+        "cdk-preflight": (len(Preflight.rule_ids()), preflight(preflight_folder)),
+        "cdk-nag AwsSolutions": (nag_rules(), nag(built)),
+        "parliament": (len(parliament.config), parliament_findings(built)),
+        "cloudsplaining": (len(CLOUDSPLAINING), cloudsplaining_findings(built)),
+        "detect-secrets": (len(get_mapping_from_secret_type_to_class()), secrets(repository_files() + template_files(built))),
+    }
+    return [
+        Verdict(judge, rules, frozenset(findings), frozenset(one for one in findings if excuse(one, known)))
+        for judge, (rules, findings) in found.items()
+    ]
+
+
+def acknowledgements(built: Built) -> dict[tuple[str, str], str]:
+    """(name of the finding, path of the construct) → reason, for the judges above; the CDK's own are apart."""
+    return {
+        (name, path): reason
+        for constructs in built.metadata.values()
+        for path, entries in constructs.items()
+        for entry in entries
+        if entry["type"] == ACKNOWLEDGED
+        for name, reason in entry["data"].items()
+        if name.split("::")[0] in ("AwsSolutions", "Parliament", "Cloudsplaining")
+    }
+
+
+def excuse(finding: Finding, known: dict[tuple[str, str], str]) -> tuple[str, str] | None:
+    """The acknowledgement that answers `finding`: of its exact name, on its construct or one above it."""
+    steps = finding.where.split("/")
+    paths = ("/".join(steps[:length]) for length in range(len(steps), 0, -1))
+    return next(((finding.name, path) for path in paths if (finding.name, path) in known), None)
+
+
+def stale(built: Built, findings: set[Finding]) -> list[str]:
+    """Acknowledgements that excuse nothing: what they name was mended, or never there under that name."""
+    known = acknowledgements(built)
+    used = {excuse(finding, known) for finding in findings}
+    return [f"{name} at {path}" for name, path in sorted(known) if (name, path) not in used]
+
+
+def cfn_lint(templates: list[Path], configuration: Path = ROOT / ".cfnlintrc") -> list[Finding]:
+    """Errors and warnings of cfn-lint."""
+    if not templates:  # it would read its standard input
+        return []
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--config-file", str(configuration), "--format", "json"]
+    done = subprocess.run([*command, *map(str, templates)], capture_output=True, text=True, cwd=ROOT, check=False)
+    return [
+        Finding(f"cfn-lint {one['Rule']['Id']}", f"{Path(one['Filename']).name}:{one['Location']['Start']['LineNumber']}", one["Message"])
+        for one in json.loads(done.stdout or "[]")
+    ]
+
+
+def _cfn_lint_rules() -> list[str]:
+    return [rule for rule in cfnlint.core.get_rules([], [], ["W", "E"], {}, False).rules if rule[0] in "EW"]
+
+
+def cloudformation_validate(templates: list[Path]) -> list[Finding]:
+    """What the engine of the CDK's own validation says, natively."""
+    return [
+        Finding(name, path.name, one.message)
+        for path in templates
+        for one in _engine().validate_template(str(path)).diagnostics
+        if one.severity.name != "INFO" and (name := f"cloudformation-validate {one.rule_id}") not in NOT_APPLIED
+    ]
+
+
+@cache  # it loads all of its rules
+def _engine() -> CompositeEngine:
+    return CompositeEngine()
+
+
+def preflight(folder: Path, before: Callable[[cdk.App], object] = lambda app: None) -> list[Finding]:
+    """Failures of deployment that cdk-preflight knows; its rules run inside a synthesis of their own, into `folder`."""
+
+    def judged(app: cdk.App) -> None:
+        before(app)
+        Preflight.apply(app, strict=True)
+
+    try:
+        build([load(name) for name in environment_names()], folder, judged)
+    except RuntimeError:  # the findings; they are in the report
+        report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))
+        return [
+            Finding(f"cdk-preflight {violation['ruleName']}", construct["constructPath"], violation["description"])
+            for plugin in report["pluginReports"]
+            for violation in plugin["violations"]
+            for construct in violation["violatingConstructs"]
+        ]
+    return []
+
+
+def nag(built: Built) -> list[Finding]:
+    """cdk-nag's AwsSolutions pack, warnings included."""
+    report = AwsSolutionsChecks(built.app).validate_scope(built.app)
+    return [
+        Finding(f"AwsSolutions::{violation.rule_name}", resource.construct_path or "", violation.description)
+        for violation in report.violations
+        for resource in violation.violating_resources
+    ]
+
+
+def parliament_findings(built: Built) -> list[Finding]:
+    """parliament on every policy of every role: syntax, unknown actions and conditions, stars."""
+    return [Finding(name, path, title) for path, document in _policies(built) for name, title in _parliament(document)]
+
+
+@cache  # of hundreds of generated environments, most policies are the same
+def _parliament(document: str) -> list[tuple[str, str]]:
+    found = parliament.analyze_policy_string(document).findings
+    return [(f"Parliament::{one.issue}[{_listed(one.detail)}]", parliament.enhance_finding(one).title) for one in found]
+
+
+CLOUDSPLAINING = {
+    "PrivilegeEscalation": "allows_privilege_escalation",
+    "ResourceExposure": "permissions_management_without_constraints",
+    "CredentialsExposure": "credentials_exposure",
+    "DataExfiltration": "allows_data_exfiltration_actions",
+    "InfrastructureModification": "infrastructure_modification",
+    "ServiceWildcard": "service_wildcard",
+}
+
+
+def cloudsplaining_findings(built: Built) -> list[Finding]:
+    """cloudsplaining on every policy of every role, all of its risks."""
+    return [
+        Finding(f"Cloudsplaining::{risk}[{action if isinstance(action, str) else action['type']}]", path)
+        for path, document in _policies(built)
+        for risk, attribute in CLOUDSPLAINING.items()
+        for action in getattr(PolicyDocument(json.loads(document)), attribute)
+    ]
+
+
+def _policies(built: Built) -> Iterator[tuple[str, str]]:
+    """(path of the construct, policy as text) of everything attached to a role."""
+    for role in Assembly(built.assembly).roles():
+        for name, document in role.policies.items():
+            yield built.paths["/".join(name.split("/")[:2])], json.dumps(document)
+
+
+def _listed(detail: object) -> str:
+    """Without blanks, as the CDK writes an acknowledgement's name."""
+    return (", ".join(map(str, detail)) if isinstance(detail, list) else str(detail)).replace(" ", "-")
+
+
+def secrets(files: list[Path]) -> list[Finding]:
+    """detect-secrets with all of its plugins; a line is excused by `pragma: allowlist secret` with a reason behind it."""
+    everything = [{"name": plugin.__name__} for plugin in get_mapping_from_secret_type_to_class().values()]
+    patterns = {"path": "detect_secrets.filters.regex.should_exclude_secret", "pattern": list(HARMLESS)}
+    found = SecretsCollection()
+    with transient_settings({"plugins_used": everything, "filters_used": [patterns, *_FILTERS]}):
+        for file in files:
+            found.scan_file(str(file))
+    return [
+        Finding(f"detect-secrets {secret.type}", f"{_shown(file)}:{secret.line_number}")
+        for file, secret in found
+        if secret.type not in GUESSES or not _shown(file).startswith(MADE_UP)
+    ]
+
+
+_FILTERS = [
+    {"path": f"detect_secrets.filters.{name}"}
+    for name in ("allowlist.is_line_allowlisted", "heuristic.is_sequential_string", "heuristic.is_potential_uuid",
+                 "heuristic.is_templated_secret", "heuristic.is_prefixed_with_dollar_sign", "heuristic.is_indirect_reference")
+]  # fmt: skip
+
+
+def repository_files() -> list[Path]:
+    """Everything under version control that a person wrote."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines() if name not in LISTS_OF_HASHES and (ROOT / name).is_file()]
+
+
+def template_files(built: Built) -> list[Path]:
+    """The templates."""
+    return sorted(built.assembly.glob("*.template.json"))
+
+
+def _shown(file: str) -> str:
+    path = Path(file)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
+def nag_rules() -> int:
+    """How many rules the pack holds; it does not tell, so they are counted where jsii keeps its source."""
+    (archive,) = resources.files("cdk_nag._jsii").glob("*.jsii.tgz")  # type: ignore[attr-defined]
+    with tarfile.open(archive) as package:
+        source = package.extractfile("package/lib/packs/aws-solutions.js")
+        assert source
+        return len(set(re.findall(r"ruleSuffixOverride: '(\w+)'", source.read().decode())))
+
+
+def table(found: list[Verdict]) -> list[str]:
+    """Judge, rules run, findings, acknowledged."""
+    rows = [("Judge", "Rules", "Findings", "Acknowledged", "Open")]
+    rows += [(one.judge, str(one.rules), str(len(one.findings)), str(len(one.acknowledged)), str(len(one.open))) for one in found]
+    return [f"{row[0]:<26}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
+
+
+def main() -> int:
+    """Prints the table and every open finding; 1 when there is one, or an acknowledgement that excuses nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        environments = [load(name) for name in environment_names()]
+        built = build(environments, Path(folder) / "cdk.out", lambda app: build_pipeline_access(app, environments))
+        found = verdicts(built, Path(folder) / "preflight")
+        unused = stale(built, {finding for verdict in found for finding in verdict.findings})
+    print("\n".join(table(found)))
+    wrong = [str(finding) for verdict in found for finding in verdict.open]
+    wrong += [f"stale acknowledgement, take it out: {name}" for name in unused]
+    print("\n" + "\n".join(wrong) if wrong else "\nNothing is open.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
