@@ -27,7 +27,7 @@ OPT_OUT = "_opt_out_reason"
 SHARED_BUFFERS_SHARE = 0.4
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html: LEAST(DBInstanceClassMemory/9531392, 5000).
 BYTES_PER_CONNECTION = 9_531_392
-# Beside the rest of constructs_lib/edge/viewer_request.js in a function's 10 KB; tests/edge holds that it fits.
+# Beside the rest of constructs_lib/edge/viewer_request.js in a function's 10 KB; tests/models/edge holds that it fits.
 ROUTING_CHARACTERS = 7_500
 ROUTING_RULE = 48
 FARGATE_GIB = {256: (0.5, 2), 512: (1, 4), 1024: (2, 8), 2048: (4, 16), 4096: (8, 30)}

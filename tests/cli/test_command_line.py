@@ -22,7 +22,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.mkdir()
     for name in ("app.py", "cdk.json", "Makefile", "package-lock.json", "requirements-dev.txt"):
         shutil.copy2(ROOT / name, root)
-    for name in ("environments", "stacks", "constructs_lib", "lambda_src", "tools", "local"):
+    for name in ("environments", "settings", "stacks", "constructs_lib", "lambda_src", "tools", "local"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".venv", "node_modules", ".build"):
         (root / name).symlink_to(ROOT / name)

@@ -26,7 +26,7 @@ from _pytest.runner import runtestprotocol
 from tools.reports.synthesis import ROOT, Built
 
 PREFIX = "CarmenProd"
-FOLDERS = [folder for folder in ("tests/invariants", "tests/unit", "tests/edge", "tests/iam") if (ROOT / folder).is_dir()]
+FOLDERS = [folder for folder in ("tests/rules", "tests/constructs", "tests/settings", "tests/models") if (ROOT / folder).is_dir()]
 KEPT = ("built", "variant", "with_rules")
 LEAST_KILLED_PERCENT = 90
 GONE = object()
@@ -305,7 +305,7 @@ class Hunt:
         self._expect_no_failure(items)
         kills: dict[tuple[str, pytest.Item], int] = defaultdict(int)
         for mutant in [one for one in mutants(self._built) if self._wanted in one.kind][self._part :: self._parts]:
-            able = [item for item in items if "tests/edge" not in item.nodeid or "Edge" in mutant.stack]
+            able = [item for item in items if "tests/models/edge" not in item.nodeid or "Edge" in mutant.stack]
             able.sort(key=lambda item: self._seconds[item] / (1 + kills[mutant.kind, item]))  # quick ones, and who killed before
             killer = self._hunt(mutant, able)
             if killer:

@@ -33,7 +33,7 @@ STATEFUL = {
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::SecretsManager::Secret",
 }
-PINNED = ROOT / "tests" / "invariants" / "stateful_resources.json"
+PINNED = ROOT / "tests" / "rules" / "stateful_resources.json"
 
 
 def _room(path: Path) -> str:

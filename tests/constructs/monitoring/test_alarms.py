@@ -64,7 +64,7 @@ def _plain(name: str) -> str:
 
 def test_production_has_these_alarms(built: Built) -> None:
     """alarms.txt is written by hand when one changes on purpose: somebody has read each line."""
-    written = (ROOT / "tests" / "unit" / "alarms.txt").read_text(encoding="utf-8").splitlines()
+    written = (ROOT / "tests" / "constructs" / "monitoring" / "alarms.txt").read_text(encoding="utf-8").splitlines()
     assert list(described(built)) == written
 
 
@@ -96,7 +96,7 @@ def test_what_is_not_there_has_no_alarm(variant: Variant) -> None:
     names = {line.split(" | ")[0] for line in described(variant(**without))}
     gone = {"Data/DatabaseAlarmsCpuCredits", "Data/CacheAlarmsReplicationLag", "EdgeAlarms/EdgeAlarmsOriginLatency"}
     assert not names & (gone | {"Service/ServiceAlarmsAtMaximum"})  # a fixed number is always at its maximum
-    assert len(names) == len((ROOT / "tests" / "unit" / "alarms.txt").read_text(encoding="utf-8").splitlines()) - 4
+    assert len(names) == len((ROOT / "tests" / "constructs" / "monitoring" / "alarms.txt").read_text(encoding="utf-8").splitlines()) - 4
 
 
 def test_without_container_insights_the_smallest_number_counts(variant: Variant) -> None:
