@@ -11,7 +11,7 @@ from constructs_lib.compute.python_function import libraries_layer
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.removal_policy import keep_nothing
 from constructs_lib.monitoring.dashboard import Dashboard
-from constructs_lib.monitoring.edge_alarms import Arrival
+from constructs_lib.monitoring.edge_alarms import CrossRegionReceiver
 from constructs_lib.monitoring.slo import Slo
 from constructs_lib.monitoring.uptime import Uptime
 from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
@@ -61,7 +61,7 @@ class CarmenTopStack(CarmenStack):
                 edge_alarms=edge_alarms,
             )
         Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
-        given = {**service.environment_contract.given, WEBHOOK: alerts.notifier.webhook}
+        given = {**service.environment_contract.operator_secrets, WEBHOOK: alerts.notifier.webhook}
         outputs = {
             "Url": (edge.distribution.url, "Where users go"),
             "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
@@ -110,7 +110,7 @@ class CarmenTopStack(CarmenStack):
     ) -> Dashboard:
         """Uptime, objectives, and the dashboard of it all."""
         assert edge_alarms
-        assert operations.ages
+        assert operations.staleness_alarms
         self.uptime = Uptime(
             self,
             "Uptime",
@@ -120,11 +120,11 @@ class CarmenTopStack(CarmenStack):
             url=edge.distribution.url,
             libraries=libraries_layer(self),
         )
-        cause = service.alarms.behind_the_edge
-        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, behind_the_edge=cause)
-        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, behind_the_edge=cause)
+        cause = service.alarms.backend_down
+        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, backend_down=cause)
+        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, backend_down=cause)
         if settings.region != EDGE_REGION:
-            Arrival(
+            CrossRegionReceiver(
                 self, "EdgeAlarms", from_region=EDGE_REGION, from_stack=edge_alarms.stack_name, target_arn=alerts.notifier.queue.queue_arn
             )
         return Dashboard(
@@ -140,7 +140,7 @@ class CarmenTopStack(CarmenStack):
             service=service.alarms,
             database=data.database_alarms,
             cache=data.cache_alarms,
-            ages=operations.ages,
+            staleness=operations.staleness_alarms,
             functions=[
                 operations.functions_failing,
                 data.roles.function.failing,

@@ -77,7 +77,7 @@ class DataStack(CarmenStack):
             proxy=self.proxy,
         )
         self.cache_alarms = CacheAlarms(self, "CacheAlarms", alerting=alerting, settings=settings.cache, cache=self.cache)
-        self.stores_down = alerting.fold(
+        self.data_stores_down = alerting.fold(
             self,
             "StoresDown",
             says="The database or Redis is down: silences what would only say the same of Carmen.",

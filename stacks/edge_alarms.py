@@ -6,7 +6,7 @@ from aws_cdk import CfnResource, CrossStackReferences, ReferenceStrength
 from constructs import Construct
 
 from constructs_lib.foundation.alarm import Alerting
-from constructs_lib.monitoring.edge_alarms import EdgeAlarms, WayHome
+from constructs_lib.monitoring.edge_alarms import CrossRegionForwarder, EdgeAlarms
 from settings.constants import EDGE_REGION
 from settings.model import Settings
 from stacks.base import CarmenStack
@@ -40,10 +40,10 @@ class EdgeAlarmsStack(CarmenStack):
             settings=settings.edge,
             distribution_id=edge.distribution.distribution.distribution_id,
             firewall_metric=edge_global.firewall.metric_name,
-            behind_the_edge=service.alarms.behind_the_edge if at_home else None,
+            backend_down=service.alarms.backend_down if at_home else None,
         )
         if not at_home:
             for alarm in self.alarms.node.find_all():  # the dashboard shows their state
                 if isinstance(alarm, CfnResource):
                     CrossStackReferences.of(alarm).produce(ReferenceStrength.WEAK)
-            WayHome(self, "WayHome", alarms=self.alarms.speaking, region=settings.region)
+            CrossRegionForwarder(self, "WayHome", alarms=self.alarms.notifying, region=settings.region)

@@ -10,8 +10,8 @@ from constructs_lib.database.instance import DATABASE_NAME
 from constructs_lib.database.maintenance import DatabaseMaintenance
 from constructs_lib.database.restore_drill import RestoreDrill
 from constructs_lib.foundation.alarm import Alerting
-from constructs_lib.monitoring.age_alarms import AgeAlarms
 from constructs_lib.monitoring.saved_queries import FUNCTIONS, SavedQueries
+from constructs_lib.monitoring.staleness_alarms import StalenessAlarms
 from constructs_lib.operations.credential_rotation import CredentialRotation
 from constructs_lib.operations.probe import Probe
 from settings.model import Settings
@@ -105,7 +105,7 @@ class OperationsStack(CarmenStack):
             libraries=libraries,
         )
         self.probe: Probe | None = None
-        self.ages: AgeAlarms | None = None
+        self.staleness_alarms: StalenessAlarms | None = None
         if settings.alarms.watched:
             self.probe = Probe(
                 self,
@@ -121,7 +121,7 @@ class OperationsStack(CarmenStack):
                 alerting=alerting,
                 libraries=libraries,
             )
-            self.ages = AgeAlarms(
+            self.staleness_alarms = StalenessAlarms(
                 self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing
             )
         functions = [part.function for part in (self.backup, self.drill, self.maintenance, self.rotation)]

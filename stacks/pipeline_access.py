@@ -9,7 +9,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from constructs_lib.pipelines.oidc_trust import Platform, issuer
-from constructs_lib.pipelines.permissions_boundary import ExecutionBoundary
+from constructs_lib.pipelines.permissions_boundary import PermissionsBoundary
 from constructs_lib.pipelines.roles import PipelineReaders, PipelineWriters, PreviewPipeline
 from settings.constants import EDGE_REGION
 from settings.model import Settings
@@ -45,7 +45,7 @@ class PipelineAccessStack(cdk.Stack):
             termination_protection=True,
         )
         self._tag(first)
-        self.boundary = ExecutionBoundary(self, "Boundary")
+        self.boundary = PermissionsBoundary(self, "Boundary")
         platforms = self._define_platforms(everything)
         self.readers: PipelineReaders | None = None
         if environments:

@@ -79,7 +79,7 @@ class ServiceStack(CarmenStack):
             balancer=edge.balancer,
             cluster=self.cluster,
             web=self.web,
-            stores_down=data.stores_down,
+            data_stores_down=data.data_stores_down,
         )
         SavedQueries(
             self, "Queries", environment=settings.stack_prefix, folder="Application", log_groups=[self.web.log_group], queries=APPLICATION

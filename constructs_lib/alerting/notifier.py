@@ -40,7 +40,7 @@ class Notifier(Construct):
         settings: sections.Alerts,
         environment_name: str,
         topics: AlertTopics,
-        past_itself: Alerting,
+        fallback_alerting: Alerting,
         digest: bool,
         libraries: lambda_.ILayerVersion,
         working_hours: sections.WorkingHours | None = None,
@@ -48,13 +48,13 @@ class Notifier(Construct):
         super().__init__(scope, construct_id)
         self.webhook = given_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
         self.table = self._define_table()
-        self.function = self._define_function(settings, environment_name, topics, past_itself, libraries)
+        self.function = self._define_function(settings, environment_name, topics, fallback_alerting, libraries)
         self.queue = self._define_queue(topics)
         self.function.add_environment("QUEUE_URL", self.queue.queue_url)
         self._allow(self.function, topics)
-        self.undelivered = self._watch_dead_letters(past_itself)
+        self.undelivered = self._watch_dead_letters(fallback_alerting)
         for alarm in (self.function.failing, self.undelivered):
-            topics.admit_to_people(alarm)
+            topics.allow_alarm(alarm)
         if digest:
             self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
         if working_hours:
@@ -79,7 +79,7 @@ class Notifier(Construct):
         settings: sections.Alerts,
         environment_name: str,
         topics: AlertTopics,
-        past_itself: Alerting,
+        fallback_alerting: Alerting,
         libraries: lambda_.ILayerVersion,
     ) -> PythonFunction:
         """Outside the VPC: it talks to Slack, and to AWS."""
@@ -93,14 +93,14 @@ class Notifier(Construct):
             environment={
                 "ENVIRONMENT": environment_name,
                 "TABLE": self.table.table_name,
-                "PEOPLE_TOPIC": topics.people.topic_arn,
+                "PEOPLE_TOPIC": topics.notifications.topic_arn,
                 "WEBHOOK_SECRET": self.webhook.secret_arn,
                 "RUNBOOKS_URL": settings.runbooks_url or "",
                 "SETTLE_SECONDS": str(settings.settle_seconds),
                 "FLAPPING_OPENINGS": str(settings.flapping_openings),
                 "FLAPPING_MINUTES": str(settings.flapping_minutes),
             },
-            alerting=past_itself,
+            alerting=fallback_alerting,
         )
 
     def _define_queue(self, topics: AlertTopics) -> sqs.Queue:
@@ -146,7 +146,7 @@ class Notifier(Construct):
             self.function.run_at(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
 
     def _allow(self, function: PythonFunction, topics: AlertTopics) -> None:
-        topics.allow_people(function.runs_as)
+        topics.allow_publish(function.runs_as)
         for sid, names, resource in (
             ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
             ("Remember", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), self.table.table_arn),
@@ -163,9 +163,9 @@ class Notifier(Construct):
             },
         )
 
-    def _watch_dead_letters(self, past_itself: Alerting) -> Alarm:
+    def _watch_dead_letters(self, fallback_alerting: Alerting) -> Alarm:
         """Straight to people: through the notifier it would be the next dead letter."""
-        return past_itself.alarm(
+        return fallback_alerting.alarm(
             self,
             "Undelivered",
             says="An alert could not be told: it waits among the notifier's dead letters.",

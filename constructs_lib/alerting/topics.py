@@ -30,19 +30,21 @@ class AlertTopics(Construct):
         super().__init__(scope, construct_id)
         self.key = self._define_key()
         self.alarms = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self.key, enforce_ssl=True)
-        self.people = sns.Topic(self, "People", display_name="Carmen", master_key=self.key, enforce_ssl=True)
+        self.notifications = sns.Topic(self, "People", display_name="Carmen", master_key=self.key, enforce_ssl=True)
         for service, source in PUBLISHERS.items():
             self._admit(self.alarms, service, "ArnLike", source)
         for email in settings.emails:
-            self.people.add_subscription(subscriptions.EmailSubscription(email))
+            self.notifications.add_subscription(subscriptions.EmailSubscription(email))
 
-    def admit_to_people(self, alarm: Alarm) -> None:
+    def allow_alarm(self, alarm: Alarm) -> None:
         """This one alarm tells people itself."""
-        self._admit(self.people, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
+        self._admit(self.notifications, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
 
-    def allow_people(self, role: iam.IRole) -> None:
+    def allow_publish(self, role: iam.IRole) -> None:
         """What `role` needs to tell people."""
-        role.add_to_principal_policy(iam.PolicyStatement(sid="TellPeople", actions=["sns:Publish"], resources=[self.people.topic_arn]))
+        role.add_to_principal_policy(
+            iam.PolicyStatement(sid="TellPeople", actions=["sns:Publish"], resources=[self.notifications.topic_arn])
+        )
         role.add_to_principal_policy(
             iam.PolicyStatement(
                 sid="EncryptForPeople",

@@ -61,7 +61,7 @@ class CacheAlarms(Construct):
                 watch=self._worst("ReplicationLag", "replication lag (s)"),
                 at_least=limits.redis_replication_lag_seconds,
             )
-        self.strained = alerting.fold(
+        self.overloaded = alerting.fold(
             self,
             "Strained",
             says="Redis works at its limit: Carmen becomes slower, and its database busier.",
@@ -72,9 +72,9 @@ class CacheAlarms(Construct):
         )
 
     @property
-    def speaking(self) -> list[Alarm]:
+    def notifying(self) -> list[Alarm]:
         """Those that tell somebody."""
-        return [self.down, self.strained]
+        return [self.down, self.overloaded]
 
     def _worst(self, name: str, label: str, statistic: str = "Maximum") -> Watched:
         nodes = {

@@ -13,12 +13,12 @@ from constructs import Construct
 
 from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Metric, Watched
-from constructs_lib.monitoring.age_alarms import AgeAlarms
 from constructs_lib.monitoring.cache_alarms import CacheAlarms
 from constructs_lib.monitoring.database_alarms import DatabaseAlarms
 from constructs_lib.monitoring.edge_alarms import EdgeAlarms
 from constructs_lib.monitoring.service_alarms import ServiceAlarms
 from constructs_lib.monitoring.slo import WINDOW_DAYS, Slo
+from constructs_lib.monitoring.staleness_alarms import StalenessAlarms
 from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
 
 WIDTH = 24  # CloudWatch's grid
@@ -66,7 +66,7 @@ class Dashboard(Construct):
         service: ServiceAlarms,
         database: DatabaseAlarms,
         cache: CacheAlarms,
-        ages: AgeAlarms,
+        staleness: StalenessAlarms,
         functions: Sequence[Alarm],
     ) -> None:
         super().__init__(scope, construct_id)
@@ -78,12 +78,12 @@ class Dashboard(Construct):
             _service(service),
             _database(database),
             _proxy_and_redis(database, cache),
-            _data_that_lasts(ages),
+            _data_that_lasts(staleness),
             _functions(Stack.of(self).stack_name, functions),
         ]
         speaking = [
-            *uptime.speaking, *slo.speaking, *edge.speaking, service.unwell, service.strained, *database.speaking, *cache.speaking,
-            *ages.speaking, *functions,
+            *uptime.notifying, *slo.notifying, *edge.notifying, service.degraded, service.overloaded, *database.notifying, *cache.notifying,
+            *staleness.notifying, *functions,
         ]  # fmt: skip
         body = {"start": "-PT3H", "periodOverride": "inherit", "widgets": self._laid_out(speaking, sections)}
         self.dashboard = cloudwatch.CfnDashboard(self, "Dashboard", dashboard_body=Stack.of(self).to_json_string(body))
@@ -127,7 +127,7 @@ def _users(alerting: Alerting, uptime: UptimeAlarms, slo: Slo) -> Section:
     kinds = ("Availability", "Latency")
     return Section(
         "Users: do they get what was promised?",
-        [uptime.down, uptime.certificate, *slo.speaking],
+        [uptime.down, uptime.certificate, *slo.notifying],
         [
             Graph(
                 f"Error budget left, {WINDOW_DAYS} days (%)", [slo.budget_left(kind) for kind in kinds], days=WINDOW_DAYS, as_number=True
@@ -168,7 +168,7 @@ def _balancer(balancer: LoadBalancer, service: ServiceAlarms) -> Section:
 def _service(service: ServiceAlarms) -> Section:
     return Section(
         "Service: the tasks themselves",
-        [service.strained, service.memory],
+        [service.overloaded, service.memory],
         [
             Graph("CPU of tasks (%)", [service.cpu]),
             Graph("Memory of tasks (%)", [service.memory]),
@@ -181,7 +181,7 @@ def _service(service: ServiceAlarms) -> Section:
 def _database(database: DatabaseAlarms) -> Section:
     return Section(
         "Database: PostgreSQL",
-        [database.down, database.strained, database.storage, database.transaction, database.transaction_ids, database.deadlocks],
+        [database.down, database.overloaded, database.storage, database.transaction, database.transaction_ids, database.deadlocks],
         [
             Graph("Answers the probe", [database.unreachable]),
             Graph("CPU (%)", [database.cpu]),
@@ -216,23 +216,23 @@ def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
     )
 
 
-def _data_that_lasts(ages: AgeAlarms) -> Section:
+def _data_that_lasts(staleness: StalenessAlarms) -> Section:
     graphs: dict[str, Sequence[Shown]] = {}
-    if ages.backup and ages.drill and ages.shrunken:
-        daily, weekly, monthly = ages.backup.parts
+    if staleness.backup and staleness.drill and staleness.backup_shrunk:
+        daily, weekly, monthly = staleness.backup.parts
         graphs = {
             "Daily backup (hours)": [daily],
             "Weekly and monthly backup (hours)": [weekly, monthly],
-            "Size of the newest (% of median)": [ages.shrunken],
-            "Restore drill (days)": ages.drill.parts,
+            "Size of the newest (% of median)": [staleness.backup_shrunk],
+            "Restore drill (days)": staleness.drill.parts,
         }
     graphs |= {
-        "Maintenance (days)": ages.maintenance.parts,
-        "Rotation (days)": ages.rotation.parts,
+        "Maintenance (days)": staleness.maintenance.parts,
+        "Rotation (days)": staleness.rotation.parts,
     }
     return Section(
         "Backups, drills, maintenance, rotation: how long ago",
-        ages.speaking,
+        staleness.notifying,
         [Graph(title, shown, days=AGES_OVER_DAYS) for title, shown in graphs.items()],
     )
 

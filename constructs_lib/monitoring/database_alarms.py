@@ -45,14 +45,14 @@ class DatabaseAlarms(Construct):
         self.read_latency, self.write_latency = (self._disk(way) for way in ("Read", "Write"))
         self.connections, self.transaction = self._sessions()
         self.pool = self._pool(max_tasks) if proxy else ()
-        self.strained = self._strained()
+        self.overloaded = self._define_overloaded()
         self.storage, self.days_until_full = self._storage()
         self.transaction_ids, self.deadlocks, self.replication_lag = self._inside()
 
     @property
-    def speaking(self) -> list[Alarm]:
+    def notifying(self) -> list[Alarm]:
         """Those that tell somebody."""
-        return [self.down, self.strained, self.storage, self.days_until_full, self.transaction_ids, self.deadlocks, self.replication_lag]
+        return [self.down, self.overloaded, self.storage, self.days_until_full, self.transaction_ids, self.deadlocks, self.replication_lag]
 
     def _rds(self, name: str, *, statistic: str = "Average", period_seconds: int = FIVE_MINUTES, label: str = "") -> Metric:
         return Metric("AWS/RDS", name, self._instance, statistic, period_seconds, label)
@@ -186,7 +186,7 @@ class DatabaseAlarms(Construct):
         )
         return borrow, pinned, clients
 
-    def _strained(self) -> Alarm:
+    def _define_overloaded(self) -> Alarm:
         parts = (
             self.cpu, self.credits, self.free_memory, self.read_latency, self.write_latency, self.connections, self.transaction,
             *self.pool,

@@ -28,7 +28,7 @@ class EdgeAlarms(Construct):
         settings: sections.Edge,
         distribution_id: str,
         firewall_metric: str,
-        behind_the_edge: Alarm | None,
+        backend_down: Alarm | None,
     ) -> None:
         super().__init__(scope, construct_id)
         limits = alerting.settings
@@ -68,7 +68,7 @@ class EdgeAlarms(Construct):
             runbook="edge-errors",
             severity="page",
             alarms=[alarm for alarm in (self.errors, self.latency) if alarm],
-            unless=behind_the_edge,
+            unless=backend_down,
             wait_seconds=300,  # the service waits 180 for its own cause
         )
         requests = {
@@ -93,13 +93,13 @@ class EdgeAlarms(Construct):
         )
 
     @property
-    def speaking(self) -> list[Alarm]:
+    def notifying(self) -> list[Alarm]:
         """Those that tell somebody."""
         return [self.failing, self.blocks]
 
 
-class WayHome(Construct):
-    """Passes state changes of alarms of this region on to the event bus of another, where `Arrival` waits."""
+class CrossRegionForwarder(Construct):
+    """Passes state changes of alarms of this region on to the event bus of another, where `CrossRegionReceiver` waits."""
 
     def __init__(self, scope: Construct, construct_id: str, *, alarms: list[Alarm], region: str) -> None:
         super().__init__(scope, construct_id)
@@ -120,8 +120,8 @@ class WayHome(Construct):
         )
 
 
-class Arrival(Construct):
-    """Gives what `WayHome` passes on to `target_arn`, in the words in which CloudWatch itself would tell it."""
+class CrossRegionReceiver(Construct):
+    """Gives what `CrossRegionForwarder` passes on to `target_arn`, in the words in which CloudWatch itself would tell it."""
 
     def __init__(self, scope: Construct, construct_id: str, *, from_region: str, from_stack: str, target_arn: str) -> None:
         super().__init__(scope, construct_id)

@@ -16,7 +16,7 @@ from settings import sections
 class ServiceAlarms(Construct):
     """`unwell` tells that users are served badly, `strained` that they soon may be.
 
-    `behind_the_edge` tells nobody: while it is in alarm, what stands before the service would only say the same again.
+    `backend_down` tells nobody: while it is in alarm, what stands before the service would only say the same again.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ServiceAlarms(Construct):
         balancer: LoadBalancer,
         cluster: ecs.ICluster,
         web: WebService,
-        stores_down: Alarm,
+        data_stores_down: Alarm,
     ) -> None:
         super().__init__(scope, construct_id)
         self._alerting, self._settings = alerting, settings
@@ -41,15 +41,15 @@ class ServiceAlarms(Construct):
         self.tasks_missing = self._tasks_missing()
         self.cpu, self.memory = self._load()
         self.at_maximum = self._at_maximum()
-        self.unwell = self._unwell(web, stores_down)
-        self.strained = self._strained()
-        self.behind_the_edge = alerting.fold(
+        self.degraded = self._define_degraded(web, data_stores_down)
+        self.overloaded = self._define_overloaded()
+        self.backend_down = alerting.fold(
             self,
             "BehindTheEdge",
             says="Carmen or a store behind it is down: silences what would only say the same of the edge.",
             runbook="server-errors",
             severity="page",
-            alarms=[stores_down, self.unwell],
+            alarms=[data_stores_down, self.degraded],
             silent=True,
         )
 
@@ -129,7 +129,7 @@ class ServiceAlarms(Construct):
             folded=True,
         )
 
-    def _unwell(self, web: WebService, stores_down: Alarm) -> Alarm:
+    def _define_degraded(self, web: WebService, data_stores_down: Alarm) -> Alarm:
         return self._alerting.fold(
             self,
             "Unwell",
@@ -137,10 +137,10 @@ class ServiceAlarms(Construct):
             runbook="server-errors",
             severity="page",
             alarms=[alarm for alarm in (*web.rollback_alarms, self.slow, self.tasks_missing) if alarm],
-            unless=stores_down,
+            unless=data_stores_down,
         )
 
-    def _strained(self) -> Alarm:
+    def _define_overloaded(self) -> Alarm:
         return self._alerting.fold(
             self,
             "Strained",
@@ -148,5 +148,5 @@ class ServiceAlarms(Construct):
             runbook="service-at-its-limit",
             severity="ticket",
             alarms=[alarm for alarm in (self.cpu, self.memory, self.at_maximum) if alarm],
-            unless=self.unwell,
+            unless=self.degraded,
         )

@@ -46,15 +46,15 @@ class Slo(Construct):
         alerting: Alerting,
         settings: sections.Slo,
         balancer: LoadBalancer,
-        behind_the_edge: Alarm,
+        backend_down: Alarm,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._alerting, self._settings, self._balancer, self._cause = alerting, settings, balancer, behind_the_edge
+        self._alerting, self._settings, self._balancer, self._cause = alerting, settings, balancer, backend_down
         self.availability = [self._burning("Availability", burn) for burn in BURNS]
         self.latency = [self._burning("Latency", burn) for burn in BURNS]
 
     @property
-    def speaking(self) -> list[Alarm]:
+    def notifying(self) -> list[Alarm]:
         """Those that tell somebody."""
         return [*self.availability, *self.latency]
 

@@ -13,7 +13,7 @@ GRACE_SECONDS = 300
 class UptimeAlarms(Construct):
     """`down` says nothing while a store or the service is down, which has its own message; an uptime function that is silent does."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, behind_the_edge: Alarm) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, backend_down: Alarm) -> None:
         super().__init__(scope, construct_id)
         self.endpoints = alerting.alarm(
             self,
@@ -35,7 +35,7 @@ class UptimeAlarms(Construct):
             runbook="endpoints-down",
             severity="page",
             alarms=[self.endpoints],
-            unless=behind_the_edge,
+            unless=backend_down,
             wait_seconds=GRACE_SECONDS,
         )
         self.certificate = alerting.alarm(
@@ -51,6 +51,6 @@ class UptimeAlarms(Construct):
         )
 
     @property
-    def speaking(self) -> list[Alarm]:
+    def notifying(self) -> list[Alarm]:
         """Those that tell somebody."""
         return [self.down, self.certificate]

@@ -32,7 +32,7 @@ WATCHERS = ["access-analyzer", "account", "cloudtrail", "config", "guardduty", "
 MAKE_ACT = ["AddPermission", "CreateFunction", "InvokeFunction", "UpdateFunctionCode", "UpdateFunctionConfiguration"]
 
 
-class ExecutionBoundary(Construct):
+class PermissionsBoundary(Construct):
     """The managed policy `CarmenBoundary`: given to `cdk bootstrap --custom-permissions-boundary` and to `permissions_boundary`.
 
     It has a name of its own since whoever is bounded by it is told it by name, and it tells of itself. What it denies, it denies to

@@ -25,7 +25,7 @@ from settings import sections
 
 FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
 GENERATED = ("NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
-GIVEN = ("SMTP_PASSWORD", "SENTRY_DSN")
+OPERATOR_SUPPLIED = ("SMTP_PASSWORD", "SENTRY_DSN")
 # What a shell, a URL or JSON would need quoted stays out of "printable" too.
 UNPRINTABLE = "\"'\\`$ "
 
@@ -49,14 +49,17 @@ class ContainerEnvironment(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self.variables = self._plain(region, url, origin_timeout_seconds, domain, uploads)
-        self.given: dict[str, secretsmanager.ISecret] = {
+        self.operator_secrets: dict[str, secretsmanager.ISecret] = {
             name: given_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
-            for name in self._given_names()
+            for name in self._operator_secret_names()
         }
-        self.generated = {name: self._define_generated(name) for name in self._generated_names()}
+        self.generated = {name: self._define_generated(name) for name in self._generated_secret_names()}
         self.secrets: dict[str, ecs.Secret] = {
             **{name: ecs.Secret.from_secrets_manager(connection, name) for name in FROM_CONNECTION},
-            **{name: ecs.Secret.from_secrets_manager(secret, "value") for name, secret in {**self.generated, **self.given}.items()},
+            **{
+                name: ecs.Secret.from_secrets_manager(secret, "value")
+                for name, secret in {**self.generated, **self.operator_secrets}.items()
+            },
         }
 
     def _plain(
@@ -87,10 +90,10 @@ class ContainerEnvironment(Construct):
             **settings.extra_variables,
         }
 
-    def _given_names(self) -> list[str]:
-        return [*GIVEN, *(name for name, extra in self._settings.extra_secrets.items() if not extra.generated)]
+    def _operator_secret_names(self) -> list[str]:
+        return [*OPERATOR_SUPPLIED, *(name for name, extra in self._settings.extra_secrets.items() if not extra.generated)]
 
-    def _generated_names(self) -> list[str]:
+    def _generated_secret_names(self) -> list[str]:
         return [*GENERATED, *(name for name, extra in self._settings.extra_secrets.items() if extra.generated)]
 
     def _define_generated(self, name: str) -> GeneratedSecret:

@@ -15,7 +15,7 @@ LOOKS = 4  # so many in a row must be too old, or missing
 GRACE_SECONDS = 1200  # within this a new environment has been measured
 
 
-class AgeAlarms(Construct):
+class StalenessAlarms(Construct):
     """Silence is failure here: what is not measured is as bad as what is too old. A silent probe is told once, not for each age."""
 
     def __init__(
@@ -23,13 +23,13 @@ class AgeAlarms(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._alerting, limits = alerting, alerting.settings
-        self.silent = self._silent(probe_failing)
+        self.probe_silent = self._silent(probe_failing)
         age = partial(alerting.measured, statistic="Minimum", period_seconds=QUARTER)
         self.backup: Alarm | None = None
         self.drill: Alarm | None = None
-        self.shrunken: Alarm | None = None
+        self.backup_shrunk: Alarm | None = None
         if settings.scheduled_backups:
-            self.backup, self.drill, self.shrunken = self._backups(age)
+            self.backup, self.drill, self.backup_shrunk = self._backups(age)
         self.maintenance = self._overdue(
             "Maintenance",
             "Maintenance of the database is overdue: it grows, and becomes slower.",
@@ -51,9 +51,9 @@ class AgeAlarms(Construct):
         )
 
     @property
-    def speaking(self) -> list[Alarm]:
+    def notifying(self) -> list[Alarm]:
         """Those that tell somebody."""
-        parts = (self.silent, self.backup, self.drill, self.maintenance, self.rotation, self.shrunken)
+        parts = (self.probe_silent, self.backup, self.drill, self.maintenance, self.rotation, self.backup_shrunk)
         return [alarm for alarm in parts if alarm]
 
     def _backups(self, age: Callable[..., Metric]) -> tuple[Alarm, Alarm, Alarm]:
@@ -126,7 +126,7 @@ class AgeAlarms(Construct):
             runbook=runbook,
             severity=severity,
             alarms=too_old,
-            unless=self.silent,
+            unless=self.probe_silent,
             wait_seconds=GRACE_SECONDS,
         )
 
