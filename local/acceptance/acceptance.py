@@ -30,9 +30,10 @@ from local.deployment import Deployment, LeftToLookAt
 from local.emulator.server import ACCOUNT, authorities
 from local.services.slack import Slack
 from local.services.stand_in_carmen import CONTRACT, connect, static_files
-from tools.cli.commands import buttons, checklist, drift
+from tools.cli.commands import buttons, checklist
 from tools.cli.commands.release import NONE_YET, release, releases, rollback
 from tools.environment import Deployed, NotDeployedError, RefusedError
+from tools.reports import drift
 from tools.reports.diff import live
 from tools.reports.diff.__main__ import against_deployed
 from tools.reports.diff.checkout import head_alone

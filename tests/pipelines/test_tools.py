@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 from notifier.events import Notice, read
 
 from settings.loader import load
-from tools.cli.commands import comment, drift, notify
+from tools.cli.commands import comment, notify
 from tools.environment import RefusedError
+from tools.reports import drift
 
 # Notices
 

@@ -1,7 +1,7 @@
 """What is deployed in the account of the credentials, as a base like any other: CloudFormation's own copy of each stack's template.
 
 It is read and nothing is written: a change set would be a write, and a template of more than 51,200 bytes would have to be put
-where the CDK keeps its assets (ADR 0014). The CDK's lookup role reads, where the credentials may take it (tools/cli/commands/drift.py).
+where the CDK keeps its assets (ADR 0014). The CDK's lookup role reads, where the credentials may take it (tools/reports/drift.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from settings.loader import environment_names, load_all
 from settings.model import Settings
-from tools.cli.commands import drift
+from tools.reports import drift
 from tools.environment import NOT_THERE, RefusedError
 from tools.reports.diff.assembly import Body, Side, Stack, importance
 
