@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 
 from settings.loader import environment_names, load_all
 from settings.model import Settings
-from tools.reports import drift
 from tools.environment import NOT_THERE, RefusedError
+from tools.reports import drift
 from tools.reports.diff.assembly import Body, Side, Stack, importance
 
 STACK = "aws:cloudformation:stack"
