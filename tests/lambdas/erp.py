@@ -12,7 +12,7 @@ from local.services.postgres import LocalRds
 from tests.conftest import ROOT
 from tests.lambdas.backups import connect
 
-SQL = ROOT / "local" / "erp.sql"
+SQL = ROOT / "local" / "services" / "erp.sql"
 PASSWORDS = {name: f"password of {name}" for name in (roles.OWNER, roles.MONITOR_PROXY, *roles.APPLICATION_LOGINS)}  # IAM logins have none
 
 
