@@ -9,7 +9,7 @@ from constructs_lib.alerting.budget import Budget
 from constructs_lib.alerting.notifier import WEBHOOK
 from constructs_lib.compute.python_function import libraries_layer
 from constructs_lib.foundation.alarm import Alerting
-from constructs_lib.foundation.removal_policy import keep_nothing
+from constructs_lib.foundation.removal_policy import destroy_on_removal
 from constructs_lib.monitoring.dashboard import Dashboard
 from constructs_lib.monitoring.edge_alarms import CrossRegionReceiver
 from constructs_lib.monitoring.slo import Slo
@@ -162,7 +162,7 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     alerts = AlertsStack(scope, settings)
     storage = StorageStack(scope, settings)
     copies = BackupCopiesStack(scope, settings) if settings.storage.backup_copy_region else None
-    alerting = Alerting(settings.name, settings.alarms, alerts.topic.topic_arn, on=settings.alarms.watched)
+    alerting = Alerting(settings.name, settings.alarms, alerts.topic.topic_arn, enabled=settings.alarms.watched)
     data = DataStack(scope, settings, alerting=alerting, network=network, storage=storage)
     edge_global = EdgeGlobalStack(scope, settings)
     edge = EdgeStack(scope, settings, network=network, storage=storage, edge_global=edge_global)
@@ -192,5 +192,5 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
         for first in (network, alerts, storage):
             first.tags.set_tag(PREVIEW_ENDS_TAG, preview_ends)
     if not settings.keep_data:
-        keep_nothing([*top.dependencies, top], settings.keep_data_opt_out_reason)
+        destroy_on_removal([*top.dependencies, top], settings.keep_data_opt_out_reason)
     return top

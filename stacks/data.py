@@ -77,14 +77,14 @@ class DataStack(CarmenStack):
             proxy=self.proxy,
         )
         self.cache_alarms = CacheAlarms(self, "CacheAlarms", alerting=alerting, settings=settings.cache, cache=self.cache)
-        self.data_stores_down = alerting.fold(
+        self.data_stores_down = alerting.composite(
             self,
             "StoresDown",
-            says="The database or Redis is down: silences what would only say the same of Carmen.",
+            description="The database or Redis is down: silences what would only say the same of Carmen.",
             runbook="database-down",
             severity="page",
             alarms=[self.database_alarms.down, self.cache_alarms.down],
-            silent=True,
+            actions_enabled=False,
         )
 
     def _user_secret(self, user: str) -> GeneratedSecret:
@@ -93,7 +93,7 @@ class DataStack(CarmenStack):
             "".join(part.capitalize() for part in user.split("_")),
             description=f"Password of {user}, known to RDS Proxy",
             username=user,
-            not_rotated_because=(
+            no_rotation_reason=(
                 "Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); the application's two users take turns by "
                 "constructs_lib/operations/credential_rotation.py, and the monitor may log in and no more."
             ),

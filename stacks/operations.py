@@ -127,14 +127,14 @@ class OperationsStack(CarmenStack):
         functions = [part.function for part in (self.backup, self.drill, self.maintenance, self.rotation)]
         if self.probe:
             functions.append(self.probe.function)
-        self.functions_failing = alerting.fold(
+        self.functions_failing = alerting.composite(
             self,
             "FunctionsFailing",
-            says="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
+            description="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
             runbook="function-failing",
             severity="ticket",
             alarms=[function.failing for function in functions],
-            silent=True,
+            actions_enabled=False,
         )
         SavedQueries(
             self,

@@ -12,7 +12,7 @@ from constructs_lib.database.instance import DATABASE_NAME
 from constructs_lib.database.instance import PORT as DATABASE_PORT
 from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
 from constructs_lib.foundation.alarm import Alerting
-from constructs_lib.foundation.log_retention import bound_log_group
+from constructs_lib.foundation.log_retention import set_log_retention
 from constructs_lib.monitoring.saved_queries import APPLICATION, SavedQueries
 from constructs_lib.monitoring.service_alarms import ServiceAlarms
 from constructs_lib.service.container_environment import ContainerEnvironment
@@ -133,7 +133,7 @@ class ServiceStack(CarmenStack):
             acknowledge(cluster, {"AwsSolutions-ECS4": reason})
             record_opt_out(cluster, "ContainerInsights", reason)
         else:
-            bound_log_group(
+            set_log_retention(
                 self,
                 "ContainerInsightsRetention",
                 name=f"/aws/ecs/containerinsights/{cluster.cluster_name}/performance",

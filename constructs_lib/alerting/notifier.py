@@ -15,7 +15,7 @@ from constructs_lib.alerting.topics import AlertTopics
 from constructs_lib.compute.python_function import PythonFunction
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import Alarm, Alerting, Metric
-from constructs_lib.foundation.secret import given_secret
+from constructs_lib.foundation.secret import operator_secret
 from settings import sections
 from settings.schedules import clock, daily_cron, minute_of_day
 
@@ -46,7 +46,7 @@ class Notifier(Construct):
         working_hours: sections.WorkingHours | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.webhook = given_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
+        self.webhook = operator_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
         self.table = self._define_table()
         self.function = self._define_function(settings, environment_name, topics, fallback_alerting, libraries)
         self.queue = self._define_queue(topics)
@@ -168,10 +168,10 @@ class Notifier(Construct):
         return fallback_alerting.alarm(
             self,
             "Undelivered",
-            says="An alert could not be told: it waits among the notifier's dead letters.",
+            description="An alert could not be told: it waits among the notifier's dead letters.",
             runbook="undelivered-alerts",
             severity="page",
-            watch=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dead_letters.queue_name}, "Maximum"),
+            metric=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dead_letters.queue_name}, "Maximum"),
             at_least=1,
             missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
         )

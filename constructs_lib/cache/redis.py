@@ -33,7 +33,7 @@ class Cache(Construct):
             self,
             "AuthToken",
             description="Redis AUTH token",
-            not_rotated_because=(
+            no_rotation_reason=(
                 "Secrets Manager has no rotation for Redis AUTH; credential_rotation.py rotates it with the connection secret."
             ),
             length=64,

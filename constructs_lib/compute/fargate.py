@@ -12,7 +12,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge
-from constructs_lib.foundation.service_principals import acting_for_this_account
+from constructs_lib.foundation.service_principals import same_account_principal
 from settings import sections
 
 PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
@@ -28,7 +28,7 @@ def fargate_task(
         cpu=cpu,
         memory_limit_mib=memory_mib,
         ephemeral_storage_gib=scratch_gib,
-        task_role=iam.Role(scope, f"{construct_id}Role", assumed_by=acting_for_this_account("ecs-tasks.amazonaws.com")),
+        task_role=iam.Role(scope, f"{construct_id}Role", assumed_by=same_account_principal("ecs-tasks.amazonaws.com")),
         runtime_platform=ecs.RuntimePlatform(
             cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX
         ),

@@ -16,11 +16,11 @@ from aws_cdk import aws_scheduler_targets as targets
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
 from constructs_lib.foundation.function_role import function_role
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
-from constructs_lib.foundation.service_principals import acting_for_this_account
+from constructs_lib.foundation.service_principals import same_account_principal
 from constructs_lib.network.vpc import Network
 
 ROOT = Path(__file__).parents[2]
@@ -100,10 +100,10 @@ class PythonFunction(lambda_.Function):
         return alerting.alarm(
             scope,
             f"{self.node.id}Failing",
-            says=f"The function {package} fails, is throttled, runs into its time limit, or leaves dead letters ({description}).",
+            description=f"The function {package} fails, is throttled, runs into its time limit, or leaves dead letters ({description}).",
             runbook="function-failing",
             severity="ticket",
-            watch=Expression(
+            metric=Expression(
                 f"FILL(errors, 0) + FILL(throttles, 0) + FILL(letters, 0) + IF(FILL(duration, 0) >= {limit:.0f}, 1, 0)",
                 {
                     "errors": Metric("AWS/Lambda", "Errors", function, "Sum", FIVE_MINUTES),
@@ -124,7 +124,7 @@ class PythonFunction(lambda_.Function):
         role = iam.Role(
             scope,
             f"{schedule_id}Role",
-            assumed_by=acting_for_this_account("scheduler.amazonaws.com"),
+            assumed_by=same_account_principal("scheduler.amazonaws.com"),
             description=f"Invokes: {description}",
         )
         scheduler.Schedule(
@@ -146,7 +146,7 @@ class PythonFunction(lambda_.Function):
         acknowledge(
             role.node.find_child("DefaultPolicy"),
             {
-                f"AwsSolutions-IAM5[Resource::{named_in_finding(scope, f'{self.function_arn}:*')}]": (
+                f"AwsSolutions-IAM5[Resource::{resource_in_finding(scope, f'{self.function_arn}:*')}]": (
                     "The versions of this one function, as the CDK's target grants them."
                 )
             },

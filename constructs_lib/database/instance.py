@@ -9,7 +9,7 @@ from aws_cdk import aws_rds as rds
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
-from constructs_lib.foundation.log_retention import bound_log_group
+from constructs_lib.foundation.log_retention import set_log_retention
 from constructs_lib.foundation.secret import PUNCTUATION
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
@@ -106,7 +106,7 @@ class Database(Construct):
 
     def _bound_logs(self) -> None:
         for export in LOG_EXPORTS:
-            bound_log_group(
+            set_log_retention(
                 self,
                 f"{export.capitalize()}LogRetention",
                 name=f"/aws/rds/instance/{self.instance.instance_identifier}/{export}",

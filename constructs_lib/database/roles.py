@@ -18,7 +18,7 @@ from constructs_lib.compute.python_function import SOURCE, PythonFunction
 from constructs_lib.database.instance import DATABASE_NAME, PORT, Database
 from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.foundation.alarm import Alerting
-from constructs_lib.foundation.secret import SecretShell
+from constructs_lib.foundation.secret import EmptySecret
 from constructs_lib.network.vpc import Network
 from settings import sections
 
@@ -47,13 +47,13 @@ class DatabaseRoles(Construct):
         alerting: Alerting,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.connection = SecretShell(
+        self.connection = EmptySecret(
             self,
             "Connection",
             description="The application's DATABASE_URL, DIRECT_URL and REDIS_URL",
             written_by="the database-roles function",
         ).secret
-        self.migration_connection = SecretShell(
+        self.migration_connection = EmptySecret(
             self, "MigrationConnection", description="The migration task's DATABASE_URL", written_by="the database-roles function"
         ).secret
         self._environment = {

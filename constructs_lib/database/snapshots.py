@@ -10,7 +10,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from constructs_lib.database.instance import Database
-from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding, record_opt_out
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out, resource_in_finding
 from settings import sections
 
 START_WITHIN, COMPLETE_WITHIN = Duration.hours(1), Duration.hours(8)
@@ -84,7 +84,7 @@ class DatabaseSnapshots(Construct):
         acknowledge(
             role.node.find_child("DefaultPolicy"),
             {
-                f"AwsSolutions-IAM5[Resource::{named_in_finding(self, snapshots)}]": (
+                f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, snapshots)}]": (
                     "AWS Backup names its snapshots itself, awsbackup: and the job's id; RDS gives that prefix to no one else."
                 ),
             },

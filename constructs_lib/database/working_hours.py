@@ -12,7 +12,7 @@ from constructs import Construct
 from constructs_lib.database.instance import Database
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
-from constructs_lib.foundation.service_principals import acting_for_this_account
+from constructs_lib.foundation.service_principals import same_account_principal
 from settings import sections
 from settings.schedules import daily_cron
 
@@ -39,14 +39,14 @@ class DatabaseHours(Construct):
             name: Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.queue_name}, "Maximum", FIVE_MINUTES)
             for name, queue in (("start", start), ("stop", stop))
         }
-        answers = alerting.measured("DatabaseUp", statistic="Minimum", period_seconds=FIVE_MINUTES)
+        answers = alerting.function_metric("DatabaseUp", statistic="Minimum", period_seconds=FIVE_MINUTES)
         return alerting.alarm(
             self,
             "HoursMissed",
-            says="The database was not stopped when the day ended, and costs through the night, or not started when it began.",
+            description="The database was not stopped when the day ended, and costs through the night, or not started when it began.",
             runbook="working-hours",
             severity="ticket",
-            watch=Expression(
+            metric=Expression(
                 "FILL(stop, 0) + IF(FILL(answers, 0) < 1, FILL(start, 0), 0)",
                 {**letters, "answers": answers},
                 label="working hours missed",
@@ -68,7 +68,7 @@ class DatabaseHours(Construct):
             letters, {"AwsSolutions-SQS3": "It holds EventBridge Scheduler's dead letters; the rule knows those of queues and functions."}
         )
         arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:db:{self._instance}"
-        role = iam.Role(self, f"{name}Role", assumed_by=acting_for_this_account("scheduler.amazonaws.com"), description=description)
+        role = iam.Role(self, f"{name}Role", assumed_by=same_account_principal("scheduler.amazonaws.com"), description=description)
         scheduler.Schedule(
             self,
             name,

@@ -11,7 +11,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
-from constructs_lib.foundation.inline_code import with_settings
+from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.foundation.sdk_call import SdkCall
 from settings import sections
 from settings.url_paths import RELEASE_FILES
@@ -28,7 +28,7 @@ STATUSES_OF_THE_APPLICATION = (400, 403, 404, 405, 414, 500, 501, 503)
 
 def viewer_request(settings: sections.Edge) -> str:
     """The code of the function that CloudFront runs on every request."""
-    return with_settings(
+    return inline_code(
         "viewer_request.js",
         REDIRECTS={rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in settings.redirects},
         REWRITES={rule.source: rule.destination for rule in settings.rewrites},
@@ -68,7 +68,7 @@ class Distribution(Construct):
         self._static_response = self._define_function(
             "StaticResponse",
             "Cache-Control of static files, on success only",
-            with_settings("static_response.js", CACHE_CONTROL=f"public, max-age={settings.static_max_age_seconds}, immutable"),
+            inline_code("static_response.js", CACHE_CONTROL=f"public, max-age={settings.static_max_age_seconds}, immutable"),
         )
         self._pages_origin = self._define_pages_origin(pages)
         self._release_files_origin = self._define_release_files_origin(release_files)
@@ -308,7 +308,7 @@ class Distribution(Construct):
             parameters={
                 "Bucket": pages.bucket_name,
                 "Key": PAGE_PATH.removeprefix("/"),
-                "Body": with_settings("unavailable.html"),
+                "Body": inline_code("unavailable.html"),
                 "ContentType": "text/html; charset=utf-8",
                 "CacheControl": "public, max-age=60",
             },

@@ -24,12 +24,12 @@ def _qualified(name: str) -> str:
     return name if name.startswith(("Parliament::", "Cloudsplaining::")) else f"AwsSolutions::{name}"
 
 
-def named_in_finding(scope: IConstruct, value: str) -> str:
+def resource_in_finding(scope: IConstruct, value: str) -> str:
     """`value` as cdk-nag writes it into a finding's id: references as `<LogicalId>` or `<LogicalId.Attribute>`."""
     return _flat(cdk.Stack.of(scope).resolve(value))
 
 
-def exported_as(owner: IConstruct, value: str) -> str:
+def export_name(owner: IConstruct, value: str) -> str:
     """What cdk-nag writes for `value`, an attribute of `owner`, in a finding of another stack: the export's name."""
     exporter = cdk.Stack.of(owner)
     return str(exporter.resolve(exporter.export_value(value))["Fn::ImportValue"])

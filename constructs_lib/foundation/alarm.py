@@ -1,4 +1,4 @@
-"""The one way to make an alarm: what it watches, what it says, where it leads, and whom it tells (ADR 0015)."""
+"""CloudWatch alarms: what they watch, their description, runbook and severity, and where they publish (ADR 0015)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from constructs import Construct
 
 from settings import sections
 
-NAMESPACE = "Carmen"  # of the metrics that our own functions publish
+NAMESPACE = "Carmen"  # of the metrics that our functions publish
 MINUTE, FIVE_MINUTES, HOUR, DAY = 60, 300, 3600, 86_400
 Severity = Literal["page", "ticket"]
 Missing = Literal["breaching", "notBreaching", "ignore"]
-_PLAIN = re.compile(r"(Average|Sum|Minimum|Maximum|SampleCount)")
+_STATISTIC = re.compile(r"(Average|Sum|Minimum|Maximum|SampleCount)")
 _RUNBOOK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric; `label` is what a graph calls it."""
+    """One metric; `label` is its name in graphs."""
 
     namespace: str
     name: str
@@ -34,7 +34,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Expression:
-    """Metric math over `metrics` (id → metric), all of one period."""
+    """Metric math over `metrics` (id → metric), all with the same period."""
 
     text: str
     metrics: Mapping[str, Metric]
@@ -42,50 +42,66 @@ class Expression:
 
     @property
     def period_seconds(self) -> int:
-        """That of its metrics; raises ValueError when they differ, which CloudWatch refuses."""
+        """The period of the metrics; raises ValueError when they differ, which CloudWatch refuses."""
         periods = {metric.period_seconds for metric in self.metrics.values()}
         if len(periods) != 1:
-            raise ValueError(f"{self.text}: its metrics have the periods {sorted(periods)}; an alarm's expression takes one")
+            raise ValueError(f"{self.text}: its metrics have the periods {sorted(periods)}; an alarm's expression needs one period")
         return periods.pop()
 
 
-Watched = Metric | Expression
+AlarmMetric = Metric | Expression
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm. `watched` and `threshold` are None of a composite one; `parts` are what it folds. Without a name it was not made."""
+    """An alarm. A composite has `children` and neither `metric` nor `threshold`. Without a `resource`, alarms are disabled."""
 
-    name: str
-    arn: str
     runbook: str
-    watched: Watched | None = None
+    metric: AlarmMetric | None = None
     threshold: float | None = None
-    parts: Sequence[Alarm] = field(default=())
+    children: Sequence[Alarm] = field(default=())
+    resource: cloudwatch.CfnAlarm | cloudwatch.CfnCompositeAlarm | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that CloudFormation gives it; empty without a resource."""
+        return self.resource.ref if self.resource else ""
+
+    @property
+    def arn(self) -> str:
+        """The ARN; empty without a resource."""
+        return self.resource.attr_arn if self.resource else ""
 
 
 @dataclass(frozen=True)
 class Alerting:
-    """Makes the alarms of one environment, with its thresholds (`settings`); without a `topic_arn` they act on nothing.
+    """Creates the alarms of one environment with its thresholds (`settings`). Without a `topic_arn`, alarms have no actions.
 
-    Not `on`, it makes none, and what is built upon them need not know: only `always` then makes some.
+    When not `enabled`, it returns alarms without resources, so callers need not check; `always_enabled` still creates some.
     """
 
     environment: str
     settings: sections.Alarms
     topic_arn: str | None
-    on: bool = True
+    enabled: bool = True
 
     @property
-    def always(self) -> Alerting:
-        """For what must be watched even where nobody is told of the rest."""
-        return replace(self, on=True)
+    def always_enabled(self) -> Alerting:
+        """For alarms that an environment needs even when it sends no alerts, such as rollback alarms."""
+        return replace(self, enabled=True)
 
-    def measured(
-        self, name: str, *, service: str = "probe", statistic: str = "Maximum", period_seconds: int = MINUTE, label: str = "", **more: str
+    def function_metric(
+        self,
+        name: str,
+        *,
+        service: str = "probe",
+        statistic: str = "Maximum",
+        period_seconds: int = MINUTE,
+        label: str = "",
+        **dimensions: str,
     ) -> Metric:
         """A metric that one of our functions publishes."""
-        dimensions = {"Environment": self.environment, "service": service, **more}
+        dimensions = {"Environment": self.environment, "service": service, **dimensions}
         return Metric(NAMESPACE, name, dimensions, statistic, period_seconds, label)
 
     def alarm(
@@ -93,89 +109,89 @@ class Alerting:
         scope: Construct,
         construct_id: str,
         *,
-        says: str,
+        description: str,
         runbook: str,
         severity: Severity,
-        watch: Watched,
+        metric: AlarmMetric,
         missing: Missing,
         at_least: float | None = None,
         below: float | None = None,
         periods: int = 1,
         breaching_periods: int | None = None,
-        folded: bool = False,
+        actions_enabled: bool = True,
     ) -> Alarm:
-        """An alarm at `at_least` or `below`, after `breaching_periods` (all, unless said) of the last `periods`.
+        """Create an alarm at `at_least` or `below`, after `breaching_periods` (default: all) of the last `periods`.
 
-        A `folded` one tells nobody itself: a composite speaks for it. Raises ValueError for what CloudWatch would refuse.
+        Without `actions_enabled` it publishes nothing: a composite does. Raises ValueError for what CloudWatch would refuse.
         """
         threshold, comparison = _threshold(construct_id, at_least, below)
-        _check_range(construct_id, watch.period_seconds, periods)
-        if not self.on:
-            return Alarm("", "", runbook, watch, threshold)
-        targets = self._targets(folded)
+        _check_range(construct_id, metric.period_seconds, periods)
+        if not self.enabled:
+            return Alarm(runbook, metric, threshold)
+        actions = self._actions(actions_enabled)
         resource = cloudwatch.CfnAlarm(
             scope,
             construct_id,
-            alarm_description=_description(says, runbook, severity),
-            **_simple(watch) if isinstance(watch, Metric) else {"metrics": _queries(watch)},
+            alarm_description=_alarm_description(description, runbook, severity),
+            **_single_metric(metric) if isinstance(metric, Metric) else {"metrics": _queries(metric)},
             threshold=threshold,
             comparison_operator=comparison,
             evaluation_periods=periods,
             datapoints_to_alarm=breaching_periods,
             treat_missing_data=missing,
-            alarm_actions=targets,
-            ok_actions=targets,
+            alarm_actions=actions,
+            ok_actions=actions,
         )
-        return Alarm(resource.ref, resource.attr_arn, runbook, watch, threshold)
+        return Alarm(runbook, metric, threshold, resource=resource)
 
-    def fold(
+    def composite(
         self,
         scope: Construct,
         construct_id: str,
         *,
-        says: str,
+        description: str,
         runbook: str,
         severity: Severity,
         alarms: Sequence[Alarm],
-        every: bool = False,
-        unless: Alarm | None = None,
-        wait_seconds: int = 180,
-        silent: bool = False,
+        operator: Literal["OR", "AND"] = "OR",
+        suppressor: Alarm | None = None,
+        suppressor_wait_seconds: int = 180,
+        actions_enabled: bool = True,
     ) -> Alarm:
-        """One message for several alarms: a composite that is in alarm while any of them (or `every` one) is.
+        """Create a composite alarm over `alarms`: one message instead of several.
 
-        While `unless` is in alarm, or goes there within `wait_seconds`, nothing is told: it is the cause and has its own message.
-        The wait is also a new environment's grace: what is over by then was never told. A `silent` one only has a state.
+        It sends nothing while `suppressor`, the cause with its own message, is in alarm or enters it within
+        `suppressor_wait_seconds`. In a new environment, states that end within this wait are never sent.
         """
-        if not self.on:
-            return Alarm("", "", runbook, parts=tuple(alarms))
-        targets = self._targets(silent)
+        if not self.enabled:
+            return Alarm(runbook, children=tuple(alarms))
+        actions = self._actions(actions_enabled)
         resource = cloudwatch.CfnCompositeAlarm(
             scope,
             construct_id,
-            alarm_description=_description(says, runbook, severity),
-            alarm_rule=(" AND " if every else " OR ").join(f'ALARM("{alarm.name}")' for alarm in alarms),
-            actions_suppressor=unless.arn if unless else None,
-            actions_suppressor_wait_period=wait_seconds if unless else None,
-            actions_suppressor_extension_period=wait_seconds if unless else None,
-            alarm_actions=targets,
-            ok_actions=targets,
+            alarm_description=_alarm_description(description, runbook, severity),
+            alarm_rule=f" {operator} ".join(f'ALARM("{alarm.name}")' for alarm in alarms),
+            actions_suppressor=suppressor.arn if suppressor else None,
+            actions_suppressor_wait_period=suppressor_wait_seconds if suppressor else None,
+            actions_suppressor_extension_period=suppressor_wait_seconds if suppressor else None,
+            alarm_actions=actions,
+            ok_actions=actions,
         )
-        return Alarm(resource.ref, resource.attr_arn, runbook, parts=tuple(alarms))
+        return Alarm(runbook, children=tuple(alarms), resource=resource)
 
-    def _targets(self, silent: bool) -> list[str] | None:
-        return None if silent or self.topic_arn is None else [self.topic_arn]
+    def _actions(self, enabled: bool) -> list[str] | None:
+        return [self.topic_arn] if enabled and self.topic_arn is not None else None
 
 
-def _description(says: str, runbook: str, severity: Severity) -> str:
-    """Three lines, which lambda_src/notifier reads."""
-    if "\n" in says or not 10 <= len(says) <= 600:
-        raise ValueError(f"{says!r}: an alarm says in one line of 10 to 600 characters what is wrong for whom")
-    if not _RUNBOOK.fullmatch(runbook):
+def _alarm_description(description: str, runbook: str, severity: Severity) -> str:
+    """Three lines, which lambda_src/notifier parses."""
+    if "\n" in description or not 10 <= len(description) <= 600:
         raise ValueError(
-            f"{runbook!r} is no runbook: it is a page of docs/runbooks/ by its plain name, without ending, such as slow-responses"
+            f"{description!r} is not a valid alarm description: write one line of 10 to 600 characters that says what is wrong and for whom"
         )
-    return f"{says}\nRunbook: docs/runbooks/{runbook}.md\nSeverity: {severity}"
+    if not _RUNBOOK.fullmatch(runbook):
+        raise ValueError(f"{runbook!r} is not a runbook: give the name of a page in docs/runbooks/ without .md, such as slow-responses")
+    return f"{description}\nRunbook: docs/runbooks/{runbook}.md\nSeverity: {severity}"
 
 
 def _threshold(name: str, at_least: float | None, below: float | None) -> tuple[float, str]:
@@ -183,26 +199,26 @@ def _threshold(name: str, at_least: float | None, below: float | None) -> tuple[
         return at_least, "GreaterThanOrEqualToThreshold"
     if below is not None and at_least is None:
         return below, "LessThanThreshold"
-    raise ValueError(f"{name}: at_least is {at_least} and below is {below}; an alarm has one of the two")
+    raise ValueError(f"{name}: at_least is {at_least} and below is {below}; set exactly one of them")
 
 
 def _check_range(name: str, period: int, periods: int) -> None:
-    """Source: CloudWatch API, PutMetricAlarm: a day at most, seven of them with periods of an hour and more."""
-    most = 7 * DAY if period >= HOUR else DAY
-    if period * periods > most:
-        raise ValueError(f"{name}: {periods} periods of {period} s exceed the {most} s that CloudWatch looks back; take fewer")
+    """Source: CloudWatch API, PutMetricAlarm: at most one day, or seven days with periods of an hour or more."""
+    maximum = 7 * DAY if period >= HOUR else DAY
+    if period * periods > maximum:
+        raise ValueError(f"{name}: {periods} periods of {period} s exceed the {maximum} s that CloudWatch evaluates; set fewer periods")
 
 
-def _simple(metric: Metric) -> dict[str, object]:
-    plain = _PLAIN.fullmatch(metric.statistic)
+def _single_metric(metric: Metric) -> dict[str, object]:
+    standard = _STATISTIC.fullmatch(metric.statistic)
     return {
         "namespace": metric.namespace,
         "metric_name": metric.name,
-        "dimensions": [cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in metric.dimensions.items()],
+        "dimensions": _dimensions(metric),
         "period": metric.period_seconds,
-        "statistic": metric.statistic if plain else None,
-        "extended_statistic": None if plain else metric.statistic,
-        "evaluate_low_sample_count_percentile": None if plain else "ignore",  # the slowest of three requests is no percentile
+        "statistic": metric.statistic if standard else None,
+        "extended_statistic": None if standard else metric.statistic,
+        "evaluate_low_sample_count_percentile": None if standard else "ignore",  # a percentile of three requests means nothing
     }
 
 
@@ -213,9 +229,7 @@ def _queries(expression: Expression) -> list[cloudwatch.CfnAlarm.MetricDataQuery
             id=key,
             metric_stat=cloudwatch.CfnAlarm.MetricStatProperty(
                 metric=cloudwatch.CfnAlarm.MetricProperty(
-                    namespace=metric.namespace,
-                    metric_name=metric.name,
-                    dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in metric.dimensions.items()],
+                    namespace=metric.namespace, metric_name=metric.name, dimensions=_dimensions(metric)
                 ),
                 period=metric.period_seconds,
                 stat=metric.statistic,
@@ -225,3 +239,7 @@ def _queries(expression: Expression) -> list[cloudwatch.CfnAlarm.MetricDataQuery
         for key, metric in expression.metrics.items()
     ]
     return [query(id="watched", expression=expression.text, label=expression.label or None, return_data=True), *metrics]
+
+
+def _dimensions(metric: Metric) -> list[cloudwatch.CfnAlarm.DimensionProperty]:
+    return [cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in metric.dimensions.items()]

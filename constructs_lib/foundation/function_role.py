@@ -7,13 +7,13 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 
 # Source: AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"; which action takes which
 # resources is EC2's page of the Service Authorization Reference.
 DESCRIBE_NETWORK = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
-MAKE_INTERFACES = ("ec2:CreateNetworkInterface",)
-CHANGE_INTERFACES = ("ec2:AssignPrivateIpAddresses", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses")
+CREATE_INTERFACES = ("ec2:CreateNetworkInterface",)
+MODIFY_INTERFACES = ("ec2:AssignPrivateIpAddresses", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses")
 SOURCE_FUNCTION = "lambda:SourceFunctionArn"
 
 
@@ -35,12 +35,12 @@ def _allow_network_interfaces(role: iam.Role) -> None:
     )
     for sid, actions, resources in (
         ("SeeTheVpc", DESCRIBE_NETWORK, ["*"]),
-        ("AttachToVpc", MAKE_INTERFACES, [interfaces, subnets, security_groups]),
-        ("KeepAttached", CHANGE_INTERFACES, [interfaces]),
+        ("AttachToVpc", CREATE_INTERFACES, [interfaces, subnets, security_groups]),
+        ("KeepAttached", MODIFY_INTERFACES, [interfaces]),
     ):
         role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources))
     own_functions = f"arn:{Aws.PARTITION}:lambda:{Aws.REGION}:{Aws.ACCOUNT_ID}:function:{Aws.STACK_NAME}-*"
-    denied = (*DESCRIBE_NETWORK, *MAKE_INTERFACES, *CHANGE_INTERFACES)
+    denied = (*DESCRIBE_NETWORK, *CREATE_INTERFACES, *MODIFY_INTERFACES)
     role.add_to_policy(
         iam.PolicyStatement(
             sid="NotByItsOwnCode",
@@ -58,7 +58,7 @@ def _allow_network_interfaces(role: iam.Role) -> None:
                 "function to its VPC, and the function's own code is denied them."
             ),
             **{
-                f"AwsSolutions-IAM5[Resource::{named_in_finding(role, resources)}]": (
+                f"AwsSolutions-IAM5[Resource::{resource_in_finding(role, resources)}]": (
                     "Lambda makes the function's network interfaces before they have names, and wants all of the account's resources named "
                     "(AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's own code "
                     "is denied them."

@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGES = Path(__file__).parents[1]
 
 
-def with_settings(file: str, **values: object) -> str:
+def inline_code(file: str, **values: object) -> str:
     """The text of `file`, in which `/*NAME*/ …;` is replaced by the JSON of the value of that name."""
     code = next(PACKAGES.glob(f"*/{file}")).read_text(encoding="utf-8")
     for name, value in values.items():

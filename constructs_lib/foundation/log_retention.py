@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 from constructs_lib.foundation.sdk_call import SdkCall
 
 _NAMES = {
@@ -22,7 +22,7 @@ def retention_days(days: int) -> logs.RetentionDays:
     return logs.RetentionDays[_NAMES[days]]
 
 
-def bound_log_group(scope: Construct, construct_id: str, *, name: str, days: int) -> None:
+def set_log_retention(scope: Construct, construct_id: str, *, name: str, days: int) -> None:
     """Gives the log group `name`, which an AWS service makes for itself, a retention of `days`.
 
     By two calls on this one group, made first if the service has not written yet. The CDK's LogRetention would be a function
@@ -53,5 +53,5 @@ def bound_log_group(scope: Construct, construct_id: str, *, name: str, days: int
     for call in (create, bound):
         acknowledge(
             call.node.find_child("CustomResourcePolicy"),
-            {f"AwsSolutions-IAM5[Resource::{named_in_finding(call, arn)}]": "One log group; the end of its ARN stands for its streams."},
+            {f"AwsSolutions-IAM5[Resource::{resource_in_finding(call, arn)}]": "One log group; the end of its ARN stands for its streams."},
         )

@@ -16,7 +16,7 @@ KEPT = (CfnDeletionPolicy.RETAIN, CfnDeletionPolicy.RETAIN_EXCEPT_ON_CREATE, Cfn
 SHORTEST_PENDING_DAYS = 7  # KMS's; a key that waits costs nothing
 
 
-def keep_nothing(stacks: Iterable[IConstruct], reason: str | None) -> None:
+def destroy_on_removal(stacks: Iterable[IConstruct], reason: str | None) -> None:
     """Has CloudFormation delete whatever `stacks` would retain, and what would outlive that: images, backups of RDS, the key's wait.
 
     Buckets must be empty then, which is their remover's to see to (tools/cli/commands/preview.py): the CDK's own function for it may delete

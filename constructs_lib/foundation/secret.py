@@ -33,7 +33,7 @@ class GeneratedSecret(secretsmanager.Secret):
         construct_id: str,
         *,
         description: str,
-        not_rotated_because: str,
+        no_rotation_reason: str,
         username: str | None = None,
         key: str = "value",
         length: int = 48,
@@ -53,10 +53,10 @@ class GeneratedSecret(secretsmanager.Secret):
                 generate_string_key="password" if username else key,
             ),
         )
-        acknowledge(self, {"AwsSolutions-SMG4": not_rotated_because})
+        acknowledge(self, {"AwsSolutions-SMG4": no_rotation_reason})
 
 
-class SecretShell(secretsmanager.CfnSecret):
+class EmptySecret(secretsmanager.CfnSecret):
     """A secret CloudFormation creates empty; its value is written later by a function, or by the operator.
 
     A template that composed the value would put the old one back at its next change.
@@ -71,13 +71,13 @@ class SecretShell(secretsmanager.CfnSecret):
         )
 
 
-def given_secret(scope: Construct, construct_id: str, *, name: str, description: str) -> secretsmanager.ISecret:
+def operator_secret(scope: Construct, construct_id: str, *, name: str, description: str) -> secretsmanager.ISecret:
     """A shell that the operator fills with `{"value": "…"}`; `make secrets` calls it `name` and says whether it is still empty.
 
     An empty value is put once, since a task does not start on a secret without any. By a call and not by the template, which
     could put the emptiness back over what the operator gave.
     """
-    shell = SecretShell(scope, construct_id, description=description, written_by="the operator")
+    shell = EmptySecret(scope, construct_id, description=description, written_by="the operator")
     SdkCall(
         scope,
         f"{construct_id}Empty",

@@ -14,7 +14,7 @@ SOURCES = {
 }
 
 
-def acting_for_this_account(service: str) -> iam.ServicePrincipal:
+def same_account_principal(service: str) -> iam.ServicePrincipal:
     """`service`, as long as it acts for this account: no other customer can have it use the role (the confused deputy).
 
     Lambda, RDS Proxy and the execution role of ECS tasks have no such condition: AWS documents none for them, and one that

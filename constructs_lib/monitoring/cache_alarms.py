@@ -7,7 +7,7 @@ from functools import partial
 from constructs import Construct
 
 from constructs_lib.cache.redis import Cache
-from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric, Watched
+from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, AlarmMetric, Alerting, Expression, Metric
 from settings import sections
 
 
@@ -19,56 +19,56 @@ class CacheAlarms(Construct):
         limits = alerting.settings
         # Cluster mode disabled: nodes are called by number. Source: ElastiCache, "Finding replication group member names".
         self._nodes = [f"{cache.replication_group_id}-{number:03}" for number in range(1, settings.replicas + 2)]
-        watch = partial(alerting.alarm, self, severity="ticket", missing="notBreaching", folded=True, periods=3)
+        watch = partial(alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         self.down = alerting.alarm(
             self,
             "Unreachable",
-            says="Redis does not answer the probe: pages are slow, and nobody counts who calls too often.",
+            description="Redis does not answer the probe: pages are slow, and nobody counts who calls too often.",
             runbook="redis",
             severity="page",
-            watch=alerting.measured("RedisUp", statistic="Minimum", label="Redis answers"),
+            metric=alerting.function_metric("RedisUp", statistic="Minimum", label="Redis answers"),
             below=1,
             periods=3,
             missing="ignore",
         )
         self.memory = watch(
             "Memory",
-            says="Redis has used up its memory: from here on each new entry pushes an older one out.",
+            description="Redis has used up its memory: from here on each new entry pushes an older one out.",
             runbook="redis",
-            watch=self._worst("DatabaseMemoryUsageCountedForEvictPercentage", "memory (%)"),
+            metric=self._worst("DatabaseMemoryUsageCountedForEvictPercentage", "memory (%)"),
             at_least=limits.redis_memory_percent,
         )
         self.evictions = watch(
             "Evictions",
-            says="Redis throws entries away before they are used again: the database does the work instead.",
+            description="Redis throws entries away before they are used again: the database does the work instead.",
             runbook="redis",
-            watch=self._worst("Evictions", "evictions", "Sum"),
+            metric=self._worst("Evictions", "evictions", "Sum"),
             at_least=limits.redis_evictions_per_minute * 5,
         )
         self.cpu = watch(
             "Cpu",
-            says="Redis's one thread is busy all the time: everything waits for it.",
+            description="Redis's one thread is busy all the time: everything waits for it.",
             runbook="redis",
-            watch=self._worst("EngineCPUUtilization", "CPU of the engine (%)"),
+            metric=self._worst("EngineCPUUtilization", "CPU of the engine (%)"),
             at_least=limits.redis_cpu_percent,
         )
         self.lag = None
         if settings.replicas:
             self.lag = watch(
                 "ReplicationLag",
-                says="Redis's replica is behind: a failover would lose what was written since.",
+                description="Redis's replica is behind: a failover would lose what was written since.",
                 runbook="redis",
-                watch=self._worst("ReplicationLag", "replication lag (s)"),
+                metric=self._worst("ReplicationLag", "replication lag (s)"),
                 at_least=limits.redis_replication_lag_seconds,
             )
-        self.overloaded = alerting.fold(
+        self.overloaded = alerting.composite(
             self,
             "Strained",
-            says="Redis works at its limit: Carmen becomes slower, and its database busier.",
+            description="Redis works at its limit: Carmen becomes slower, and its database busier.",
             runbook="redis",
             severity="ticket",
             alarms=[alarm for alarm in (self.memory, self.evictions, self.cpu, self.lag) if alarm],
-            unless=self.down,
+            suppressor=self.down,
         )
 
     @property
@@ -76,7 +76,7 @@ class CacheAlarms(Construct):
         """Those that tell somebody."""
         return [self.down, self.overloaded]
 
-    def _worst(self, name: str, label: str, statistic: str = "Maximum") -> Watched:
+    def _worst(self, name: str, label: str, statistic: str = "Maximum") -> AlarmMetric:
         nodes = {
             f"node{number}": Metric("AWS/ElastiCache", name, {"CacheClusterId": node}, statistic, FIVE_MINUTES, label)
             for number, node in enumerate(self._nodes, start=1)

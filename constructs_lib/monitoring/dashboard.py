@@ -12,7 +12,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from constructs_lib.edge.load_balancer import LoadBalancer
-from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Metric, Watched
+from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, AlarmMetric, Alerting, Metric
 from constructs_lib.monitoring.cache_alarms import CacheAlarms
 from constructs_lib.monitoring.database_alarms import DatabaseAlarms
 from constructs_lib.monitoring.edge_alarms import EdgeAlarms
@@ -25,7 +25,7 @@ WIDTH = 24  # CloudWatch's grid
 GRAPH_HEIGHT, TEXT_HEIGHT, STATUS_HEIGHT = 5, 2, 6
 THRESHOLD_COLOUR = "#d62728"
 AGES_OVER_DAYS = 14  # of what happens weekly, two
-Shown = Alarm | Watched | str | None  # an alarm is shown with its threshold; text is a search expression; None is left out
+Shown = Alarm | AlarmMetric | str | None  # an alarm is shown with its threshold; text is a search expression; None is left out
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _database(database: DatabaseAlarms) -> Section:
             Graph("Connections", [database.connections]),
             Graph("Free memory (bytes)", [database.free_memory]),
             Graph("Longest transaction (s)", [database.transaction]),
-            Graph("Disk latency (s)", [database.read_latency, database.write_latency.watched]),
+            Graph("Disk latency (s)", [database.read_latency, database.write_latency.metric]),
             Graph("Free storage (bytes)", [database.storage]),
             Graph("Days until the disk is full", [database.days_until_full], days=7),
             Graph("Transaction ids used (%)", [database.transaction_ids], days=7),
@@ -219,16 +219,16 @@ def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
 def _data_that_lasts(staleness: StalenessAlarms) -> Section:
     graphs: dict[str, Sequence[Shown]] = {}
     if staleness.backup and staleness.drill and staleness.backup_shrunk:
-        daily, weekly, monthly = staleness.backup.parts
+        daily, weekly, monthly = staleness.backup.children
         graphs = {
             "Daily backup (hours)": [daily],
             "Weekly and monthly backup (hours)": [weekly, monthly],
             "Size of the newest (% of median)": [staleness.backup_shrunk],
-            "Restore drill (days)": staleness.drill.parts,
+            "Restore drill (days)": staleness.drill.children,
         }
     graphs |= {
-        "Maintenance (days)": staleness.maintenance.parts,
-        "Rotation (days)": staleness.rotation.parts,
+        "Maintenance (days)": staleness.maintenance.children,
+        "Rotation (days)": staleness.rotation.children,
     }
     return Section(
         "Backups, drills, maintenance, rotation: how long ago",
@@ -253,8 +253,8 @@ def _functions(stack: str, functions: Sequence[Alarm]) -> Section:
 
 
 def _median(slow: Alarm) -> Metric:
-    assert isinstance(slow.watched, Metric)
-    return replace(slow.watched, statistic="p50", label="p50 (s)")
+    assert isinstance(slow.metric, Metric)
+    return replace(slow.metric, statistic="p50", label="p50 (s)")
 
 
 def _status(title: str, alarms: Sequence[Alarm]) -> dict[str, Any]:
@@ -280,11 +280,11 @@ def _metric_widget(graph: Graph) -> dict[str, Any]:
     return {"type": "metric", "properties": properties}
 
 
-def _lines(item: Alarm | Watched | str, number: int, *, single: bool) -> list[list[Any]]:
+def _lines(item: Alarm | AlarmMetric | str, number: int, *, single: bool) -> list[list[Any]]:
     """A graph's lines for one thing shown; ids of several expressions are told apart by their number."""
     if isinstance(item, str):
         return [[{"expression": item, "id": f"found{number}", "label": ""}]]
-    watched = item.watched if isinstance(item, Alarm) else item
+    watched = item.metric if isinstance(item, Alarm) else item
     assert watched is not None
     if isinstance(watched, Metric):
         return [_line(watched, {"label": watched.label or watched.name})]

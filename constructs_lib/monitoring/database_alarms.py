@@ -60,53 +60,53 @@ class DatabaseAlarms(Construct):
     def _of_proxy(self, name: str, statistic: str, label: str) -> Metric:
         return Metric("AWS/RDS", name, self._proxy, statistic, FIVE_MINUTES, label)
 
-    def _unreachable(self, part: str, says: str) -> Alarm:
+    def _unreachable(self, part: str, description: str) -> Alarm:
         return self._alerting.alarm(
             self,
             f"{part}Unreachable",
-            says=says,
+            description=description,
             runbook="database-down",
             severity="page",
-            watch=self._alerting.measured(f"{part}Up", statistic="Minimum", label=f"{part.lower()} answers"),
+            metric=self._alerting.function_metric(f"{part}Up", statistic="Minimum", label=f"{part.lower()} answers"),
             below=1,
             periods=3,
             missing="ignore",
-            folded=True,
+            actions_enabled=False,
         )
 
     def _down(self) -> Alarm:
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             "Down",
-            says="Carmen has no database: PostgreSQL or the proxy does not answer.",
+            description="Carmen has no database: PostgreSQL or the proxy does not answer.",
             runbook="database-down",
             severity="page",
             alarms=[alarm for alarm in (self.unreachable, self.proxy_unreachable) if alarm],
         )
 
     def _machine(self) -> tuple[Alarm, Alarm | None, Alarm]:
-        watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", folded=True, periods=3)
+        watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         cpu = watch(
             "Cpu",
-            says="PostgreSQL has used up its processors for a quarter of an hour: queries take longer.",
+            description="PostgreSQL has used up its processors for a quarter of an hour: queries take longer.",
             runbook="database-overloaded",
-            watch=self._rds("CPUUtilization", label="CPU (%)"),
+            metric=self._rds("CPUUtilization", label="CPU (%)"),
             at_least=self._limits.database_cpu_percent,
         )
         credits = None
         if self._settings.instance_class.startswith("t"):
             credits = watch(
                 "CpuCredits",
-                says="PostgreSQL's machine has nearly used up its CPU credits: from then on AWS charges for more, or slows it down.",
+                description="PostgreSQL's machine has nearly used up its CPU credits: from then on AWS charges for more, or slows it down.",
                 runbook="database-overloaded",
-                watch=self._rds("CPUCreditBalance", statistic="Minimum", label="CPU credits"),
+                metric=self._rds("CPUCreditBalance", statistic="Minimum", label="CPU credits"),
                 below=self._limits.database_cpu_credits,
             )
         memory = watch(
             "FreeMemory",
-            says="PostgreSQL's machine is short of memory: it begins to swap, then to end connections.",
+            description="PostgreSQL's machine is short of memory: it begins to swap, then to end connections.",
             runbook="high-memory",
-            watch=self._rds("FreeableMemory", label="free memory (bytes)"),
+            metric=self._rds("FreeableMemory", label="free memory (bytes)"),
             below=instance_memory_gib(self._settings.instance_class) * GIB * self._limits.database_free_memory_percent / 100,
         )
         return cpu, credits, memory
@@ -115,14 +115,14 @@ class DatabaseAlarms(Construct):
         return self._alerting.alarm(
             self,
             f"{way}Latency",
-            says=f"PostgreSQL waits for its disk: a {way.lower()} takes longer than it should.",
+            description=f"PostgreSQL waits for its disk: a {way.lower()} takes longer than it should.",
             runbook="database-overloaded",
             severity="ticket",
-            watch=self._rds(f"{way}Latency", label=f"{way.lower()} (s)"),
+            metric=self._rds(f"{way}Latency", label=f"{way.lower()} (s)"),
             at_least=self._limits.database_disk_latency_ms / 1000,
             periods=3,
             missing="notBreaching",
-            folded=True,
+            actions_enabled=False,
         )
 
     def _sessions(self) -> tuple[Alarm, Alarm]:
@@ -130,43 +130,45 @@ class DatabaseAlarms(Construct):
         connections = self._alerting.alarm(
             self,
             "Connections",
-            says="PostgreSQL is running out of connections: at the maximum, requests fail.",
+            description="PostgreSQL is running out of connections: at the maximum, requests fail.",
             runbook="database-connections",
             severity="ticket",
-            watch=self._rds("DatabaseConnections", statistic="Maximum", period_seconds=60, label="connections"),
+            metric=self._rds("DatabaseConnections", statistic="Maximum", period_seconds=60, label="connections"),
             at_least=most * percent // 100,
             periods=5,
             missing="notBreaching",
-            folded=True,
+            actions_enabled=False,
         )
         transaction = self._alerting.alarm(
             self,
             "LongTransaction",
-            says="A transaction has been open for too long: it holds locks, and what VACUUM should clean up.",
+            description="A transaction has been open for too long: it holds locks, and what VACUUM should clean up.",
             runbook="long-transaction",
             severity="ticket",
-            watch=self._alerting.measured("DatabaseLongestTransaction", label="longest transaction (s)"),
+            metric=self._alerting.function_metric("DatabaseLongestTransaction", label="longest transaction (s)"),
             at_least=self._limits.database_transaction_seconds,
             periods=5,
             missing="ignore",
-            folded=True,
+            actions_enabled=False,
         )
         return connections, transaction
 
     def _pool(self, max_tasks: int) -> tuple[Alarm, Alarm, Alarm]:
         """Of the proxy's: how long one waits for a connection, how many are pinned, how many clients there are."""
-        watch = partial(self._alerting.alarm, self, severity="ticket", runbook="database-connections", missing="notBreaching", folded=True)
+        watch = partial(
+            self._alerting.alarm, self, severity="ticket", runbook="database-connections", missing="notBreaching", actions_enabled=False
+        )
         borrow = watch(
             "BorrowLatency",
-            says="Requests wait for a connection of the proxy's pool.",
-            watch=self._of_proxy("DatabaseConnectionsBorrowLatency", "Average", "wait for a connection (µs)"),
+            description="Requests wait for a connection of the proxy's pool.",
+            metric=self._of_proxy("DatabaseConnectionsBorrowLatency", "Average", "wait for a connection (µs)"),
             at_least=self._limits.proxy_borrow_ms * 1000,
             periods=3,
         )
         pinned = watch(
             "Pinned",
-            says="Nearly all connections the proxy may have are pinned: the next task would get none.",
-            watch=Expression(
+            description="Nearly all connections the proxy may have are pinned: the next task would get none.",
+            metric=Expression(
                 "100 * pinned / most",
                 {
                     "pinned": self._of_proxy("DatabaseConnectionsCurrentlySessionPinned", "Sum", "pinned"),
@@ -179,8 +181,10 @@ class DatabaseAlarms(Construct):
         )
         clients = watch(
             "ClientConnections",
-            says="More clients are connected to the proxy than two full sets of tasks open: connections leak, or somebody else uses it.",
-            watch=self._of_proxy("ClientConnections", "Sum", "clients of the proxy"),
+            description=(
+                "More clients are connected to the proxy than two full sets of tasks open: connections leak, or somebody else uses it."
+            ),
+            metric=self._of_proxy("ClientConnections", "Sum", "clients of the proxy"),
             at_least=max_tasks * 2 * self._settings.pool.connections_per_task + self._settings.pool.reserve,
             periods=3,
         )
@@ -191,24 +195,24 @@ class DatabaseAlarms(Construct):
             self.cpu, self.credits, self.free_memory, self.read_latency, self.write_latency, self.connections, self.transaction,
             *self.pool,
         )  # fmt: skip
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             "Strained",
-            says="The database works at its limit; users may soon notice.",
+            description="The database works at its limit; users may soon notice.",
             runbook="database-overloaded",
             severity="ticket",
             alarms=[alarm for alarm in parts if alarm],
-            unless=self.down,
+            suppressor=self.down,
         )
 
     def _storage(self) -> tuple[Alarm, Alarm]:
         free = self._alerting.alarm(
             self,
             "FreeStorage",
-            says="The database's disk is nearly full, and has not grown: when it is full, PostgreSQL stops.",
+            description="The database's disk is nearly full, and has not grown: when it is full, PostgreSQL stops.",
             runbook="database-storage",
             severity="page",
-            watch=self._rds("FreeStorageSpace", statistic="Minimum", label="free storage (bytes)"),
+            metric=self._rds("FreeStorageSpace", statistic="Minimum", label="free storage (bytes)"),
             below=self._limits.database_free_storage_gib * GIB,
             periods=6,  # storage grows after five minutes of too little
             missing="notBreaching",
@@ -216,10 +220,10 @@ class DatabaseAlarms(Construct):
         days = self._alerting.alarm(
             self,
             "DaysUntilFull",
-            says="The database's disk fills faster than it can grow.",
+            description="The database's disk fills faster than it can grow.",
             runbook="database-storage",
             severity="ticket",
-            watch=Expression(
+            metric=Expression(
                 f"IF(RATE(free) < 0, free / (0 - RATE(free)) / {DAY}, 365)",
                 {"free": self._rds("FreeStorageSpace", period_seconds=6 * HOUR, label="free")},
                 label="days until full",
@@ -234,26 +238,26 @@ class DatabaseAlarms(Construct):
         watch = partial(self._alerting.alarm, self, severity="ticket")
         ids = watch(
             "TransactionIds",
-            says="PostgreSQL uses up its transaction ids: when they run out, it refuses to write.",
+            description="PostgreSQL uses up its transaction ids: when they run out, it refuses to write.",
             runbook="transaction-ids",
-            watch=self._alerting.measured("DatabaseTransactionIdsUsed", period_seconds=HOUR, label="transaction ids (%)"),
+            metric=self._alerting.function_metric("DatabaseTransactionIdsUsed", period_seconds=HOUR, label="transaction ids (%)"),
             at_least=self._limits.database_transaction_ids_percent,
             periods=2,
             missing="ignore",
         )
         deadlocks = watch(
             "Deadlocks",
-            says="Transactions block each other: PostgreSQL ends one of each pair, and its user sees an error.",
+            description="Transactions block each other: PostgreSQL ends one of each pair, and its user sees an error.",
             runbook="deadlocks",
-            watch=self._alerting.measured("DatabaseDeadlocks", statistic="Sum", period_seconds=FIVE_MINUTES, label="deadlocks"),
+            metric=self._alerting.function_metric("DatabaseDeadlocks", statistic="Sum", period_seconds=FIVE_MINUTES, label="deadlocks"),
             at_least=self._limits.database_deadlocks,
             missing="notBreaching",
         )
         lag = watch(
             "ReplicationLag",
-            says="A replica is behind the database: what is read there is old.",
+            description="A replica is behind the database: what is read there is old.",
             runbook="replication-lag",
-            watch=self._alerting.measured("DatabaseReplicationLag", label="replication lag (s)"),
+            metric=self._alerting.function_metric("DatabaseReplicationLag", label="replication lag (s)"),
             at_least=self._limits.database_replication_lag_seconds,
             periods=5,
             missing="notBreaching",  # there is no replica, as a rule

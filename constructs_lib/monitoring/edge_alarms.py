@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
-from constructs_lib.foundation.service_principals import acting_for_this_account
+from constructs_lib.foundation.service_principals import same_account_principal
 from settings import sections
 
 STATE_CHANGE = "CloudWatch Alarm State Change"
@@ -39,37 +39,37 @@ class EdgeAlarms(Construct):
         self.errors = alerting.alarm(
             self,
             "ErrorRate",
-            says="CloudFront answers users with 5xx.",
+            description="CloudFront answers users with 5xx.",
             runbook="edge-errors",
             severity="page",
-            watch=metric(name="5xxErrorRate", label="5xx (%)"),
+            metric=metric(name="5xxErrorRate", label="5xx (%)"),
             at_least=limits.edge_error_percent,
             missing="notBreaching",
-            folded=True,
+            actions_enabled=False,
         )
         self.latency = None
         if settings.origin_metrics:
             self.latency = alerting.alarm(
                 self,
                 "OriginLatency",
-                says="CloudFront waits long for Carmen: every tenth request is slow.",
+                description="CloudFront waits long for Carmen: every tenth request is slow.",
                 runbook="slow-responses",
                 severity="page",
-                watch=metric(name="OriginLatency", statistic="p90", label="origin latency p90 (ms)"),
+                metric=metric(name="OriginLatency", statistic="p90", label="origin latency p90 (ms)"),
                 at_least=limits.origin_latency_seconds * 1000,
                 periods=3,
                 missing="notBreaching",
-                folded=True,
+                actions_enabled=False,
             )
-        self.failing = alerting.fold(
+        self.failing = alerting.composite(
             self,
             "Failing",
-            says="Users get errors at the edge, or wait there.",
+            description="Users get errors at the edge, or wait there.",
             runbook="edge-errors",
             severity="page",
             alarms=[alarm for alarm in (self.errors, self.latency) if alarm],
-            unless=backend_down,
-            wait_seconds=300,  # the service waits 180 for its own cause
+            suppressor=backend_down,
+            suppressor_wait_seconds=300,  # the service waits 180 for its own cause
         )
         requests = {
             name: Metric("AWS/WAFV2", f"{name.capitalize()}Requests", {"WebACL": firewall_metric, "Rule": "ALL"}, "Sum", FIVE_MINUTES, name)
@@ -78,11 +78,11 @@ class EdgeAlarms(Construct):
         self.blocks = alerting.alarm(
             self,
             "Blocks",
-            says="The firewall refuses far more requests than it ever should: an attack, or a rule that hits users.",
+            description="The firewall refuses far more requests than it ever should: an attack, or a rule that hits users.",
             runbook="ddos",
             severity="ticket",
             # A ratio with a floor, not an anomaly band: it means something on the first day, and says so in words.
-            watch=Expression(
+            metric=Expression(
                 f"IF(FILL(blocked, 0) >= {limits.firewall_blocked_requests}, 100 * blocked / (blocked + FILL(allowed, 0)), 0)",
                 requests,
                 label="blocked (%)",
@@ -107,7 +107,7 @@ class CrossRegionForwarder(Construct):
         role = iam.Role(
             self,
             "Role",
-            assumed_by=acting_for_this_account("events.amazonaws.com"),
+            assumed_by=same_account_principal("events.amazonaws.com"),
             description=f"Passes the edge's alarms on to {region}",
         )
         role.add_to_policy(iam.PolicyStatement(sid="PassOn", actions=["events:PutEvents"], resources=[bus]))

@@ -43,28 +43,28 @@ class ServiceAlarms(Construct):
         self.at_maximum = self._at_maximum()
         self.degraded = self._define_degraded(web, data_stores_down)
         self.overloaded = self._define_overloaded()
-        self.backend_down = alerting.fold(
+        self.backend_down = alerting.composite(
             self,
             "BehindTheEdge",
-            says="Carmen or a store behind it is down: silences what would only say the same of the edge.",
+            description="Carmen or a store behind it is down: silences what would only say the same of the edge.",
             runbook="server-errors",
             severity="page",
             alarms=[data_stores_down, self.degraded],
-            silent=True,
+            actions_enabled=False,
         )
 
     def _slow_responses(self, balancer: LoadBalancer) -> Alarm:
         return self._alerting.alarm(
             self,
             "SlowResponses",
-            says="Users wait: one answer in a hundred takes longer than the limit.",
+            description="Users wait: one answer in a hundred takes longer than the limit.",
             runbook="slow-responses",
             severity="page",
-            watch=balancer.metric_of_targets("TargetResponseTime", statistic="p99", period_seconds=300, label="p99 (s)"),
+            metric=balancer.metric_of_targets("TargetResponseTime", statistic="p99", period_seconds=300, label="p99 (s)"),
             at_least=self._alerting.settings.slow_response_seconds,
             periods=3,
             missing="notBreaching",
-            folded=True,
+            actions_enabled=False,
         )
 
     def _tasks_missing(self) -> Alarm | None:
@@ -74,37 +74,37 @@ class ServiceAlarms(Construct):
             self._alerting.alarm,
             self,
             "TasksMissing",
-            says="Fewer tasks run than are wanted: tasks die, or new ones cannot start.",
+            description="Fewer tasks run than are wanted: tasks die, or new ones cannot start.",
             runbook="unhealthy-tasks",
             severity="page",
             periods=10,  # a roll-out that replaces a task is shorter
             missing="breaching",
-            folded=True,
+            actions_enabled=False,
         )
         if self._settings.container_insights != "disabled":
             counts = {
                 name: Metric("ECS/ContainerInsights", metric, self._service, "Average", label=name)
                 for name, metric in (("wanted", "DesiredTaskCount"), ("running", "RunningTaskCount"))
             }
-            return tasks_missing(watch=Expression("wanted - running", counts, label="tasks missing"), at_least=1)
-        return tasks_missing(watch=self.running, below=smallest) if smallest else None
+            return tasks_missing(metric=Expression("wanted - running", counts, label="tasks missing"), at_least=1)
+        return tasks_missing(metric=self.running, below=smallest) if smallest else None
 
     def _load(self) -> tuple[Alarm, Alarm]:
         limits = self._alerting.settings
-        watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", folded=True, periods=3)
+        watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         return (
             watch(
                 "Cpu",
-                says="Tasks have used up their processors for a quarter of an hour: answers take longer.",
+                description="Tasks have used up their processors for a quarter of an hour: answers take longer.",
                 runbook="service-at-its-limit",
-                watch=Metric("AWS/ECS", "CPUUtilization", self._service, period_seconds=300, label="CPU (%)"),
+                metric=Metric("AWS/ECS", "CPUUtilization", self._service, period_seconds=300, label="CPU (%)"),
                 at_least=limits.service_cpu_percent,
             ),
             watch(
                 "Memory",
-                says="Tasks have nearly used up their memory: the kernel ends them at the limit.",
+                description="Tasks have nearly used up their memory: the kernel ends them at the limit.",
                 runbook="high-memory",
-                watch=Metric("AWS/ECS", "MemoryUtilization", self._service, period_seconds=300, label="memory (%)"),
+                metric=Metric("AWS/ECS", "MemoryUtilization", self._service, period_seconds=300, label="memory (%)"),
                 at_least=limits.service_memory_percent,
             ),
         )
@@ -119,34 +119,34 @@ class ServiceAlarms(Construct):
         return self._alerting.alarm(
             self,
             "AtMaximum",
-            says="The service runs as many tasks as it may, for half an hour: more load would slow it down.",
+            description="The service runs as many tasks as it may, for half an hour: more load would slow it down.",
             runbook="service-at-its-limit",
             severity="ticket",
-            watch=self.running,
+            metric=self.running,
             at_least=most,
             periods=30,  # a roll-out runs old and new tasks together for some minutes
             missing="notBreaching",
-            folded=True,
+            actions_enabled=False,
         )
 
     def _define_degraded(self, web: WebService, data_stores_down: Alarm) -> Alarm:
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             "Unwell",
-            says="Carmen serves its users badly: errors, slow answers, or too few tasks.",
+            description="Carmen serves its users badly: errors, slow answers, or too few tasks.",
             runbook="server-errors",
             severity="page",
             alarms=[alarm for alarm in (*web.rollback_alarms, self.slow, self.tasks_missing) if alarm],
-            unless=data_stores_down,
+            suppressor=data_stores_down,
         )
 
     def _define_overloaded(self) -> Alarm:
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             "Strained",
-            says="Carmen works at its limit; users may soon notice.",
+            description="Carmen works at its limit; users may soon notice.",
             runbook="service-at-its-limit",
             severity="ticket",
             alarms=[alarm for alarm in (self.cpu, self.memory, self.at_maximum) if alarm],
-            unless=self.degraded,
+            suppressor=self.degraded,
         )

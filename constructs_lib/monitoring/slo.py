@@ -92,24 +92,24 @@ class Slo(Construct):
             self._alerting.alarm(
                 self,
                 f"{kind}{burn.name}{window}",
-                says=f"Answers {what} {burn.rate:g} times as often as the objective allows, over {seconds // 60} minutes.",
+                description=f"Answers {what} {burn.rate:g} times as often as the objective allows, over {seconds // 60} minutes.",
                 runbook="slo",
                 severity=burn.severity,
-                watch=self.bad_percent(kind, seconds, floor[window]),
+                metric=self.bad_percent(kind, seconds, floor[window]),
                 at_least=min(round(burn.rate * allowed, 4), 100),
                 missing="notBreaching",
-                folded=True,
+                actions_enabled=False,
             )
             for window, seconds in windows.items()
         ]
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             f"{kind}{burn.name}",
-            says=f"Users are promised better: answers {what} {burn.rate:g} times as often as the error budget allows.",
+            description=f"Users are promised better: answers {what} {burn.rate:g} times as often as the error budget allows.",
             runbook="slo",
             severity=burn.severity,
             alarms=parts,
-            every=True,
-            unless=self._cause,
-            wait_seconds=300,
+            operator="AND",
+            suppressor=self._cause,
+            suppressor_wait_seconds=300,
         )

@@ -24,7 +24,7 @@ class StalenessAlarms(Construct):
         super().__init__(scope, construct_id)
         self._alerting, limits = alerting, alerting.settings
         self.probe_silent = self._silent(probe_failing)
-        age = partial(alerting.measured, statistic="Minimum", period_seconds=QUARTER)
+        age = partial(alerting.function_metric, statistic="Minimum", period_seconds=QUARTER)
         self.backup: Alarm | None = None
         self.drill: Alarm | None = None
         self.backup_shrunk: Alarm | None = None
@@ -77,67 +77,69 @@ class StalenessAlarms(Construct):
         return backup, drill, self._shrunken()
 
     def _silent(self, probe_failing: Alarm) -> Alarm:
-        says = "The probe publishes nothing: nobody sees whether database, proxy and Redis answer."
+        description = "The probe publishes nothing: nobody sees whether database, proxy and Redis answer."
         no_figures = self._alerting.alarm(
             self,
             "NoFigures",
-            says=says,
+            description=description,
             runbook="probe-silent",
             severity="page",
-            watch=self._alerting.measured("DatabaseUp", statistic="SampleCount", label="probes"),
+            metric=self._alerting.function_metric("DatabaseUp", statistic="SampleCount", label="probes"),
             below=1,
             periods=5,
             missing="breaching",
-            folded=True,
+            actions_enabled=False,
         )
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             "ProbeSilent",
-            says=says,
+            description=description,
             runbook="probe-silent",
             severity="page",
             alarms=[no_figures],
-            unless=probe_failing,
-            wait_seconds=300,
+            suppressor=probe_failing,
+            suppressor_wait_seconds=300,
         )
 
-    def _overdue(self, what: str, says: str, severity: Severity, ages: Mapping[str, tuple[Metric, float]]) -> Alarm:
+    def _overdue(self, what: str, description: str, severity: Severity, ages: Mapping[str, tuple[Metric, float]]) -> Alarm:
         """In alarm when, for one of `ages`, none of an hour's measurements is below its limit."""
         runbook = what.lower()
         too_old = [
             self._alerting.alarm(
                 self,
                 f"{name.capitalize()}{what}Age",
-                says=f"{says} This one: {name}.",
+                description=f"{description} This one: {name}.",
                 runbook=runbook,
                 severity=severity,
-                watch=metric,
+                metric=metric,
                 at_least=limit,
                 periods=LOOKS,
                 missing="breaching",
-                folded=True,
+                actions_enabled=False,
             )
             for name, (metric, limit) in ages.items()
         ]
-        return self._alerting.fold(
+        return self._alerting.composite(
             self,
             f"{what}Overdue",
-            says=says,
+            description=description,
             runbook=runbook,
             severity=severity,
             alarms=too_old,
-            unless=self.probe_silent,
-            wait_seconds=GRACE_SECONDS,
+            suppressor=self.probe_silent,
+            suppressor_wait_seconds=GRACE_SECONDS,
         )
 
     def _shrunken(self) -> Alarm:
         return self._alerting.alarm(
             self,
             "BackupShrunken",
-            says="The newest backup is far smaller than those before: data has gone, or was left out.",
+            description="The newest backup is far smaller than those before: data has gone, or was left out.",
             runbook="backup-shrunken",
             severity="page",
-            watch=self._alerting.measured("BackupSizeOfMedian", statistic="Minimum", period_seconds=QUARTER, label="size (% of median)"),
+            metric=self._alerting.function_metric(
+                "BackupSizeOfMedian", statistic="Minimum", period_seconds=QUARTER, label="size (% of median)"
+            ),
             below=self._alerting.settings.backup_size_percent,
             missing="ignore",  # there is nothing to compare with before the second backup
         )

@@ -18,33 +18,35 @@ class UptimeAlarms(Construct):
         self.endpoints = alerting.alarm(
             self,
             "EndpointsDown",
-            says="Carmen does not answer from outside as it should.",
+            description="Carmen does not answer from outside as it should.",
             runbook="endpoints-down",
             severity="page",
-            watch=alerting.measured("EndpointsDown", service="uptime", label="endpoints down"),
+            metric=alerting.function_metric("EndpointsDown", service="uptime", label="endpoints down"),
             at_least=1,
             periods=OF_MINUTES,
             breaching_periods=alerting.settings.endpoints_down_minutes,
             missing="breaching",
-            folded=True,
+            actions_enabled=False,
         )
-        self.down = alerting.fold(
+        self.down = alerting.composite(
             self,
             "Down",
-            says="Users do not reach Carmen, or nobody looks whether they do.",
+            description="Users do not reach Carmen, or nobody looks whether they do.",
             runbook="endpoints-down",
             severity="page",
             alarms=[self.endpoints],
-            unless=backend_down,
-            wait_seconds=GRACE_SECONDS,
+            suppressor=backend_down,
+            suppressor_wait_seconds=GRACE_SECONDS,
         )
         self.certificate = alerting.alarm(
             self,
             "CertificateExpiring",
-            says="The certificate users see is about to expire, and has not been renewed.",
+            description="The certificate users see is about to expire, and has not been renewed.",
             runbook="certificate",
             severity="ticket",
-            watch=alerting.measured("CertificateDays", service="uptime", statistic="Minimum", period_seconds=HOUR, label="days left"),
+            metric=alerting.function_metric(
+                "CertificateDays", service="uptime", statistic="Minimum", period_seconds=HOUR, label="days left"
+            ),
             below=alerting.settings.certificate_days,
             periods=3,
             missing="notBreaching",  # silence is EndpointsDown's to tell

@@ -13,7 +13,7 @@ from constructs import Construct
 from constructs_lib.foundation.log_retention import retention_days
 from constructs_lib.foundation.sdk_call import SdkCall
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
-from constructs_lib.foundation.service_principals import acting_for_this_account
+from constructs_lib.foundation.service_principals import same_account_principal
 from constructs_lib.network.nat_instances import NatInstances
 from settings import sections
 
@@ -134,7 +134,7 @@ class Network(Construct):
             self, "FlowLogGroup", retention=retention_days(self._settings.flow_log_retention_days), removal_policy=RemovalPolicy.DESTROY
         )
         role = iam.Role(
-            self, "FlowLogRole", assumed_by=acting_for_this_account("vpc-flow-logs.amazonaws.com"), description="Writes the VPC's flow logs"
+            self, "FlowLogRole", assumed_by=same_account_principal("vpc-flow-logs.amazonaws.com"), description="Writes the VPC's flow logs"
         )
         group.grant(role, "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
         flow_log = ec2.CfnFlowLog(  # the CDK's own construct would let the role pass itself on

@@ -19,7 +19,7 @@ from constructs_lib.compute.python_function import PythonFunction
 from constructs_lib.database.instance import PORT, Database
 from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.database.roles import DatabaseRoles
-from constructs_lib.foundation.acknowledgements import acknowledge, exported_as, named_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, export_name, resource_in_finding
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.operations.probe import EVERY_QUARTER
@@ -89,7 +89,7 @@ class CredentialRotation(Construct):
         self._allow_roll(cluster, service)
         self._allow_token(cache)
         self.function.run_at("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
-        if alerting.on:
+        if alerting.enabled:
             self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
 
     def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
@@ -115,8 +115,8 @@ class CredentialRotation(Construct):
         acknowledge(
             self.function.runs_as.node.find_child("DefaultPolicy"),
             {
-                f"AwsSolutions-IAM5[Resource::{named_in_finding(self, resource)}]": "The tasks of one cluster, which come and go."
-                for resource in _tasks_of(exported_as(cluster, cluster.cluster_name))
+                f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, resource)}]": "The tasks of one cluster, which come and go."
+                for resource in _tasks_of(export_name(cluster, cluster.cluster_name))
             },
         )
 

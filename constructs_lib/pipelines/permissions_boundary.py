@@ -6,7 +6,7 @@ from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 
 NAME = "CarmenBoundary"
 # What the templates are made of, and what their roles do. tests/models/iam/test_boundary.py holds that it is enough, and no more than used.
@@ -96,7 +96,7 @@ class PermissionsBoundary(Construct):
         resources = {resource for one in statements for resource in one.resources if "*" in resource}
         return {
             **{f"AwsSolutions-IAM5[Action::{action}]": reason for action in sorted(actions)},
-            **{f"AwsSolutions-IAM5[Resource::{named_in_finding(self, resource)}]": reason for resource in sorted(resources)},
+            **{f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, resource)}]": reason for resource in sorted(resources)},
         }
 
 

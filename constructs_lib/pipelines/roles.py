@@ -8,7 +8,7 @@ from aws_cdk import Aws, DefaultStackSynthesizer, Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, named_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 from constructs_lib.pipelines.oidc_trust import Platform, issuer
 from settings.constants import PREVIEW_PREFIX
 from settings.model import Settings
@@ -257,5 +257,5 @@ def _allow(
     role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions))
     acknowledge(
         role.node.find_child("DefaultPolicy"),
-        {f"AwsSolutions-IAM5[Resource::{named_in_finding(role, resource)}]": star for resource in resources if "*" in resource},
+        {f"AwsSolutions-IAM5[Resource::{resource_in_finding(role, resource)}]": star for resource in resources if "*" in resource},
     )

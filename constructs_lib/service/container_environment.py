@@ -20,7 +20,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from constructs_lib.edge.load_balancer import CONTAINER_PORT, keep_alive_milliseconds
-from constructs_lib.foundation.secret import PUNCTUATION, GeneratedSecret, given_secret
+from constructs_lib.foundation.secret import PUNCTUATION, GeneratedSecret, operator_secret
 from settings import sections
 
 FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
@@ -50,7 +50,7 @@ class ContainerEnvironment(Construct):
         self._settings = settings
         self.variables = self._plain(region, url, origin_timeout_seconds, domain, uploads)
         self.operator_secrets: dict[str, secretsmanager.ISecret] = {
-            name: given_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
+            name: operator_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
             for name in self._operator_secret_names()
         }
         self.generated = {name: self._define_generated(name) for name in self._generated_secret_names()}
@@ -102,7 +102,7 @@ class ContainerEnvironment(Construct):
             self,
             _construct_id(name),
             description=f"{name} of the application",
-            not_rotated_because=(
+            no_rotation_reason=(
                 f"A new {name} ends every session and signature made with the old one: it is changed by a "
                 f"person, at a time of their choosing."
             ),

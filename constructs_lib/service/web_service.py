@@ -20,7 +20,7 @@ from constructs_lib.compute.fargate import allow_application_pull, fargate_task
 from constructs_lib.edge.load_balancer import CONTAINER_PORT, LoadBalancer
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import Alarm, Alerting
-from constructs_lib.foundation.inline_code import with_settings
+from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.foundation.log_retention import retention_days
 from constructs_lib.network.vpc import Network
 from constructs_lib.service.container_environment import ContainerEnvironment
@@ -56,7 +56,7 @@ class ApplicationImage(Construct):
 
     def placeholder_command(self) -> list[str]:
         """The placeholder's command; none once there is an image, which then brings its own."""
-        code = with_settings("placeholder.js", HEALTH_PATH=self._health_path)
+        code = inline_code("placeholder.js", HEALTH_PATH=self._health_path)
         choice = Fn.condition_if(self._is_placeholder.logical_id, ["node", "-e", code], Fn.ref("AWS::NoValue"))
         return Token.as_list(choice)
 
@@ -193,29 +193,29 @@ class WebService(Construct):
     def _roll_back_on_alarm(self, balancer: LoadBalancer, alerting: Alerting) -> list[Alarm]:
         """A roll-out that makes one of these alarms is undone by ECS. ServiceAlarms tells people."""
         limit = alerting.settings.server_errors_per_minute
-        errors = partial(alerting.always.alarm, self, severity="page", missing="notBreaching", folded=True)
+        errors = partial(alerting.always_enabled.alarm, self, severity="page", missing="notBreaching", actions_enabled=False)
         alarms = [
             errors(
                 "ServerErrors",
-                says="Tasks answer users with 5xx; a running deployment is rolled back.",
+                description="Tasks answer users with 5xx; a running deployment is rolled back.",
                 runbook="server-errors",
-                watch=balancer.metric_of_targets("HTTPCode_Target_5XX_Count", label="5xx of the tasks"),
+                metric=balancer.metric_of_targets("HTTPCode_Target_5XX_Count", label="5xx of the tasks"),
                 at_least=limit,
                 periods=2,
             ),
             errors(
                 "UnreachableTasks",
-                says="The load balancer reaches no task and answers users with 5xx; a running deployment is rolled back.",
+                description="The load balancer reaches no task and answers users with 5xx; a running deployment is rolled back.",
                 runbook="server-errors",
-                watch=balancer.metric("HTTPCode_ELB_5XX_Count", label="5xx of the balancer"),
+                metric=balancer.metric("HTTPCode_ELB_5XX_Count", label="5xx of the balancer"),
                 at_least=limit,
                 periods=2,
             ),
             errors(
                 "UnhealthyTasks",
-                says="Tasks fail their health check; a running deployment is rolled back.",
+                description="Tasks fail their health check; a running deployment is rolled back.",
                 runbook="unhealthy-tasks",
-                watch=balancer.metric_of_targets("UnHealthyHostCount", statistic="Maximum", label="unhealthy"),
+                metric=balancer.metric_of_targets("UnHealthyHostCount", statistic="Maximum", label="unhealthy"),
                 at_least=1,
                 periods=5,
             ),

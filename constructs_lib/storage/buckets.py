@@ -12,7 +12,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, exported_as, named_in_finding, record_opt_out
+from constructs_lib.foundation.acknowledgements import acknowledge, export_name, record_opt_out, resource_in_finding
 from settings import sections
 
 RELEASE_FILE_LOGS = "release-files/"
@@ -272,5 +272,5 @@ def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
 def bucket_in_finding(bucket: s3.IBucket, user: Construct) -> str:
     """The bucket's ARN as cdk-nag writes it for a policy of `user`: by the export's name when it stands in another stack."""
     if Stack.of(bucket) is Stack.of(user):
-        return named_in_finding(user, bucket.bucket_arn)
-    return exported_as(bucket, bucket.bucket_arn)
+        return resource_in_finding(user, bucket.bucket_arn)
+    return export_name(bucket, bucket.bucket_arn)

@@ -7,11 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import aws_cdk as cdk
-import pytest
-
-from constructs_lib.foundation.alarm import HOUR, Alerting, Expression, Metric
-from settings.sections import Alarms
 from tests.conftest import DOMAIN, ROOT, Built, Variant, by_id, only
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
@@ -164,39 +159,3 @@ def test_a_new_environment_has_figures_before_it_could_be_told_that_there_are_no
         assert wait >= max(seconds["ProbeAges"], seconds["RotationAges"]) + 120
     assert by_id(composites, "ProbeSilent")["Properties"]["ActionsSuppressorWaitPeriod"] >= seconds["ProbeMinutely"] + 120
     assert by_id(built.resources(COMPOSITE, "CarmenProd"), "UptimeAlarmsDown")["Properties"]["ActionsSuppressorWaitPeriod"] >= 180
-
-
-# What cannot be an alarm
-
-
-METRIC = Metric("Carmen", "One", {"Environment": "test"})
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"says": "two\nlines of it"}, "in one line"),
-        ({"says": "short"}, "10 to 600"),
-        ({"runbook": "docs/runbooks/one.md"}, "plain name"),
-        ({"runbook": "../secrets"}, "plain name"),
-        ({"below": 1}, "one of the two"),
-        ({"at_least": None}, "one of the two"),
-        ({"periods": 1441}, "looks back"),
-        ({"watch": Metric("Carmen", "One", {}, period_seconds=HOUR), "periods": 169}, "looks back"),
-        ({"watch": Expression("a + b", {"a": METRIC, "b": Metric("Carmen", "Two", {}, period_seconds=HOUR)})}, "takes one"),
-    ],
-)
-def test_what_cloudwatch_would_refuse_fails_at_synthesis(wrong: dict[str, Any], says: str) -> None:
-    stack = cdk.Stack()
-    right: dict[str, Any] = {
-        "says": "Something is wrong.",
-        "runbook": "one",
-        "severity": "page",
-        "watch": METRIC,
-        "missing": "ignore",
-        "at_least": 1,
-    }
-    alerting = Alerting("test", Alarms(), "arn:aws:sns:us-east-1:123456789012:topic")
-    alerting.alarm(stack, "Right", **right)
-    with pytest.raises(ValueError, match=says):
-        alerting.alarm(stack, "Wrong", **{**right, **wrong})

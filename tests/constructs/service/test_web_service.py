@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from constructs_lib.foundation.inline_code import with_settings
+from constructs_lib.foundation.inline_code import inline_code
 from local.emulator.launcher import NODE
 from settings.validation import RESERVED_PREFIXES, RESERVED_VARIABLES
 from tests.conftest import Built, Variant, by_id, only
@@ -147,7 +147,7 @@ def test_the_image_is_read_at_deployment(built: Built) -> None:
 def test_the_placeholder_answers_200_on_health_and_503_elsewhere() -> None:
     port = free_port()
     environment = {"PORT": str(port), "HOSTNAME": "127.0.0.1"}
-    code = with_settings("placeholder.js", HEALTH_PATH="/api/health/live")
+    code = inline_code("placeholder.js", HEALTH_PATH="/api/health/live")
     with subprocess.Popen([str(NODE / "node"), "-e", code], env=environment) as process:
         try:
             assert _get(port, "/api/health/live") == (200, b"ok")

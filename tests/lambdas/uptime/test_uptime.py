@@ -28,7 +28,7 @@ from uptime.exchange import BODY_LIMIT, Address, Resolver, Site
 from uptime.handler import handler, logger
 
 from constructs_lib.compute.python_function import LIBRARIES, SOURCE
-from constructs_lib.foundation.inline_code import with_settings
+from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.monitoring.uptime import endpoints_as_json
 from local.emulator.launcher import NODE, REGION
 from settings.model import Settings
@@ -586,7 +586,7 @@ def test_nothing_that_a_site_may_hide_in_an_answer_is_logged(run: Callable[..., 
 def test_the_placeholder_is_not_up_and_nobody_is_woken_for_it(run: Callable[..., Run]) -> None:
     """The real one, as tasks run it until the first release."""
     port = free_port()
-    command = [str(NODE / "node"), "-e", with_settings("placeholder.js", HEALTH_PATH="/api/health/live")]
+    command = [str(NODE / "node"), "-e", inline_code("placeholder.js", HEALTH_PATH="/api/health/live")]
     with subprocess.Popen(command, env={"PORT": str(port), "HOSTNAME": LOCALHOST}) as process:
         try:
             _wait_for(port)
