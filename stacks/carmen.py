@@ -143,11 +143,11 @@ class CarmenTopStack(CarmenStack):
             staleness=operations.staleness_alarms,
             functions=[
                 operations.functions_failing,
-                data.roles.function.failing,
-                self.uptime.function.failing,
-                alerts.notifier.function.failing,
+                data.roles.function.failure_alarm,
+                self.uptime.function.failure_alarm,
+                alerts.notifier.function.failure_alarm,
                 alerts.notifier.undelivered,
-                *([data.hours.missed] if data.hours else []),
+                *([data.working_hours.missed_alarm] if data.working_hours else []),
             ],
         )
 

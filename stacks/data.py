@@ -10,7 +10,7 @@ from constructs_lib.database.instance import Database
 from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.database.roles import DatabaseRoles
 from constructs_lib.database.snapshots import DatabaseSnapshots
-from constructs_lib.database.working_hours import DatabaseHours
+from constructs_lib.database.working_hours import DatabaseWorkingHours
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.secret import GeneratedSecret
 from constructs_lib.monitoring.cache_alarms import CacheAlarms
@@ -33,9 +33,11 @@ class DataStack(CarmenStack):
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
         if settings.database.aws_backup_days:
             DatabaseSnapshots(self, "Snapshots", settings=settings.database, database=self.database, key=storage.key)
-        self.hours: DatabaseHours | None = None
+        self.working_hours: DatabaseWorkingHours | None = None
         if settings.working_hours:
-            self.hours = DatabaseHours(self, "WorkingHours", settings=settings.working_hours, database=self.database, alerting=alerting)
+            self.working_hours = DatabaseWorkingHours(
+                self, "WorkingHours", settings=settings.working_hours, database=self.database, alerting=alerting
+            )
         self.proxy = self._define_proxy(settings, network) if settings.database.proxy else None
         self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
         self.roles = DatabaseRoles(
@@ -52,7 +54,7 @@ class DataStack(CarmenStack):
         )
         if self.proxy:
             # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
-            self.proxy.targets.node.add_dependency(self.roles.applied)
+            self.proxy.target_group.node.add_dependency(self.roles.applied)
         self._define_alarms(settings, alerting)
 
     def _define_proxy(self, settings: Settings, network: NetworkStack) -> DatabaseProxy:

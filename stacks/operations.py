@@ -59,7 +59,7 @@ class OperationsStack(CarmenStack):
             database=data.database,
             bucket=storage.backups,
             key=storage.key,
-            copies=copies.place if copies else None,
+            copies=copies.destination if copies else None,
             environment=environment,
             alerting=alerting,
             layers=[libraries, tools],
@@ -122,7 +122,7 @@ class OperationsStack(CarmenStack):
                 libraries=libraries,
             )
             self.staleness_alarms = StalenessAlarms(
-                self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failing
+                self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failure_alarm
             )
         functions = [part.function for part in (self.backup, self.drill, self.maintenance, self.rotation)]
         if self.probe:
@@ -133,7 +133,7 @@ class OperationsStack(CarmenStack):
             description="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
             runbook="function-failing",
             severity="ticket",
-            alarms=[function.failing for function in functions],
+            alarms=[function.failure_alarm for function in functions],
             actions_enabled=False,
         )
         SavedQueries(

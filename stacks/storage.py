@@ -6,7 +6,7 @@ from constructs import Construct
 
 from constructs_lib.storage.buckets import AccessLogBucket, BackupBucket, PagesBucket, UploadBucket
 from constructs_lib.storage.image_repository import ImageRepository
-from constructs_lib.storage.kms_key import DataKey
+from constructs_lib.storage.kms_key import EncryptionKey
 from settings.model import Settings
 from stacks.base import CarmenStack
 
@@ -16,7 +16,7 @@ class StorageStack(CarmenStack):
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "Storage", settings=settings, description="Encryption key, buckets, image repository", stateful=True)
-        self.key = DataKey(self, "Key", description="Carmen's data at rest: buckets, database, cache")
+        self.key = EncryptionKey(self, "Key", description="Carmen's data at rest: buckets, database, cache")
         self.access_logs = AccessLogBucket(self, "AccessLogs", settings=settings.storage)
         self.uploads = UploadBucket(
             self, "Uploads", settings=settings.storage, domain=settings.domain, key=self.key, access_logs=self.access_logs

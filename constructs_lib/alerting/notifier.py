@@ -53,10 +53,10 @@ class Notifier(Construct):
         self.function.add_environment("QUEUE_URL", self.queue.queue_url)
         self._allow(self.function, topics)
         self.undelivered = self._watch_dead_letters(fallback_alerting)
-        for alarm in (self.function.failing, self.undelivered):
+        for alarm in (self.function.failure_alarm, self.undelivered):
             topics.allow_alarm(alarm)
         if digest:
-            self.function.run_at("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
+            self.function.add_schedule("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
         if working_hours:
             self._sleep(working_hours)
 
@@ -112,9 +112,9 @@ class Notifier(Construct):
             # Lambda Developer Guide, "Using Lambda with Amazon SQS": six times the function's time-out, and the time to gather a batch.
             visibility_timeout=Duration.seconds(6 * TIMEOUT.to_seconds() + FOLDED_WITHIN.to_seconds()),
             retention_period=Duration.days(4),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.function.dead_letters, max_receive_count=ATTEMPTS),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.function.dlq, max_receive_count=ATTEMPTS),
         )
-        topics.alarms.add_subscription(subscriptions.SqsSubscription(queue, dead_letter_queue=self.function.dead_letters))
+        topics.alarms.add_subscription(subscriptions.SqsSubscription(queue, dead_letter_queue=self.function.dlq))
         queue.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="EventsOfThisAccount",
@@ -143,10 +143,10 @@ class Notifier(Construct):
         settled = clock(minute_of_day(hours.starts) + SETTLED_MINUTES)
         for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", settled, "Ends the quiet time")):
             cron = daily_cron(time, hours.days)
-            self.function.run_at(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
+            self.function.add_schedule(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
 
     def _allow(self, function: PythonFunction, topics: AlertTopics) -> None:
-        topics.allow_publish(function.runs_as)
+        topics.allow_publish(function.execution_role)
         for sid, names, resource in (
             ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
             ("Remember", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), self.table.table_arn),
@@ -155,7 +155,7 @@ class Notifier(Construct):
         ):
             function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=list(names), resources=[resource]))
         acknowledge(
-            function.runs_as.node.find_child("DefaultPolicy"),
+            function.execution_role.node.find_child("DefaultPolicy"),
             {
                 "AwsSolutions-IAM5[Resource::*]": (
                     "CloudWatch's GetMetricData knows no resources (AWS Service Authorization Reference, CloudWatch); it reads figures."
@@ -171,7 +171,7 @@ class Notifier(Construct):
             description="An alert could not be told: it waits among the notifier's dead letters.",
             runbook="undelivered-alerts",
             severity="page",
-            metric=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dead_letters.queue_name}, "Maximum"),
+            metric=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dlq.queue_name}, "Maximum"),
             at_least=1,
             missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
         )

@@ -19,15 +19,15 @@ PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]
 
 
 def fargate_task(
-    scope: Construct, construct_id: str, *, settings: sections.Service, cpu: int, memory_mib: int, scratch_gib: int | None = None
+    scope: Construct, construct_id: str, *, settings: sections.Service, cpu: int, memory_mib: int, ephemeral_storage_gib: int | None = None
 ) -> ecs.FargateTaskDefinition:
-    """A Fargate task definition for the settings' architecture; without `scratch_gib` it has Fargate's own 20 GiB."""
+    """A Fargate task definition for the settings' architecture; without `ephemeral_storage_gib` it has Fargate's own 20 GiB."""
     return ecs.FargateTaskDefinition(
         scope,
         construct_id,
         cpu=cpu,
         memory_limit_mib=memory_mib,
-        ephemeral_storage_gib=scratch_gib,
+        ephemeral_storage_gib=ephemeral_storage_gib,
         task_role=iam.Role(scope, f"{construct_id}Role", assumed_by=same_account_principal("ecs-tasks.amazonaws.com")),
         runtime_platform=ecs.RuntimePlatform(
             cpu_architecture=ecs.CpuArchitecture.of(settings.architecture), operating_system_family=ecs.OperatingSystemFamily.LINUX

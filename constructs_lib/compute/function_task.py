@@ -13,7 +13,7 @@ from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
 from constructs_lib.compute.fargate import allow_pull, fargate_task
-from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_only, packages_only
+from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_security_group, package_asset
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.network.vpc import Network
 from settings import sections
@@ -36,19 +36,21 @@ class FunctionTask(Construct):
         *,
         settings: sections.Service,
         function: PythonFunction,
-        shares: Sequence[str] = (),
+        shared_packages: Sequence[str] = (),
         layers: Sequence[Path],
         environment: Mapping[str, str],
         cluster: ecs.ICluster,
         network: Network,
         cpu: int,
         memory_mib: int,
-        scratch_gib: int | None = None,
+        ephemeral_storage_gib: int | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         package = function.package
         on_arm = settings.model_copy(update={"architecture": "ARM64"})  # as the layers are
-        self.task_definition = fargate_task(self, "Task", settings=on_arm, cpu=cpu, memory_mib=memory_mib, scratch_gib=scratch_gib)
+        self.task_definition = fargate_task(
+            self, "Task", settings=on_arm, cpu=cpu, memory_mib=memory_mib, ephemeral_storage_gib=ephemeral_storage_gib
+        )
         role = self.task_definition.task_role
         assert isinstance(role, iam.Role)
         self.role = role
@@ -57,7 +59,7 @@ class FunctionTask(Construct):
             self,
             self.task_definition,
             image=settings.python_image,
-            packages=[package, *shares],
+            packages=[package, *shared_packages],
             layers=layers,
             environment={**environment, "POWERTOOLS_SERVICE_NAME": package},
             logging=ecs.LogDriver.aws_logs(stream_prefix=package, log_group=self.log_group),
@@ -71,7 +73,7 @@ class FunctionTask(Construct):
 
     def _let_start(self, function: PythonFunction, cluster: ecs.ICluster, network: Network) -> None:
         """In one cluster, with the task's two roles, which ECS alone may be handed."""
-        door = function.security_group or https_only(self, "SecurityGroup", function.package, network)
+        door = function.security_group or https_security_group(self, "SecurityGroup", function.package, network)
         subnets = network.vpc.select_subnets(subnet_group_name=network.private_subnets.subnet_group_name).subnet_ids
         prefix = f"{function.package.upper()}_TASK"
         for name, value in {
@@ -131,7 +133,7 @@ def add_package(
             "PYTHONPATH": "/var/runtime",  # where the image keeps boto3
             "HOME": "/tmp",  # noqa: S108 (in a container of its own)
             "TASK_PACKAGE": packages[0],
-            "TASK_CODE": fetched(assets.Asset(scope, "Code", **packages_only(packages))),
+            "TASK_CODE": fetched(assets.Asset(scope, "Code", **package_asset(packages))),
             "TASK_LAYERS": " ".join(
                 fetched(assets.Asset(scope, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
             ),

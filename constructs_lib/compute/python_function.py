@@ -33,7 +33,7 @@ CLIENT_TOOLS = BUILT / "client-tools.zip"
 class PythonFunction(lambda_.Function):
     """`lambda_src/<package>/handler.py` on arm64, with its own role, log group, dead letters and alarm.
 
-    The code asset is the package with `shares` and `common/`, nothing else, so that a change elsewhere does not deploy it.
+    The code asset is the package with `shared_packages` and `common/`, nothing else, so that a change elsewhere does not deploy it.
     Third-party code comes as layers, which `make install` builds from pinned wheels: synth bundles nothing. In a `network`,
     the function stands in the private subnets, behind `security_group`, which lets HTTPS out to AWS and nothing in.
     """
@@ -51,14 +51,14 @@ class PythonFunction(lambda_.Function):
         alerting: Alerting,
         failures_tolerated: int = 0,
         network: Network | None = None,
-        shares: Sequence[str] = (),
+        shared_packages: Sequence[str] = (),
         memory_mib: int = 256,
-        scratch_mib: int = 512,
+        ephemeral_storage_mib: int = 512,
     ) -> None:
         log_group = logs.LogGroup(
             scope, f"{construct_id}LogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
         )
-        self.dead_letters = sqs.Queue(
+        self.dlq = sqs.Queue(
             scope,
             f"{construct_id}DeadLetters",
             enforce_ssl=True,
@@ -66,36 +66,38 @@ class PythonFunction(lambda_.Function):
             retention_period=Duration.days(14),
         )
         self.package = package
-        self.security_group = https_only(scope, f"{construct_id}SecurityGroup", package, network) if network else None
-        self.runs_as = function_role(scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc=network is not None)
+        self.security_group = https_security_group(scope, f"{construct_id}SecurityGroup", package, network) if network else None
+        self.execution_role = function_role(
+            scope, f"{construct_id}Role", log_group=log_group, description=description, in_vpc=network is not None
+        )
         super().__init__(
             scope,
             construct_id,
             description=description,
             runtime=lambda_.Runtime.PYTHON_3_14,
             architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(**packages_only([package, *shares])),
+            code=lambda_.Code.from_asset(**package_asset([package, *shared_packages])),
             handler=f"{package}.handler.handler",
             layers=list(layers),
             memory_size=memory_mib,
-            ephemeral_storage_size=Size.mebibytes(scratch_mib) if scratch_mib > 512 else None,
+            ephemeral_storage_size=Size.mebibytes(ephemeral_storage_mib) if ephemeral_storage_mib > 512 else None,
             timeout=timeout,
             environment={"POWERTOOLS_SERVICE_NAME": package.replace("_", "-"), "POWERTOOLS_LOG_LEVEL": "INFO", **environment},
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=log_group,
-            role=self.runs_as,
-            dead_letter_queue=self.dead_letters,
+            role=self.execution_role,
+            dead_letter_queue=self.dlq,
             vpc=network.vpc if network else None,
             vpc_subnets=network.private_subnets if network else None,
             security_groups=[self.security_group] if self.security_group else None,
         )
-        self.failing = self._alarm(package, description, timeout, alerting, failures_tolerated)
+        self.failure_alarm = self._alarm(package, description, timeout, alerting, failures_tolerated)
 
     def _alarm(self, package: str, description: str, timeout: Duration, alerting: Alerting, tolerated: int) -> Alarm:
         """One for all that can go wrong, since one thing brings the next: errors, throttles, time limit, dead letters."""
         scope = self.node.scope
         assert isinstance(scope, Construct)
-        function, queue = {"FunctionName": self.function_name}, {"QueueName": self.dead_letters.queue_name}
+        function, queue = {"FunctionName": self.function_name}, {"QueueName": self.dlq.queue_name}
         limit = timeout.to_milliseconds() * alerting.settings.function_duration_percent // 100
         return alerting.alarm(
             scope,
@@ -117,7 +119,7 @@ class PythonFunction(lambda_.Function):
             missing="notBreaching",
         )
 
-    def run_at(self, schedule_id: str, cron: str, *, description: str, time_zone: str = "Etc/UTC", **payload: str) -> None:
+    def add_schedule(self, schedule_id: str, cron: str, *, description: str, time_zone: str = "Etc/UTC", **payload: str) -> None:
         """Has EventBridge Scheduler invoke it at `cron` with `payload`; what cannot be delivered becomes a dead letter."""
         scope = self.node.scope
         assert isinstance(scope, Construct)
@@ -135,7 +137,7 @@ class PythonFunction(lambda_.Function):
             target=targets.LambdaInvoke(
                 self,
                 role=role,
-                dead_letter_queue=self.dead_letters,
+                dead_letter_queue=self.dlq,
                 retry_attempts=3,
                 max_event_age=Duration.hours(2),
                 input=scheduler.ScheduleTargetInput.from_object(
@@ -153,13 +155,13 @@ class PythonFunction(lambda_.Function):
         )
 
 
-def packages_only(packages: Sequence[str]) -> dict[str, Any]:
+def package_asset(packages: Sequence[str]) -> dict[str, Any]:
     """The arguments of an asset that holds these packages of lambda_src and `common/`, without what Python leaves beside them."""
     kept = [f"!{name}{rest}" for name in (*packages, "common") for rest in ("", "/**")]
     return {"path": str(SOURCE), "exclude": ["*", *kept, "**/__pycache__", "**/*.pyc"]}
 
 
-def https_only(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
+def https_security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
     """A security group that lets HTTPS out to AWS, and nothing in."""
     group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
     group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
@@ -178,10 +180,10 @@ def client_tools_layer(scope: Construct) -> lambda_.LayerVersion:
 
 def drill_server_layer(scope: Construct, engine_major: str) -> lambda_.LayerVersion:
     """A PostgreSQL server of this major version, for arm64."""
-    return _layer(scope, "DrillServer", drill_server(engine_major), f"PostgreSQL {engine_major} with its extensions, for arm64")
+    return _layer(scope, "DrillServer", drill_server_archive(engine_major), f"PostgreSQL {engine_major} with its extensions, for arm64")
 
 
-def drill_server(engine_major: str) -> Path:
+def drill_server_archive(engine_major: str) -> Path:
     """Where `make install` builds that layer."""
     return BUILT / f"drill-server-{engine_major}.zip"
 

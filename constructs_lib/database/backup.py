@@ -18,7 +18,7 @@ from constructs_lib.database.instance import PORT, Database
 from constructs_lib.foundation.acknowledgements import record_opt_out
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
-from constructs_lib.storage.buckets import CopyPlace, allow_key, allow_objects
+from constructs_lib.storage.buckets import CopyDestination, allow_key, allow_objects
 from settings.model import Settings
 
 TIERS = ("daily", "weekly", "monthly")
@@ -43,7 +43,7 @@ class DatabaseBackup(Construct):
         database: Database,
         bucket: s3.IBucket,
         key: kms.IKey,
-        copies: CopyPlace | None,
+        copies: CopyDestination | None,
         environment: Mapping[str, str],
         alerting: Alerting,
         layers: Sequence[lambda_.ILayerVersion],
@@ -80,20 +80,20 @@ class DatabaseBackup(Construct):
             cpu=2048,
             memory_mib=4096,
         )
-        for role in (self.function.runs_as, self.task.role):
+        for role in (self.function.execution_role, self.task.role):
             database.instance.grant_connect(role, ROLE)
             _allow(role, bucket, key.key_arn, Stack.of(self).region)
         if copies:
             self._allow_copies(copies)
         self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
         if settings.operations.scheduled_backups:
-            self.function.run_at("Nightly", settings.operations.backup_schedule, description="Backs the database up")
+            self.function.add_schedule("Nightly", settings.operations.backup_schedule, description="Backs the database up")
         record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
 
-    def _allow_copies(self, copies: CopyPlace) -> None:
+    def _allow_copies(self, copies: CopyDestination) -> None:
         """What it may there is what it may here: a copy is read back, marked and never deleted like its original."""
         bucket = s3.Bucket.from_bucket_name(self, "Copies", copies.bucket_name)
-        for role in (self.function.runs_as, self.task.role):
+        for role in (self.function.execution_role, self.task.role):
             _allow(role, bucket, copies.key_arn, copies.region)
 
 
@@ -102,5 +102,5 @@ def _allow(role: iam.Role, bucket: s3.IBucket, key_arn: str, region: str) -> Non
     allow_key(role, key_arn, region)
 
 
-def _where(copies: CopyPlace) -> dict[str, str]:
+def _where(copies: CopyDestination) -> dict[str, str]:
     return {"BACKUP_COPY_BUCKET": copies.bucket_name, "BACKUP_COPY_REGION": copies.region, "BACKUP_COPY_KEY_ARN": copies.key_arn}

@@ -50,11 +50,11 @@ class DatabaseMaintenance(Construct):
             alerting=alerting,
             network=network,
         )
-        role = self.function.runs_as
+        role = self.function.execution_role
         for name in ROLES:
             database.instance.grant_connect(role, name)
         allow_objects(role, bucket, ["reports/maintenance"], "s3:PutObject", "s3:GetObject")
         allow_key(role, key.key_arn, Stack.of(self).region)
         self.function.connections.allow_to(database.connections, PORT, "Maintenance to PostgreSQL")
-        self.function.run_at("Weekly", settings.weekly_maintenance_schedule, description="Weekly maintenance", kind="weekly")
-        self.function.run_at("Monthly", settings.monthly_maintenance_schedule, description="Monthly maintenance", kind="monthly")
+        self.function.add_schedule("Weekly", settings.weekly_maintenance_schedule, description="Weekly maintenance", kind="weekly")
+        self.function.add_schedule("Monthly", settings.monthly_maintenance_schedule, description="Monthly maintenance", kind="monthly")

@@ -56,7 +56,7 @@ class DatabaseProxy(Construct):
             max_connections_percent=settings.proxy_max_connections_percent,
             max_idle_connections_percent=settings.proxy_max_idle_percent,
         )
-        self.targets = self.proxy.node.find_child("ProxyTargetGroup")
+        self.target_group = self.proxy.node.find_child("ProxyTargetGroup")
         self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
 
 

@@ -13,7 +13,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.compute.function_task import FunctionTask
-from constructs_lib.compute.python_function import CLIENT_TOOLS, LIBRARIES, PythonFunction, drill_server
+from constructs_lib.compute.python_function import CLIENT_TOOLS, LIBRARIES, PythonFunction, drill_server_archive
 from constructs_lib.database.backup import TIERS
 from constructs_lib.foundation.acknowledgements import record_opt_out
 from constructs_lib.foundation.alarm import Alerting
@@ -22,8 +22,8 @@ from constructs_lib.storage.buckets import allow_key, allow_objects
 from settings.model import Settings
 
 REPORTS = "reports/drill"
-SHARES = ("backup", "restore")
-TASK_CPU, TASK_MEMORY_MIB, TASK_SCRATCH_GIB = 4096, 16_384, 200  # Fargate's largest disk: a database of about 130 GB
+SHARED_PACKAGES = ("backup", "restore")
+TASK_CPU, TASK_MEMORY_MIB, TASK_STORAGE_GIB = 4096, 16_384, 200  # Fargate's largest disk: a database of about 130 GB
 
 
 class RestoreDrill(Construct):
@@ -51,11 +51,11 @@ class RestoreDrill(Construct):
             self,
             "Function",
             package="drill",
-            shares=SHARES,
+            shared_packages=SHARED_PACKAGES,
             description="Restores the newest backup into a server of its own and compares",
             timeout=Duration.minutes(15),
             memory_mib=3008,  # two processors, as the restore has two jobs
-            scratch_mib=10_240,
+            ephemeral_storage_mib=10_240,
             layers=layers,
             environment=environment,
             alerting=alerting,
@@ -65,19 +65,19 @@ class RestoreDrill(Construct):
             "Fargate",
             settings=settings.service,
             function=self.function,
-            shares=SHARES,
-            layers=[LIBRARIES, CLIENT_TOOLS, drill_server(settings.database.engine_major)],
+            shared_packages=SHARED_PACKAGES,
+            layers=[LIBRARIES, CLIENT_TOOLS, drill_server_archive(settings.database.engine_major)],
             environment={**environment, "DRILL_JOBS": str(TASK_CPU // 1024), "DRILL_MEMORY_MB": str(TASK_MEMORY_MIB)},
             cluster=cluster,
             network=network,
             cpu=TASK_CPU,
             memory_mib=TASK_MEMORY_MIB,
-            scratch_gib=TASK_SCRATCH_GIB,
+            ephemeral_storage_gib=TASK_STORAGE_GIB,
         )
-        for role in (self.function.runs_as, self.task.role):
+        for role in (self.function.execution_role, self.task.role):
             self._allow(role, bucket, key)
         if settings.operations.scheduled_backups:
-            self.function.run_at("Monthly", settings.operations.drill_schedule, description="Restore drill")
+            self.function.add_schedule("Monthly", settings.operations.drill_schedule, description="Restore drill")
         record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
 
     def _allow(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:

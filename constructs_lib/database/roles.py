@@ -75,7 +75,7 @@ class DatabaseRoles(Construct):
         self.function = self._define_function(network, libraries, alerting)
         self._allow(database, cache, users)
         self.applied = self._apply_at_deployment(database)
-        self.function.run_at("Daily", settings.roles_schedule, description="Corrects database roles once a day")
+        self.function.add_schedule("Daily", settings.roles_schedule, description="Corrects database roles once a day")
 
     def _define_function(self, network: Network, libraries: lambda_.ILayerVersion, alerting: Alerting) -> PythonFunction:
         return PythonFunction(
@@ -110,7 +110,7 @@ class DatabaseRoles(Construct):
         )
         # What CloudFormation cannot see from the properties: the function's permissions and its way to the database.
         assert self.function.security_group
-        resource.node.add_dependency(self.function.runs_as, self.function.security_group, database.security_group)
+        resource.node.add_dependency(self.function.execution_role, self.function.security_group, database.security_group)
         return resource
 
 

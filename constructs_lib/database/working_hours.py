@@ -17,7 +17,7 @@ from settings import sections
 from settings.schedules import daily_cron
 
 
-class DatabaseHours(Construct):
+class DatabaseWorkingHours(Construct):
     """An instance that is busy, with its backup say, refuses to be stopped: it is tried again for two hours.
 
     A start that was not needed, since somebody was earlier, leaves a dead letter as well: it counts while no database answers.
@@ -32,7 +32,7 @@ class DatabaseHours(Construct):
         self._settings, self._instance = settings, database.instance.instance_identifier
         start = self._at("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
         stop = self._at("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
-        self.missed = self._watch(start, stop, alerting)
+        self.missed_alarm = self._watch(start, stop, alerting)
 
     def _watch(self, start: sqs.Queue, stop: sqs.Queue, alerting: Alerting) -> Alarm:
         letters = {

@@ -45,7 +45,7 @@ class Uptime(Construct):
             alerting=alerting,
             failures_tolerated=2,  # it runs every minute
         )
-        self.function.run_at("Minutely", EVERY_MINUTE, description="Asks every endpoint of the site")
+        self.function.add_schedule("Minutely", EVERY_MINUTE, description="Asks every endpoint of the site")
 
 
 def endpoints_as_json(settings: sections.Uptime) -> str:

@@ -17,7 +17,7 @@ from constructs_lib.foundation.service_principals import same_account_principal
 from constructs_lib.network.nat_instances import NatInstances
 from settings import sections
 
-MOST_ZONES = 3
+MAX_ZONES = 3
 ENDPOINT_SERVICES = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
@@ -62,7 +62,7 @@ class Network(Construct):
             ip_addresses=ec2.IpAddresses.cidr(self._settings.cidr),
             max_azs=len(self._settings.zones),
             # A zone added later must not move the address ranges of the others: that would replace their subnets.
-            reserved_azs=MOST_ZONES - len(self._settings.zones),
+            reserved_azs=MAX_ZONES - len(self._settings.zones),
             nat_gateways=0 if self._settings.nat_instances else self._settings.nat_gateways,
             restrict_default_security_group=False,  # by our own calls: _close_default_security_group
             subnet_configuration=[

@@ -22,7 +22,7 @@ from constructs_lib.database.roles import DatabaseRoles
 from constructs_lib.foundation.acknowledgements import acknowledge, export_name, resource_in_finding
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
-from constructs_lib.operations.probe import EVERY_QUARTER
+from constructs_lib.operations.probe import EVERY_15_MINUTES
 from settings import sections
 
 
@@ -88,9 +88,9 @@ class CredentialRotation(Construct):
         self._allow_secrets([*application_users.values(), roles.connection, roles.migration_connection], cache.auth_token)
         self._allow_roll(cluster, service)
         self._allow_token(cache)
-        self.function.run_at("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
+        self.function.add_schedule("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
         if alerting.enabled:
-            self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old credentials are", action="ages")
+            self.function.add_schedule("Ages", EVERY_15_MINUTES, description="Measures how old credentials are", action="ages")
 
     def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
         self.function.connections.allow_to(provider, port, description)
@@ -113,7 +113,7 @@ class CredentialRotation(Construct):
         ):
             self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
         acknowledge(
-            self.function.runs_as.node.find_child("DefaultPolicy"),
+            self.function.execution_role.node.find_child("DefaultPolicy"),
             {
                 f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, resource)}]": "The tasks of one cluster, which come and go."
                 for resource in _tasks_of(export_name(cluster, cluster.cluster_name))

@@ -24,7 +24,7 @@ from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import allow_key, allow_objects
 
 EVERY_MINUTE = "cron(* * * * ? *)"
-EVERY_QUARTER = "cron(5/15 * * * ? *)"  # a new environment has its ages before anybody could be told that they are missing
+EVERY_15_MINUTES = "cron(5/15 * * * ? *)"  # a new environment has its ages before anybody could be told that they are missing
 
 
 class Probe(Construct):
@@ -67,7 +67,7 @@ class Probe(Construct):
             failures_tolerated=2,  # of five runs
             network=network,
         )
-        role = self.function.runs_as
+        role = self.function.execution_role
         database.instance.grant_connect(role, "carmen_monitor")
         read = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
         role.add_to_policy(iam.PolicyStatement(sid="LogIn", actions=read, resources=[monitor.secret_arn, cache.auth_token.secret_arn]))
@@ -79,5 +79,7 @@ class Probe(Construct):
             (cache.connections, REDIS_PORT, "Redis"),
         ):
             self.function.connections.allow_to(connections, port, f"Probe to {what}")
-        self.function.run_at("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
-        self.function.run_at("Ages", EVERY_QUARTER, description="Measures how old backups, drills and maintenance are", action="ages")
+        self.function.add_schedule("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
+        self.function.add_schedule(
+            "Ages", EVERY_15_MINUTES, description="Measures how old backups, drills and maintenance are", action="ages"
+        )

@@ -25,7 +25,7 @@ from constructs_lib.foundation.log_retention import retention_days
 from constructs_lib.network.vpc import Network
 from constructs_lib.service.container_environment import ContainerEnvironment
 from constructs_lib.storage.buckets import allow_key, bucket_in_finding
-from constructs_lib.storage.image_repository import NO_IMAGE_YET
+from constructs_lib.storage.image_repository import PLACEHOLDER
 from settings import sections
 from settings.schedules import clock, daily_cron, minute_of_day
 from settings.working_hours import WARM_UP_MINUTES
@@ -46,7 +46,7 @@ class ApplicationImage(Construct):
             description="The application image, by digest; 'placeholder' until the first release",
         )
         self._health_path = settings.health_path
-        self._is_placeholder = CfnCondition(self, "IsPlaceholder", expression=Fn.condition_equals(parameter.value_as_string, NO_IMAGE_YET))
+        self._is_placeholder = CfnCondition(self, "IsPlaceholder", expression=Fn.condition_equals(parameter.value_as_string, PLACEHOLDER))
         self.image = Fn.condition_if(self._is_placeholder.logical_id, settings.placeholder_image, parameter.value_as_string).to_string()
         self.state = Fn.condition_if(
             self._is_placeholder.logical_id,

@@ -175,7 +175,7 @@ class BackupBucket(PrivateBucket):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyPlace:
+class CopyDestination:
     """A backup bucket in another region, by references that cross the border."""
 
     bucket_name: str

@@ -10,7 +10,7 @@ from constructs import Construct
 from constructs_lib.foundation.sdk_call import SdkCall
 from settings import sections
 
-NO_IMAGE_YET = "placeholder"
+PLACEHOLDER = "placeholder"
 
 
 class ImageRepository(Construct):
@@ -54,7 +54,7 @@ class ImageRepository(Construct):
             action="PutParameter",
             parameters={
                 "Name": self.parameter_name,
-                "Value": NO_IMAGE_YET,
+                "Value": PLACEHOLDER,
                 "Type": "String",
                 "Overwrite": False,
                 "Description": "The application image that runs, by digest; 'placeholder' until the first release",

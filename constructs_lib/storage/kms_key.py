@@ -7,7 +7,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 
-class DataKey(kms.Key):
+class EncryptionKey(kms.Key):
     """Rotates yearly, and stays when its stack goes: without it, what it encrypted is noise."""
 
     def __init__(self, scope: Construct, construct_id: str, *, description: str) -> None:
