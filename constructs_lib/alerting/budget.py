@@ -1,9 +1,8 @@
-"""What the environment may cost a month, and who is told."""
+"""The environment's monthly budget, and alerts on cost anomalies."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_ce as ce
@@ -11,20 +10,19 @@ from constructs import Construct
 
 from settings import sections
 
-OF_ACTUAL, OF_FORECAST = (80, 100), (100,)
+THRESHOLD_PERCENTS = {"ACTUAL": (80, 100), "FORECASTED": (100,)}
 
 
 class Budget(Construct):
-    """By the cost allocation tag `environment`, which a person activates once in the billing console (docs/runbooks/budget.md)."""
+    """Filters by the cost allocation tag `environment`: activate it once in the billing console (docs/runbooks/budget.md)."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Budget, environment: str, topic_arn: str) -> None:
         super().__init__(scope, construct_id)
         self._topic_arn, self._environment = topic_arn, environment
         self._define_budget(settings)
-        self._watch_anomalies(settings)
+        self._define_anomaly_detection(settings)
 
     def _define_budget(self, settings: sections.Budget) -> None:
-        thresholds = {"ACTUAL": OF_ACTUAL, "FORECASTED": OF_FORECAST}
         budgets.CfnBudget(
             self,
             "Budget",
@@ -41,19 +39,19 @@ class Budget(Construct):
                     ),
                     subscribers=[budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=self._topic_arn)],
                 )
-                for kind, percents in thresholds.items()
+                for kind, percents in THRESHOLD_PERCENTS.items()
                 for percent in percents
             ],
         )
 
-    def _watch_anomalies(self, settings: sections.Budget) -> None:
+    def _define_anomaly_detection(self, settings: sections.Budget) -> None:
         name = f"carmen-{self._environment}"
         monitor = ce.CfnAnomalyMonitor(
             self,
             "Monitor",
             monitor_name=name,
             monitor_type="CUSTOM",
-            monitor_specification=_json({"Tags": {"Key": "environment", "Values": [self._environment]}}),
+            monitor_specification=json.dumps({"Tags": {"Key": "environment", "Values": [self._environment]}}),
         )
         ce.CfnAnomalySubscription(
             self,
@@ -62,7 +60,7 @@ class Budget(Construct):
             frequency="IMMEDIATE",
             monitor_arn_list=[monitor.ref],
             subscribers=[ce.CfnAnomalySubscription.SubscriberProperty(type="SNS", address=self._topic_arn)],
-            threshold_expression=_json(
+            threshold_expression=json.dumps(
                 {
                     "Dimensions": {
                         "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
@@ -72,8 +70,3 @@ class Budget(Construct):
                 }
             ),
         )
-
-
-def _json(expression: Mapping[str, object]) -> str:
-    """These two properties are text to CloudFormation."""
-    return json.dumps(expression)

@@ -1,4 +1,4 @@
-"""From the alert topic to people: a queue, the function that decides what is worth telling and tells it, and its memory."""
+"""Deliver alerts to people: a queue, the function that sends notifications, and the table with its state."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from constructs_lib.foundation.secret import operator_secret
 from settings import sections
 from settings.schedules import clock, daily_cron, minute_of_day
 
-WEBHOOK = "ALERTS_SLACK_WEBHOOK"  # what `make secrets` calls it; SLACK_WEBHOOK would be a variable of the application
+WEBHOOK = "ALERTS_SLACK_WEBHOOK"  # its name in `./carmen secrets`; SLACK_WEBHOOK would be a variable of the application
 TIMEOUT = Duration.minutes(1)
-# What comes within this time becomes one message. A single alarm waits as long too.
-FOLDED_WITHIN = Duration.seconds(5)
-MOST_AT_ONCE = 100
-SETTLED_MINUTES = 45  # after the day's start: the database takes ten, tasks come at fifteen, alarms look back five or more
-# With the function's waits (30 s, doubled up to 15 min) eight attempts are spread over 48 minutes.
-ATTEMPTS = 8
+# Alerts within this time become one message. A single alert waits as long.
+BATCHING_WINDOW = Duration.seconds(5)
+BATCH_SIZE = 100
+QUIET_AFTER_START_MINUTES = 45  # the database takes ten, tasks start at fifteen, alarms look back five or more
+# With the function's delays (30 s, doubled up to 15 min), eight attempts take 48 minutes.
+MAX_RECEIVE_COUNT = 8
 
 
 class Notifier(Construct):
-    """Slack and e-mail. What cannot be told becomes a dead letter, whose alarm tells people past this function."""
+    """Sends alerts to Slack and e-mail. Undeliverable alerts go to the dead-letter queue, whose alarm bypasses this function."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class Notifier(Construct):
         self.function = self._define_function(settings, environment_name, topics, fallback_alerting, libraries)
         self.queue = self._define_queue(topics)
         self.function.add_environment("QUEUE_URL", self.queue.queue_url)
-        self._allow(self.function, topics)
-        self.undelivered = self._watch_dead_letters(fallback_alerting)
+        self._allow_delivery(topics)
+        self.undelivered = self._define_undelivered_alarm(fallback_alerting)
         for alarm in (self.function.failure_alarm, self.undelivered):
             topics.allow_alarm(alarm)
         if digest:
             self.function.add_schedule("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
         if working_hours:
-            self._sleep(working_hours)
+            self._define_quiet_hours(working_hours)
 
     def _define_table(self) -> dynamodb.Table:
-        """Deleted with the stack: who loses it is told of an open incident once more, and not of its end."""
+        """Deleted with the stack: without it, an open incident is sent again and its recovery is not."""
         return dynamodb.Table(
             self,
             "Told",
@@ -82,7 +82,7 @@ class Notifier(Construct):
         fallback_alerting: Alerting,
         libraries: lambda_.ILayerVersion,
     ) -> PythonFunction:
-        """Outside the VPC: it talks to Slack, and to AWS."""
+        """Outside the VPC: it calls Slack and AWS."""
         return PythonFunction(
             self,
             "Function",
@@ -109,10 +109,10 @@ class Notifier(Construct):
             "Queue",
             enforce_ssl=True,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
-            # Lambda Developer Guide, "Using Lambda with Amazon SQS": six times the function's time-out, and the time to gather a batch.
-            visibility_timeout=Duration.seconds(6 * TIMEOUT.to_seconds() + FOLDED_WITHIN.to_seconds()),
+            # Lambda Developer Guide, "Using Lambda with Amazon SQS": six times the function's time-out plus the batching window.
+            visibility_timeout=Duration.seconds(6 * TIMEOUT.to_seconds() + BATCHING_WINDOW.to_seconds()),
             retention_period=Duration.days(4),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=self.function.dlq, max_receive_count=ATTEMPTS),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.function.dlq, max_receive_count=MAX_RECEIVE_COUNT),
         )
         topics.alarms.add_subscription(subscriptions.SqsSubscription(queue, dead_letter_queue=self.function.dlq))
         queue.add_to_resource_policy(
@@ -130,22 +130,23 @@ class Notifier(Construct):
         self.function.add_event_source(
             sources.SqsEventSource(
                 queue,
-                batch_size=MOST_AT_ONCE,
-                max_batching_window=FOLDED_WITHIN,
-                max_concurrency=2,  # the least there is; Slack takes one message a second
+                batch_size=BATCH_SIZE,
+                max_batching_window=BATCHING_WINDOW,
+                max_concurrency=2,  # the minimum; Slack takes one message a second
                 report_batch_item_failures=True,
             )
         )
         return queue
 
-    def _sleep(self, hours: sections.WorkingHours) -> None:
-        """Quiet from the end of a day until the next has settled: what opened meanwhile and goes on is told then."""
-        settled = clock(minute_of_day(hours.starts) + SETTLED_MINUTES)
-        for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", settled, "Ends the quiet time")):
+    def _define_quiet_hours(self, hours: sections.WorkingHours) -> None:
+        """Send nothing from the end of a day until the next has started up; incidents still open then are sent."""
+        morning = clock(minute_of_day(hours.starts) + QUIET_AFTER_START_MINUTES)
+        for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", morning, "Ends the quiet time")):
             cron = daily_cron(time, hours.days)
             self.function.add_schedule(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
 
-    def _allow(self, function: PythonFunction, topics: AlertTopics) -> None:
+    def _allow_delivery(self, topics: AlertTopics) -> None:
+        function = self.function
         topics.allow_publish(function.execution_role)
         for sid, names, resource in (
             ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
@@ -163,8 +164,8 @@ class Notifier(Construct):
             },
         )
 
-    def _watch_dead_letters(self, fallback_alerting: Alerting) -> Alarm:
-        """Straight to people: through the notifier it would be the next dead letter."""
+    def _define_undelivered_alarm(self, fallback_alerting: Alerting) -> Alarm:
+        """Publishes to people directly: through the notifier it would be the next undelivered alert."""
         return fallback_alerting.alarm(
             self,
             "Undelivered",
@@ -173,5 +174,5 @@ class Notifier(Construct):
             severity="page",
             metric=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dlq.queue_name}, "Maximum"),
             at_least=1,
-            missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
+            missing="notBreaching",  # SQS publishes no metrics for an idle queue
         )

@@ -1,4 +1,4 @@
-"""Where alarms publish, and where people are subscribed: the two ends of the one path of alerts."""
+"""The alert topic, which alarms publish to, and the notification topic, which people subscribe to."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from constructs import Construct
 from constructs_lib.foundation.alarm import Alarm
 from settings import sections
 
-# Services that publish alerts → what they act for. CloudWatch User Guide, "Notify users on alarm changes"; Cost Management User
+# Services that publish alerts → their source ARN. CloudWatch User Guide, "Notify users on alarm changes"; Cost Management User
 # Guide, "Creating an Amazon SNS topic for budget notifications" and "… for anomaly notifications" (which names no ARN).
-# EventBridge is not among them: SNS Developer Guide, "Key management": source conditions in a KMS policy "not supported for
+# Not EventBridge: SNS Developer Guide, "Key management": source conditions in a KMS policy "not supported for
 # EventBridge-to-encrypted topics", so its rules send to the notifier's queue.
 PUBLISHERS = {
     "cloudwatch.amazonaws.com": f"arn:{Aws.PARTITION}:cloudwatch:{Aws.REGION}:{Aws.ACCOUNT_ID}:alarm:*",
@@ -24,7 +24,7 @@ PUBLISHERS = {
 
 
 class AlertTopics(Construct):
-    """`alarms` takes what AWS services of this account have to say; to `people`, only those admitted here publish."""
+    """AWS services of this account publish to `alarms`; only the notifier and its own alarms publish to `notifications`."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Alerts) -> None:
         super().__init__(scope, construct_id)
@@ -32,16 +32,16 @@ class AlertTopics(Construct):
         self.alarms = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self.key, enforce_ssl=True)
         self.notifications = sns.Topic(self, "People", display_name="Carmen", master_key=self.key, enforce_ssl=True)
         for service, source in PUBLISHERS.items():
-            self._admit(self.alarms, service, "ArnLike", source)
+            self._allow_service(self.alarms, service, "ArnLike", source)
         for email in settings.emails:
             self.notifications.add_subscription(subscriptions.EmailSubscription(email))
 
     def allow_alarm(self, alarm: Alarm) -> None:
-        """This one alarm tells people itself."""
-        self._admit(self.notifications, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
+        """Allow this alarm to publish to the notification topic directly."""
+        self._allow_service(self.notifications, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
 
     def allow_publish(self, role: iam.IRole) -> None:
-        """What `role` needs to tell people."""
+        """Allow `role` to publish to the notification topic."""
         role.add_to_principal_policy(
             iam.PolicyStatement(sid="TellPeople", actions=["sns:Publish"], resources=[self.notifications.topic_arn])
         )
@@ -54,8 +54,8 @@ class AlertTopics(Construct):
             )
         )
 
-    def _admit(self, topic: sns.Topic, service: str, operator: str, source: str | None) -> None:
-        """A policy of its own (`enforce_ssl` makes one) takes the place of the default that let alarms publish."""
+    def _allow_service(self, topic: sns.Topic, service: str, operator: str, source: str | None) -> None:
+        """Allow a service explicitly: the topic's policy (`enforce_ssl` creates one) replaces the default that let alarms publish."""
         topic.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal(service)],
@@ -69,7 +69,7 @@ class AlertTopics(Construct):
         )
 
     def _define_key(self) -> kms.Key:
-        """A key of its own: CloudWatch cannot publish to a topic under the AWS-managed one, whose policy is fixed."""
+        """A customer-managed key: CloudWatch cannot publish to a topic under the AWS-managed one, whose policy is fixed."""
         key = kms.Key(
             self,
             "Key",

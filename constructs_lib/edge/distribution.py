@@ -1,4 +1,4 @@
-"""CloudFront: what is cached and what never is, security headers, redirects, and a page for when the origin is down."""
+"""CloudFront: caching, security headers, redirects, and an error page for an unreachable origin."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from settings import sections
 from settings.url_paths import RELEASE_FILES
 
 PAGE_PATH = "/errors/unavailable.html"
-# What S3 answers for what it does not hold, or cannot say: then the application is asked, and its answer is the answer (ADR 0019).
-NOT_FROM_THE_BUCKET = [403, 404, 500, 502, 503, 504]
-# The answers CloudFront itself gives for an origin it cannot reach. 503 is left alone: the application and the
-# placeholder use it and say why in the body (ADR 0007).
-STATUSES_WITH_PAGE = (502, 504)
-# The other errors CloudFront would keep for ten seconds and hand to everybody, cookies or not: the application's, so never kept.
-STATUSES_OF_THE_APPLICATION = (400, 403, 404, 405, 414, 500, 501, 503)
+# S3 answers with these for a missing file or an error: CloudFront then asks the application (ADR 0019).
+FALLBACK_STATUSES = [403, 404, 500, 502, 503, 504]
+# CloudFront's own answers for an unreachable origin. Not 503: the application and the placeholder send it with a reason in
+# the body (ADR 0007).
+STATUSES_WITH_ERROR_PAGE = (502, 504)
+# CloudFront would cache these other errors for ten seconds, for all users whatever their cookies. They are the application's.
+UNCACHED_STATUSES = (400, 403, 404, 405, 414, 500, 501, 503)
 
 
 def viewer_request(settings: sections.Edge) -> str:
-    """The code of the function that CloudFront runs on every request."""
+    """Return the code of the CloudFront function that runs on every request."""
     return inline_code(
         "viewer_request.js",
         REDIRECTS={rule.source: {"destination": rule.destination, "permanent": rule.permanent} for rule in settings.redirects},
@@ -36,7 +36,7 @@ def viewer_request(settings: sections.Edge) -> str:
 
 
 class Distribution(Construct):
-    """The one way in. `url` is what users type: the domain of the settings, or CloudFront's own name."""
+    """The public entry point. `url` is its address: the domain of the settings, or CloudFront's own name."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Distribution(Construct):
         self._settings = settings
         self._origin = origins.VpcOrigin.with_vpc_origin(
             vpc_origin,
-            # The name on the load balancer's certificate; without one, the balancer's own name.
+            # The name on the load balancer's certificate; without a certificate, the load balancer's own name.
             domain_name=domain.name if domain else None,
             read_timeout=Duration.seconds(settings.origin_timeout_seconds),
             keepalive_timeout=Duration.seconds(5),
@@ -74,7 +74,7 @@ class Distribution(Construct):
         self._release_files_origin = self._define_release_files_origin(release_files)
         self.distribution = self._define_distribution(domain, access_logs, certificate, web_acl_arn)
         self.url = f"https://{domain.name if domain else self.distribution.distribution_domain_name}"
-        self._publish_page(pages)
+        self._publish_error_page(pages)
         if settings.origin_metrics:
             cloudfront.CfnMonitoringSubscription(
                 self,
@@ -84,7 +84,7 @@ class Distribution(Construct):
             )
 
     def _define_headers_policy(self) -> cloudfront.ResponseHeadersPolicy:
-        """The manual's headers, each by its setting; they replace what the application sends."""
+        """The operations manual's headers, one setting each. They replace the application's."""
         headers = self._settings.headers
         custom = [
             cloudfront.ResponseCustomHeader(header="Permissions-Policy", value=headers.permissions_policy, override=True)
@@ -134,7 +134,7 @@ class Distribution(Construct):
         )
 
     def _define_pages_origin(self, pages: s3.IBucket) -> cloudfront.IOrigin:
-        """By name, so that this stack leaves the bucket's policy alone: it admits this account's distributions already."""
+        """Imported by name, so that the CDK does not change the bucket policy: it already allows this account's distributions."""
         bucket = s3.Bucket.from_bucket_attributes(
             self, "Pages", bucket_arn=pages.bucket_arn, bucket_regional_domain_name=pages.bucket_regional_domain_name
         )
@@ -144,14 +144,14 @@ class Distribution(Construct):
         )
 
     def _define_release_files_origin(self, bucket: s3.IBucket) -> cloudfront.IOrigin:
-        """The bucket first, then the application: in this order a file that is nowhere is the application's 404, not S3's 403."""
+        """The bucket first, then the application: a missing file gives the application's 404, not S3's 403."""
         access = cloudfront.S3OriginAccessControl(self, "ReleaseFilesAccess", description="CloudFront signs its requests for static files")
         return origins.OriginGroup(
             primary_origin=origins.S3BucketOrigin.with_origin_access_control(
                 bucket, origin_access_control=access, origin_access_levels=[cloudfront.AccessLevel.READ]
             ),
             fallback_origin=self._origin,
-            fallback_status_codes=NOT_FROM_THE_BUCKET,
+            fallback_status_codes=FALLBACK_STATUSES,
         )
 
     def _define_distribution(
@@ -175,9 +175,9 @@ class Distribution(Construct):
                 RELEASE_FILES: release_files,
                 **dict.fromkeys(self._settings.static_paths, static),
                 "/_next/image": image,
-                "/errors/*": self._page_behavior(),
+                "/errors/*": self._error_page_behavior(),
             },
-            error_responses=[*map(self._page_for, STATUSES_WITH_PAGE), *map(self._never_kept, STATUSES_OF_THE_APPLICATION)],
+            error_responses=[*map(self._error_page, STATUSES_WITH_ERROR_PAGE), *map(self._uncached_error, UNCACHED_STATUSES)],
         )
         acknowledge(
             distribution,
@@ -203,7 +203,7 @@ class Distribution(Construct):
         return distribution
 
     def _dynamic_behavior(self) -> cloudfront.BehaviorOptions:
-        """HTML, RSC payloads, server actions, APIs: nothing is cached, everything is passed on."""
+        """HTML, RSC payloads, server actions and APIs: not cached, all headers, cookies and queries forwarded."""
         return cloudfront.BehaviorOptions(
             origin=self._origin,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
@@ -212,23 +212,29 @@ class Distribution(Construct):
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
             response_headers_policy=self._headers,
             compress=True,
-            function_associations=[self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)],
+            function_associations=[self._associate(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)],
         )
 
     def _release_files_behavior(self) -> cloudfront.BehaviorOptions:
-        """What a build names by content. By path alone: S3 lets a signed request, which this is, choose its answer's headers by query."""
-        policy = self._for_a_year("ReleaseFiles", "Files of releases: by path, for a year", cloudfront.CacheQueryStringBehavior.none())
-        return self._cached_behavior(policy, self._on_static_files(), self._release_files_origin)
+        """Files named by their content. Cached by path only: S3 lets a signed request choose response headers by query."""
+        policy = self._define_static_cache_policy(
+            "ReleaseFiles", "Files of releases: by path, for a year", cloudfront.CacheQueryStringBehavior.none()
+        )
+        return self._cached_behavior(policy, self._static_functions(), self._release_files_origin)
 
     def _static_behavior(self) -> cloudfront.BehaviorOptions:
-        """Pictures and other files: a year, whatever the origin says (ADR 0010).
+        """Pictures and other files: cached for a year, whatever the origin's headers say (ADR 0010).
 
-        No cookie reaches the origin and none comes back, so what is shared was made for nobody in particular.
+        Cookies neither reach the origin nor come back, so a cached copy holds nothing of one user.
         """
-        policy = self._for_a_year("StaticFiles", "Static files: by path and query, for a year", cloudfront.CacheQueryStringBehavior.all())
-        return self._cached_behavior(policy, self._on_static_files())
+        policy = self._define_static_cache_policy(
+            "StaticFiles", "Static files: by path and query, for a year", cloudfront.CacheQueryStringBehavior.all()
+        )
+        return self._cached_behavior(policy, self._static_functions())
 
-    def _for_a_year(self, construct_id: str, comment: str, queries: cloudfront.CacheQueryStringBehavior) -> cloudfront.CachePolicy:
+    def _define_static_cache_policy(
+        self, construct_id: str, comment: str, queries: cloudfront.CacheQueryStringBehavior
+    ) -> cloudfront.CachePolicy:
         year = Duration.seconds(self._settings.static_max_age_seconds)
         return cloudfront.CachePolicy(
             self,
@@ -242,14 +248,14 @@ class Distribution(Construct):
             enable_accept_encoding_gzip=True,
         )
 
-    def _on_static_files(self) -> list[cloudfront.FunctionAssociation]:
+    def _static_functions(self) -> list[cloudfront.FunctionAssociation]:
         return [
-            self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request),
-            self._at(cloudfront.FunctionEventType.VIEWER_RESPONSE, self._static_response),
+            self._associate(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request),
+            self._associate(cloudfront.FunctionEventType.VIEWER_RESPONSE, self._static_response),
         ]
 
     def _image_behavior(self) -> cloudfront.BehaviorOptions:
-        """Next.js's image optimiser: one copy per source, width, quality and format. Without cookies: public pictures only."""
+        """Next.js's image optimiser: one copy per source, width, quality and format. No cookies: public pictures only."""
         policy = cloudfront.CachePolicy(
             self,
             "Images",
@@ -260,7 +266,7 @@ class Distribution(Construct):
             query_string_behavior=cloudfront.CacheQueryStringBehavior.allow_list("url", "w", "q"),
             header_behavior=cloudfront.CacheHeaderBehavior.allow_list("Accept"),
         )
-        return self._cached_behavior(policy, [self._at(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)])
+        return self._cached_behavior(policy, [self._associate(cloudfront.FunctionEventType.VIEWER_REQUEST, self._viewer_request)])
 
     def _cached_behavior(
         self,
@@ -278,7 +284,7 @@ class Distribution(Construct):
             function_associations=functions,
         )
 
-    def _page_behavior(self) -> cloudfront.BehaviorOptions:
+    def _error_page_behavior(self) -> cloudfront.BehaviorOptions:
         return cloudfront.BehaviorOptions(
             origin=self._pages_origin,
             cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
@@ -287,19 +293,19 @@ class Distribution(Construct):
             compress=True,
         )
 
-    def _page_for(self, status: int) -> cloudfront.ErrorResponse:
+    def _error_page(self, status: int) -> cloudfront.ErrorResponse:
         ttl = Duration.seconds(self._settings.error_max_age_seconds)
         return cloudfront.ErrorResponse(http_status=status, response_http_status=status, response_page_path=PAGE_PATH, ttl=ttl)
 
     @staticmethod
-    def _never_kept(status: int) -> cloudfront.ErrorResponse:
+    def _uncached_error(status: int) -> cloudfront.ErrorResponse:
         return cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0))
 
     @staticmethod
-    def _at(event: cloudfront.FunctionEventType, function: cloudfront.Function) -> cloudfront.FunctionAssociation:
+    def _associate(event: cloudfront.FunctionEventType, function: cloudfront.Function) -> cloudfront.FunctionAssociation:
         return cloudfront.FunctionAssociation(event_type=event, function=function)
 
-    def _publish_page(self, pages: s3.IBucket) -> None:
+    def _publish_error_page(self, pages: s3.IBucket) -> None:
         SdkCall(
             self,
             "PublishUnavailablePage",

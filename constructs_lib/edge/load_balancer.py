@@ -1,4 +1,4 @@
-"""The internal load balancer: reached by CloudFront's VPC origin and by nothing else."""
+"""The internal load balancer: only CloudFront's VPC origin reaches it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ CONTAINER_PORT = 3006
 
 
 def idle_timeout_seconds(origin_timeout_seconds: int) -> int:
-    """When the balancer closes an idle connection: after CloudFront has given up, so that CloudFront tells the user."""
+    """Idle time-out of the load balancer: longer than CloudFront's, so that CloudFront answers the user."""
     return origin_timeout_seconds + 10
 
 
 def keep_alive_milliseconds(origin_timeout_seconds: int) -> int:
-    """When the application does: after the balancer, or requests meet closed connections and users see 502."""
+    """Keep-alive time-out of the application: longer than the load balancer's, or users see 502 from closed connections."""
     return (idle_timeout_seconds(origin_timeout_seconds) + 5) * 1000
 
 
 class LoadBalancer(Construct):
-    """An internal application load balancer, its target group, and the VPC origin CloudFront reaches it by.
+    """An internal application load balancer, its target group, and CloudFront's VPC origin.
 
-    HTTPS with a certificate of one's own domain; HTTP where there is none, since CloudFront refuses a certificate that
-    no public authority signed (ADR 0005). `task_security_group` is what targets wear: it stands here so that the
-    balancer can open their door without a reference to a later stack.
+    HTTPS with the domain's certificate; HTTP without a domain, since CloudFront accepts only certificates of public
+    authorities (ADR 0005). `task_security_group` belongs to the tasks: it is here so that the load balancer's rule needs
+    no reference to a later stack.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class LoadBalancer(Construct):
         self.target_group = self._define_target_group()
         self._name = self.load_balancer.load_balancer_full_name
         self._target_group_name = self.target_group.target_group_full_name
-        self._listen(certificate)
+        self._add_listener(certificate)
         self.vpc_origin = self._define_vpc_origin(https=certificate is not None)
-        self._admit_cloudfront_only(https=certificate is not None)
+        self._allow_cloudfront_only(https=certificate is not None)
 
     def metric(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
-        """What the balancer itself counts, such as RequestCount or HTTPCode_ELB_5XX_Count."""
+        """A metric of the load balancer, such as RequestCount or HTTPCode_ELB_5XX_Count."""
         return Metric("AWS/ApplicationELB", name, {"LoadBalancer": self._name}, statistic, period_seconds, label)
 
     def metric_of_targets(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
-        """What it counts of the tasks behind it, such as TargetResponseTime (s) or UnHealthyHostCount."""
+        """A metric of its targets, the tasks, such as TargetResponseTime (s) or UnHealthyHostCount."""
         dimensions = {"LoadBalancer": self._name, "TargetGroup": self._target_group_name}
         return Metric("AWS/ApplicationELB", name, dimensions, statistic, period_seconds, label)
 
@@ -110,7 +110,7 @@ class LoadBalancer(Construct):
             ),
         )
 
-    def _listen(self, certificate: acm.ICertificate | None) -> None:
+    def _add_listener(self, certificate: acm.ICertificate | None) -> None:
         self.load_balancer.add_listener(
             "Listener",
             open=False,
@@ -123,17 +123,17 @@ class LoadBalancer(Construct):
     def _define_vpc_origin(self, *, https: bool) -> cloudfront.VpcOrigin:
         return cloudfront.VpcOrigin(
             self,
-            # Another id with another protocol: a VPC origin in use cannot be changed, only replaced (aws/aws-cdk#34629).
+            # The id depends on the protocol: a VPC origin in use can only be replaced (aws/aws-cdk#34629).
             "VpcOriginHttps" if https else "VpcOrigin",
             endpoint=cloudfront.VpcOriginEndpoint.application_load_balancer(self.load_balancer),
             protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY if https else cloudfront.OriginProtocolPolicy.HTTP_ONLY,
             origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
         )
 
-    def _admit_cloudfront_only(self, *, https: bool) -> None:
-        """AWS makes the origin's security group itself; it is looked up by name and admitted, and nothing else is.
+    def _allow_cloudfront_only(self, *, https: bool) -> None:
+        """Look up the VPC origin's security group, which AWS creates, by name and allow only it.
 
-        Its managed prefix list would admit every distribution's addresses.
+        CloudFront's managed prefix list would allow every distribution, of any account.
         Source: AWS "Restrict access with VPC origins".
         """
         lookup = SdkCall(
@@ -151,7 +151,7 @@ class LoadBalancer(Construct):
             output_paths=["SecurityGroups.0.GroupId"],
             permissions=[iam.PolicyStatement(actions=["ec2:DescribeSecurityGroups"], resources=["*"])],
         )
-        # The call waits for the origin; its permissions do not, so that IAM has spread them by then.
+        # Only the call waits for the origin: its permissions are created early and have propagated by then.
         lookup.node.find_child("Resource").node.add_dependency(self.vpc_origin)
         policy = lookup.node.find_child("CustomResourcePolicy")
         acknowledge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_logs as logs
@@ -14,15 +15,15 @@ from constructs_lib.foundation.log_retention import retention_days
 from settings import sections
 
 WINDOW_SECONDS = 300
-LEAST_LIMIT = 10  # of a rate-based rule
-SCARCER = 10  # times fewer requests of an address while under attack
-Rule = wafv2.CfnWebACL.RuleProperty
+MINIMUM_RATE_LIMIT = 10  # of a rate-based rule
+ATTACK_MODE_DIVISOR = 10  # attack mode divides the site's rate limit by this
+Rule = dict[str, Any]  # the properties of a rule, without its priority
 Statement = wafv2.CfnWebACL.StatementProperty
 
-# Rules that read bodies block file uploads and rich text. They only label (Count); `_BODY_ATTACKS` then blocks by label
-# outside the upload paths. XSS and SQL patterns stay counted: rich text holds HTML by design (the application
-# sanitises it, manual "Input Validation"), free text holds quotes, and Prisma sends parameters, not SQL. The known bad
-# inputs (Log4j and the like) stay blocked everywhere: no file or text of an honest user holds them.
+# Rules that read bodies would block file uploads and rich text. They only label (Count); `_BODY_ATTACKS` then blocks by
+# label outside the upload paths. XSS and SQL patterns are only counted: rich text holds HTML by design (the application
+# sanitises it, manual "Input Validation"), free text holds quotes, and Prisma sends parameters, not SQL. Known bad inputs
+# (such as Log4j) stay blocked everywhere: legitimate files and texts do not contain them.
 COUNTED_IN_COMMON = (
     "SizeRestrictions_BODY",
     "CrossSiteScripting_BODY",
@@ -36,21 +37,21 @@ REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret
 
 
 class WebFirewall(Construct):
-    """A web ACL for CloudFront (us-east-1), with logs of what was not simply allowed, secrets left out."""
+    """A web ACL for CloudFront (us-east-1). Logs blocked and counted requests, with secrets redacted."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Edge, prefix: str) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
-        self.metric_name = f"{prefix}Edge"  # by which CloudWatch knows it: environments of one account must differ
+        self.metric_name = f"{prefix}Edge"  # CloudWatch's name for it: must differ between environments of one account
         self.web_acl = self._define_web_acl()
-        self.log_group = self._log(prefix.lower())
+        self.log_group = self._define_logging(prefix.lower())
 
     def _define_web_acl(self) -> wafv2.CfnWebACL:
-        whole = self._settings.all_firewall_rules
+        all_rules = self._settings.all_firewall_rules
         rules = [
-            *(self._operators_rules() if whole else []),
-            *self._rate_limits(whole),
-            *([self._large_bodies()] if whole else []),
+            *(self._operator_rules() if all_rules else []),
+            *self._rate_limits(all_rules),
+            *([self._large_bodies()] if all_rules else []),
             _managed("AmazonIpReputation", "AWSManagedRulesAmazonIpReputationList"),
             _managed("KnownBadInputs", "AWSManagedRulesKnownBadInputsRuleSet"),
             _managed("Common", "AWSManagedRulesCommonRuleSet", counted=COUNTED_IN_COMMON),
@@ -64,18 +65,18 @@ class WebFirewall(Construct):
             scope="CLOUDFRONT",
             default_action=wafv2.CfnWebACL.DefaultActionProperty(allow={}),
             visibility_config=_visibility(self.metric_name),
-            rules=[_with_priority(rule, priority) for priority, rule in enumerate(rules)],
+            rules=[wafv2.CfnWebACL.RuleProperty(priority=priority, **rule) for priority, rule in enumerate(rules)],
         )
         record_opt_out(web_acl, "AllFirewallRules", self._settings.all_firewall_rules_opt_out_reason)
         return web_acl
 
-    def _operators_rules(self) -> list[Rule]:
-        """Those with a button each."""
-        blocked = self._from("Blocked", "Addresses whose requests are refused: make block adds to them")
-        return [_block("BlockedAddresses", blocked), *self._under_attack()]
+    def _operator_rules(self) -> list[Rule]:
+        """Rules that operators control: `./carmen firewall block` and `./carmen firewall attack-mode`."""
+        blocked = self._from_ip_set("Blocked", "Addresses whose requests are refused: make block adds to them")
+        return [_block("BlockedAddresses", blocked), *self._attack_mode_rules()]
 
-    def _from(self, name: str, description: str) -> Statement:
-        """The sender is in a set that an operator fills: empty here, and left alone by later deployments."""
+    def _from_ip_set(self, name: str, description: str) -> Statement:
+        """Match senders in an IP set that operators fill. It is created empty; later deployments do not change it."""
         sets = [
             wafv2.CfnIPSet(
                 self, f"{name}{version}", scope="CLOUDFRONT", ip_address_version=version.upper(), addresses=[], description=description
@@ -84,27 +85,26 @@ class WebFirewall(Construct):
         ]
         return _any(*(Statement(ip_set_reference_statement={"arn": one.attr_arn}) for one in sets))
 
-    def _under_attack(self) -> list[Rule]:
-        """What `make under-attack` turns on by putting every address into the set: browsers must prove to be some, requests get scarce."""
-        attacked = self._from("UnderAttack", "All addresses while make under-attack is on, none otherwise")
+    def _attack_mode_rules(self) -> list[Rule]:
+        """Challenge browsers and lower the rate limit. `./carmen firewall attack-mode on` adds all addresses to the IP set."""
+        attacked = self._from_ip_set("UnderAttack", "All addresses while make under-attack is on, none otherwise")
         api, static = _path_starts_with("/api/"), self._static()
         challenge = Rule(
             name="UnderAttackChallenge",
-            priority=0,
             statement=_all(attacked, _not(_any(api, static))),
             action=wafv2.CfnWebACL.RuleActionProperty(challenge={}),
             visibility_config=_visibility("UnderAttackChallenge"),
         )
-        scarce = max(LEAST_LIMIT, self._settings.rate_limits.site // SCARCER)
-        return [challenge, _rate_limit("UnderAttackRate", scarce, _all(attacked, _not(static)))]
+        limit = max(MINIMUM_RATE_LIMIT, self._settings.rate_limits.site // ATTACK_MODE_DIVISOR)
+        return [challenge, _rate_limit("UnderAttackRate", limit, _all(attacked, _not(static)))]
 
     def _static(self) -> Statement:
         return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.all_static_paths))
 
-    def _rate_limits(self, whole: bool) -> list[Rule]:
+    def _rate_limits(self, all_rules: bool) -> list[Rule]:
         limits = self._settings.rate_limits
         site = _rate_limit("RateSite", limits.site, _not(self._static()))
-        if not whole:
+        if not all_rules:
             return [site]
         sign_in = _all(_path_starts_with("/api/auth/"), _not(_any(_method_is("GET"), _method_is("HEAD"))))
         return [
@@ -114,7 +114,7 @@ class WebFirewall(Construct):
         ]
 
     def _large_bodies(self) -> Rule:
-        """Refuses bodies declared at 1, 10 or 100 MB and more: WAF compares the *length* of a header, so by digits."""
+        """Block bodies of 1, 10 or 100 MB and more. WAF compares the *length* of a header, so the limit is its number of digits."""
         digits = len(str(self._settings.max_body_mb * 1_000_000)) - 1
         too_long = Statement(
             size_constraint_statement=wafv2.CfnWebACL.SizeConstraintStatementProperty(
@@ -134,11 +134,11 @@ class WebFirewall(Construct):
         uploads = [_path_starts_with(path) for path in self._settings.upload_paths]
         return _all(statement, _not(_any(*uploads))) if uploads else statement
 
-    def _log(self, suffix: str) -> logs.LogGroup:
+    def _define_logging(self, suffix: str) -> logs.LogGroup:
         group = logs.LogGroup(
             self,
             "LogGroup",
-            log_group_name=f"aws-waf-logs-{suffix}",  # WAF takes no other prefix: ADR 0006
+            log_group_name=f"aws-waf-logs-{suffix}",  # WAF requires this prefix: ADR 0006
             retention=retention_days(self._settings.waf_log_retention_days),
             removal_policy=RemovalPolicy.DESTROY,
         )
@@ -164,21 +164,9 @@ def _visibility(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
     return wafv2.CfnWebACL.VisibilityConfigProperty(cloud_watch_metrics_enabled=True, metric_name=name, sampled_requests_enabled=True)
 
 
-def _with_priority(rule: Rule, priority: int) -> Rule:
-    return Rule(
-        name=rule.name,
-        priority=priority,
-        statement=rule.statement,
-        action=rule.action,
-        override_action=rule.override_action,
-        visibility_config=rule.visibility_config,
-    )
-
-
 def _block(name: str, statement: Statement) -> Rule:
     return Rule(
         name=name,
-        priority=0,
         statement=statement,
         action=wafv2.CfnWebACL.RuleActionProperty(block={}),
         visibility_config=_visibility(name),
@@ -204,7 +192,6 @@ def _managed(name: str, group: str, counted: Sequence[str] = ()) -> Rule:
     )
     return Rule(
         name=name,
-        priority=0,
         statement=Statement(managed_rule_group_statement=statement),
         override_action=wafv2.CfnWebACL.OverrideActionProperty(none={}),
         visibility_config=_visibility(name),
@@ -212,7 +199,7 @@ def _managed(name: str, group: str, counted: Sequence[str] = ()) -> Rule:
 
 
 def _path_starts_with(prefix: str) -> Statement:
-    """Decoded first: Next.js decodes a path before it routes, so `/api/%61uth/` is a way around otherwise."""
+    """Decodes the path first, as Next.js does before it routes: `/api/%61uth/` would bypass the rule otherwise."""
     return _matches({"UriPath": {}}, prefix, "STARTS_WITH", ("URL_DECODE", "NORMALIZE_PATH"))
 
 
