@@ -1,4 +1,4 @@
-"""How far the CDK may go when it deploys, and every role that it makes: enough for Carmen, no step further."""
+"""The permissions boundary of the CDK's execution role and of every role it creates: only what Carmen needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from constructs import Construct
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 
 NAME = "CarmenBoundary"
-# What the templates are made of, and what their roles do. tests/models/iam/test_boundary.py holds that it is enough, and no more than used.
+# Services of the templates' resources and roles. tests/models/iam/test_boundary.py checks that all are needed and none is missing.
 SERVICES = [
     "acm", "application-autoscaling", "budgets", "ce", "cloudfront", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticache",
     "elasticloadbalancing", "events", "kms", "lambda", "logs", "rds", "rds-db", "route53", "s3", "scheduler", "secretsmanager", "sns",
@@ -21,23 +21,33 @@ ROLES = [
     *("iam:CreateRole", "iam:DeleteRole", "iam:GetRole", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:PassRole"),
     *("iam:PutRolePermissionsBoundary", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole"),
 ]
-# IAM User Guide, "Permissions boundaries": the key is there for these.
+# IAM User Guide, "Permissions boundaries": these actions support iam:PermissionsBoundary.
 BOUNDED = ["iam:AttachRolePolicy", "iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy"]
-PEOPLE = [
+IDENTITY_RESOURCES = [
     "AccessKey", "AccountAlias", "AccountPasswordPolicy", "Group", "InstanceProfile", "LoginProfile", "MFADevice",
     "OpenIDConnectProvider", "SAMLProvider", "SSHPublicKey", "ServerCertificate", "ServiceSpecificCredential", "SigningCertificate",
     "User",
 ]  # fmt: skip
-WATCHERS = ["access-analyzer", "account", "cloudtrail", "config", "guardduty", "identitystore", "organizations", "securityhub", "sso"]
-MAKE_ACT = ["AddPermission", "CreateFunction", "InvokeFunction", "UpdateFunctionCode", "UpdateFunctionConfiguration"]
+SECURITY_SERVICES = [
+    "access-analyzer",
+    "account",
+    "cloudtrail",
+    "config",
+    "guardduty",
+    "identitystore",
+    "organizations",
+    "securityhub",
+    "sso",
+]
+RUN_OR_CHANGE_FUNCTION = ["AddPermission", "CreateFunction", "InvokeFunction", "UpdateFunctionCode", "UpdateFunctionConfiguration"]
 
 
 class PermissionsBoundary(Construct):
-    """The managed policy `CarmenBoundary`: given to `cdk bootstrap --custom-permissions-boundary` and to `permissions_boundary`.
+    """The managed policy `CarmenBoundary`, for `cdk bootstrap --custom-permissions-boundary` and the setting `permissions_boundary`.
 
-    It has a name of its own since whoever is bounded by it is told it by name, and it tells of itself. What it denies, it denies to
-    whatever policy would allow it: sources are the IAM User Guide, "Permissions boundaries for IAM entities" (delegation), and Rhino
-    Security Labs' list of ways to escalate, each tried in tests/models/iam/test_boundary.py.
+    It has a physical name because the bootstrap command, the setting and its own statements refer to it. Its denials override any
+    policy. Sources: IAM User Guide, "Permissions boundaries for IAM entities" (delegation), and Rhino Security Labs' list of
+    privilege escalations; tests/models/iam/test_boundary.py tries each.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -48,11 +58,11 @@ class PermissionsBoundary(Construct):
             "Policy",
             managed_policy_name=NAME,
             description="Bounds the CDK's execution role and every role that it makes",
-            statements=[*self._allowed(), *self._roles_stay_bounded(), *self._others_stay_others()],
+            statements=[*self._allow_services(), *self._deny_unbounded_roles(), *self._deny_foreign_resources()],
         )
-        acknowledge(self.policy, self._why_stars(self._allowed()))
+        acknowledge(self.policy, self._wildcard_reasons(self._allow_services()))
 
-    def _allowed(self) -> list[iam.PolicyStatement]:
+    def _allow_services(self) -> list[iam.PolicyStatement]:
         return [
             iam.PolicyStatement(sid="Services", actions=[*(f"{service}:*" for service in SERVICES), *PARAMETERS], resources=["*"]),
             iam.PolicyStatement(sid="OwnRoles", actions=ROLES, resources=[_iam("role/Carmen*")]),
@@ -61,8 +71,8 @@ class PermissionsBoundary(Construct):
             ),
         ]
 
-    def _roles_stay_bounded(self) -> list[iam.PolicyStatement]:
-        """A role without the boundary could do what its maker may not."""
+    def _deny_unbounded_roles(self) -> list[iam.PolicyStatement]:
+        """A role without the boundary could do what its creator may not."""
         return [
             _deny("Unbounded", BOUNDED, ["*"], {"StringNotEquals": {"iam:PermissionsBoundary": self.arn}}),
             _deny("Unbound", ["iam:DeleteRolePermissionsBoundary"], ["*"]),
@@ -71,26 +81,26 @@ class PermissionsBoundary(Construct):
                 ["iam:*"],
                 [self.arn, _iam("role/CarmenPipelineAccess*"), _iam("role/cdk-*"), _iam("oidc-provider/*")],
             ),
-            _deny("People", [f"iam:*{what}*" for what in PEOPLE], ["*"]),
+            _deny("People", [f"iam:*{what}*" for what in IDENTITY_RESOURCES], ["*"]),
             _deny("Policies", ["iam:CreatePolicy*", "iam:DeletePolicy*", "iam:SetDefaultPolicyVersion"], ["*"]),
         ]
 
-    def _others_stay_others(self) -> list[iam.PolicyStatement]:
-        """What belongs to others in the account has roles that may more: it is neither changed nor made to act."""
+    def _deny_foreign_resources(self) -> list[iam.PolicyStatement]:
+        """Deny changing or invoking the account's other resources: their roles may have more permissions."""
         functions = f"arn:{Aws.PARTITION}:lambda:*:{Aws.ACCOUNT_ID}:function:Carmen*"
         buckets = f"arn:{Aws.PARTITION}:s3:::carmen*"
         bootstrap = f"arn:{Aws.PARTITION}:ssm:*:{Aws.ACCOUNT_ID}:parameter/cdk-bootstrap/*"
         return [
-            _deny("Watchers", [*(f"{service}:*" for service in WATCHERS), "sts:AssumeRole"], ["*"]),
+            _deny("Watchers", [*(f"{service}:*" for service in SECURITY_SERVICES), "sts:AssumeRole"], ["*"]),
             _deny("Shells", ["ec2:*InstanceProfile*", "ecs:ExecuteCommand"], ["*"]),
-            # A machine that may nothing passes packets on (nat_instances); one with a profile would act for whom it names.
+            # Instances without a profile only forward packets (nat_instances); with a profile they would have its role's permissions.
             _deny("ActingMachines", ["ec2:RunInstances"], ["*"], {"Null": {"ec2:InstanceProfile": "false"}}),
-            _deny("OthersFunctions", [f"lambda:{verb}" for verb in MAKE_ACT], but=[functions]),
-            _deny("OthersBuckets", ["s3:CreateBucket", "s3:Delete*", "s3:Put*"], but=[buckets]),
+            _deny("OthersFunctions", [f"lambda:{verb}" for verb in RUN_OR_CHANGE_FUNCTION], except_resources=[functions]),
+            _deny("OthersBuckets", ["s3:CreateBucket", "s3:Delete*", "s3:Put*"], except_resources=[buckets]),
             _deny("Bootstrap", ["ssm:DeleteParameter", "ssm:PutParameter"], [bootstrap]),
         ]
 
-    def _why_stars(self, statements: list[iam.PolicyStatement]) -> dict[str, str]:
+    def _wildcard_reasons(self, statements: list[iam.PolicyStatement]) -> dict[str, str]:
         reason = "A boundary gives nothing: it is the widest that the policies of those whom it bounds may be."
         actions = {action for one in statements for action in one.actions if "*" in action}
         resources = {resource for one in statements for resource in one.resources if "*" in resource}
@@ -110,8 +120,10 @@ def _deny(
     resources: list[str] | None = None,
     conditions: dict[str, dict[str, str]] | None = None,
     *,
-    but: list[str] | None = None,
+    except_resources: list[str] | None = None,
 ) -> iam.PolicyStatement:
-    """On `resources`, or on all `but` these."""
+    """Deny `actions` on `resources`, or on all but `except_resources`."""
     deny = iam.Effect.DENY
-    return iam.PolicyStatement(sid=sid, effect=deny, actions=actions, resources=resources, not_resources=but, conditions=conditions)
+    return iam.PolicyStatement(
+        sid=sid, effect=deny, actions=actions, resources=resources, not_resources=except_resources, conditions=conditions
+    )

@@ -1,4 +1,4 @@
-"""What pipelines may: see, deploy, push images and release them, each under a role of its own."""
+"""The roles of pipelines: read stacks, deploy, push images and release them, one role each."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from settings.constants import PREVIEW_PREFIX
 from settings.model import Settings
 from settings.sections import Pipeline
 
-LONGEST = Duration.hours(2)  # the first deployment makes a database and a distribution
-SEE_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
-NAMED_LATER = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
-NO_RESOURCES = "The action knows no resources (AWS Service Authorization Reference)."
+MAX_SESSION = Duration.hours(2)  # the first deployment creates a database and a distribution
+READ_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
+NAME_UNKNOWN = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
+NO_RESOURCE_LEVEL = "The action knows no resources (AWS Service Authorization Reference)."
 PUSH = [
     *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"),
-    *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan that its push begins
+    *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan of the pushed image
 ]
 
 
 class EnvironmentNames:
-    """How the resources of an environment are called before they are there: CloudFormation begins each name with its stack's.
+    """The names of an environment's resources before they exist: CloudFormation starts each name with its stack's name.
 
-    `prefix`: that of several environments.
+    `prefix`: of the stacks; by default the environment's.
     """
 
     def __init__(self, settings: Settings, prefix: str | None = None) -> None:
@@ -37,15 +37,15 @@ class EnvironmentNames:
         self.prefix = prefix or settings.stack_prefix
 
     def arn(self, service: str, resource: str, *, region: str | None = None) -> str:
-        """Of the application's region, unless another is named."""
+        """Return an ARN in the application's region, or in `region`."""
         return f"arn:{Aws.PARTITION}:{service}:{self.settings.region if region is None else region}:{self.account}:{resource}"
 
     def stacks(self, name: str = "*") -> list[str]:
-        """All stacks in all regions, or the one called so."""
+        """Return the ARN patterns of all stacks, or of the stack `name`, in each region."""
         return [self.arn("cloudformation", f"stack/{self.prefix}{name}/*", region=region) for region in self.regions]
 
     def bootstrap_roles(self, *kinds: str) -> list[str]:
-        """Those of `cdk bootstrap`, such as `deploy` or `lookup`."""
+        """Return the ARNs of roles of `cdk bootstrap`, such as `deploy` or `lookup`."""
         qualifier = DefaultStackSynthesizer.DEFAULT_QUALIFIER
         return [
             self.arn("iam", f"role/cdk-{qualifier}-{kind}-role-{self.account}-{region}", region="")
@@ -55,8 +55,8 @@ class EnvironmentNames:
 
 
 class PipelineReaders(Construct):
-    """`diff` for pull requests, whose code nobody has read yet: stacks as they are, and no data. `drift` for the branches, by the
-    CDK's lookup role, since CloudFormation compares with the eyes of whoever asks."""
+    """`diff` for pull requests, whose code is not reviewed yet: reads stacks, but no data. `drift` for the branches: through the
+    CDK's lookup role, since CloudFormation compares with the caller's permissions."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class PipelineReaders(Construct):
 
     def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
         role = iam.Role(self, "Diff", description="Pull requests: what is deployed", assumed_by=iam.CompositePrincipal(*trusted))
-        actions = [*SEE_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
+        actions = [*READ_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
         _allow(role, "SeeStacks", actions, [stack for one in names for stack in one.stacks()])
         return role
 
@@ -95,12 +95,12 @@ class PipelineReaders(Construct):
         )
         _allow(role, "LookUp", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
         for one in names:
-            _allow_to_tell(role, one)
+            _allow_notify(role, one)
         return role
 
 
 class PipelineWriters(Construct):
-    """`deploy` for this repository; `push` and `release` for the application's, where there is one."""
+    """`deploy` for this repository; `push` and `release` for the application's repository, if set."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
         super().__init__(scope, construct_id)
@@ -113,17 +113,17 @@ class PipelineWriters(Construct):
             self.release = self._define_release(names, platform.deployment(application, pipeline))
 
     def _define_deploy(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
-        """By the CDK's roles alone: what they may is what `cdk bootstrap` was told, boundary included."""
-        role = iam.Role(self, "Deploy", description="Deploys the stacks", assumed_by=trusted, max_session_duration=LONGEST)
+        """Only assumes the CDK's roles, whose permissions and boundary `cdk bootstrap` defines."""
+        role = iam.Role(self, "Deploy", description="Deploys the stacks", assumed_by=trusted, max_session_duration=MAX_SESSION)
         _allow(role, "ActAsTheCdk", ["sts:AssumeRole"], names.bootstrap_roles("deploy", "file-publishing", "lookup"))
-        _allow_to_tell(role, names)
+        _allow_notify(role, names)
         return role
 
     def _define_push(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
         role = iam.Role(self, "Push", description="Pushes the application's images", assumed_by=trusted)
-        _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], star=NO_RESOURCES)
+        _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], wildcard_reason=NO_RESOURCE_LEVEL)
         _allow(role, "Push", PUSH, [_images(names)])
-        if profile := names.settings.service.signing_profile:  # ECR signs as whoever pushes
+        if profile := names.settings.service.signing_profile:  # ECR signs with the pusher's permissions
             _allow(role, "Sign", ["signer:SignPayload"], [profile])
         acknowledge(
             role.node.find_child("DefaultPolicy"),
@@ -136,8 +136,8 @@ class PipelineWriters(Construct):
         return role
 
     def _define_release(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
-        """What tools/cli/commands/release.py does: static files, the migration, the image parameter, and the service's stack as it is."""
-        role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=LONGEST)
+        """For tools/cli/commands/release.py: static files, the migration, the image parameter, and updating the service's stack."""
+        role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=MAX_SESSION)
         parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
         _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
         bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
@@ -159,17 +159,23 @@ class PipelineWriters(Construct):
             _allow(
                 role, "BackUpFirst", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.prefix}Operations-BackupFunction*")]
             )
-        _allow_to_tell(role, names)
+        _allow_notify(role, names)
         return role
 
     def _allow_tasks(self, role: iam.Role, names: EnvironmentNames) -> None:
-        """Task definitions of the two families with an image of the application, run in the environment's cluster."""
+        """Register and run the two task families with the application's image, in the environment's cluster."""
         service = f"{names.prefix}Service"
         cluster = names.arn("ecs", f"cluster/{service}-Cluster*")
         in_cluster = {"ArnLike": {"ecs:cluster": cluster}}
         families = [f"{one}Task*" for one in ("Migration", "ReleaseFiles")]
         definitions = [names.arn("ecs", f"task-definition/{service}{family}:*") for family in families]
-        _allow(role, "TaskDefinitions", ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], ["*"], star=NO_RESOURCES)
+        _allow(
+            role,
+            "TaskDefinitions",
+            ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"],
+            ["*"],
+            wildcard_reason=NO_RESOURCE_LEVEL,
+        )
         _allow(role, "RegisterTasks", ["ecs:RegisterTaskDefinition"], definitions)
         _allow(role, "RunTasks", ["ecs:RunTask"], definitions, in_cluster)
         _allow(role, "WatchTasks", ["ecs:DescribeTasks", "ecs:StopTask"], [names.arn("ecs", f"task/{service}-Cluster*/*")], in_cluster)
@@ -185,10 +191,10 @@ class PipelineWriters(Construct):
 
 
 class PreviewPipeline(Construct):
-    """`preview` makes and removes previews, whatever they are called: it deploys by the CDK's roles, and removes what is called so.
+    """`preview` deploys previews of any name through the CDK's roles, and removes resources with a preview's name prefix.
 
-    Who may let one be deployed may deploy whatever those roles may, so previews by pipeline are in an account of their own or
-    development's (settings/loader.py refuses all else).
+    An approved preview can deploy anything the CDK's roles can. So pipelines deploy previews only to a separate account
+    or development's (settings/loader.py refuses all others).
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
@@ -200,22 +206,26 @@ class PreviewPipeline(Construct):
             "Role",
             description="Makes and removes previews",
             assumed_by=iam.CompositePrincipal(*trusted),
-            max_session_duration=LONGEST,
+            max_session_duration=MAX_SESSION,
         )
-        self._allow_to_remove()
+        self._allow_removal()
         _allow(self.role, "DeployByTheCdk", ["sts:AssumeRole"], self._names.bootstrap_roles("deploy", "file-publishing", "lookup"))
 
-    def _allow_to_remove(self) -> None:
-        """What tools/cli/commands/preview.py does past CloudFormation, whose own role deletes what is in a stack."""
+    def _allow_removal(self) -> None:
+        """For what tools/cli/commands/preview.py does itself; CloudFormation's role deletes the stacks' resources."""
         names, bucket = self._names, f"arn:{Aws.PARTITION}:s3:::{self._names.prefix.lower()}*"
         _allow(
-            self.role, "FindPreviews", ["cloudformation:DescribeStacks"], ["*"], star="All stacks are listed, to find those with the tag."
+            self.role,
+            "FindPreviews",
+            ["cloudformation:DescribeStacks"],
+            ["*"],
+            wildcard_reason="All stacks are listed, to find those with the tag.",
         )
         actions = ["cloudformation:DeleteStack", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources"]
         _allow(self.role, "RemovePreviews", actions, names.stacks())
         _allow(self.role, "ListBuckets", ["s3:ListBucketVersions"], [bucket])
         _allow(self.role, "EmptyBuckets", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"])
-        named = names.prefix.removesuffix("-")  # the CDK leaves the hyphen out of the proxy's name
+        named = names.prefix.removesuffix("-")  # the CDK omits the hyphen in the proxy's name
         groups = [f"/aws/rds/instance/{named.lower()}*", f"/aws/rds/proxy/{named}*", f"/aws/ecs/containerinsights/{named}*"]
         _allow(self.role, "DeleteLogs", ["logs:DeleteLogGroup"], [names.arn("logs", f"log-group:{group}:*") for group in groups])
         _allow(self.role, "DeleteParameter", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
@@ -225,9 +235,9 @@ def _images(names: EnvironmentNames) -> str:
     return names.arn("ecr", f"repository/{names.prefix.lower()}storage-images*")
 
 
-def _allow_to_tell(role: iam.Role, names: EnvironmentNames) -> None:
-    """What `make notify` needs: the alert topic is found by its stack, and encrypts under a key of this environment."""
-    _allow(role, f"SeeStacks{names.settings.name.capitalize()}", SEE_STACKS, names.stacks())
+def _allow_notify(role: iam.Role, names: EnvironmentNames) -> None:
+    """For `./carmen notify`: find the alert topic by its stack, publish to it, and use its key."""
+    _allow(role, f"SeeStacks{names.settings.name.capitalize()}", READ_STACKS, names.stacks())
     _allow(role, f"Tell{names.settings.name.capitalize()}", ["sns:Publish"], [names.arn("sns", f"{names.prefix}Alerts-AlertsTopic*")])
     _allow(
         role,
@@ -240,7 +250,7 @@ def _allow_to_tell(role: iam.Role, names: EnvironmentNames) -> None:
                 "kms:ViaService": f"sns.{names.settings.region}.amazonaws.com",
             }
         },
-        star="A key is named by a number that nobody knows before; its tag and the service it serves through narrow it down.",
+        wildcard_reason="A key is named by a number that nobody knows before; its tag and the service it serves through narrow it down.",
     )
 
 
@@ -251,11 +261,15 @@ def _allow(
     resources: list[str],
     conditions: dict[str, dict[str, str]] | None = None,
     *,
-    star: str = NAMED_LATER,
+    wildcard_reason: str = NAME_UNKNOWN,
 ) -> None:
-    """A statement; `star` tells the judges why a resource of it has one."""
+    """Add a statement; `wildcard_reason` is the cdk-nag reason for resources with a wildcard."""
     role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources, conditions=conditions))
     acknowledge(
         role.node.find_child("DefaultPolicy"),
-        {f"AwsSolutions-IAM5[Resource::{resource_in_finding(role, resource)}]": star for resource in resources if "*" in resource},
+        {
+            f"AwsSolutions-IAM5[Resource::{resource_in_finding(role, resource)}]": wildcard_reason
+            for resource in resources
+            if "*" in resource
+        },
     )

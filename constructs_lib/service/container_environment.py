@@ -1,11 +1,11 @@
-"""The environment of the application's container, name by name as the manual's contract has it.
+"""The environment variables of the application's container: the operations manual's contract.
 
-| Where a value comes from | Names |
+| Source of the value | Names |
 |---|---|
-| settings, in plain | everything not below |
+| settings, as plain text | all others |
 | the connection secret | DATABASE_URL, DIRECT_URL, REDIS_URL |
 | generated secrets | NEXTAUTH_SECRET, JWT_SECRET, WEBHOOK_SECRET, and extra ones |
-| secrets the operator gives | SMTP_PASSWORD, SENTRY_DSN, and extra ones |
+| operator-supplied secrets | SMTP_PASSWORD, SENTRY_DSN, and extra ones |
 
 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set: the task role replaces them.
 """
@@ -26,12 +26,12 @@ from settings import sections
 FROM_CONNECTION = ("DATABASE_URL", "DIRECT_URL", "REDIS_URL")
 GENERATED = ("NEXTAUTH_SECRET", "JWT_SECRET", "WEBHOOK_SECRET")
 OPERATOR_SUPPLIED = ("SMTP_PASSWORD", "SENTRY_DSN")
-# What a shell, a URL or JSON would need quoted stays out of "printable" too.
-UNPRINTABLE = "\"'\\`$ "
+# "printable" also excludes characters that a shell or JSON would need quoted.
+EXCLUDED_FROM_PRINTABLE = "\"'\\`$ "
 
 
 class ContainerEnvironment(Construct):
-    """Plain variables in `variables`, secret ones in `secrets`; `given` are the secrets the operator fills."""
+    """`variables` are plain text, `secrets` come from Secrets Manager; operators fill `operator_secrets`."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class ContainerEnvironment(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
-        self.variables = self._plain(region, url, origin_timeout_seconds, domain, uploads)
+        self.variables = self._define_variables(region, url, origin_timeout_seconds, domain, uploads)
         self.operator_secrets: dict[str, secretsmanager.ISecret] = {
             name: operator_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
             for name in self._operator_secret_names()
         }
-        self.generated = {name: self._define_generated(name) for name in self._generated_secret_names()}
+        self.generated = {name: self._define_generated_secret(name) for name in self._generated_secret_names()}
         self.secrets: dict[str, ecs.Secret] = {
             **{name: ecs.Secret.from_secrets_manager(connection, name) for name in FROM_CONNECTION},
             **{
@@ -62,14 +62,14 @@ class ContainerEnvironment(Construct):
             },
         }
 
-    def _plain(
+    def _define_variables(
         self, region: str, url: str, origin_timeout_seconds: int, domain: sections.Domain | None, uploads: s3.IBucket
     ) -> dict[str, str]:
         settings = self._settings
         return {
             "NODE_ENV": "production",
             "PORT": str(CONTAINER_PORT),
-            "HOSTNAME": "0.0.0.0",  # noqa: S104 (in a container) Next.js binds to the container's own name otherwise and fails its health checks
+            "HOSTNAME": "0.0.0.0",  # noqa: S104 (in a container) by default, Next.js binds to the container's name and fails its health checks
             "KEEP_ALIVE_TIMEOUT": str(keep_alive_milliseconds(origin_timeout_seconds)),  # read by Next.js's own server
             "NEXT_TELEMETRY_DISABLED": "1",
             "NEXT_PUBLIC_APP_URL": url,
@@ -96,7 +96,7 @@ class ContainerEnvironment(Construct):
     def _generated_secret_names(self) -> list[str]:
         return [*GENERATED, *(name for name, extra in self._settings.extra_secrets.items() if extra.generated)]
 
-    def _define_generated(self, name: str) -> GeneratedSecret:
+    def _define_generated_secret(self, name: str) -> GeneratedSecret:
         extra = self._settings.extra_secrets.get(name, sections.ExtraSecret())
         return GeneratedSecret(
             self,
@@ -107,7 +107,7 @@ class ContainerEnvironment(Construct):
                 f"person, at a time of their choosing."
             ),
             length=extra.length,
-            exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else UNPRINTABLE,
+            exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else EXCLUDED_FROM_PRINTABLE,
         )
 
 

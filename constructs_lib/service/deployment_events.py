@@ -1,4 +1,4 @@
-"""Deployments of the service, told like everything else."""
+"""Notifications about deployments of the service."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from constructs import Construct
 
 
 class DeploymentEvents(Construct):
-    """ECS says when a deployment begins, is complete or has failed; `queue` admits the account's rules already.
+    """Send ECS's events (deployment started, completed, failed) to `queue`, whose policy already allows the account's rules.
 
     Source: ECS Developer Guide, "Amazon ECS service deployment state change events".
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, service: ecs.FargateService, queue: sqs.IQueue) -> None:
         super().__init__(scope, construct_id)
-        # The CDK's target would name this rule in the queue's policy, which stands in an earlier stack.
+        # The CDK's target class would add this rule to the queue's policy, which is in an earlier stack.
         events.CfnRule(
             self,
             "Rule",

@@ -1,4 +1,4 @@
-"""Tasks that run once: database migrations, and a shell for a person."""
+"""Tasks that run once: database migrations, and a shell for operators."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from settings import sections
 
 
 class MigrationTask(Construct):
-    """The application's image with the migration command, as owner of the schema, directly on the instance.
+    """Runs the migration command in the application's image, as the schema's owner, connected to the instance directly.
 
-    RDS Proxy is no place for it: the advisory lock pins the session (prisma/orm#27636).
+    Not through RDS Proxy: the migration's advisory lock pins the session (prisma/orm#27636).
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MigrationTask(Construct):
 class OperationsTask(Construct):
     """psql, redis-cli and a shell by ECS Exec, instead of a bastion: two public images, nothing to build or patch.
 
-    The root file system is writable, since ECS Exec does not work without; the task ends itself after an hour.
+    The root file system is writable, because ECS Exec requires it. The task ends itself after an hour.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class OperationsTask(Construct):
         )
 
     def _allow_exec(self) -> None:
-        """ECS Exec's channel; AWS offers no resources to name for it."""
+        """ECS Exec's channels; these actions support no resource-level permissions."""
         self.task_definition.task_role.add_to_principal_policy(
             iam.PolicyStatement(
                 sid="EcsExec",
@@ -129,6 +129,6 @@ class OperationsTask(Construct):
 
 
 def task_log(scope: Construct, settings: sections.Service, prefix: str) -> ecs.LogDriver:
-    """A log group of its own for a one-off task."""
+    """Create a separate log group for a one-off task."""
     group = logs.LogGroup(scope, "LogGroup", retention=retention_days(settings.log_retention_days), removal_policy=RemovalPolicy.DESTROY)
     return ecs.LogDriver.aws_logs(stream_prefix=prefix, log_group=group)

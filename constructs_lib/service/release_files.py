@@ -1,4 +1,4 @@
-"""The task that keeps the static files of an image, so that pages of a release that is replaced still find theirs (ADR 0019)."""
+"""The task that copies an image's static files to S3, so that open pages of a replaced release still find theirs (ADR 0019)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ VOLUME = "files"
 
 
 class ReleaseFilesTask(Construct):
-    """Two containers and a volume: the application's image copies its static folder, then our code puts that into the bucket.
+    """Two containers and a volume: the application's image copies its static folder, then our code uploads it to the bucket.
 
-    So an image needs nothing of AWS, and nothing but `cp`. tools/cli/commands/release.py runs it.
+    The image needs only `cp`, nothing for AWS. tools/cli/commands/release.py runs the task.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class ReleaseFilesTask(Construct):
             packages=["release_files"],
             environment={"FILES_FOLDER": "/files/static", "FILES_BUCKET": bucket.bucket_name},
             logging=logging,
-            user=NON_ROOT,  # who copied them
+            user=NON_ROOT,  # the copy container's user
         )
         publish.add_mount_points(ecs.MountPoint(container_path="/files", source_volume=VOLUME, read_only=True))
         publish.add_container_dependencies(ecs.ContainerDependency(container=copy, condition=ecs.ContainerDependencyCondition.SUCCESS))
-        self._allow(settings, repository, bucket)
+        self._allow_upload(settings, repository, bucket)
 
     def _add_copy(self, settings: sections.Service, image: ApplicationImage, logging: ecs.LogDriver) -> ecs.ContainerDefinition:
-        """A volume belongs to root, but where an image gives the folder: /tmp is everybody's (container/Dockerfile)."""
+        """Mount the volume at /tmp, which all users may write (container/Dockerfile): elsewhere a volume belongs to root."""
         copy = self.task_definition.add_container(
             "Copy",
             container_name="copy",
@@ -74,11 +74,11 @@ class ReleaseFilesTask(Construct):
             readonly_root_filesystem=True,
             logging=logging,
         )
-        copy.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume=VOLUME, read_only=False))  # noqa: S108 (likewise)
+        copy.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume=VOLUME, read_only=False))  # noqa: S108 (in a container of its own)
         return copy
 
-    def _allow(self, settings: sections.Service, repository: ecr.IRepository, bucket: s3.IBucket) -> None:
-        """To put files, and no more: what is there already it neither reads nor removes."""
+    def _allow_upload(self, settings: sections.Service, repository: ecr.IRepository, bucket: s3.IBucket) -> None:
+        """Allow uploads only: the task neither reads nor deletes existing files."""
         self.task_definition.add_to_task_role_policy(
             iam.PolicyStatement(actions=["s3:PutObject"], resources=[bucket.arn_for_objects("_next/static/*")])
         )

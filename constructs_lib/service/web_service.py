@@ -1,4 +1,4 @@
-"""The Fargate service that runs Carmen, its scaling and its roll-back alarms."""
+"""The Fargate service that runs Carmen, its scaling and its rollback alarms."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NON_ROOT = "1001"  # the user of container/Dockerfile
 
 
 class ApplicationImage(Construct):
-    """Which image runs: read from the image parameter at deployment, the placeholder as long as it says so."""
+    """The image to run: CloudFormation reads it from the image parameter at deployment. `placeholder` selects the placeholder."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Service, parameter_name: str) -> None:
         super().__init__(scope, construct_id)
@@ -55,17 +55,14 @@ class ApplicationImage(Construct):
         ).to_string()
 
     def placeholder_command(self) -> list[str]:
-        """The placeholder's command; none once there is an image, which then brings its own."""
+        """Return the placeholder's command; a released image uses its own command."""
         code = inline_code("placeholder.js", HEALTH_PATH=self._health_path)
         choice = Fn.condition_if(self._is_placeholder.logical_id, ["node", "-e", code], Fn.ref("AWS::NoValue"))
         return Token.as_list(choice)
 
 
 class WebService(Construct):
-    """Carmen behind the load balancer: non-root, read-only root file system, rolled back when a roll-out fails.
-
-    `.connections` opens doors for the tasks; `.task_role` and `.execution_role` are theirs.
-    """
+    """Carmen behind the load balancer: non-root, read-only root file system, automatic rollback of failed deployments."""
 
     def __init__(
         self,
@@ -92,12 +89,12 @@ class WebService(Construct):
         self.service = self._define_service(network, cluster, balancer.task_security_group, environment)
         self.service.attach_to_application_target_group(balancer.target_group)
         self.connections = self.service.connections
-        self._scale(balancer.target_group)
-        self.rollback_alarms = self._roll_back_on_alarm(balancer, alerting)
+        self._add_scaling(balancer.target_group)
+        self.rollback_alarms = self._define_rollback_alarms(balancer, alerting)
 
     @property
     def task_role(self) -> iam.Role:
-        """What the application's own calls to AWS run as."""
+        """The role of the application's own calls to AWS."""
         role = self.task_definition.task_role
         assert isinstance(role, iam.Role)
         return role
@@ -118,7 +115,7 @@ class WebService(Construct):
             port_mappings=[ecs.PortMapping(container_port=CONTAINER_PORT, name="http")],
             logging=ecs.LogDriver.aws_logs(stream_prefix="carmen", log_group=self.log_group, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
             stop_timeout=Duration.seconds(30),
-            linux_parameters=_no_capabilities(self, "LinuxParameters"),
+            linux_parameters=_without_capabilities(self, "LinuxParameters"),
         )
         for number, path in enumerate(self._settings.writable_paths, start=1):
             volume = f"scratch-{number}"
@@ -138,14 +135,8 @@ class WebService(Construct):
     def _define_service(
         self, network: Network, cluster: ecs.ICluster, security_group: ec2.ISecurityGroup, environment: ContainerEnvironment
     ) -> ecs.FargateService:
-        service = self._new_service(network, cluster, security_group)
-        # What ECS needs before the first task and until the last one: providers, and permission to read image and secrets.
-        service.node.add_dependency(cluster, self.task_definition.obtain_execution_role(), environment)
-        return service
-
-    def _new_service(self, network: Network, cluster: ecs.ICluster, security_group: ec2.ISecurityGroup) -> ecs.FargateService:
-        # No desired count: autoscaling owns it, and a deployment must not put it back (aws/aws-cdk#3919).
-        return ecs.FargateService(
+        # No desired count: autoscaling owns it, and a deployment must not reset it (aws/aws-cdk#3919).
+        service = ecs.FargateService(
             self,
             "Service",
             cluster=cluster,
@@ -164,8 +155,11 @@ class WebService(Construct):
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
             enable_ecs_managed_tags=True,
         )
+        # Tasks need these to start and to stop: capacity providers, and permission to read image and secrets.
+        service.node.add_dependency(cluster, self.task_definition.obtain_execution_role(), environment)
+        return service
 
-    def _scale(self, target_group: elb.ApplicationTargetGroup) -> None:
+    def _add_scaling(self, target_group: elb.ApplicationTargetGroup) -> None:
         settings = self._settings
         scaling = self.service.auto_scale_task_count(min_capacity=settings.min_tasks, max_capacity=settings.max_tasks)
         scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=settings.cpu_target_percent)
@@ -190,8 +184,8 @@ class WebService(Construct):
                     max_capacity=tasks[1],
                 )
 
-    def _roll_back_on_alarm(self, balancer: LoadBalancer, alerting: Alerting) -> list[Alarm]:
-        """A roll-out that makes one of these alarms is undone by ECS. ServiceAlarms tells people."""
+    def _define_rollback_alarms(self, balancer: LoadBalancer, alerting: Alerting) -> list[Alarm]:
+        """ECS rolls a deployment back when one of these is in alarm. ServiceAlarms notifies people."""
         limit = alerting.settings.server_errors_per_minute
         errors = partial(alerting.always_enabled.alarm, self, severity="page", missing="notBreaching", actions_enabled=False)
         alarms = [
@@ -220,7 +214,7 @@ class WebService(Construct):
                 periods=5,
             ),
         ]
-        # As a property: the CDK's method warns of a cycle that these alarms, which watch the target group, cannot make.
+        # As a property: the CDK's method warns of a cycle that these alarms cannot cause, since they watch the target group.
         resource = self.service.node.default_child
         assert isinstance(resource, ecs.CfnService)
         names = [alarm.name for alarm in alarms]
@@ -229,7 +223,7 @@ class WebService(Construct):
 
 
 def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
-    """Lets the application read, write and delete its users' files, and list them; not the bucket's settings or old versions."""
+    """Allow reading, writing, deleting and listing users' files, but not the bucket's settings or old versions."""
     role.add_to_principal_policy(
         iam.PolicyStatement(
             sid="UserFiles",
@@ -249,7 +243,7 @@ def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
     allow_key(role, key.key_arn, Stack.of(role).region)
 
 
-def _no_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:
+def _without_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:
     parameters = ecs.LinuxParameters(scope, construct_id, init_process_enabled=True)
     parameters.drop_capabilities(ecs.Capability.ALL)
     return parameters
