@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from settings.baseline import value_at
+from settings.field_metadata import value_at
 from settings.model import Settings
 from settings.secret_detection import kind_of_secret, named_like_a_secret
 from settings.types import as_toml, nearest

@@ -7,6 +7,7 @@ keys it is about and says what is wrong and what would be right; `messages.py` p
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from settings.baseline import COMPARED, weaker
+from settings.field_metadata import Protective, declarations, value_at
 from settings.schedules import daily_minute, meet_in_a_day, minute_of_day, window_minutes
 from settings.secret_detection import kind_of_secret, named_like_a_secret
 from settings.sections import Tables
@@ -22,7 +24,6 @@ from settings.types import as_toml, check_range, instance_memory_gib, zone_prefi
 from settings.url_paths import meet
 from settings.working_hours import SHORTEST_MINUTES, fires_outside, in_words, longest_pause_hours, open_spans, window_outside
 
-OPT_OUT = "_opt_out_reason"
 # PostgreSQL's manual, "Resource Consumption": more than 40 % of memory rarely works better, and RDS then lacks the rest.
 SHARED_BUFFERS_SHARE = 0.4
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html: LEAST(DBInstanceClassMemory/9531392, 5000).
@@ -55,8 +56,8 @@ class Complaint:
 
 def complaints(settings: Tables, production_over: Tables | None = None) -> Iterator[Complaint]:
     """All that does not fit; with `production_over`, also where `settings` protect less than that environment."""
-    yield from _opt_outs(settings, "")
     for check in (
+        _opt_outs,
         _network,
         _storage,
         _database,
@@ -84,19 +85,21 @@ def complaints(settings: Tables, production_over: Tables | None = None) -> Itera
             )
 
 
-def _opt_outs(section: BaseModel, prefix: str) -> Iterator[Complaint]:
-    """A protection that is off has a reason, and one that is on has none."""
-    for field in type(section).model_fields:
-        value, reason = getattr(section, field), getattr(section, field + OPT_OUT, None)
-        if isinstance(value, BaseModel):
-            yield from _opt_outs(value, f"{prefix}{field}.")
-        elif field + OPT_OUT in type(section).model_fields:
-            keys = (f"{prefix}{field}", f"{prefix}{field}{OPT_OUT}")
-            is_off = value in (False, 0, "disabled")
-            if is_off and not reason:
-                yield Complaint(keys, "a protection that is off takes a reason, which the template then shows")
-            if reason and not is_off:
-                yield Complaint(keys, "the protection is on and needs no reason; delete the reason")
+def _opt_outs(settings: Tables) -> Iterator[Complaint]:
+    """A protection that is off has a reason, and one that is on has none. Several settings can share a reason."""
+    protected: dict[str, list[str]] = defaultdict(list)
+    protections = dict(declarations(type(settings), Protective))
+    for key, protective in protections.items():
+        if reason_key := protective.reason_key(key):
+            protected[reason_key].append(key)
+    for reason_key, keys in protected.items():
+        off = [key for key in keys if protections[key].is_off(value_at(settings, key))]
+        reason = value_at(settings, reason_key)
+        if off and not reason:
+            yield Complaint((*off, reason_key), "a protection that is off takes a reason, which the template then shows")
+        if reason and not off:
+            shown = keys if len(keys) == 1 else []
+            yield Complaint((*shown, reason_key), "the protection is on and needs no reason; delete the reason")
 
 
 def _network(settings: Tables) -> Iterator[Complaint]:
@@ -299,12 +302,6 @@ def _kept_as(settings: Tables, path: str) -> str | None:
 
 def _headers(settings: Tables) -> Iterator[Complaint]:
     headers = settings.edge.headers
-    protective = ("content_security_policy", "content_type_nosniff", "xss_protection", "hsts_max_age_seconds", "permissions_policy")
-    left_out = tuple(f"edge.headers.{name}" for name in protective if not getattr(headers, name))
-    if left_out and not headers.opt_out_reason:
-        yield Complaint((*left_out, "edge.headers.opt_out_reason"), "a header left out takes a reason, which the template then shows")
-    if headers.opt_out_reason and not left_out:
-        yield Complaint(("edge.headers.opt_out_reason",), "no header is left out and none needs a reason; delete the reason")
     year = 31_536_000
     if (
         headers.hsts_preload

@@ -7,7 +7,7 @@ from constructs import Construct
 from constructs_lib.alerting.notifier import Notifier
 from constructs_lib.alerting.topics import AlertTopics
 from constructs_lib.compute.python_function import libraries_layer
-from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from settings.model import Settings
 from stacks.base import CarmenStack
@@ -31,4 +31,4 @@ class AlertsStack(CarmenStack):
             libraries=libraries_layer(self),
             working_hours=settings.working_hours,
         )
-        record_opt_out(self.topic, "Watched", settings.alarms.watched_opt_out_reason)
+        record_opt_outs(self.topic, settings.alarms, "watched")

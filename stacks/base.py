@@ -7,6 +7,7 @@ import jsii
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from constructs_lib.foundation.acknowledgements import opt_out_name
 from settings.constants import PREVIEW_TAG
 from settings.model import Settings
 
@@ -33,8 +34,9 @@ class CarmenStack(cdk.Stack):
         )
         self._tag(settings)
         self._bound(settings)
-        if stateful and settings.termination_protection_opt_out_reason:
-            self.add_metadata("TerminationProtectionOptOut", settings.termination_protection_opt_out_reason)
+        if stateful:
+            for key, reason in settings.opt_outs("termination_protection").items():
+                self.add_metadata(opt_out_name(key), reason)
 
     @property
     @jsii.member(jsii_name="availabilityZones")

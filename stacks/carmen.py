@@ -192,5 +192,5 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
         for first in (network, alerts, storage):
             first.tags.set_tag(PREVIEW_ENDS_TAG, preview_ends)
     if not settings.keep_data:
-        destroy_on_removal([*top.dependencies, top], settings.keep_data_opt_out_reason)
+        destroy_on_removal([*top.dependencies, top], settings)
     return top

@@ -10,7 +10,7 @@ from constructs import Construct
 from constructs_lib.cache.redis import PORT as REDIS_PORT
 from constructs_lib.database.instance import DATABASE_NAME
 from constructs_lib.database.instance import PORT as DATABASE_PORT
-from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.log_retention import set_log_retention
 from constructs_lib.monitoring.saved_queries import APPLICATION, SavedQueries
@@ -129,9 +129,9 @@ class ServiceStack(CarmenStack):
             container_insights_v2=ecs.ContainerInsights[insights.upper()],
             enable_fargate_capacity_providers=True,
         )
-        if reason := settings.service.container_insights_opt_out_reason:
+        record_opt_outs(cluster, settings.service, "container_insights")
+        if reason := settings.service.opt_outs("container_insights").get("container_insights"):
             acknowledge(cluster, {"AwsSolutions-ECS4": reason})
-            record_opt_out(cluster, "ContainerInsights", reason)
         else:
             set_log_retention(
                 self,

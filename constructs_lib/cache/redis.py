@@ -8,7 +8,7 @@ from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_outs
 from constructs_lib.foundation.secret import GeneratedSecret
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
@@ -106,7 +106,7 @@ class Cache(Construct):
                 )
             },
         )
-        if reason := settings.replicas_opt_out_reason:
+        if reason := settings.opt_outs("replicas").get("replicas"):
             acknowledge(group, {"AwsSolutions-AEC4": reason})
-            record_opt_out(group, "Replicas", reason)
+        record_opt_outs(group, settings, "replicas")
         return group

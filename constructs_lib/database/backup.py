@@ -15,7 +15,7 @@ from constructs import Construct
 from constructs_lib.compute.function_task import FunctionTask
 from constructs_lib.compute.python_function import CLIENT_TOOLS, LIBRARIES, PythonFunction
 from constructs_lib.database.instance import PORT, Database
-from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import CopyDestination, allow_key, allow_objects
@@ -88,7 +88,7 @@ class DatabaseBackup(Construct):
         self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
         if settings.operations.scheduled_backups:
             self.function.add_schedule("Nightly", settings.operations.backup_schedule, description="Backs the database up")
-        record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
+        record_opt_outs(self.function, settings.operations, "scheduled_backups")
 
     def _allow_copies(self, copies: CopyDestination) -> None:
         """What it may there is what it may here: a copy is read back, marked and never deleted like its original."""

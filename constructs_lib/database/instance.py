@@ -8,7 +8,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_outs
 from constructs_lib.foundation.log_retention import set_log_retention
 from constructs_lib.foundation.secret import PUNCTUATION
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
@@ -130,14 +130,9 @@ class Database(Construct):
                 )
             },
         )
-        for protection, rule, reason in (
-            ("MultiAz", "AwsSolutions-RDS3", self._settings.multi_az_opt_out_reason),
-            ("DeletionProtection", "AwsSolutions-RDS10", self._settings.deletion_protection_opt_out_reason),
-        ):
-            if reason:
-                acknowledge(self.instance, {rule: reason})
-                record_opt_out(self.instance, protection, reason)
-        record_opt_out(self.instance, "Proxy", self._settings.proxy_opt_out_reason)
+        rules = {"multi_az": "AwsSolutions-RDS3", "deletion_protection": "AwsSolutions-RDS10"}
+        acknowledge(self.instance, {rules[key]: reason for key, reason in self._settings.opt_outs(*rules).items()})
+        record_opt_outs(self.instance, self._settings, *rules, "proxy")
 
 
 def rds_parameters(parameters: sections.DatabaseParameters) -> dict[str, str]:

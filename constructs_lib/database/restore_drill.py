@@ -15,7 +15,7 @@ from constructs import Construct
 from constructs_lib.compute.function_task import FunctionTask
 from constructs_lib.compute.python_function import CLIENT_TOOLS, LIBRARIES, PythonFunction, drill_server_archive
 from constructs_lib.database.backup import TIERS
-from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import allow_key, allow_objects
@@ -78,7 +78,7 @@ class RestoreDrill(Construct):
             self._allow(role, bucket, key)
         if settings.operations.scheduled_backups:
             self.function.add_schedule("Monthly", settings.operations.drill_schedule, description="Restore drill")
-        record_opt_out(self.function, "ScheduledBackups", settings.operations.scheduled_backups_opt_out_reason)
+        record_opt_outs(self.function, settings.operations, "scheduled_backups")
 
     def _allow(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
         allow_objects(role, bucket, TIERS, "s3:GetObject")

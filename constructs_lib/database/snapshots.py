@@ -10,7 +10,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from constructs_lib.database.instance import Database
-from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out, resource_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_outs, resource_in_finding
 from settings import sections
 
 START_WITHIN, COMPLETE_WITHIN = Duration.hours(1), Duration.hours(8)
@@ -54,7 +54,7 @@ class DatabaseSnapshots(Construct):
         )
         resource = vault.node.default_child
         assert isinstance(resource, backup.CfnBackupVault)
-        record_opt_out(resource, "VaultLock", settings.aws_backup_lock_opt_out_reason)
+        record_opt_outs(resource, settings, "aws_backup_lock")
         return vault
 
     def _define_role(self, database: Database, key: kms.IKey) -> iam.Role:

@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_out
+from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_outs
 from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.foundation.sdk_call import SdkCall
 from settings import sections
@@ -121,7 +121,7 @@ class Distribution(Construct):
             custom_headers_behavior=cloudfront.ResponseCustomHeadersBehavior(custom_headers=custom) if custom else None,
             remove_headers=["X-Powered-By", "Server"],
         )
-        record_opt_out(policy, "Headers", headers.opt_out_reason)
+        record_opt_outs(policy, headers)
         return policy
 
     def _define_function(self, construct_id: str, comment: str, code: str) -> cloudfront.Function:

@@ -10,7 +10,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import record_opt_out
+from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.log_retention import retention_days
 from settings import sections
 
@@ -67,7 +67,7 @@ class WebFirewall(Construct):
             visibility_config=_visibility(self.metric_name),
             rules=[wafv2.CfnWebACL.RuleProperty(priority=priority, **rule) for priority, rule in enumerate(rules)],
         )
-        record_opt_out(web_acl, "AllFirewallRules", self._settings.all_firewall_rules_opt_out_reason)
+        record_opt_outs(web_acl, self._settings, "all_firewall_rules")
         return web_acl
 
     def _operator_rules(self) -> list[Rule]:

@@ -8,6 +8,8 @@ from typing import Any
 import aws_cdk as cdk
 from constructs import IConstruct
 
+from settings.sections import Section
+
 
 def acknowledge(construct: IConstruct, findings: dict[str, str]) -> None:
     """Records `findings` (name → reason) on `construct`: `AwsSolutions-S1` of cdk-nag, or another judge's, `Parliament::…`.
@@ -48,9 +50,14 @@ def _flat(value: Any) -> str:
     return str(value)
 
 
-def record_opt_out(construct: IConstruct, protection: str, reason: str | None) -> None:
-    """Puts the reason for which `protection` is off into the template, as metadata of the resource; no reason, nothing off."""
-    if reason:
-        resource = construct if isinstance(construct, cdk.CfnResource) else construct.node.default_child
-        assert isinstance(resource, cdk.CfnResource)
-        resource.add_metadata(f"{protection}OptOut", reason)
+def record_opt_outs(construct: IConstruct, settings: Section, *keys: str) -> None:
+    """Write why protections are off into the template, as metadata of the resource: of these keys, or of the whole table."""
+    resource = construct if isinstance(construct, cdk.CfnResource) else construct.node.default_child
+    assert isinstance(resource, cdk.CfnResource)
+    for key, reason in settings.opt_outs(*keys).items():
+        resource.add_metadata(opt_out_name(key), reason)
+
+
+def opt_out_name(key: str) -> str:
+    """The metadata in which a template has the reason: `MultiAzOptOut` for `multi_az`."""
+    return "".join(map(str.capitalize, key.split("_"))) + "OptOut"

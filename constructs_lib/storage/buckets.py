@@ -12,7 +12,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge, export_name, record_opt_out, resource_in_finding
+from constructs_lib.foundation.acknowledgements import acknowledge, export_name, record_opt_outs, resource_in_finding
 from settings import sections
 
 RELEASE_FILE_LOGS = "release-files/"
@@ -154,7 +154,7 @@ class BackupBucket(PrivateBucket):
                 ),
             ],
         )
-        record_opt_out(self, "ObjectLock", settings.object_lock_opt_out_reason)
+        record_opt_outs(self, settings, "object_lock")
         self._refuse_to_write_over(list(tiers))
 
     def _refuse_to_write_over(self, folders: Sequence[str]) -> None:

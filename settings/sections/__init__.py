@@ -7,10 +7,13 @@ out of bounds are errors (`values.py` says what a value may be); so is what cann
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from settings import types
 from settings.constants import EDGE_REGION, PREVIEW_PREFIX
+from settings.field_metadata import Protective, given
 from settings.sections.alarms import Alarms, Alerts, Budget, Endpoint, Slo, Uptime
 from settings.sections.application import Application, ExtraSecret
 from settings.sections.base import Section
@@ -61,11 +64,13 @@ class Tables(Section):
     name: types.EnvironmentName = Field(description="The file's name; CarmenProd for prod.toml.")
     region: types.Region = Field("us-east-1", description="Where the application lives; the edge is in us-east-1.")
     account: types.AccountId | None = Field(None, description="AWS account; absent: that of the credentials at deployment.")
-    permissions_boundary: types.PolicyName | None = Field(None, description="Name of a policy bounding every role.")
-    termination_protection: bool = Field(True, description="Stateful stacks refuse deletion.")
-    termination_protection_opt_out_reason: types.Reason | None = Field(None, description="Needed when termination_protection is false.")
-    keep_data: bool = Field(True, description="Buckets, database, images, keys, secrets and logs stay when their stack goes.")
-    keep_data_opt_out_reason: types.Reason | None = Field(None, description="Needed when keep_data is false.")
+    permissions_boundary: Annotated[types.PolicyName | None, Protective(given)] = Field(
+        None, description="Name of a policy bounding every role."
+    )
+    termination_protection: Annotated[bool, Protective(opt_out=True)] = Field(True, description="Stateful stacks refuse deletion.")
+    keep_data: Annotated[bool, Protective(opt_out=True)] = Field(
+        True, description="Buckets, database, images, keys, secrets and logs stay when their stack goes."
+    )
     working_hours: WorkingHours | None = Field(None, description="Absent: it always runs. Not for production.")
     tags: Tags = Tags()
     network: Network = Network()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from settings import types, url_paths
+from settings.field_metadata import Protective, Saving, given
 from settings.sections.base import Section
 
 
 class Alerts(Section):
     """Who is told of what. Slack's webhook is given after deployment (`make secrets`). Source: manual "Monitoring Alerts"."""
 
-    emails: types.Distinct[types.Email] = Field((), description="Addresses that are told by e-mail; each confirms by mail.")
+    emails: Annotated[types.Distinct[types.Email], Protective(given)] = Field(
+        (), description="Addresses that are told by e-mail; each confirms by mail."
+    )
     runbooks_url: types.HttpsUrl | None = Field(
         None, description="Where the repository can be read, such as https://github.com/example/carmen/blob/main; absent: paths alone."
     )
@@ -57,11 +62,10 @@ class Uptime(Section):
 class Alarms(Section):
     """When somebody is told. Each default says why it is that figure; docs/runbooks/ says what to do then."""
 
-    watched: bool = Field(
+    watched: Annotated[bool, Protective(opt_out=True), Saving(False, "nobody is told that anything is wrong")] = Field(
         True,
         description="false: alarms only for roll-backs and the notifier; no probe, uptime, objectives, dashboard.",
     )
-    watched_opt_out_reason: types.Reason | None = Field(None, description="Needed when watched is false.")
     server_errors_per_minute: int = Field(25, ge=1, le=100_000, description="5xx answers; rolls a running deployment back.")
     slow_response_seconds: float = Field(
         3.0, ge=0.1, le=120, description="p99 of the tasks' answers: pages that take longer are left by their users."

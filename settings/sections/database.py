@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings import types
+from settings.field_metadata import Protective, Saving, order
 from settings.sections.base import Section
 
 
@@ -50,29 +51,41 @@ class Database(Section):
     """RDS PostgreSQL. Source: manual "Production Database Setup"."""
 
     engine_major: Literal["15", "16", "17", "18"] = Field("17", description="Manual: 15; why 17: ADR 0002.")
-    instance_class: types.InstanceClass = Field("t4g.medium", description="Without the leading 'db.'.")
-    multi_az: bool = Field(True, description="A standby in a second zone.")
-    multi_az_opt_out_reason: types.Reason | None = Field(None, description="Needed when multi_az is false.")
-    proxy: bool = Field(True, description="RDS Proxy, which holds clients' connections through a failover and bounds their number.")
-    proxy_opt_out_reason: types.Reason | None = Field(None, description="Needed when proxy is false.")
+    instance_class: Annotated[
+        types.InstanceClass,
+        Saving("t4g.small", "half the memory, and room for half the connections"),
+        Saving("t4g.micro", "1 GiB of memory, for a handful of users"),
+    ] = Field("t4g.medium", description="Without the leading 'db.'.")
+    multi_az: Annotated[
+        bool, Protective(opt_out=True), Saving(False, "no standby: hours without a database when its zone or machine is lost")
+    ] = Field(True, description="A standby in a second zone.")
+    proxy: Annotated[
+        bool, Protective(opt_out=True), Saving(False, "nothing holds connections through a failover or bounds their number")
+    ] = Field(True, description="RDS Proxy, which holds clients' connections through a failover and bounds their number.")
     storage_gib: int = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
     max_storage_gib: int = Field(200, ge=22, le=65_536, description="Where storage autoscaling ends.")
-    point_in_time_days: int = Field(14, ge=1, le=35, description="How far back point-in-time recovery reaches.")
+    point_in_time_days: Annotated[int, Protective()] = Field(14, ge=1, le=35, description="How far back point-in-time recovery reaches.")
     backup_window: Annotated[types.DailyWindow, types.lasting(30)] = Field(
         "02:00-02:30", description="RDS snapshot, UTC; away from the maintenance window."
     )
     maintenance_window: Annotated[types.WeeklyWindow, types.lasting(30)] = Field("sun:05:00-sun:06:00", description="RDS maintenance, UTC.")
-    aws_backup_days: int = Field(0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: none is made.")
+    aws_backup_days: Annotated[int, Protective()] = Field(
+        0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: none is made."
+    )
     aws_backup_schedule: types.Cron = Field(
         "cron(0 14 * * ? *)", description="When that snapshot is made, UTC, daily; away from both windows."
     )
-    aws_backup_lock: bool = Field(True, description="Governance-mode lock on that vault: no snapshot is deleted before its time.")
-    aws_backup_lock_opt_out_reason: types.Reason | None = Field(None, description="Needed when aws_backup_lock is false.")
+    aws_backup_lock: Annotated[bool, Protective(opt_out=True)] = Field(
+        True, description="Governance-mode lock on that vault: no snapshot is deleted before its time."
+    )
     roles_schedule: types.Cron = Field("cron(30 0 * * ? *)", description="When database roles are corrected, UTC, daily.")
-    deletion_protection: bool = Field(True, description="Refuse to delete the instance.")
-    deletion_protection_opt_out_reason: types.Reason | None = Field(None, description="Needed when deletion_protection is false.")
-    insights: Literal["standard", "advanced"] = Field("standard", description="Database Insights: 7 days free of charge, or 465 days paid.")
-    log_retention_days: types.LogRetentionDays = Field(90, description="How long PostgreSQL's logs are kept in CloudWatch.")
+    deletion_protection: Annotated[bool, Protective(opt_out=True)] = Field(True, description="Refuse to delete the instance.")
+    insights: Annotated[Literal["standard", "advanced"], Protective(order("standard", "advanced"))] = Field(
+        "standard", description="Database Insights: 7 days free of charge, or 465 days paid."
+    )
+    log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(
+        90, description="How long PostgreSQL's logs are kept in CloudWatch."
+    )
     parameters: DatabaseParameters = DatabaseParameters()
     pool: ConnectionPool = ConnectionPool()
 
@@ -82,9 +95,10 @@ class Cache(Section):
 
     engine: Literal["valkey", "redis"] = Field("valkey", description="valkey speaks Redis's protocol for a fifth less (ADR 0017).")
     node_type: types.CacheNodeType = Field("cache.t4g.micro", description="Node type.")
-    replicas: int = Field(1, ge=0, le=5, description="0: no failover.")
-    replicas_opt_out_reason: types.Reason | None = Field(None, description="Needed when replicas is 0.")
-    snapshot_days: int = Field(0, ge=0, le=35, description="0: none; all of its content can be made anew.")
+    replicas: Annotated[int, Protective(opt_out=True), Saving(0, "an empty cache, and minutes without one, when its machine is lost")] = (
+        Field(1, ge=0, le=5, description="0: no failover.")
+    )
+    snapshot_days: Annotated[int, Protective()] = Field(0, ge=0, le=35, description="0: none; all of its content can be made anew.")
     eviction_policy: Literal["allkeys-lru", "allkeys-lfu", "volatile-lru", "volatile-ttl"] = Field(
         "allkeys-lru",
         description="Cache entries and rate counters share the memory: the counter of a caller who still calls is recent and stays; "

@@ -7,28 +7,37 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings import types, url_paths
+from settings.field_metadata import Protective, Saving, given, less, order
 from settings.sections.base import Section
 
 
 class Headers(Section):
     """Security headers on every response. Source: manual "Security Headers"; an empty string leaves a header out."""
 
-    content_security_policy: types.HeaderValue = Field(
+    content_security_policy: Annotated[types.HeaderValue, Protective(given, opt_out="opt_out_reason")] = Field(
         "default-src 'self'; script-src 'self' 'unsafe-eval' 'unsafe-inline'; style-src 'self' 'unsafe-inline' "
         "https://fonts.googleapis.com; font-src 'self' https://fonts.gstatic.com; img-src 'self' data: https: blob:; "
         "connect-src 'self' https: wss:; frame-ancestors 'none'",
         description="The manual's policy without its Vercel host.",
     )
-    frame_options: Literal["DENY", "SAMEORIGIN"] = Field("DENY", description="X-Frame-Options.")
-    content_type_nosniff: bool = Field(True, description="X-Content-Type-Options: nosniff.")
-    xss_protection: bool = Field(True, description="X-XSS-Protection: 1; mode=block.")
-    hsts_max_age_seconds: int = Field(31_536_000, ge=0, le=63_072_000, description="Strict-Transport-Security; 0 leaves it out.")
-    hsts_include_subdomains: bool = Field(True, description="includeSubDomains.")
-    hsts_preload: bool = Field(True, description="preload.")
+    frame_options: Annotated[Literal["DENY", "SAMEORIGIN"], Protective(order("SAMEORIGIN", "DENY"))] = Field(
+        "DENY", description="X-Frame-Options."
+    )
+    content_type_nosniff: Annotated[bool, Protective(opt_out="opt_out_reason")] = Field(
+        True, description="X-Content-Type-Options: nosniff."
+    )
+    xss_protection: Annotated[bool, Protective(opt_out="opt_out_reason")] = Field(True, description="X-XSS-Protection: 1; mode=block.")
+    hsts_max_age_seconds: Annotated[int, Protective(opt_out="opt_out_reason")] = Field(
+        31_536_000, ge=0, le=63_072_000, description="Strict-Transport-Security; 0 leaves it out."
+    )
+    hsts_include_subdomains: Annotated[bool, Protective()] = Field(True, description="includeSubDomains.")
+    hsts_preload: Annotated[bool, Protective()] = Field(True, description="preload.")
     referrer_policy: Literal["origin-when-cross-origin", "strict-origin-when-cross-origin", "same-origin", "no-referrer"] = Field(
         "origin-when-cross-origin", description="Referrer-Policy."
     )
-    permissions_policy: types.HeaderValue = Field("camera=(), microphone=(), geolocation=()", description="Permissions-Policy.")
+    permissions_policy: Annotated[types.HeaderValue, Protective(given, opt_out="opt_out_reason")] = Field(
+        "camera=(), microphone=(), geolocation=()", description="Permissions-Policy."
+    )
     opt_out_reason: types.Reason | None = Field(None, description="Needed when a header is left out.")
 
 
@@ -52,9 +61,11 @@ class Rewrite(PathRule):
 class RateLimits(Section):
     """Requests per client address in five minutes at the edge. The manual's 100 an hour is the application's own."""
 
-    site: int = Field(3000, ge=10, le=2_000_000, description="All paths but static files.")
-    api: int = Field(1000, ge=10, le=2_000_000, description="Paths below /api/.")
-    sign_in: int = Field(100, ge=10, le=2_000_000, description="Paths below /api/auth/, GET and HEAD excepted.")
+    site: Annotated[int, Protective(less)] = Field(3000, ge=10, le=2_000_000, description="All paths but static files.")
+    api: Annotated[int, Protective(less)] = Field(1000, ge=10, le=2_000_000, description="Paths below /api/.")
+    sign_in: Annotated[int, Protective(less)] = Field(
+        100, ge=10, le=2_000_000, description="Paths below /api/auth/, GET and HEAD excepted."
+    )
 
 
 class Edge(Section):
@@ -70,7 +81,7 @@ class Edge(Section):
     upload_paths: types.Distinct[url_paths.PathPrefix] = Field(
         ("/api/upload",), max_length=5, description="Prefixes where bodies may be large files."
     )
-    max_body_mb: Annotated[int, types.one_of(1, 10, 100)] = Field(
+    max_body_mb: Annotated[int, types.one_of(1, 10, 100), Protective(less)] = Field(
         1, description="Bodies declared at this size and more are refused outside upload_paths."
     )
     redirects: types.Entries[Redirect] = Field((Redirect(source="/dashboard/", destination="/dashboard"),), max_length=50)
@@ -79,13 +90,16 @@ class Edge(Section):
         5, ge=0, le=5, description="How long the page for 502 and 504 is kept at the edge. The application's own errors are never kept."
     )
     rate_limits: RateLimits = RateLimits()
-    all_firewall_rules: bool = Field(
-        True, description="false: the managed rules against attacks and the site's rate limit alone, USD 6 a month less; no buttons."
-    )
-    all_firewall_rules_opt_out_reason: types.Reason | None = Field(None, description="Needed when all_firewall_rules is false.")
+    all_firewall_rules: Annotated[
+        bool,
+        Protective(opt_out=True),
+        Saving(False, "no limits of their own for sign-in, API and large bodies, no buttons to block an address"),
+    ] = Field(True, description="false: the managed rules against attacks and the site's rate limit alone, USD 6 a month less; no buttons.")
     headers: Headers = Headers()
-    waf_log_retention_days: types.LogRetentionDays = Field(90, description="How long WAF logs are kept.")
-    origin_metrics: bool = Field(True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes.")
+    waf_log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(90, description="How long WAF logs are kept.")
+    origin_metrics: Annotated[bool, Saving(False, "nobody sees how long CloudFront waits for Carmen")] = Field(
+        True, description="CloudFront's eight additional metrics, USD 2.40 a month: how long the origin takes."
+    )
 
     @property
     def all_static_paths(self) -> tuple[str, ...]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from settings import types
+from settings.field_metadata import Protective, Saving, less
 from settings.sections.base import Section
+
+
+def _nat_gateways(number: int) -> float:
+    """More gateways protect more; 0 means interface endpoints, which are in every zone."""
+    return number or float("inf")
 
 
 class Network(Section):
@@ -13,18 +21,22 @@ class Network(Section):
 
     cidr: types.VpcRange = Field("10.20.0.0/16", description="The VPC's IPv4 range, /16 to /20, private.")
     peer_cidrs: types.Distinct[types.Range] = Field((), description="Ranges the VPC will be connected to; its own must not overlap them.")
-    zones: types.Distinct[types.ZoneId] = Field(
+    zones: Annotated[types.Distinct[types.ZoneId], Protective()] = Field(
         ("use1-az1", "use1-az2", "use1-az4"),
         min_length=2,
         max_length=3,
         description="Availability zone ids (not names: names mean another zone in every account).",
     )
-    nat_gateways: int = Field(2, ge=0, le=3, description="0 needs interface_endpoints; more than one survives the loss of a zone.")
-    nat_instances: bool = Field(
+    nat_gateways: Annotated[int, Protective(_nat_gateways), Saving(1, "a zone that is lost takes everybody's way out along")] = Field(
+        2, ge=0, le=3, description="0 needs interface_endpoints; more than one survives the loss of a zone."
+    )
+    nat_instances: Annotated[
+        bool, Protective(less), Saving(True, "a t4g.nano in place of each gateway, ours to patch, with a minute's gap when it is replaced")
+    ] = Field(
         False, description="A t4g.nano instead of each NAT gateway: a tenth of its price, of its bandwidth, and nobody but us to patch it."
     )
     interface_endpoints: bool = Field(False, description="Private endpoints to the AWS services used, instead of NAT.")
-    flow_log_retention_days: types.LogRetentionDays = Field(90, description="How long VPC flow logs are kept.")
+    flow_log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(90, description="How long VPC flow logs are kept.")
 
 
 class Domain(Section):

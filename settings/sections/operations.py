@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from settings import types
+from settings.field_metadata import Protective
 from settings.sections.base import Section
 
 
 class Operations(Section):
     """What keeps the data alive, by the clock (UTC). Source: manual "Automated Backups", "Regular Maintenance Tasks"."""
 
-    scheduled_backups: bool = Field(True, description="Backup and restore drill run by the clock; off: only when somebody starts them.")
-    scheduled_backups_opt_out_reason: types.Reason | None = Field(None, description="Needed when scheduled_backups is false.")
+    scheduled_backups: Annotated[bool, Protective(opt_out=True)] = Field(
+        True, description="Backup and restore drill run by the clock; off: only when somebody starts them."
+    )
     backup_schedule: types.Cron = Field("cron(0 3 * * ? *)", description="The logical backup, daily.")
     backup_formats: types.Distinct[Literal["archive", "sql_gz"]] = Field(
         ("archive", "sql_gz"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from settings import types
+from settings.field_metadata import Protective, Saving, given, less, order
 from settings.sections.base import Section
 
 
@@ -33,10 +34,14 @@ class ScheduledScaling(Section):
 class Service(Section):
     """The Fargate service. Source: manual "Docker Deployment" (port 3006)."""
 
-    cpu: Literal[256, 512, 1024, 2048, 4096] = Field(512, description="CPU units of a task; 1024 is one vCPU.")
+    cpu: Annotated[Literal[256, 512, 1024, 2048, 4096], Saving(256, "pages take twice the time to render")] = Field(
+        512, description="CPU units of a task; 1024 is one vCPU."
+    )
     memory_mib: int = Field(1024, ge=512, le=30_720, description="Memory of a task; must fit its cpu.")
     architecture: Literal["ARM64", "X86_64"] = Field("ARM64", description="What the application's image is built for.")
-    min_tasks: int = Field(2, ge=0, le=100, description="Tasks at rest.")
+    min_tasks: Annotated[int, Protective(), Saving(1, "an interruption whenever the one task goes")] = Field(
+        2, ge=0, le=100, description="Tasks at rest."
+    )
     max_tasks: int = Field(6, ge=1, le=100, description="Tasks under load.")
     cpu_target_percent: int = Field(60, ge=10, le=90, description="Target tracking on CPU.")
     memory_target_percent: int = Field(75, ge=10, le=95, description="Target tracking on memory.")
@@ -46,10 +51,15 @@ class Service(Section):
         "/api/health/live", description="Asked by the load balancer; shallow, so that a dead database stops no task."
     )
     health_grace_seconds: int = Field(120, ge=0, le=900, description="Time to start before health counts.")
-    spot: bool = Field(False, description="Run on Fargate Spot.")
-    container_insights: Literal["enhanced", "enabled", "disabled"] = Field("enhanced", description="Cluster metrics.")
-    container_insights_opt_out_reason: types.Reason | None = Field(None, description="Needed when container_insights is disabled.")
-    log_retention_days: types.LogRetentionDays = Field(90, description="How long the application's logs are kept.")
+    spot: Annotated[bool, Protective(less), Saving(True, "tasks go with two minutes' notice when AWS needs the machine")] = Field(
+        False, description="Run on Fargate Spot."
+    )
+    container_insights: Annotated[
+        Literal["enhanced", "enabled", "disabled"],
+        Protective(order("disabled", "enabled", "enhanced"), opt_out=True),
+        Saving("disabled", "nobody sees memory and disk of single containers, nor missing tasks"),
+    ] = Field("enhanced", description="Cluster metrics.")
+    log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(90, description="How long the application's logs are kept.")
     writable_paths: types.Distinct[types.ScratchPath] = Field(
         ("/tmp", "/app/.next/cache"), max_length=5, description="Paths on scratch volumes; the root file system is read-only."
     )
@@ -61,7 +71,7 @@ class Service(Section):
     python_image: types.Image = Field(
         "public.ecr.aws/lambda/python:3.14", description="Lambda's own Python, for backups and drills that do not fit a function."
     )
-    signing_profile: types.SigningProfile | None = Field(
+    signing_profile: Annotated[types.SigningProfile | None, Protective(given)] = Field(
         None, description="The AWS Signer profile whose signature a release asks for; absent: it asks for none."
     )
     backup_before_release: bool = Field(False, description="Back up the database before the migrations of a release.")

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from settings import types
+from settings.field_metadata import Protective, given
 from settings.sections.base import Section
 
 
 class Storage(Section):
     """Buckets and the image repository. Source: manual "Automated Backups" (7 days)."""
 
-    daily_backup_days: int = Field(7, ge=1, le=90, description="How long a daily dump is kept (manual: 7).")
-    weekly_backup_days: int = Field(35, ge=7, le=400, description="How long a weekly dump is kept.")
-    monthly_backup_days: int = Field(400, ge=28, le=3650, description="How long a monthly dump is kept.")
-    object_lock: bool = Field(True, description="Governance-mode Object Lock on backups. Fixed once the bucket exists.")
-    object_lock_opt_out_reason: types.Reason | None = Field(None, description="Needed when object_lock is false.")
-    object_lock_days: int = Field(7, ge=1, le=365, description="How long a backup cannot be deleted; no longer than the daily dumps live.")
-    backup_copy_region: types.Region | None = Field(
+    daily_backup_days: Annotated[int, Protective()] = Field(7, ge=1, le=90, description="How long a daily dump is kept (manual: 7).")
+    weekly_backup_days: Annotated[int, Protective()] = Field(35, ge=7, le=400, description="How long a weekly dump is kept.")
+    monthly_backup_days: Annotated[int, Protective()] = Field(400, ge=28, le=3650, description="How long a monthly dump is kept.")
+    object_lock: Annotated[bool, Protective(opt_out=True)] = Field(
+        True, description="Governance-mode Object Lock on backups. Fixed once the bucket exists."
+    )
+    object_lock_days: Annotated[int, Protective()] = Field(
+        7, ge=1, le=365, description="How long a backup cannot be deleted; no longer than the daily dumps live."
+    )
+    backup_copy_region: Annotated[types.Region | None, Protective(given)] = Field(
         None, description="A second region, where every backup is copied; absent: none. Its bucket stays when this goes."
     )
-    upload_old_version_days: int = Field(30, ge=1, le=365, description="How long a replaced or deleted upload can be brought back.")
+    upload_old_version_days: Annotated[int, Protective()] = Field(
+        30, ge=1, le=365, description="How long a replaced or deleted upload can be brought back."
+    )
     incomplete_upload_days: int = Field(7, ge=1, le=30, description="When unfinished multipart uploads are removed.")
-    access_log_days: int = Field(365, ge=30, le=3650, description="How long access logs are kept.")
+    access_log_days: Annotated[int, Protective()] = Field(365, ge=30, le=3650, description="How long access logs are kept.")
     release_file_days: int = Field(
         30, ge=1, le=365, description="How long the static files of a release are kept after the release that replaced it."
     )
-    images_kept: int = Field(30, ge=5, le=500, description="How many images the repository keeps to roll back to.")
+    images_kept: Annotated[int, Protective()] = Field(30, ge=5, le=500, description="How many images the repository keeps to roll back to.")

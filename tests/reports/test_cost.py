@@ -249,8 +249,8 @@ def test_a_lever_that_is_pulled_is_none() -> None:
 
 def test_a_lever_takes_the_reason_it_needs_and_no_other() -> None:
     other = savings.with_setting(load("prod"), "database.multi_az", False)
-    assert other.database.multi_az_opt_out_reason == savings.REASON
-    assert savings.with_setting(load("dev"), "database.multi_az", True).database.multi_az_opt_out_reason is None
+    assert other.database.opt_outs("multi_az") == {"multi_az": savings.REASON}
+    assert savings.with_setting(load("dev"), "database.multi_az", True).database.opt_outs("multi_az") == {}
     with pytest.raises(SettingsError, match="nat_gateways"):
         savings.with_setting(Settings(name="prod"), "network.nat_gateways", 9)
 

@@ -11,7 +11,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from settings.loader import resolved
+from constructs_lib.foundation.acknowledgements import opt_out_name
+from settings.field_metadata import Protective, declarations, value_at
+from settings.loader import load
+from settings.model import Settings
 from tests.conftest import ROOT, Built
 from tests.rules.rules import without
 
@@ -108,7 +111,6 @@ def test_stateful_stacks_refuse_deletion(built: Built) -> None:
 
 def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: Built, preview: Built) -> None:
     """As metadata of the stack or resource: `object_lock_opt_out_reason` as `ObjectLockOptOut`."""
-    ending = "_opt_out_reason"
     for name, top in {**built.tops, **preview.tops}.items():
         metadata = [
             part["Metadata"]
@@ -118,10 +120,11 @@ def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: 
             if "Metadata" in part
         ]
         shown = {(key, text) for one in metadata for key, text in one.items() if key.endswith("OptOut")}
+        settings = load(name)
         given = {
-            ("".join(map(str.capitalize, key.rpartition(".")[2].removesuffix(ending).split("_"))) + "OptOut", value.strip("'"))
-            for key, value, source in resolved(name)
-            if key.endswith(ending) and source != "default"
+            (opt_out_name(key.rpartition(".")[2]), value_at(settings, reason_key))
+            for key, protective in declarations(Settings, Protective)
+            if (reason_key := protective.reason_key(key)) and protective.is_off(value_at(settings, key))
         }
         assert shown == given, name
         assert (name == "prod") == (not given)

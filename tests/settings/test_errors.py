@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from settings.baseline import STRENGTH, value_at
+from settings.field_metadata import Protective, declarations, value_at
 from settings.loader import FOLDER, SettingsError, laid_over, load, load_all, validated
 from settings.model import Settings
 
@@ -196,7 +196,11 @@ def test_mistakes_of_staging_stop_production_too(tmp_path: Path) -> None:
 
 def test_everything_that_is_compared_is_a_setting() -> None:
     production = load("prod")
-    assert all(isinstance(strength(value_at(production, key)), int | float) for key, strength in STRENGTH.items())
+    protections = dict(declarations(Settings, Protective))
+    assert len(protections) >= 48
+    for key, protective in protections.items():
+        assert isinstance(protective.strictness(value_at(production, key)), int | float)
+        assert protective.opt_out is False or value_at(production, protective.reason_key(key) or "") is None
 
 
 # Put together here, so that nothing in this file looks like a secret itself.

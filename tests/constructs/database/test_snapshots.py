@@ -33,4 +33,4 @@ def test_a_vault_without_a_lock_says_why(variant: Variant) -> None:
     open_vault = variant(database={"aws_backup_days": 35, "aws_backup_lock": False, "aws_backup_lock_opt_out_reason": REASON})
     (vault,) = open_vault.resources("AWS::Backup::BackupVault", STACK).values()
     assert "LockConfiguration" not in vault["Properties"]
-    assert vault["Metadata"]["VaultLockOptOut"] == REASON
+    assert vault["Metadata"]["AwsBackupLockOptOut"] == REASON

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from settings.baseline import value_at
+from settings import field_metadata
+from settings.field_metadata import Protective, declarations, declared, value_at
 from settings.loader import SettingsError, validated
 from settings.model import Settings
 from settings.types import as_toml
@@ -40,22 +41,7 @@ class Saving:
         return f"{self.lever.key} = {as_toml(self.lever.value)} (is {self.was}): {self.lever.gives_up}"
 
 
-LEVERS = (
-    Lever("network.nat_instances", True, "a t4g.nano in place of each gateway, ours to patch, with a minute's gap when it is replaced"),
-    Lever("database.proxy", False, "nothing holds connections through a failover or bounds their number"),
-    Lever("alarms.watched", False, "nobody is told that anything is wrong"),
-    Lever("network.nat_gateways", 1, "a zone that is lost takes everybody's way out along"),
-    Lever("database.multi_az", False, "no standby: hours without a database when its zone or machine is lost"),
-    Lever("database.instance_class", "t4g.small", "half the memory, and room for half the connections"),
-    Lever("database.instance_class", "t4g.micro", "1 GiB of memory, for a handful of users"),
-    Lever("cache.replicas", 0, "an empty cache, and minutes without one, when its machine is lost"),
-    Lever("service.min_tasks", 1, "an interruption whenever the one task goes"),
-    Lever("service.cpu", 256, "pages take twice the time to render"),
-    Lever("service.spot", True, "tasks go with two minutes' notice when AWS needs the machine"),
-    Lever("service.container_insights", "disabled", "nobody sees memory and disk of single containers, nor missing tasks"),
-    Lever("edge.all_firewall_rules", False, "no limits of their own for sign-in, API and large bodies, no buttons to block an address"),
-    Lever("edge.origin_metrics", False, "nobody sees how long CloudFront waits for Carmen"),
-)
+LEVERS = tuple(Lever(key, saving.value, saving.gives_up) for key, saving in declarations(Settings, field_metadata.Saving))
 
 
 def savings(settings: Settings) -> list[Saving]:
@@ -90,6 +76,7 @@ def with_setting(settings: Settings, key: str, value: Any) -> Settings:
     for name in tables:
         table, section = table.setdefault(name, {}), getattr(section, name)
     table[last] = value
-    if f"{last}_opt_out_reason" in type(section).model_fields:
-        table[f"{last}_opt_out_reason"] = None if value not in (False, 0, "disabled") else REASON
+    for protective in declared(type(section).model_fields[last], Protective):
+        if reason_key := protective.reason_key(last):
+            table[reason_key] = REASON if protective.is_off(value) else None
     return validated(values, settings.name)

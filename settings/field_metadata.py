@@ -1,0 +1,88 @@
+"""What a setting declares besides its type, as metadata of its annotation.
+
+    multi_az: Annotated[bool, Protective(opt_out=True), Saving(False, "no standby …")] = Field(True, description="…")
+
+`Protective` serves validation (opt-out reasons), the comparison of production with staging, and the reasons in templates; `Saving`
+serves the cost report. A further kind of declaration is one more class here, read with `declarations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Strictness = Callable[[Any], float]
+Declaration = TypeVar("Declaration")
+
+
+def more(value: Any) -> float:
+    """A larger number, a longer list and `true` protect more."""
+    return float(len(value) if isinstance(value, tuple) else value)
+
+
+def less(value: float) -> float:
+    """A smaller number and `false` protect more."""
+    return -float(value)
+
+
+def given(value: Any) -> float:
+    """Any value protects more than none."""
+    return float(bool(value))
+
+
+def order(*weakest_first: str) -> Strictness:
+    """Choices from the weakest to the strictest."""
+    return weakest_first.index
+
+
+@dataclass(frozen=True)
+class Protective:
+    """A setting that protects: 0 of `strictness` is off.
+
+    `opt_out=True`: switching it off requires `<key>_opt_out_reason`. A text instead names the table's key that holds the reason.
+    """
+
+    strictness: Strictness = more
+    opt_out: bool | str = False
+
+    def is_off(self, value: Any) -> bool:
+        """Whether the protection is off with this value."""
+        return self.strictness(value) == 0
+
+    def reason_key(self, key: str) -> str | None:
+        """The key that holds the reason for switching off `key`; None when no reason is required."""
+        if isinstance(self.opt_out, str):
+            return ".".join([*key.split(".")[:-1], self.opt_out])
+        return f"{key}_opt_out_reason" if self.opt_out else None
+
+
+@dataclass(frozen=True)
+class Saving:
+    """A cheaper value of a setting, and what is lost with it."""
+
+    value: Any
+    gives_up: str
+
+
+def declared(field: FieldInfo, kind: type[Declaration]) -> list[Declaration]:
+    """The declarations of one kind on a field."""
+    return [one for one in field.metadata if isinstance(one, kind)]
+
+
+def declarations(section: type[BaseModel], kind: type[Declaration], prefix: str = "") -> Iterator[tuple[str, Declaration]]:
+    """Yield (dotted key, declaration) for all fields of a table and of the tables in it."""
+    for name, field in section.model_fields.items():
+        yield from ((f"{prefix}{name}", one) for one in declared(field, kind))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from declarations(field.annotation, kind, f"{prefix}{name}.")
+
+
+def value_at(settings: Any, key: str) -> Any:
+    """The value at a dotted key; a part that is a number indexes a list."""
+    for part in key.split("."):
+        settings = settings[int(part)] if isinstance(settings, tuple) else getattr(settings, part)
+    return settings
