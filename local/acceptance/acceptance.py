@@ -469,7 +469,7 @@ def drift_is_found(deployment: Deployment) -> str:
     as_it_should_be: int = functions.get_function_configuration(FunctionName=function)["Timeout"]
 
     def differences() -> set[tuple[str, ...]]:
-        found = drift.look({region: client for _, region in stacks}, stacks)
+        found = drift.detect({region: client for _, region in stacks}, stacks)
         return {(stack.name, *difference) for stack in found for difference in stack.differences}
 
     before = differences()

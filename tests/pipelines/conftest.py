@@ -11,7 +11,7 @@ from settings.loader import validated
 from settings.model import Settings
 from stacks.pipeline_access import NAME, build_pipeline_access
 from tests.conftest import Built, build
-from tools.reports.security.policies import ACCOUNT, Assembly, Document
+from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account
 
 REPOSITORY, APPLICATION = "example@12/carmen-infrastructure@34", "example@12/carmen@56"
@@ -52,12 +52,12 @@ def previews(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def account(github: Built) -> Account:
-    return Account.of(Assembly(github.assembly))
+    return Account.of(ResolvedAssembly(github.assembly))
 
 
 @pytest.fixture(scope="session")
 def boundary(github: Built) -> Document:
-    ((_, _, policy),) = Assembly(github.assembly).resources("AWS::IAM::ManagedPolicy")
+    ((_, _, policy),) = ResolvedAssembly(github.assembly).resources("AWS::IAM::ManagedPolicy")
     document: Document = policy["Properties"]["PolicyDocument"]
     return document
 

@@ -73,8 +73,8 @@ def test_judges_find_nothing_and_nothing_is_excused_for_nothing(platform: str, r
         *scan.cloudsplaining_findings(built),
     }
     known = scan.acknowledgements(built)
-    assert sorted(str(finding) for finding in found if not scan.excuse(finding, known)) == []
-    assert scan.stale(built, found) == []
+    assert sorted(str(finding) for finding in found if not scan.acknowledgement_of(finding, known)) == []
+    assert scan.unused_acknowledgements(built, found) == []
     assert scan.secrets(templates) == []
 
 

@@ -11,7 +11,7 @@ from settings.loader import validated
 from tests.conftest import Built
 from tests.pipelines.conftest import role
 from tests.pipelines.permissions import NEVER, ROLES, May
-from tools.reports.security.policies import ACCOUNT, Assembly
+from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
 
 ENVIRONMENTS = {"Prod": ("main", "production"), "Staging": ("develop", "staging")}
@@ -147,7 +147,7 @@ def test_nobody_without_a_token_opens_anything(account: Account) -> None:
 
 
 def test_gitlabs_tokens_name_project_and_branch(gitlab: Built) -> None:
-    account = Account.of(Assembly(gitlab.assembly))
+    account = Account.of(ResolvedAssembly(gitlab.assembly))
     ((provider,),) = {tuple({one["Principal"]["Federated"] for one in found.trust["Statement"]}) for found in account.roles.values()}
 
     def opens(subject: str, audience: str = "sts.amazonaws.com") -> set[str]:

@@ -14,7 +14,7 @@ from tests.pipelines.conftest import access, role, settings
 from tests.pipelines.permissions import HERE, NEVER, PREVIEW
 from tests.pipelines.test_permissions import INFRASTRUCTURE, UNTOLD, listed, one_of
 from tools.reports.security import scan
-from tools.reports.security.policies import ACCOUNT, Assembly
+from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
 
 HOST = "token.actions.githubusercontent.com"
@@ -30,7 +30,7 @@ protected_environment = "preview"
 
 @pytest.fixture(scope="module")
 def account_of_previews(previews: Built) -> Account:
-    return Account.of(Assembly(previews.assembly))
+    return Account.of(ResolvedAssembly(previews.assembly))
 
 
 def test_it_may_what_the_table_says_and_no_more(account_of_previews: Account) -> None:
@@ -110,8 +110,8 @@ def test_judges_find_nothing_and_nothing_is_excused_for_nothing(previews: Built)
         *scan.cloudsplaining_findings(previews),
     }
     known = scan.acknowledgements(previews)
-    assert sorted(str(finding) for finding in found if not scan.excuse(finding, known)) == []
-    assert scan.stale(previews, found) == []
+    assert sorted(str(finding) for finding in found if not scan.acknowledgement_of(finding, known)) == []
+    assert scan.unused_acknowledgements(previews, found) == []
 
 
 # In which account

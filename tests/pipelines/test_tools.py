@@ -224,34 +224,34 @@ DRIFTED = {"status": {"StackDriftStatus": "DRIFTED"}, "pages": [[OPENED], [GONE]
 
 def test_drift_is_told_by_resource_property_and_both_values() -> None:
     client = CloudFormation(CarmenProdNetwork=DRIFTED, CarmenProdData={})
-    found = drift.look({"us-east-1": client}, [("CarmenProdNetwork", "us-east-1"), ("CarmenProdData", "us-east-1")])
+    found = drift.detect({"us-east-1": client}, [("CarmenProdNetwork", "us-east-1"), ("CarmenProdData", "us-east-1")])
     report = drift.markdown("prod", found)
-    assert "1 of 2 stacks are as their templates say." in report
+    assert "1 of 2 stacks match their templates." in report
     assert "| Group (AWS::EC2::SecurityGroup) | SecurityGroupIngress.0.CidrIp | 10.0.0.0/16 | any \\| one |" in report
-    assert "| Alarm (AWS::CloudWatch::Alarm) |  | there | deleted |" in report
+    assert "| Alarm (AWS::CloudWatch::Alarm) |  | exists | deleted |" in report
     assert "CarmenProdData" not in report
 
 
 def test_what_cannot_be_looked_at_is_not_in_order() -> None:
     failed = {"status": {"DetectionStatus": "DETECTION_FAILED", "DetectionStatusReason": "not allowed: s3:GetBucketPolicy"}}
     client = CloudFormation(CarmenProdStorage=failed)
-    found = drift.look({"us-east-1": client}, [("CarmenProdStorage", "us-east-1"), ("CarmenProdEdge", "us-east-1")])
-    assert [stack.in_order for stack in found] == [False, False]
+    found = drift.detect({"us-east-1": client}, [("CarmenProdStorage", "us-east-1"), ("CarmenProdEdge", "us-east-1")])
+    assert [stack.in_sync for stack in found] == [False, False]
     report = drift.markdown("prod", found)
-    assert "Nobody can tell (UNKNOWN): not allowed: s3:GetBucketPolicy" in report
-    assert "It is not there" in report
+    assert "Drift unknown (UNKNOWN): not allowed: s3:GetBucketPolicy" in report
+    assert "Not deployed" in report
 
 
 def test_without_drift_it_is_one_line() -> None:
-    found = drift.look({"us-east-1": CloudFormation(CarmenProd={})}, [("CarmenProd", "us-east-1")])
-    assert drift.markdown("prod", found) == "# Drift of prod\n\nAll is as the templates say.\n"
+    found = drift.detect({"us-east-1": CloudFormation(CarmenProd={})}, [("CarmenProd", "us-east-1")])
+    assert drift.markdown("prod", found) == "# Drift of prod\n\nAll stacks match their templates.\n"
 
 
 def test_a_detection_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     client = CloudFormation(CarmenProd={"status": {"DetectionStatus": "DETECTION_IN_PROGRESS"}})
     monkeypatch.setattr(drift, "PATIENCE_SECONDS", 0)
-    (found,) = drift.look({"us-east-1": client}, [("CarmenProd", "us-east-1")])
-    assert (found.in_order, found.reason) == (False, "CloudFormation has compared it for 0 minutes, and has not ended")
+    (found,) = drift.detect({"us-east-1": client}, [("CarmenProd", "us-east-1")])
+    assert (found.in_sync, found.reason) == (False, "drift detection did not end within 0 minutes")
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ValidationError"])
@@ -259,15 +259,15 @@ def test_a_stack_that_may_not_be_looked_at_is_told_beside_the_others(code: str) 
     client = CloudFormation(
         CarmenProdData={"refused": (code, "is not authorized to perform: cloudformation:DetectStackDrift")}, CarmenProd={}
     )
-    found = drift.look({"us-east-1": client}, [("CarmenProdData", "us-east-1"), ("CarmenProd", "us-east-1")])
+    found = drift.detect({"us-east-1": client}, [("CarmenProdData", "us-east-1"), ("CarmenProd", "us-east-1")])
     assert [stack.state for stack in found] == ["UNKNOWN", "IN_SYNC"]
-    assert "Nobody can tell (UNKNOWN): is not authorized to perform: cloudformation:DetectStackDrift" in drift.markdown("prod", found)
+    assert "Drift unknown (UNKNOWN): is not authorized to perform: cloudformation:DetectStackDrift" in drift.markdown("prod", found)
 
 
 def test_what_is_no_answer_about_a_stack_ends_the_report() -> None:
     client = CloudFormation(CarmenProd={"refused": ("ExpiredToken", "The security token is expired")})
     with pytest.raises(ClientError):
-        drift.look({"us-east-1": client}, [("CarmenProd", "us-east-1")])
+        drift.detect({"us-east-1": client}, [("CarmenProd", "us-east-1")])
 
 
 def test_all_stacks_of_the_environment_are_looked_at_where_they_are() -> None:
@@ -303,13 +303,13 @@ class Session:
         return self.sts if service == "sts" else f"own in {region_name}"
 
 
-def test_it_looks_with_the_lookup_role_or_with_ones_own_eyes() -> None:
-    eyes = drift.with_the_lookup_role(Session(None), load("prod"), "eu-central-1")
+def test_it_looks_lookup_client_or_with_ones_own_eyes() -> None:
+    eyes = drift.lookup_client(Session(None), load("prod"), "eu-central-1")
     assert eyes._request_signer._credentials.access_key == "looked-up"
     assert eyes.meta.region_name == "eu-central-1"
-    assert drift.with_the_lookup_role(Session("AccessDenied"), load("prod"), "eu-central-1") == "own in eu-central-1"
+    assert drift.lookup_client(Session("AccessDenied"), load("prod"), "eu-central-1") == "own in eu-central-1"
     with pytest.raises(ClientError):
-        drift.with_the_lookup_role(Session("ExpiredToken"), load("prod"), "eu-central-1")
+        drift.lookup_client(Session("ExpiredToken"), load("prod"), "eu-central-1")
 
 
 def test_the_lookup_role_is_called_as_the_cdk_calls_it() -> None:

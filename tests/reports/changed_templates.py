@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tools.reports.assembly import Assembly
 from tools.reports.diff import collect
-from tools.reports.diff.assembly import Side
 from tools.reports.diff.collect import Comparison, compare
 
 Json = dict[str, Any]
@@ -21,18 +21,20 @@ GONE = object()
 class Edits:
     """The templates of an assembly, to be changed by the paths that the report uses."""
 
-    def __init__(self, side: Side) -> None:
-        self.side = side
-        self.templates = {name: copy.deepcopy(stack.template) for name, stack in side.stacks.items()}
-        self.metadata = {name: json.loads((side.folder / f"{name}.metadata.json").read_text(encoding="utf-8")) for name in side.stacks}
-        self.manifest: Json = json.loads((side.folder / "manifest.json").read_text(encoding="utf-8"))
+    def __init__(self, assembly: Assembly) -> None:
+        self.assembly = assembly
+        self.templates = {name: copy.deepcopy(stack.template) for name, stack in assembly.stacks.items()}
+        self.metadata = {
+            name: json.loads((assembly.folder / f"{name}.metadata.json").read_text(encoding="utf-8")) for name in assembly.stacks
+        }
+        self.manifest: Json = json.loads((assembly.folder / "manifest.json").read_text(encoding="utf-8"))
 
     def stack(self, part: str) -> str:
-        return next(name for name, stack in self.side.stacks.items() if stack.part == part)
+        return next(name for name, stack in self.assembly.stacks.items() if stack.part == part)
 
     def resource(self, path: str) -> Json:
         """The body of a resource."""
-        one = next(one for one in self.side.resources.values() if one.path == path)
+        one = next(one for one in self.assembly.resources.values() if one.path == path)
         body: Json = self.templates[one.stack.name]["Resources"][one.logical_id]
         return body
 
@@ -41,7 +43,7 @@ class Edits:
         return found
 
     def logical_id(self, path: str) -> str:
-        return next(one.logical_id for one in self.side.resources.values() if one.path == path)
+        return next(one.logical_id for one in self.assembly.resources.values() if one.path == path)
 
     def set(self, path: str, properties: str, value: Any) -> None:
         """A property at a dotted path; a number is an index, GONE takes it out."""
@@ -55,7 +57,7 @@ class Edits:
             place[last] = value
 
     def remove(self, path: str) -> None:
-        one = next(one for one in self.side.resources.values() if one.path == path)
+        one = next(one for one in self.assembly.resources.values() if one.path == path)
         del self.templates[one.stack.name]["Resources"][one.logical_id]
 
     def add(self, part: str, logical_id: str, body: Json, construct: str = "") -> None:
@@ -66,7 +68,7 @@ class Edits:
 
     def rename(self, path: str, logical_id: str, construct: str | None = None) -> None:
         """The same resource under another logical id, with all that refers to it; `construct` is its new path in the stack."""
-        one = next(one for one in self.side.resources.values() if one.path == path)
+        one = next(one for one in self.assembly.resources.values() if one.path == path)
         name, old = one.stack.name, one.logical_id
         for stack in self.templates:
             text = json.dumps(self.templates[stack])
@@ -123,24 +125,24 @@ def by_name(entries: Iterable[Json], name: str) -> Json:
     return next(one for one in entries if one["Name"] == name)
 
 
-def compare_all(base: Side, edits: Mapping[str, Edit], folder: Path) -> dict[str, Comparison]:
+def compare_all(base: Assembly, edits: Mapping[str, Edit], folder: Path) -> dict[str, Comparison]:
     """What each edit changes. The engine is asked once for all of them: it takes most of a second to start."""
-    sides = {}
+    assemblies = {}
     for number, (name, edit) in enumerate(edits.items()):
         edited = Edits(base)
         edit(edited)
-        sides[name] = Side(edited.write(folder / str(number)))
+        assemblies[name] = Assembly(edited.write(folder / str(number)))
     pairs = {
-        f"{name} {stack}": [str(base.stacks[stack].file), str(side.stacks[stack].file)]
-        for name, side in sides.items()
+        f"{name} {stack}": [str(base.stacks[stack].file), str(assembly.stacks[stack].file)]
+        for name, assembly in assemblies.items()
         for stack in base.stacks
-        if base.stacks[stack].template != side.stacks[stack].template
+        if base.stacks[stack].template != assembly.stacks[stack].template
     }
     answer = collect.engine({"stacks": pairs})
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        for name, side in sides.items():
+        for name, assembly in assemblies.items():
             of_this = {stack: verdicts for stack in base.stacks if (verdicts := answer["stacks"].get(f"{name} {stack}")) is not None}
             patch.setattr(collect, "engine", lambda _, told=of_this: {"stacks": told, "stateful": answer["stateful"]})
-            found[name] = compare(base, side)
+            found[name] = compare(base, assembly)
     return found

@@ -14,12 +14,12 @@ from settings.loader import SettingsError, environment_names, load
 from settings.model import Settings
 from tests.conftest import ROOT, Built, Variant
 from tests.reports.changed_templates import Edit, Edits, setting
+from tools.reports.assembly import Assembly
 from tools.reports.cost import pricing, savings
 from tools.reports.cost.__main__ import README, in_readme, warning
 from tools.reports.cost.bill import Bill, bill
 from tools.reports.cost.page import page, total_line
 from tools.reports.cost.prices import ASSUMPTIONS, PRICES, UnknownPriceError, assumed, price, stale, tables
-from tools.reports.diff.assembly import Side
 from tools.reports.diff.costs import Costs
 
 BY_HAND = Path(__file__).parent / "cost_by_hand.csv"
@@ -27,24 +27,24 @@ PRODUCTION_AT_MOST, DEVELOPMENT_AT_MOST = 330, 60  # USD a month before traffic
 
 
 @pytest.fixture(scope="module")
-def everywhere(built: Built) -> Side:
-    return Side(built.assembly)
+def everywhere(built: Built) -> Assembly:
+    return Assembly(built.assembly)
 
 
 @pytest.fixture(scope="module")
-def made(everywhere: Side) -> Bill:
+def made(everywhere: Assembly) -> Bill:
     return bill(everywhere)
 
 
 @pytest.fixture(scope="module")
-def production(variant: Variant) -> Side:
-    return Side(variant().assembly)
+def production(variant: Variant) -> Assembly:
+    return Assembly(variant().assembly)
 
 
-def _edited(side: Side, folder: Path, edit: Edit) -> Side:
-    edits = Edits(side)
+def _edited(assembly: Assembly, folder: Path, edit: Edit) -> Assembly:
+    edits = Edits(assembly)
     edit(edits)
-    return Side(edits.write(folder))
+    return Assembly(edits.write(folder))
 
 
 # Against a calculation by hand
@@ -83,7 +83,7 @@ def test_every_type_is_priced_named_or_free(made: Bill) -> None:
     assert not (pricing.PRICED.keys() | pricing.NOT_COUNTED) & pricing.FREE
 
 
-def test_what_has_no_price_is_told(production: Side, tmp_path: Path) -> None:
+def test_what_has_no_price_is_told(production: Assembly, tmp_path: Path) -> None:
     head = _edited(production, tmp_path, lambda edits: edits.add("Data", "Files", {"Type": "AWS::EFS::FileSystem"}))
     assert bill(head).unknown == ("AWS::EFS::FileSystem",)
     assert "No price is known of, and not counted: AWS::EFS::FileSystem." in page(bill(head), "prod", [])
@@ -94,7 +94,7 @@ def test_what_has_no_price_is_told(production: Side, tmp_path: Path) -> None:
     assert bill(head).unknown == ("AWS::ElastiCache::ReplicationGroup keydb",)
 
 
-def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: Side, tmp_path: Path) -> None:
+def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: Assembly, tmp_path: Path) -> None:
     metrics = [{"Id": "e", "Expression": "a/b"}, *({"Id": name, "MetricStat": {}} for name in "ab")]
 
     def edit(edits: Edits) -> None:
@@ -111,13 +111,13 @@ def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: 
 @pytest.mark.parametrize(
     ("insights", "usd"), [("enhanced", (17 + 25 + 20 + 2 * 33) * 0.07), ("enabled", (17 + 25 + 20) * 0.3), ("disabled", 0)]
 )
-def test_container_insights_pays_for_its_metrics(insights: str, usd: float, production: Side, tmp_path: Path) -> None:
+def test_container_insights_pays_for_its_metrics(insights: str, usd: float, production: Assembly, tmp_path: Path) -> None:
     change = setting("Service/Cluster", "ClusterSettings", [{"Name": "containerInsights", "Value": insights}])
     items = bill(_edited(production, tmp_path, change)).items
     assert sum(one.usd for one in items if one.kind == "AWS::ECS::Cluster") == pytest.approx(usd)
 
 
-def test_an_interface_endpoint_is_paid_in_each_zone(production: Side, tmp_path: Path) -> None:
+def test_an_interface_endpoint_is_paid_in_each_zone(production: Assembly, tmp_path: Path) -> None:
     endpoint = {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Interface", "SubnetIds": ["a", "b", "c"]}}
     costs = Costs.of(production, _edited(production, tmp_path, lambda edits: edits.add("Network", "Endpoint", endpoint)))
     assert costs.difference("prod") == pytest.approx(3 * 730 * 0.01)
@@ -134,7 +134,7 @@ def test_what_depends_on_use_is_told_beside_the_total(made: Bill) -> None:
     assert made.total("prod") == pytest.approx(sum(one.usd for one in made.items if one.environment == "prod" and not one.by_use))
 
 
-def test_working_hours_shrink_what_they_stop_and_nothing_else(everywhere: Side, tmp_path: Path) -> None:
+def test_working_hours_shrink_what_they_stop_and_nothing_else(everywhere: Assembly, tmp_path: Path) -> None:
     """Twelve hours on working days are 260.7 of a month's 730."""
     asleep = bill(everywhere)
 
@@ -258,7 +258,7 @@ def test_a_lever_takes_the_reason_it_needs_and_no_other() -> None:
 # The pull-request report
 
 
-def test_what_is_new_is_counted_by_construct(production: Side, tmp_path: Path) -> None:
+def test_what_is_new_is_counted_by_construct(production: Assembly, tmp_path: Path) -> None:
     def edit(edits: Edits) -> None:
         for number in range(3):
             edits.add("Service", f"Alarm{number}", {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}, f"Watch/{number}/Resource")
@@ -286,9 +286,9 @@ def test_what_is_new_is_counted_by_construct(production: Side, tmp_path: Path) -
     ],
     ids=["storage", "nodes", "tasks", "gateway"],
 )  # fmt: skip
-def test_what_a_difference_comes_from(edit: Edit, row: str, production: Side, tmp_path: Path) -> None:
+def test_what_a_difference_comes_from(edit: Edit, row: str, production: Assembly, tmp_path: Path) -> None:
     assert Costs.of(production, _edited(production, tmp_path, edit)).rows()[0] == row
 
 
-def test_no_difference_is_no_row(production: Side) -> None:
+def test_no_difference_is_no_row(production: Assembly) -> None:
     assert Costs.of(production, production).rows() == []

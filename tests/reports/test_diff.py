@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import ROOT, Built, Variant
 from tests.reports.changed_templates import Edit, Edits, setting
+from tools.reports.assembly import Assembly
 from tools.reports.diff import __main__ as command
 from tools.reports.diff.__main__ import report
 from tools.reports.diff.acceptances import AcceptanceError, added
-from tools.reports.diff.assembly import Side
 from tools.reports.diff.checkout import CheckoutError, both
 from tools.reports.diff.render import GITHUB_LIMIT, GITLAB_LIMIT, MARKER, Report
 
@@ -79,31 +79,31 @@ volume of logs, images, backups and files are not counted.
 
 
 @pytest.fixture(scope="module")
-def production(variant: Variant) -> Side:
-    return Side(variant().assembly)
+def production(variant: Variant) -> Assembly:
+    return Assembly(variant().assembly)
 
 
 @pytest.fixture(scope="module")
-def everywhere(built: Built) -> Side:
-    return Side(built.assembly)
+def everywhere(built: Built) -> Assembly:
+    return Assembly(built.assembly)
 
 
-def _edited(side: Side, folder: Path, *several: Edit) -> Path:
-    edits = Edits(side)
+def _edited(assembly: Assembly, folder: Path, *several: Edit) -> Path:
+    edits = Edits(assembly)
     for edit in several:
         edit(edits)
     return edits.write(folder)
 
 
-def _report(side: Side, folder: Path, *several: Edit, accepted: dict[str, str] | None = None) -> Report:
-    return report(side.folder, _edited(side, folder, *several), "main", accepted)
+def _report(assembly: Assembly, folder: Path, *several: Edit, accepted: dict[str, str] | None = None) -> Report:
+    return report(assembly.folder, _edited(assembly, folder, *several), "main", accepted)
 
 
 def _in_all(path: str, properties: str, value: object) -> Edit:
     """The same setting in every environment."""
 
     def edit(edits: Edits) -> None:
-        for one in [one for one in edits.side.resources.values() if one.path == path]:
+        for one in [one for one in edits.assembly.resources.values() if one.path == path]:
             edits.templates[one.stack.name]["Resources"][one.logical_id]["Properties"][properties] = value
 
     return edit
@@ -115,30 +115,30 @@ def _one_change(edits: Edits) -> None:
     edits.properties(DB)["Tags"].append({"Key": "team", "Value": "erp"})
 
 
-def test_nothing_is_a_line_for_each_environment(everywhere: Side) -> None:
+def test_nothing_is_a_line_for_each_environment(everywhere: Assembly) -> None:
     assert report(everywhere.folder, everywhere.folder, "main").markdown() == NOTHING
 
 
-def test_all_that_is_told_of_one_change(production: Side, tmp_path: Path) -> None:
+def test_all_that_is_told_of_one_change(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, _one_change).markdown()
     text = re.sub(r"`[0-9a-f]{8}`", "`ID`", text)
     assert re.sub(r"\d+\.\d+ → \*\*\d+\.\d+\*\*", "TOTAL", text) == ONE_CHANGE
 
 
-def test_an_environment_with_noise_alone_is_a_line(production: Side, tmp_path: Path) -> None:
+def test_an_environment_with_noise_alone_is_a_line(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Operations/Backup/Function", "Code.S3Key", f"{'ab' * 32}.zip")).markdown()
     assert "- prod: nothing but noise (1 resource: 1 × code)." in text
     assert "### Changes" not in text
     assert "- **prod:** `Operations/Backup/Function`: the next call runs the new version." in text
 
 
-def test_a_number_written_as_a_text_is_no_change(production: Side, tmp_path: Path) -> None:
+def test_a_number_written_as_a_text_is_no_change(production: Assembly, tmp_path: Path) -> None:
     """CloudFormation takes both as the same."""
     text = _report(production, tmp_path, setting(DB, "BackupRetentionPeriod", "14"), setting(DB, "MultiAZ", "true")).markdown()
     assert "\n- prod: unchanged.\n" in text
 
 
-def test_the_same_in_several_environments_is_told_once(everywhere: Side, tmp_path: Path) -> None:
+def test_the_same_in_several_environments_is_told_once(everywhere: Assembly, tmp_path: Path) -> None:
     made = _report(everywhere, tmp_path, _in_all("Storage/Pages", "VersioningConfiguration", {"Status": "Suspended"}))
     text = made.markdown()
     assert [danger.environments for danger in made.dangers] == [("prod", "staging", "dev")]
@@ -149,7 +149,7 @@ def test_the_same_in_several_environments_is_told_once(everywhere: Side, tmp_pat
     ]
 
 
-def test_what_differs_between_environments_stands_side_by_side(everywhere: Side, tmp_path: Path) -> None:
+def test_what_differs_between_environments_stands_side_by_side(everywhere: Assembly, tmp_path: Path) -> None:
     text = _report(everywhere, tmp_path, _in_all(DB, "DBInstanceClass", "db.t4g.large")).markdown()
     (row,) = [line for line in text.splitlines() if "`DBInstanceClass`: " in line]
     assert row == (
@@ -158,7 +158,7 @@ def test_what_differs_between_environments_stands_side_by_side(everywhere: Side,
     )
 
 
-def test_why_something_is_replaced_is_told(production: Side, tmp_path: Path) -> None:
+def test_why_something_is_replaced_is_told(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Data/Database/Instance/SubnetGroup", "DBSubnetGroupName", "another")).markdown()
     assert (
         f"| **replaced**<br>prod | `{DB}`<br>RDS DBInstance<br>since `DBSubnetGroupName` refers to what is replaced | "
@@ -170,12 +170,12 @@ def test_why_something_is_replaced_is_told(production: Side, tmp_path: Path) -> 
     ) in text
 
 
-def test_a_move_names_both_ends(production: Side, tmp_path: Path) -> None:
+def test_a_move_names_both_ends(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, lambda edits: edits.rename("Storage/Pages", "Errors01234567", "Errors/Resource")).markdown()
     assert "| **moved**<br>prod | `Storage/Errors`<br>S3 Bucket<br>was `Storage/Pages` |" in text
 
 
-def test_what_is_new_is_told_by_construct(production: Side, tmp_path: Path) -> None:
+def test_what_is_new_is_told_by_construct(production: Assembly, tmp_path: Path) -> None:
     """A resource of a new construct is no row of its own."""
 
     def edit(edits: Edits) -> None:
@@ -189,7 +189,7 @@ def test_what_is_new_is_told_by_construct(production: Side, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("value", ["a | b", "`ticks`", "two\nlines", "<details>", "x" * 5_000])
-def test_no_value_breaks_a_table(value: str, production: Side, tmp_path: Path) -> None:
+def test_no_value_breaks_a_table(value: str, production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Operations/Backup/Function", "Description", value)).markdown()
     (row,) = [line for line in text.splitlines() if "`Description`" in line]
     assert len(re.findall(r"(?<!\\)\|", row)) == 4
@@ -197,7 +197,7 @@ def test_no_value_breaks_a_table(value: str, production: Side, tmp_path: Path) -
     assert len(row) < 500
 
 
-def test_of_long_values_what_differs_is_shown(production: Side, tmp_path: Path) -> None:
+def test_of_long_values_what_differs_is_shown(production: Assembly, tmp_path: Path) -> None:
     path = "Edge/Edge/SecurityHeaders"
     policy = "ResponseHeadersPolicyConfig.SecurityHeadersConfig.ContentSecurityPolicy.ContentSecurityPolicy"
     old = next(one for one in production.resources.values() if one.path == path).at(policy)
@@ -206,7 +206,7 @@ def test_of_long_values_what_differs_is_shown(production: Side, tmp_path: Path) 
     assert ": `…:; frame-ancestors 'none'` → `…:; frame-ancestors 'self'` |" in row
 
 
-def test_a_danger_is_accepted_by_its_id(production: Side, tmp_path: Path) -> None:
+def test_a_danger_is_accepted_by_its_id(production: Assembly, tmp_path: Path) -> None:
     (danger,) = _report(production, tmp_path, _one_change).dangers
     made = _report(production, tmp_path, _one_change, accepted={danger.id: "Exported | to <b>", "00000000": "Another"})
     assert made.refused == []
@@ -218,7 +218,7 @@ def test_a_danger_is_accepted_by_its_id(production: Side, tmp_path: Path) -> Non
     assert "Accepted, but nothing here has that id (it changes with what it names): `00000000`." in text
 
 
-def test_an_id_is_of_exactly_one_danger(everywhere: Side, tmp_path: Path) -> None:
+def test_an_id_is_of_exactly_one_danger(everywhere: Assembly, tmp_path: Path) -> None:
     """Accepted for a figure, another figure is not; accepted for production, another environment is not."""
 
     def ids(*several: Edit) -> set[str]:
@@ -232,7 +232,7 @@ def test_an_id_is_of_exactly_one_danger(everywhere: Side, tmp_path: Path) -> Non
     assert not one & ids(_in_all(key, name, 10))
 
 
-def test_a_long_report_is_cut_from_its_end(everywhere: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_report_is_cut_from_its_end(everywhere: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = _edited(everywhere, tmp_path, lambda edits: [one["Resources"].clear() for one in edits.templates.values()])
     begun = time.monotonic()
     made = report(everywhere.folder, nothing, "main")
@@ -261,7 +261,7 @@ def test_a_long_report_is_cut_from_its_end(everywhere: Side, tmp_path: Path, mon
     assert not (tmp_path / "report.whole.md").exists()
 
 
-def test_two_runs_give_the_same_bytes(everywhere: Side, tmp_path: Path) -> None:
+def test_two_runs_give_the_same_bytes(everywhere: Assembly, tmp_path: Path) -> None:
     """Whatever order Python's sets have."""
     head = _edited(everywhere, tmp_path, _in_all("Storage/Uploads", "PublicAccessBlockConfiguration", {}), _one_change,
                    lambda edits: edits.properties("EdgeGlobal/WebFirewall/WebAcl")["Rules"].clear())  # fmt: skip
@@ -319,7 +319,7 @@ def _given(base: Path, head: Path) -> Iterator[tuple[Path, Path]]:
     yield base, head
 
 
-def test_exit_codes(production: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes(production: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     head = _edited(production, tmp_path / "head", _one_change)
     monkeypatch.setattr(command, "end_on_signals", lambda: None)
     monkeypatch.setattr(command, "both", lambda base: _given(production.folder, head))

@@ -10,9 +10,9 @@ import pytest
 
 from tests.conftest import Variant
 from tests.reports.changed_templates import GONE, Edit, Edits, Json, by_name, compare_all, setting, statements, together
-from tools.reports.diff.assembly import Side
+from tools.reports.assembly import Assembly
 from tools.reports.diff.collect import Comparison, compare
-from tools.reports.diff.dangers import judge
+from tools.reports.diff.dangers import find_dangers
 
 DB, REDIS, ACL = "Data/Database/Instance", "Data/Cache/Redis", "EdgeGlobal/WebFirewall/WebAcl"
 UPLOADS, BACKUPS = "Storage/Uploads", "Storage/Backups"
@@ -594,12 +594,12 @@ HARMLESS: dict[str, Edit] = {
 
 
 @pytest.fixture(scope="module")
-def production(variant: Variant) -> Side:
-    return Side(variant().assembly)
+def production(variant: Variant) -> Assembly:
+    return Assembly(variant().assembly)
 
 
 @pytest.fixture(scope="module")
-def comparisons(production: Side, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
+def comparisons(production: Assembly, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
     edits = {name: edit for name, (edit, _) in DANGEROUS.items()} | HARMLESS
     assert len(edits) == len(DANGEROUS) + len(HARMLESS)
     return compare_all(production, edits, tmp_path_factory.mktemp("changed"))
@@ -607,53 +607,53 @@ def comparisons(production: Side, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.mark.parametrize("name", DANGEROUS)
 def test_what_is_dangerous_is_told_in_these_words(name: str, comparisons: dict[str, Comparison]) -> None:
-    assert [danger.words for danger in judge(comparisons[name])] == DANGEROUS[name][1]
+    assert [danger.words for danger in find_dangers(comparisons[name])] == DANGEROUS[name][1]
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_harmless_alarms_nobody(name: str, comparisons: dict[str, Comparison]) -> None:
     """And is a change all the same: what the edit did is there."""
     assert comparisons[name].changes
-    assert judge(comparisons[name]) == []
+    assert find_dangers(comparisons[name]) == []
 
 
-def test_a_stack_that_goes_to_another_region(production: Side, tmp_path: Path) -> None:
+def test_a_stack_that_goes_to_another_region(production: Assembly, tmp_path: Path) -> None:
     edits = Edits(production)
     _manifest("Alerts", environment="aws://unknown-account/eu-west-1")(edits)
-    dangers = judge(compare(production, Side(edits.write(tmp_path))))
+    dangers = find_dangers(compare(production, Assembly(edits.write(tmp_path))))
     assert dangers[0].words == (
         "The stack `Alerts` moves from unknown-account/us-east-1 to unknown-account/eu-west-1: all it holds is made anew there, and "
         "stays orphaned here."
     )
 
 
-def test_an_exception_that_is_asked_sooner(production: Side, tmp_path: Path) -> None:
+def test_an_exception_that_is_asked_sooner(production: Assembly, tmp_path: Path) -> None:
     before, after = Edits(production), Edits(production)
     _allowing(before, 99)
     _allowing(after, 99)
     by_name(after.properties(ACL)["Rules"], "Exception")["Priority"] = by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"]
     by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"] = 99
-    comparison = compare(Side(before.write(tmp_path / "before")), Side(after.write(tmp_path / "after")))
-    told = [danger.words for danger in judge(comparison)]
+    comparison = compare(Assembly(before.write(tmp_path / "before")), Assembly(after.write(tmp_path / "after")))
+    told = [danger.words for danger in find_dangers(comparison)]
     assert f"`{ACL}`: rule Exception is now asked before SqlInjection, and what it lets through passes by." in told
     assert all("is now asked before" in words for words in told)
 
 
-def test_a_stack_that_leaves_the_app(production: Side, tmp_path: Path) -> None:
+def test_a_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> None:
     """Nobody deletes it: what is in it is neither removed nor orphaned by itself."""
     edits = Edits(production)
     name = edits.stack("Operations")
     del edits.templates[name], edits.manifest["artifacts"][name]
     edits.manifest["artifacts"]["CarmenProd"]["dependencies"].remove(name)
-    comparison = compare(production, Side(edits.write(tmp_path)))
+    comparison = compare(production, Assembly(edits.write(tmp_path)))
     assert [change.path for change in comparison.changes] == ["Operations (stack)"]
-    assert [danger.words for danger in judge(comparison)] == [
+    assert [danger.words for danger in find_dangers(comparison)] == [
         "The stack `Operations` is no longer part of the app: it stays deployed, orphaned, until someone destroys it by hand."
     ]
 
 
-def test_the_reason_of_the_settings_is_told(production: Side, variant: Variant) -> None:
+def test_the_reason_of_the_settings_is_told(production: Assembly, variant: Variant) -> None:
     changed = variant(database={"deletion_protection": False, "deletion_protection_opt_out_reason": "It is taken down next week."})
-    (danger,) = judge(compare(production, Side(changed.assembly)))
+    (danger,) = find_dangers(compare(production, Assembly(changed.assembly)))
     assert danger.words == "`Data/Database/Instance` (RDS DBInstance): deletion protection is switched off."
     assert danger.reason == "It is taken down next week."

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Variant
 from tests.reports.changed_templates import Edit, Edits, compare_all, setting, together
-from tools.reports.diff.assembly import Side
+from tools.reports.assembly import Assembly
 from tools.reports.diff.collect import Comparison, compare
 from tools.reports.diff.deployment import interruptions
 
@@ -77,12 +77,12 @@ CASES: dict[str, tuple[Edit, list[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def production(variant: Variant) -> Side:
-    return Side(variant().assembly)
+def production(variant: Variant) -> Assembly:
+    return Assembly(variant().assembly)
 
 
 @pytest.fixture(scope="module")
-def comparisons(production: Side, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
+def comparisons(production: Assembly, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
     return compare_all(production, {name: edit for name, (edit, _) in CASES.items()}, tmp_path_factory.mktemp("changed"))
 
 
@@ -92,8 +92,8 @@ def test_what_is_interrupted(name: str, comparisons: dict[str, Comparison]) -> N
 
 
 def test_a_database_without_standby_is_down_for_minutes(variant: Variant, tmp_path: Path) -> None:
-    alone = Side(variant(database={"multi_az": False, "multi_az_opt_out_reason": "This is a rehearsal only."}).assembly)
+    alone = Assembly(variant(database={"multi_az": False, "multi_az_opt_out_reason": "This is a rehearsal only."}).assembly)
     edits = Edits(alone)
     edits.set(DB, "DBInstanceClass", "db.t4g.large")
-    (one,) = interruptions(compare(alone, Side(edits.write(tmp_path))))
+    (one,) = interruptions(compare(alone, Assembly(edits.write(tmp_path))))
     assert one.words == f"`{DB}`: the database restarts, some minutes: it has no standby (`DBInstanceClass`)."

@@ -19,11 +19,11 @@ from settings.loader import load
 from settings.model import Settings
 from tests.conftest import Built, Variant
 from tools.environment import RefusedError
+from tools.reports.assembly import Assembly
 from tools.reports.diff import __main__ as command
 from tools.reports.diff import live
 from tools.reports.diff.__main__ import against_deployed
 from tools.reports.diff.acceptances import AcceptanceError, ever
-from tools.reports.diff.assembly import Side
 from tools.reports.diff.dangers import Danger
 from tools.reports.diff.render import MARKER, Report
 
@@ -139,7 +139,7 @@ def compare(built: Built, account: Account, tmp_path: Path) -> Compare:
 
 
 def logical_id(built: Built, path: str) -> str:
-    return next(one.logical_id for one in Side(built.assembly).resources.values() if (one.environment, one.path) == ("prod", path))
+    return next(one.logical_id for one in Assembly(built.assembly).resources.values() if (one.environment, one.path) == ("prod", path))
 
 
 def test_what_is_deployed_as_it_is_changes_nothing_and_is_told_in_time(compare: Compare, account: Account) -> None:
@@ -308,8 +308,8 @@ def test_drift_is_a_row_for_each_difference_and_for_what_nobody_can_tell(compare
 | Stack | Resource | Property | Template | Deployed |
 |---|---|---|---|---|
 | `CarmenProdNetwork` | `Group (AWS::EC2::SecurityGroup)` | `SecurityGroupIngress.0.CidrIp` | `10.0.0.0/16` | `ˋanyˋ \\| <one>` |
-| `CarmenProdNetwork` | `Log (AWS::Logs::LogGroup)` |  | `there` | `deleted` |
-| `CarmenProdEdge` | Nobody can tell (UNKNOWN): not allowed: &lt;waf> | | | |
+| `CarmenProdNetwork` | `Log (AWS::Logs::LogGroup)` |  | `exists` | `deleted` |
+| `CarmenProdEdge` | Drift unknown (UNKNOWN): not allowed: &lt;waf> | | | |
 """
     )
 
@@ -322,7 +322,7 @@ def test_credentials_that_may_not_detect_or_list_are_told(compare: Compare, acco
     text = compare().markdown()
     assert "- prod: unchanged.\n" in text
     assert "- **prod**: these credentials may not list stacks in us-east-1, so none that left the app is seen.\n" in text
-    assert text.count("Nobody can tell (UNKNOWN): not authorized to perform: cloudformation:DetectStackDrift") == 10
+    assert text.count("Drift unknown (UNKNOWN): not authorized to perform: cloudformation:DetectStackDrift") == 10
 
 
 @pytest.mark.parametrize("call", ["DescribeStacks", "GetTemplate", "ListStacks"])

@@ -17,18 +17,18 @@ from aws_cdk import aws_s3 as s3
 from tests.conftest import ROOT, Built
 from tools.reports.security import page, scan
 
-Verdicts = list[scan.Verdict]
+Results = list[scan.Result]
 Resources = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def verdicts(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    return scan.verdicts(built, tmp_path_factory.mktemp("preflight"))
+def results(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return scan.run_validators(built, tmp_path_factory.mktemp("preflight"))
 
 
-def test_every_finding_is_acknowledged(verdicts: Verdicts) -> None:
-    assert [str(finding) for verdict in verdicts for finding in verdict.open] == []
-    assert {verdict.judge: verdict.rules > 5 for verdict in verdicts} == dict.fromkeys([verdict.judge for verdict in verdicts], True)
+def test_every_finding_is_acknowledged(results: Results) -> None:
+    assert [str(finding) for result in results for finding in result.open] == []
+    assert {result.validator: result.rules > 5 for result in results} == dict.fromkeys([result.validator for result in results], True)
 
 
 def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
@@ -36,19 +36,19 @@ def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
     found = [*scan.nag(preview), *scan.cloudformation_validate(templates), *scan.parliament_findings(preview)]
     known = scan.acknowledgements(preview)
     assert len(found) > 50
-    assert [str(finding) for finding in found if not scan.excuse(finding, known)] == []
+    assert [str(finding) for finding in found if not scan.acknowledgement_of(finding, known)] == []
 
 
-def test_no_acknowledgement_is_stale_or_misspelt(built: Built, verdicts: Verdicts) -> None:
-    assert scan.stale(built, {finding for verdict in verdicts for finding in verdict.findings}) == []
+def test_no_acknowledgement_is_stale_or_misspelt(built: Built, results: Results) -> None:
+    assert scan.unused_acknowledgements(built, {finding for result in results for finding in result.findings}) == []
 
 
-def test_a_misspelt_acknowledgement_is_stale_and_excuses_nothing(built: Built, verdicts: Verdicts) -> None:
-    (finding, *_) = sorted(finding for verdict in verdicts for finding in verdict.findings)
+def test_a_misspelt_acknowledgement_is_stale_and_excuses_nothing(built: Built, results: Results) -> None:
+    (finding, *_) = sorted(finding for result in results for finding in result.findings)
     misspelt = {(finding.name.replace("AwsSolutions-", "AwsSolution-"), finding.where): "a reason"}
-    assert scan.excuse(finding, misspelt) is None
-    assert scan.excuse(finding, {(finding.name, finding.where.rsplit("/", 1)[0]): "a reason"})
-    assert scan.stale(built, set())  # were nothing found, everything acknowledged would be stale
+    assert scan.acknowledgement_of(finding, misspelt) is None
+    assert scan.acknowledgement_of(finding, {(finding.name, finding.where.rsplit("/", 1)[0]): "a reason"})
+    assert scan.unused_acknowledgements(built, set())  # were nothing found, everything acknowledged would be stale
 
 
 def test_every_acknowledgement_has_a_reason(built: Built) -> None:
@@ -57,9 +57,9 @@ def test_every_acknowledgement_has_a_reason(built: Built) -> None:
     assert [key for key, reason in known.items() if len(reason.split()) < 6] == []
 
 
-def test_no_finding_of_high_risk_is_left_but_the_image_pull(verdicts: Verdicts) -> None:
+def test_no_finding_of_high_risk_is_left_but_the_image_pull(results: Results) -> None:
     high = ("Cloudsplaining::PrivilegeEscalation", "Cloudsplaining::ResourceExposure", "Cloudsplaining::CredentialsExposure")
-    found = {finding.name for verdict in verdicts for finding in verdict.findings if finding.name.startswith(high)}
+    found = {finding.name for result in results for finding in result.findings if finding.name.startswith(high)}
     assert found == {"Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]"}
 
 
@@ -68,9 +68,9 @@ def test_templates_carry_nothing_that_silences_a_tool(built: Built) -> None:
     assert not re.search(r'"(cfn-lint|cfn_nag|cdk_nag|checkov|guard|cfn-guard|aws:cdk:acknowledged-rules|SuppressedRules)"', text)
 
 
-def test_the_page_for_auditors_is_current(built: Built, verdicts: Verdicts) -> None:
+def test_the_page_for_auditors_is_current(built: Built, results: Results) -> None:
     """`make security-page` writes it."""
-    assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == page.page(built, verdicts)
+    assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == page.page(built, results)
 
 
 # Each judge, given a fault of the kind it is there for, must find it: one that did not run would pass the tests above.
@@ -119,7 +119,9 @@ def test_parliament_and_cloudsplaining_find_a_star(built: Built, tmp_path: Path)
     broken = _broken(built, tmp_path, "CarmenProdService", change)
     known = scan.acknowledgements(built)
     for findings in (scan.parliament_findings(broken), scan.cloudsplaining_findings(broken)):
-        assert {f.where for f in findings if not scan.excuse(f, known)} == {"CarmenProdService/Web/TaskRole/DefaultPolicy/Resource"}
+        assert {f.where for f in findings if not scan.acknowledgement_of(f, known)} == {
+            "CarmenProdService/Web/TaskRole/DefaultPolicy/Resource"
+        }
 
 
 def test_detect_secrets_finds_keys_tokens_and_passwords(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 import pytest
 
 from tests.conftest import Built
-from tools.reports.security.policies import ARNS, Assembly
+from tools.reports.security.policies import ARNS, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
 
 # What a request carries unless a test says otherwise: TLS 1.3, what is written only where nothing is, straight from the
@@ -31,7 +31,7 @@ class Environment:
     """One environment of the account; its resources are called `Stack/LogicalId`, the CDK's hash left out."""
 
     name: str
-    assembly: Assembly
+    assembly: ResolvedAssembly
 
     @cached_property
     def by_kind(self) -> dict[str, dict[str, str]]:
@@ -98,7 +98,7 @@ class House:
     """The account and its environments."""
 
     account: Account
-    assembly: Assembly
+    assembly: ResolvedAssembly
     environments: dict[str, Environment]
 
     def everything(self, told: str) -> list[str]:
@@ -136,7 +136,7 @@ def house(built: Built) -> House:
 
 def house_of(built: Built) -> House:
     """What was built, as an account."""
-    assembly = Assembly(built.assembly)
+    assembly = ResolvedAssembly(built.assembly)
     return House(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
 
 

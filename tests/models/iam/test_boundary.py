@@ -20,7 +20,7 @@ from tests.conftest import Built, build
 from tests.models.iam.conftest import House
 from tests.models.iam.questions import allowed_questions
 from tests.pipelines.conftest import BOUNDARY, access, settings
-from tools.reports.security.policies import ACCOUNT, Assembly, Document, Role
+from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly, Role
 from tools.reports.security.policy_evaluator import Account, Context, Decision
 
 EXECUTION = f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-us-east-1"
@@ -66,7 +66,7 @@ NOT_TAKEN = {
 @pytest.fixture(scope="module")
 def boundary(tmp_path_factory: pytest.TempPathFactory) -> Document:
     built = access(tmp_path_factory.mktemp("access"), settings("prod", "main", "production"))
-    ((_, _, policy),) = Assembly(built.assembly).resources("AWS::IAM::ManagedPolicy")
+    ((_, _, policy),) = ResolvedAssembly(built.assembly).resources("AWS::IAM::ManagedPolicy")
     assert policy["Properties"]["ManagedPolicyName"] == NAME
     document: Document = policy["Properties"]["PolicyDocument"]
     return document

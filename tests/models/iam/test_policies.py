@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tools.reports.security.policies import ACCOUNT, Assembly
+from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
 
 TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 DOCUMENT = {"Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
 
 
-def assembly(folder: Path, **resources: tuple[str, dict[str, Any]]) -> Assembly:
+def assembly(folder: Path, **resources: tuple[str, dict[str, Any]]) -> ResolvedAssembly:
     """An assembly of one stack."""
     template = {"Resources": {name: {"Type": kind, "Properties": properties} for name, (kind, properties) in resources.items()}}
     (folder / "One.template.json").write_text(json.dumps(template))
@@ -24,7 +24,7 @@ def assembly(folder: Path, **resources: tuple[str, dict[str, Any]]) -> Assembly:
         "properties": {"templateFile": "One.template.json"},
     }
     (folder / "manifest.json").write_text(json.dumps({"artifacts": {"One": artifact}}))
-    return Assembly(folder)
+    return ResolvedAssembly(folder)
 
 
 def role(**more: Any) -> tuple[str, dict[str, Any]]:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from settings.loader import SettingsError, environment_names, load
 from tools.processes import end_on_signals
+from tools.reports.assembly import Assembly
 from tools.reports.cost.bill import Bill, bill
 from tools.reports.cost.page import page, table
 from tools.reports.cost.prices import PRICES, stale
 from tools.reports.cost.savings import savings
-from tools.reports.diff.assembly import Side
 from tools.reports.synthesis import ROOT, build
 
 README = ROOT / "README.md"
@@ -30,7 +30,7 @@ BEGIN, END = "<!-- cost -->\n", "<!-- /cost -->\n"
 def of_all_environments() -> Bill:
     """The bill of what this repository would deploy."""
     with tempfile.TemporaryDirectory() as folder:
-        return bill(Side(build([load(name) for name in environment_names()], Path(folder)).assembly))
+        return bill(Assembly(build([load(name) for name in environment_names()], Path(folder)).assembly))
 
 
 def in_readme(made: Bill, text: str) -> str:

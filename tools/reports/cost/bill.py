@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tools.reports.assembly import Assembly
 from tools.reports.cost.prices import UnknownPriceError, assumed
 from tools.reports.cost.pricing import FREE, NOT_COUNTED, PRICED
-from tools.reports.diff.assembly import Side
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Bill:
         return sum(one.usd for one in self.items if one.environment == environment and part in (None, one.part) and one.by_use is by_use)
 
 
-def bill(side: Side) -> Bill:
+def bill(assembly: Assembly) -> Bill:
     """The bill of all environments of an assembly."""
     items: list[Item] = []
     unknown: set[str] = set()
-    free = dict.fromkeys(side.environments, 0)
-    not_counted: dict[str, set[str]] = {environment: set() for environment in side.environments}
-    for resource in side.resources.values():
+    free = dict.fromkeys(assembly.environments, 0)
+    not_counted: dict[str, set[str]] = {environment: set() for environment in assembly.environments}
+    for resource in assembly.resources.values():
         if resource.kind in PRICED:
             try:
                 items += (
                     Item(resource.environment, resource.stack.part, resource.path, resource.kind, line.what, line.usd, line.by_use)
-                    for line in PRICED[resource.kind](resource, side, assumed(resource.environment))
+                    for line in PRICED[resource.kind](resource, assembly, assumed(resource.environment))
                 )
             except UnknownPriceError as error:
                 unknown.add(f"{resource.kind} {error}")

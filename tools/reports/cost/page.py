@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from tools.reports.assembly import importance
 from tools.reports.cost.bill import Bill, Item
 from tools.reports.cost.prices import PRICES, Table, assumed, oldest
 from tools.reports.cost.savings import Saving
-from tools.reports.diff.assembly import importance
 
 SMALL = 1.0  # USD: below it, what is of one kind in one stack is one line
 LEVERS_SHOWN = 5
@@ -30,7 +30,8 @@ def page(made: Bill, environment: str, levers: list[Saving]) -> str:
 
 
 def _basis() -> str:
-    return f"list prices in {PRICES['region']}, looked up on {oldest()} and after (tools/reports/cost/prices.toml), without discounts and free tiers"
+    prices = f"list prices in {PRICES['region']}, looked up on {oldest()} and after (tools/reports/cost/prices.toml)"
+    return f"{prices}, without discounts and free tiers"
 
 
 def total_line(made: Bill, environment: str) -> str:

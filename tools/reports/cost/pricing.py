@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tools.reports.assembly import Assembly, Resource
 from tools.reports.cost.prices import PRICES, Table, UnknownPriceError, price
-from tools.reports.diff.assembly import Resource, Side
 
 HOURS = PRICES["hours_a_month"]
 DAYS = HOURS / 24
@@ -26,14 +26,14 @@ class Line(NamedTuple):
     by_use: bool = False
 
 
-Pricing = Callable[[Resource, Side, Table], Iterator[Line]]
+Pricing = Callable[[Resource, Assembly, Table], Iterator[Line]]
 
 
-def hours_on(environment: str, side: Side) -> float:
+def hours_on(environment: str, assembly: Assembly) -> float:
     """Hours a month that an environment's tasks and database run: between the schedules that start and stop it, if there are such."""
     times = {
         call: _DAILY.fullmatch(str(schedule.at("ScheduleExpression")))
-        for schedule in side.of_kind("AWS::Scheduler::Schedule")
+        for schedule in assembly.of_kind("AWS::Scheduler::Schedule")
         for call in ("startDBInstance", "stopDBInstance")
         if schedule.environment == environment and f":aws-sdk:rds:{call}" in json.dumps(schedule.at("Target.Arn"))
     }
@@ -44,45 +44,45 @@ def hours_on(environment: str, side: Side) -> float:
     return float(len(starts["days"].split(",")) * (minutes[1] - minutes[0]) / 60 * WEEKS)
 
 
-def _database(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _database(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     zones = 2 if resource.at("MultiAZ", False) else 1
     told = "in two zones" if zones == 2 else "in one zone"
     name, kind, gib = resource.at("DBInstanceClass"), resource.at("StorageType", "gp2"), int(resource.at("AllocatedStorage", 0))
-    yield Line(f"{name} {told}", zones * hours_on(resource.environment, side) * price("rds_instance_hour", name))
+    yield Line(f"{name} {told}", zones * hours_on(resource.environment, assembly) * price("rds_instance_hour", name))
     yield Line(f"{gib} GiB {kind} {told}", zones * gib * price("rds_storage_gib_month", kind))
 
 
-def _proxy(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
-    for instance in side.of_kind("AWS::RDS::DBInstance"):
+def _proxy(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
+    for instance in assembly.of_kind("AWS::RDS::DBInstance"):
         if instance.environment == resource.environment:
             vcpus = max(2, int(price("rds_vcpus", instance.at("DBInstanceClass"))))
             yield Line(f"{vcpus} vCPUs", vcpus * HOURS * price("rds_proxy_vcpu_hour"))
 
 
-def _cache(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _cache(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     nodes, name, engine = int(resource.at("NumCacheClusters", 1)), resource.at("CacheNodeType"), resource.at("Engine", "redis")
     if f"elasticache_{engine}_node_hour" not in PRICES:
         raise UnknownPriceError(engine)
     yield Line(f"{nodes} × {name}", nodes * HOURS * price(f"elasticache_{engine}_node_hour", name))
 
 
-def _service(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
-    path = side.told(resource.stack, resource.at("TaskDefinition"))
-    task = side.by_path.get((resource.environment, str(path)))
+def _service(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
+    path = assembly.with_paths(resource.stack, resource.at("TaskDefinition"))
+    task = assembly.by_path.get((resource.environment, str(path)))
     if task is None:
         raise UnknownPriceError(f"with task definition {path}")
     machine = f"fargate_{task.at('RuntimePlatform.CpuArchitecture', 'X86_64').lower()}"
     vcpus, gib = int(task.at("Cpu")) / 1024, int(task.at("Memory")) / 1024
-    count, spot = _least_tasks(resource, side), _spot_share(resource)
+    count, spot = _least_tasks(resource, assembly), _spot_share(resource)
     hour = vcpus * price(machine, "vcpu_hour") + gib * price(machine, "gib_hour")
     told = f"{count} × {vcpus:g} vCPU, {gib:g} GiB{' on Spot' if spot else ''}"
-    yield Line(told, count * hours_on(resource.environment, side) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
+    yield Line(told, count * hours_on(resource.environment, assembly) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
 
 
-def _least_tasks(service: Resource, side: Side) -> int:
+def _least_tasks(service: Resource, assembly: Assembly) -> int:
     name = f"/{service.path}.Name"
-    for target in side.of_kind("AWS::ApplicationAutoScaling::ScalableTarget"):
-        if target.environment == service.environment and str(side.told(target.stack, target.at("ResourceId"))).endswith(name):
+    for target in assembly.of_kind("AWS::ApplicationAutoScaling::ScalableTarget"):
+        if target.environment == service.environment and str(assembly.with_paths(target.stack, target.at("ResourceId"))).endswith(name):
             return int(target.at("MinCapacity"))
     return int(service.at("DesiredCount", 1))
 
@@ -92,20 +92,20 @@ def _spot_share(service: Resource) -> float:
     return weights.get("FARGATE_SPOT", 0) / sum(weights.values()) if sum(weights.values()) else 0.0
 
 
-def _cluster(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _cluster(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     """Container Insights, per metric of cluster, services, their families and least tasks."""
     settings = {one["Name"]: one["Value"] for one in resource.at("ClusterSettings", [])}
     each = assumed["insights_metrics"]
-    services = [one for one in side.of_kind("AWS::ECS::Service") if one.environment == resource.environment]
+    services = [one for one in assembly.of_kind("AWS::ECS::Service") if one.environment == resource.environment]
     metrics = each["cluster"] + len(services) * (each["service"] + each["family"])
     if settings.get("containerInsights") == "enhanced":
-        metrics += each["task"] * sum(_least_tasks(one, side) for one in services)
+        metrics += each["task"] * sum(_least_tasks(one, assembly) for one in services)
         yield Line(f"Container Insights, {metrics} metrics", metrics * price("cloudwatch", "insights_metric_month"))
     elif settings.get("containerInsights") == "enabled":
         yield Line(f"Container Insights, {metrics} metrics", metrics * price("cloudwatch", "metric_month"))
 
 
-def _function(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _function(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     clock = assumed["functions"].get(resource.path)
     if clock is None:
         return
@@ -117,19 +117,19 @@ def _function(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
         yield Line(f"{metrics} metrics", metrics * price("cloudwatch", "metric_month"))
 
 
-def _endpoint(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _endpoint(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     if zones := len(resource.at("SubnetIds", [])) if resource.at("VpcEndpointType", "Gateway") == "Interface" else 0:
         yield Line(f"in {zones} zones", zones * HOURS * price("interface_endpoint_hour"))
 
 
-def _nat(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _nat(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     yield Line("", HOURS * price("nat_gateway", "hour"))
-    gateways = sum(1 for one in side.of_kind("AWS::EC2::NatGateway") if one.environment == resource.environment)
+    gateways = sum(1 for one in assembly.of_kind("AWS::EC2::NatGateway") if one.environment == resource.environment)
     gib = assumed["nat_gib"] / gateways
     yield Line(f"{gib:g} GiB through it", gib * price("nat_gateway", "gib"), by_use=True)
 
 
-def _machine(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _machine(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     yield Line(str(resource.at("InstanceType")), HOURS * price("ec2_instance_hour", resource.at("InstanceType")))
     if any(one.get("AssociatePublicIpAddress") for one in resource.at("NetworkInterfaces", [])):
         yield Line("public address", HOURS * price("public_address_hour"))
@@ -138,35 +138,35 @@ def _machine(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
         yield Line(f"{gib} GiB {kind}", gib * price("ebs_gib_month", kind))
 
 
-def _load_balancer(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _load_balancer(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     yield Line("", HOURS * price("load_balancer", "hour"))
     units = assumed["load_balancer_lcus"]
     yield Line(f"{units:g} capacity units", units * HOURS * price("load_balancer", "lcu_hour"), by_use=True)
 
 
-def _firewall(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _firewall(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     rules, millions = len(resource.at("Rules", [])), assumed["requests_million"]
     yield Line(f"{rules} rules", price("firewall", "acl_month") + rules * price("firewall", "rule_month"))
     yield Line(f"{millions:g} million requests", millions * price("firewall", "million_requests"), by_use=True)
 
 
-def _distribution(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _distribution(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     gib, millions = assumed["out_gib"], assumed["requests_million"]
     each = price("cloudfront", "million_requests") + price("cloudfront", "million_function_calls")
     yield Line(f"{gib:g} GiB, {millions:g} million requests", gib * price("cloudfront", "gib_out") + millions * each, by_use=True)
 
 
-def _origin_metrics(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _origin_metrics(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     yield Line("8 metrics", 8 * price("cloudwatch", "metric_month"))
 
 
-def _alarm(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _alarm(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     """An alarm on an expression pays for each metric in it."""
     metrics = sum(1 for one in resource.at("Metrics", []) if "MetricStat" in one) or 1
     yield Line(f"{metrics} metric{'' if metrics == 1 else 's'}", metrics * price("cloudwatch", "alarm_metric_month"))
 
 
-def _log(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _log(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     gib = next((gib for path, gib in assumed["log_gib"].items() if resource.path.startswith(path)), 0)
     if gib:
         months = int(resource.at("RetentionInDays", 3650)) / DAYS
@@ -175,19 +175,19 @@ def _log(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
         yield Line(f"{gib:g} GiB in, {months:.1f} months kept", usd, by_use=True)
 
 
-def _bucket(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _bucket(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     name = {"Uploads": "uploads_gib", "Backups": "backups_gib", "AccessLogs": "access_logs_gib"}.get(resource.path.rpartition("/")[2])
     if gib := assumed[name] if name else 0:
         yield Line(f"{gib:g} GiB", gib * price("s3_gib_month"), by_use=True)
 
 
-def _images(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+def _images(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     gib = assumed["images_gib"]
     yield Line(f"{gib:g} GiB", gib * price("ecr_gib_month"), by_use=True)
 
 
 def _each(table: str, name: str = "usd", times: float = 1) -> Pricing:
-    def lines(resource: Resource, side: Side, assumed: Table) -> Iterator[Line]:
+    def lines(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
         yield Line("", times * price(table, name))
 
     return lines

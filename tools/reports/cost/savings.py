@@ -13,8 +13,8 @@ from settings.field_metadata import Protective, declarations, declared, value_at
 from settings.loader import SettingsError, validated
 from settings.model import Settings
 from settings.types import as_toml
+from tools.reports.assembly import Assembly
 from tools.reports.cost.bill import bill
-from tools.reports.diff.assembly import Side
 from tools.reports.synthesis import build
 
 REASON = "To see what it would save."
@@ -56,7 +56,7 @@ def savings(settings: Settings) -> list[Saving]:
 
 
 def _total(settings: Settings, folder: Path) -> float:
-    return bill(Side(build([settings], folder).assembly)).total(settings.name)
+    return bill(Assembly(build([settings], folder).assembly)).total(settings.name)
 
 
 def _pulled(settings: Settings) -> Iterator[tuple[Lever, Settings]]:

@@ -21,13 +21,13 @@ from pathlib import Path
 from settings.loader import environment_names
 from tools.environment import FAILURES, RefusedError, in_words
 from tools.processes import Ended, end_on_signals
+from tools.reports.assembly import Assembly
 from tools.reports.diff import live as deployed_base
 from tools.reports.diff.acceptances import FILE, AcceptanceError, added, ever
-from tools.reports.diff.assembly import Side
 from tools.reports.diff.checkout import ROOT, CheckoutError, both, head_alone, text_in
 from tools.reports.diff.collect import compare
 from tools.reports.diff.costs import Costs
-from tools.reports.diff.dangers import judge
+from tools.reports.diff.dangers import find_dangers
 from tools.reports.diff.deployment import interruptions
 from tools.reports.diff.live import Live
 from tools.reports.diff.render import GITHUB_LIMIT, GITLAB_LIMIT, Report
@@ -38,9 +38,9 @@ DEPLOYED = "deployed"
 
 def report(base: Path, head: Path, name: str, accepted: Mapping[str, str] | None = None, live: Live | None = None) -> Report:
     """The report on two assemblies; `accepted` holds ids of dangers, and why; `live` is what else is known of a base that is deployed."""
-    comparison = compare(Side(base, live.tops if live else None), Side(head))
+    comparison = compare(Assembly(base, live.tops if live else None), Assembly(head))
     costs = Costs.of(comparison.base, comparison.head)
-    return Report(comparison, judge(comparison), accepted or {}, interruptions(comparison), costs, name, live)
+    return Report(comparison, find_dangers(comparison), accepted or {}, interruptions(comparison), costs, name, live)
 
 
 def against_deployed(base: Path, head: Path, live: Live, acceptances: str) -> Report:

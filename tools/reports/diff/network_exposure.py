@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tools.reports.diff.assembly import Resource, Side
+from tools.reports.assembly import Assembly, Resource
 from tools.reports.diff.collect import Comparison
 from tools.reports.diff.findings import Finding
 
@@ -33,7 +33,7 @@ TARGETS = (
 
 
 @dataclass(frozen=True)
-class Door:
+class SecurityGroupRule:
     """A rule of a security group."""
 
     environment: str
@@ -43,12 +43,12 @@ class Door:
     protocol: str
     ports: tuple[Any, Any]
 
-    def covers(self, other: Door) -> bool:
+    def covers(self, other: SecurityGroupRule) -> bool:
         """Whether this lets through all that `other` does."""
         same = (self.environment, self.group, self.inwards) == (other.environment, other.group, other.inwards)
         return same and _holds(self.peer, other.peer) and (self.protocol == ALL or (self.protocol == other.protocol and self._ports(other)))
 
-    def _ports(self, other: Door) -> bool:
+    def _ports(self, other: SecurityGroupRule) -> bool:
         if self.ports == other.ports:
             return True
         try:
@@ -74,16 +74,16 @@ class Door:
         return f"`{self.group}` is opened to {peer} on {ports}." if self.inwards else f"`{self.group}` may now reach {peer} on {ports}."
 
 
-def judge(comparison: Comparison) -> Iterator[Finding]:
+def find(comparison: Comparison) -> Iterator[Finding]:
     """Doors that no rule of the base opened. What is new by itself may talk to what is new; but to addresses, nothing opens unseen."""
-    known = list(doors(comparison.base))
+    known = list(rules(comparison.base))
     there = {(one.environment, comparison.moves.get((one.environment, one.path), one.path)) for one in comparison.base.of_kind(GROUP)}
-    for door in doors(comparison.head):
+    for rule in rules(comparison.head):
         # What leaves for a group of ours is told where it enters.
-        matters = door.by_address and not _nowhere(door.peer) if not door.inwards else True
-        new = (door.environment, door.group) not in there
-        if matters and not (new and (not door.inwards or not door.by_address)) and not any(one.covers(door) for one in known):
-            yield Finding(door.environment, "Network", door.words)
+        matters = rule.by_address and not _nowhere(rule.peer) if not rule.inwards else True
+        new = (rule.environment, rule.group) not in there
+        if matters and not (new and (not rule.inwards or not rule.by_address)) and not any(one.covers(rule) for one in known):
+            yield Finding(rule.environment, "Network", rule.words)
     yield from _joins(comparison)
     yield from _routes(comparison)
 
@@ -94,9 +94,10 @@ def _joins(comparison: Comparison) -> Iterator[Finding]:
         if change.both:
             old, new = change.both
             before = {
-                comparison.moves.get((change.environment, one), one) for one in _groups(comparison.base.told(old.stack, old.properties))
+                comparison.moves.get((change.environment, one), one)
+                for one in _groups(comparison.base.with_paths(old.stack, old.properties))
             }
-            for group in sorted(_groups(comparison.head.told(new.stack, new.properties)) - before):
+            for group in sorted(_groups(comparison.head.with_paths(new.stack, new.properties)) - before):
                 words = f"`{new.path}` joins the security group `{group}`: whom that lets in reaches it, and it reaches what that may."
                 yield Finding(change.environment, "Network", words)
 
@@ -113,38 +114,38 @@ def _groups(told: Any) -> set[str]:
 
 def _routes(comparison: Comparison) -> Iterator[Finding]:
     """Ways to everywhere from subnets that had none."""
-    before, after = (dict(_ways(side)) for side in (comparison.base, comparison.head))
+    before, after = (dict(_ways(assembly)) for assembly in (comparison.base, comparison.head))
     tables = {(one.environment, one.path) for one in comparison.base.of_kind("AWS::EC2::RouteTable")}
     for (environment, table), way in after.items():
         if (environment, table) in tables and before.get((environment, table)) != way:
             yield Finding(environment, "Network", f"`{table}` now leads to everywhere, by `{way}`.")
 
 
-def _ways(side: Side) -> Iterator[tuple[tuple[str, str], str]]:
-    for route in side.of_kind("AWS::EC2::Route"):
-        told = side.told(route.stack, route.properties)
+def _ways(assembly: Assembly) -> Iterator[tuple[tuple[str, str], str]]:
+    for route in assembly.of_kind("AWS::EC2::Route"):
+        told = assembly.with_paths(route.stack, route.properties)
         if {told.get("DestinationCidrBlock"), told.get("DestinationIpv6CidrBlock")} & set(EVERYWHERE):
             target = next((str(told[key]) for key in TARGETS if key in told), "?")
             yield (route.environment, str(told.get("RouteTableId"))), target.partition(".")[0]
 
 
-def doors(side: Side) -> Iterator[Door]:
+def rules(assembly: Assembly) -> Iterator[SecurityGroupRule]:
     """All rules of all groups, those within a group and those beside it."""
-    for group in side.of_kind(GROUP):
+    for group in assembly.of_kind(GROUP):
         for rule in group.at("SecurityGroupIngress", []):
-            yield _door(side, group, rule, group.path, inwards=True)
+            yield _rule(assembly, group, rule, group.path, inwards=True)
         for rule in group.at("SecurityGroupEgress", [LEAVES_FOR_ANYWHERE]):
-            yield _door(side, group, rule, group.path, inwards=False)
-    for rule in side.of_kind(INGRESS, EGRESS):
-        group_path = _group(side.told(rule.stack, rule.properties.get("GroupId", "?")))
-        yield _door(side, rule, rule.properties, group_path, inwards=rule.kind == INGRESS)
+            yield _rule(assembly, group, rule, group.path, inwards=False)
+    for rule in assembly.of_kind(INGRESS, EGRESS):
+        group_path = _group(assembly.with_paths(rule.stack, rule.properties.get("GroupId", "?")))
+        yield _rule(assembly, rule, rule.properties, group_path, inwards=rule.kind == INGRESS)
 
 
-def _door(side: Side, resource: Resource, rule: dict[str, Any], group: str, *, inwards: bool) -> Door:
-    told = side.told(resource.stack, rule)
+def _rule(assembly: Assembly, resource: Resource, rule: dict[str, Any], group: str, *, inwards: bool) -> SecurityGroupRule:
+    told = assembly.with_paths(resource.stack, rule)
     peer = next((_group(told[key]) for key in PEERS if key in told), "?")
     ports = (told.get("FromPort"), told.get("ToPort", told.get("FromPort")))
-    return Door(resource.environment, group, inwards, peer, str(told.get("IpProtocol", ALL)), ports)
+    return SecurityGroupRule(resource.environment, group, inwards, peer, str(told.get("IpProtocol", ALL)), ports)
 
 
 def _group(told: Any) -> str:

@@ -1,7 +1,7 @@
-"""IAM that is broadened, in words: who may now do what on which resource.
+"""Broadened IAM permissions: who may now do what on which resource.
 
-Every permission of the head is asked of both sides' policies, resolved and evaluated as AWS does it (`tools.reports.security.policies`,
-`tools.reports.security.policy_evaluator`): what the base allowed too is no news, however it was written. What these cannot decide counts as broadened.
+Every permission of the head is evaluated against the policies of base and head, as AWS does it (`tools.reports.security`). What the
+base already allowed, in whatever form, is not reported. What cannot be evaluated counts as broadened.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from tools.reports.diff.assembly import Resource, Side
+from tools.reports.assembly import Assembly, Resource
 from tools.reports.diff.collect import Comparison
 from tools.reports.diff.findings import Finding
-from tools.reports.security.policies import Assembly, Document, Role
+from tools.reports.security.policies import Document, ResolvedAssembly, Role
 from tools.reports.security.policy_evaluator import Account, Undecided
 
 ROLE = "AWS::IAM::Role"
@@ -59,7 +59,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Question:
-    """A grant as a request to AWS, by the names of its own side."""
+    """A grant as a request to AWS, by the names of its own assembly."""
 
     principal: str
     action: str
@@ -68,32 +68,32 @@ class Question:
 
 
 class Policies:
-    """All grants of a side."""
+    """All grants of a assembly."""
 
-    def __init__(self, side: Side) -> None:
-        self._side = side
-        self.assembly = Assembly(side.folder)
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self.resolved = ResolvedAssembly(assembly.folder)
         names = {
             (f"{stack}-{logical_id}".lower() if lower else f"{stack}-{logical_id}"): (one.environment, one.path)
-            for (stack, logical_id), one in side.resources.items()
+            for (stack, logical_id), one in assembly.resources.items()
             for lower in ((True, False) if one.kind in ("AWS::S3::Bucket", "AWS::ECR::Repository") else (False,))
         }
         self._names = names
         self._any_name = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)")
         # A boundary's text is not in the templates: whether there is one is compared by itself.
-        self.roles = [replace(role, boundary=None) for role in self.assembly.roles()]
-        self.boundaries = {self.role_name(role): role.boundary for role in self.assembly.roles()}
+        self.roles = [replace(role, boundary=None) for role in self.resolved.roles()]
+        self.boundaries = {self.role_name(role): role.boundary for role in self.resolved.roles()}
 
     @cached_property
     def account(self) -> Account:
-        return Account({role.arn: role for role in self.roles}, self.assembly.resource_policies(), {})
+        return Account({role.arn: role for role in self.roles}, self.resolved.resource_policies(), {})
 
     def role_name(self, role: Role) -> tuple[str, str]:
         """(environment, path) of a role."""
-        one = self._side.resources[role.stack, role.logical_id]
+        one = self._assembly.resources[role.stack, role.logical_id]
         return one.environment, one.path
 
-    def told(self, text: str) -> str:
+    def with_paths(self, text: str) -> str:
         """An ARN or a value with paths in the place of names: `Storage/Uploads/*` for `arn:aws:s3:::carmenprodstorage-uploads…/*`."""
         text = CODE.sub("code of ours in the CDK’s bucket", text)
         found = self._any_name.search(text)
@@ -120,8 +120,8 @@ class Policies:
             for document in role.policies.values():
                 found |= self._read(environment, path, document, role.arn, None)
             found |= self._read(environment, path, role.trust, None, role.arn)
-        for arn, document in self.assembly.resource_policies().items():
-            found |= self._read(self.environment_of(arn) or "", self.told(arn), document, None, arn)
+        for arn, document in self.resolved.resource_policies().items():
+            found |= self._read(self.environment_of(arn) or "", self.with_paths(arn), document, None, arn)
         return found
 
     def _read(self, environment: str, holder: str, document: Document, principal: str | None, guarded: str | None) -> dict[Grant, Question]:
@@ -130,18 +130,18 @@ class Policies:
         statements = document.get("Statement", [])
         for statement in statements if isinstance(statements, list) else [statements]:
             condition = statement.get("Condition", {})
-            told = json.dumps(json.loads(self.told_all(json.dumps(condition))), sort_keys=True)
+            told = json.dumps(json.loads(self.with_all_paths(json.dumps(condition))), sort_keys=True)
             for who, action, resource in itertools.product(
                 [principal] if principal else _principals(statement), _elements(statement, "Action"), _resources(statement, guarded)
             ):
-                grant = Grant(environment, holder, holder if principal else self.told(who), statement["Effect"], action,
-                              self.told(resource), told)  # fmt: skip
+                grant = Grant(environment, holder, holder if principal else self.with_paths(who), statement["Effect"], action,
+                              self.with_paths(resource), told)  # fmt: skip
                 found[grant] = Question(who, action, resource, condition)
         return found
 
-    def told_all(self, text: str) -> str:
+    def with_all_paths(self, text: str) -> str:
         """Every name in a text by its path, ARNs included."""
-        return re.sub(r'"[^"]*"', lambda match: json.dumps(self.told(json.loads(match[0])), ensure_ascii=False), text)
+        return re.sub(r'"[^"]*"', lambda match: json.dumps(self.with_paths(json.loads(match[0])), ensure_ascii=False), text)
 
 
 def _principals(statement: Document) -> list[str]:
@@ -167,7 +167,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def judge(comparison: Comparison) -> Iterator[Finding]:
+def find(comparison: Comparison) -> Iterator[Finding]:
     """All findings on permissions; when policies cannot be read at all, that is the finding."""
     yield from _actors(comparison)
     try:
@@ -191,8 +191,8 @@ def _actors(comparison: Comparison) -> Iterator[Finding]:
                     yield Finding(change.environment, "Permissions", words)
 
 
-def _role(side: Side, resource: Resource, place: str) -> str | None:
-    arn = side.told(resource.stack, resource.at(place))
+def _role(assembly: Assembly, resource: Resource, place: str) -> str | None:
+    arn = assembly.with_paths(resource.stack, resource.at(place))
     return str(arn).removesuffix(".Arn") if arn else None
 
 
@@ -236,7 +236,7 @@ def _moved(grant: Grant, comparison: Comparison) -> Grant:
     return grant
 
 
-def _takes_from_what_was_there(grant: Grant, known: set[tuple[str, str]], head: Side) -> bool:
+def _takes_from_what_was_there(grant: Grant, known: set[tuple[str, str]], head: Assembly) -> bool:
     """What is new by itself takes nothing from anybody: only what was there before, or all there is, can be opened."""
     owners = [path for environment, path in head.by_path if environment == grant.environment and _is_of(grant.resource, path)]
     return not owners or (grant.environment, max(owners, key=len)) in known
@@ -292,7 +292,7 @@ def _pattern(pattern: str, text: str) -> bool:
     return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), text) is not None
 
 
-def _words(grants: list[Grant], side: Side) -> Iterator[Finding]:
+def _words(grants: list[Grant], assembly: Assembly) -> Iterator[Finding]:
     """One finding for all that a principal may, a line for what it may on the same resources."""
     actions: dict[tuple[str, str, str, str, str, str], set[str]] = defaultdict(set)
     for one in grants:
@@ -304,7 +304,7 @@ def _words(grants: list[Grant], side: Side) -> Iterator[Finding]:
     for (environment, holder, who, effect, condition, several), on in resources.items():
         what = ", ".join("do anything" if one == "*" else f"`{one}`" for one in several)
         where = ", ".join("**everything**" if one == "*" else f"`{one}`" for one in on)
-        role = side.by_path.get((environment, holder))
+        role = assembly.by_path.get((environment, holder))
         if effect == "Deny":
             subject = f"`{holder}` no longer denies {'everybody' if who == '*' else f'`{who}`'}"
         elif role and role.kind == ROLE and on == [holder] and who != holder:

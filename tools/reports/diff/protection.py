@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tools.reports.diff.assembly import Resource
+from tools.reports.assembly import Resource
 from tools.reports.diff.collect import Change, Comparison, Impact
 from tools.reports.diff.findings import Finding
 from tools.reports.diff.state import RETAINED, named
@@ -160,7 +160,7 @@ GUARDS = {
 }
 
 
-def judge(comparison: Comparison) -> Iterator[Finding]:
+def find(comparison: Comparison) -> Iterator[Finding]:
     """All findings on protection."""
     for change in comparison.changes:
         found: list[str] = []

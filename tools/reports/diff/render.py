@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tools.reports.assembly import importance
 from tools.reports.diff.acceptances import FILE
-from tools.reports.diff.assembly import importance
 from tools.reports.diff.collect import GONE, Change, Comparison, Impact, Leaf
 from tools.reports.diff.costs import Costs
 from tools.reports.diff.dangers import Danger
@@ -152,7 +152,7 @@ class Report:
     def _drift(self) -> Section:
         """A line when all is in order, else a row for each difference, and for each stack that nobody can tell anything of."""
         found = self.live.drift if self.live else ()
-        wrong = [stack for stack in found if not stack.in_order]
+        wrong = [stack for stack in found if not stack.in_sync]
         if not wrong:
             return Section([f"**Drift**: none; {_number(len(found), 'stack')} as their templates say."] if found else [])
         rows = [
@@ -160,7 +160,7 @@ class Report:
             for stack in wrong
             for difference in stack.differences
         ]
-        rows += [f"| `{stack.name}` | {_plain(stack.in_words)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
+        rows += [f"| `{stack.name}` | {_plain(stack.description)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
         what = f"{len(found) - len(wrong)} of {_number(len(found), 'stack')} are as their templates say. A deployment touches only what its"
         head = ["### Drift", "", f"{what} template changes: the rest of this stays as it is.", ""]
         return Section([*head, "| Stack | Resource | Property | Template | Deployed |", "|---|---|---|---|---|"], rows)

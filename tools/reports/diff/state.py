@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tools.reports.diff.assembly import Resource
+from tools.reports.assembly import Resource
 from tools.reports.diff.collect import Change, Comparison, Impact
 from tools.reports.diff.findings import Finding
 
@@ -16,7 +16,7 @@ RETAINED = ("Retain", "RetainExceptOnCreate")
 SNAPSHOT_BY_DEFAULT = ("AWS::RDS::DBCluster", "AWS::RDS::DBInstance")
 
 
-def judge(comparison: Comparison) -> Iterator[Finding]:
+def find(comparison: Comparison) -> Iterator[Finding]:
     """All findings on state and on secrets."""
     for change in comparison.changes:
         if change.kind == "Stack":

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from settings.loader import environment_names, load
-from tools.reports.security.scan import NOT_APPLIED, Verdict, acknowledgements, verdicts
+from tools.reports.security.scan import NOT_APPLIED, Result, acknowledgements, run_validators
 from tools.reports.synthesis import ROOT, Built, build
 
 PAGE = ROOT / "docs" / "security.md"
@@ -22,11 +22,11 @@ below; one without a reason, misspelt, or of which nothing is left, fails `make 
 """
 
 
-def page(built: Built, found: list[Verdict]) -> str:
+def page(built: Built, found: list[Result]) -> str:
     """The page as Markdown."""
     parts = [
         INTRODUCTION,
-        "## Judges\n\n" + _table(("Judge", "Rules", "Findings", "Acknowledged", "Open"), map(_verdict, found)),
+        "## Judges\n\n" + _table(("Judge", "Rules", "Findings", "Acknowledged", "Open"), map(_row, found)),
         "## Findings that stand, and why\n\n" + _table(("Finding", "Where", "Why it stands"), _acknowledged(built)),
         "## Protections an environment goes without, and why\n\n" + _table(("Environment", "What", "Why"), _opt_outs(built)),
         "## Rules that are not applied\n\n" + _table(("Rule", "Why"), NOT_APPLIED.items()),
@@ -34,9 +34,9 @@ def page(built: Built, found: list[Verdict]) -> str:
     return "\n".join(parts)
 
 
-def _verdict(verdict: Verdict) -> tuple[str, ...]:
-    counts = (verdict.rules, len(verdict.findings), len(verdict.acknowledged), len(verdict.open))
-    return (verdict.judge, *map(str, counts))
+def _row(result: Result) -> tuple[str, ...]:
+    counts = (result.rules, len(result.findings), len(result.acknowledged), len(result.open))
+    return (result.validator, *map(str, counts))
 
 
 def _acknowledged(built: Built) -> list[tuple[str, str, str]]:
@@ -93,7 +93,7 @@ def main() -> int:
     """Writes the page."""
     with tempfile.TemporaryDirectory() as folder:
         built = build([load(name) for name in environment_names()], Path(folder) / "cdk.out")
-        PAGE.write_text(page(built, verdicts(built, Path(folder) / "preflight")), encoding="utf-8")
+        PAGE.write_text(page(built, run_validators(built, Path(folder) / "preflight")), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 

@@ -79,7 +79,7 @@ class Role:
         return f"{self.stack}/{self.logical_id}"
 
 
-class Assembly:
+class ResolvedAssembly:
     """The templates of a `cdk.out`, with references resolved."""
 
     def __init__(self, folder: Path) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tools.reports.security.policies import ACCOUNT, Assembly, Document, Role
+from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly, Role
 
 ANYBODY = "*"  # a principal without credentials
 Context = Mapping[str, str | Sequence[str] | None]  # condition key → its value, its values, or None: the request has no such key
@@ -57,7 +57,7 @@ class Account:
     boundaries: Mapping[str, Document]
 
     @classmethod
-    def of(cls, assembly: Assembly, boundaries: Mapping[str, Document] | None = None) -> Account:
+    def of(cls, assembly: ResolvedAssembly, boundaries: Mapping[str, Document] | None = None) -> Account:
         """The account that all stacks of an assembly are deployed to."""
         return cls({role.arn: role for role in assembly.roles()}, assembly.resource_policies(), boundaries or {})
 

@@ -34,7 +34,7 @@ from detect_secrets.settings import transient_settings
 
 from settings.loader import environment_names, load
 from stacks.pipeline_access import build_pipeline_access
-from tools.reports.security.policies import Assembly
+from tools.reports.security.policies import ResolvedAssembly
 from tools.reports.synthesis import ROOT, Built, build
 
 ACKNOWLEDGED = "aws:cdk:acknowledged-rules"
@@ -74,10 +74,10 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Result:
     """What one judge says: how many rules it ran, what it found, and which of that is acknowledged."""
 
-    judge: str
+    validator: str
     rules: int
     findings: frozenset[Finding]
     acknowledged: frozenset[Finding]
@@ -88,7 +88,7 @@ class Verdict:
         return sorted(self.findings - self.acknowledged)
 
 
-def verdicts(built: Built, preflight_folder: Path) -> list[Verdict]:
+def run_validators(built: Built, preflight_folder: Path) -> list[Result]:
     """Every judge's; `preflight_folder` is where the app is synthesized once more, under cdk-preflight's rules."""
     known = acknowledgements(built)
     found = {
@@ -101,8 +101,8 @@ def verdicts(built: Built, preflight_folder: Path) -> list[Verdict]:
         "detect-secrets": (len(get_mapping_from_secret_type_to_class()), secrets(repository_files() + template_files(built))),
     }
     return [
-        Verdict(judge, rules, frozenset(findings), frozenset(one for one in findings if excuse(one, known)))
-        for judge, (rules, findings) in found.items()
+        Result(name, rules, frozenset(findings), frozenset(one for one in findings if acknowledgement_of(one, known)))
+        for name, (rules, findings) in found.items()
     ]
 
 
@@ -119,17 +119,17 @@ def acknowledgements(built: Built) -> dict[tuple[str, str], str]:
     }
 
 
-def excuse(finding: Finding, known: dict[tuple[str, str], str]) -> tuple[str, str] | None:
+def acknowledgement_of(finding: Finding, known: dict[tuple[str, str], str]) -> tuple[str, str] | None:
     """The acknowledgement that answers `finding`: of its exact name, on its construct or one above it."""
     steps = finding.where.split("/")
     paths = ("/".join(steps[:length]) for length in range(len(steps), 0, -1))
     return next(((finding.name, path) for path in paths if (finding.name, path) in known), None)
 
 
-def stale(built: Built, findings: set[Finding]) -> list[str]:
+def unused_acknowledgements(built: Built, findings: set[Finding]) -> list[str]:
     """Acknowledgements that excuse nothing: what they name was mended, or never there under that name."""
     known = acknowledgements(built)
-    used = {excuse(finding, known) for finding in findings}
+    used = {acknowledgement_of(finding, known) for finding in findings}
     return [f"{name} at {path}" for name, path in sorted(known) if (name, path) not in used]
 
 
@@ -227,7 +227,7 @@ def cloudsplaining_findings(built: Built) -> list[Finding]:
 
 def _policies(built: Built) -> Iterator[tuple[str, str]]:
     """(path of the construct, policy as text) of everything attached to a role."""
-    for role in Assembly(built.assembly).roles():
+    for role in ResolvedAssembly(built.assembly).roles():
         for name, document in role.policies.items():
             yield built.paths["/".join(name.split("/")[:2])], json.dumps(document)
 
@@ -284,10 +284,10 @@ def nag_rules() -> int:
         return len(set(re.findall(r"ruleSuffixOverride: '(\w+)'", source.read().decode())))
 
 
-def table(found: list[Verdict]) -> list[str]:
+def table(found: list[Result]) -> list[str]:
     """Judge, rules run, findings, acknowledged."""
     rows = [("Judge", "Rules", "Findings", "Acknowledged", "Open")]
-    rows += [(one.judge, str(one.rules), str(len(one.findings)), str(len(one.acknowledged)), str(len(one.open))) for one in found]
+    rows += [(one.validator, str(one.rules), str(len(one.findings)), str(len(one.acknowledged)), str(len(one.open))) for one in found]
     return [f"{row[0]:<26}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
 
 
@@ -296,10 +296,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         environments = [load(name) for name in environment_names()]
         built = build(environments, Path(folder) / "cdk.out", lambda app: build_pipeline_access(app, environments))
-        found = verdicts(built, Path(folder) / "preflight")
-        unused = stale(built, {finding for verdict in found for finding in verdict.findings})
+        found = run_validators(built, Path(folder) / "preflight")
+        unused = unused_acknowledgements(built, {finding for result in found for finding in result.findings})
     print("\n".join(table(found)))
-    wrong = [str(finding) for verdict in found for finding in verdict.open]
+    wrong = [str(finding) for result in found for finding in result.open]
     wrong += [f"stale acknowledgement, take it out: {name}" for name in unused]
     print("\n" + "\n".join(wrong) if wrong else "\nNothing is open.")
     return 1 if wrong else 0

@@ -62,7 +62,7 @@ class Resource:
         return default if value is None else value
 
 
-class Side:
+class Assembly:
     """All stacks of an assembly's folder. `tops` says of a stack which top stack it belongs to, where the manifest does not tell."""
 
     def __init__(self, folder: Path, tops: Mapping[str, str] | None = None) -> None:
@@ -132,17 +132,17 @@ class Side:
                 taken.add(short)
         return paths
 
-    def told(self, stack: Stack, value: Any) -> Any:
+    def with_paths(self, stack: Stack, value: Any) -> Any:
         """`value` with every reference as the path of what it names. Nothing raises: what is not known stays as it is."""
         if isinstance(value, list):
-            return [self.told(stack, one) for one in value]
+            return [self.with_paths(stack, one) for one in value]
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
             ((function, argument),) = value.items()
             if function == "Ref" or function.startswith("Fn::"):
                 return self._intrinsic(stack, function, argument)
-        return {key: self.told(stack, one) for key, one in value.items()}
+        return {key: self.with_paths(stack, one) for key, one in value.items()}
 
     def _intrinsic(self, stack: Stack, function: str, argument: Any) -> Any:
         match function:
@@ -154,16 +154,16 @@ class Side:
                 name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
                 return f"{self._paths.get((stack.name, name), name)}.{attribute}"
             case "Fn::Join" if isinstance(argument[1], list):
-                return str(argument[0]).join(_text(self.told(stack, part)) for part in argument[1])
+                return str(argument[0]).join(_text(self.with_paths(stack, part)) for part in argument[1])
             case "Fn::ImportValue" if isinstance(argument, str) and argument in self._exports:
-                return self.told(*self._exports[argument])
+                return self.with_paths(*self._exports[argument])
             case "Fn::GetStackOutput" if argument.get("StackName") in self.stacks:
                 other = self.stacks[argument["StackName"]]
-                return self.told(other, other.template.get("Outputs", {}).get(argument.get("OutputName"), {}).get("Value", argument))
+                return self.with_paths(other, other.template.get("Outputs", {}).get(argument.get("OutputName"), {}).get("Value", argument))
             case "Fn::Sub" if isinstance(argument, str):
                 names = r"\$\{([^}!]+)\}"
                 return re.sub(names, lambda match: str(self._substituted(stack, match[1])), argument)
-        return {function: self.told(stack, argument)}
+        return {function: self.with_paths(stack, argument)}
 
     def _substituted(self, stack: Stack, name: str) -> Any:
         return self._intrinsic(stack, "Fn::GetAtt", name) if "." in name else self._intrinsic(stack, "Ref", name)
