@@ -12,6 +12,7 @@ in the secret that --secret names (JSON with username and password, as RDS's mas
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -35,11 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        import boto3
-
-        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
-        bucket = options.bucket or os.environ.get("BACKUP_BUCKET") or _bucket_of(session, options.env)
-        {"list": _list, "verify": _verify, "restore": _restore}[options.action](session, bucket, options)
+        run(options)
     except RestoreError as error:
         return _failed(str(error))
     except (BotoCoreError, ClientError) as error:
@@ -49,8 +46,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _list(session: Any, bucket: str, _: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say. Raises RestoreError and botocore's errors."""
+    import boto3
+
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
+    bucket = options.bucket or os.environ.get("BACKUP_BUCKET") or _bucket_of(session, options.env)
+    {"list": _list, "verify": _verify, "restore": _restore}[options.action](session, bucket, options)
+
+
+def _list(session: Any, bucket: str, options: argparse.Namespace) -> None:
     s3 = session.client("s3")
+    if options.json:
+        print(
+            json.dumps([_summary(s3, bucket, key.rpartition("/")[0]) for tier in manifest.TIERS for key in manifest.keys(s3, bucket, tier)])
+        )
+        return
     print(f"{'backup':28} {'age':>8} {'database':>10} {'archive':>10} {'sql.gz':>10}  rows")
     found = False
     for tier in manifest.TIERS:
@@ -69,6 +80,24 @@ def _list(session: Any, bucket: str, _: argparse.Namespace) -> None:
             print(f"{name:28} {age:>8} {f'{read.database_bytes / 1e6:,.1f} MB':>10} {sizes[0]:>10} {sizes[1]:>10}  {rows}")
     if not found:
         raise Refused(f"s3://{bucket} holds no finished backup")
+
+
+def _summary(s3: Any, bucket: str, name: str) -> dict[str, Any]:
+    """One backup as JSON: sizes in bytes, or `error` when it cannot be used."""
+    try:
+        found = objects.find(s3, bucket, name)
+    except RestoreError as error:
+        return {"backup": name, "error": str(error)}
+    return {
+        "backup": name,
+        "taken_at": found.taken_at.isoformat(),
+        "database": found.database,
+        "database_bytes": found.database_bytes,
+        "files": {form: file.bytes for form, file in found.files.items()},
+        "rows": sum(found.tables.values()),
+        "tables": len(found.tables),
+        "server_version": found.server_version,
+    }
 
 
 def _verify(session: Any, bucket: str, options: argparse.Namespace) -> None:
@@ -181,6 +210,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line's words."""
     known = argparse.ArgumentParser(prog="python -m restore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known.add_argument("action", choices=["list", "verify", "restore"])
+    known.add_argument("--json", action="store_true", help="list: as JSON")
     known.add_argument("--env", default="prod", help="whose bucket (prod)")
     known.add_argument("--bucket", help="another bucket")
     known.add_argument("--backup", default=objects.NEWEST, help=f"{objects.NEWEST}, a stamp as in the list, or weekly/STAMP")
