@@ -12,12 +12,12 @@ from settings import sections
 
 
 class CacheAlarms(Construct):
-    """`down` tells that Redis does not answer, `strained` that it does too much. The worst node counts: any may be the primary."""
+    """`down`: Redis does not answer. `overloaded`: it works at its limit. The worst node counts: any may be the primary."""
 
     def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, settings: sections.Cache, cache: Cache) -> None:
         super().__init__(scope, construct_id)
         limits = alerting.settings
-        # Cluster mode disabled: nodes are called by number. Source: ElastiCache, "Finding replication group member names".
+        # Cluster mode disabled: node names end with a number. Source: ElastiCache, "Finding replication group member names".
         self._nodes = [f"{cache.replication_group_id}-{number:03}" for number in range(1, settings.replicas + 2)]
         watch = partial(alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         self.down = alerting.alarm(
@@ -73,7 +73,7 @@ class CacheAlarms(Construct):
 
     @property
     def notifying(self) -> list[Alarm]:
-        """Those that tell somebody."""
+        """The alarms that notify people."""
         return [self.down, self.overloaded]
 
     def _worst(self, name: str, label: str, statistic: str = "Maximum") -> AlarmMetric:

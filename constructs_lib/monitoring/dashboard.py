@@ -1,4 +1,4 @@
-"""One page that answers "is Carmen well?": what is in alarm, then from the user down to the disk."""
+"""The CloudWatch dashboard: alarms first, then metrics from the user down to the disk."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
 WIDTH = 24  # CloudWatch's grid
 GRAPH_HEIGHT, TEXT_HEIGHT, STATUS_HEIGHT = 5, 2, 6
 THRESHOLD_COLOUR = "#d62728"
-AGES_OVER_DAYS = 14  # of what happens weekly, two
-Shown = Alarm | AlarmMetric | str | None  # an alarm is shown with its threshold; text is a search expression; None is left out
+STALENESS_DAYS = 14  # two occurrences of weekly tasks
+Shown = Alarm | AlarmMetric | str | None  # an alarm is drawn with its threshold; text is a search expression; None is skipped
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Lines over the page's three hours, or over `days`; in `region` when that is another."""
+    """A graph over three hours, or over `days`. `region`: of the metrics."""
 
     title: str
     shown: Sequence[Shown]
     region: str = Aws.REGION
     days: int | None = None
-    as_number: bool = False  # one number over all of the time, instead of lines
+    as_number: bool = False  # one number for the whole time, instead of lines
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with links to what to do, and graphs, beside each other as far as they fit."""
+    """A heading with links to runbooks, and a row of graphs."""
 
     title: str
     runbooks: Iterable[Alarm]
@@ -49,7 +49,7 @@ class Section:
 
 
 class Dashboard(Construct):
-    """The page. Each threshold that an alarm has is drawn where its metric is, from the alarm itself."""
+    """The dashboard. Graphs of alarms' metrics show the alarms' thresholds."""
 
     def __init__(
         self,
@@ -78,31 +78,31 @@ class Dashboard(Construct):
             _service(service),
             _database(database),
             _proxy_and_redis(database, cache),
-            _data_that_lasts(staleness),
+            _staleness(staleness),
             _functions(Stack.of(self).stack_name, functions),
         ]
-        speaking = [
+        notifying = [
             *uptime.notifying, *slo.notifying, *edge.notifying, service.degraded, service.overloaded, *database.notifying, *cache.notifying,
             *staleness.notifying, *functions,
         ]  # fmt: skip
-        body = {"start": "-PT3H", "periodOverride": "inherit", "widgets": self._laid_out(speaking, sections)}
+        body = {"start": "-PT3H", "periodOverride": "inherit", "widgets": self._lay_out(notifying, sections)}
         self.dashboard = cloudwatch.CfnDashboard(self, "Dashboard", dashboard_body=Stack.of(self).to_json_string(body))
 
     @property
     def name(self) -> str:
-        """As the console lists it."""
+        """The dashboard's name in the console."""
         return self.dashboard.ref
 
-    def _laid_out(self, speaking: Sequence[Alarm], sections: Sequence[Section]) -> list[dict[str, Any]]:
-        widgets = [_placed(_status(f"Carmen {self._alerting.environment}: is it well?", speaking), 0, 0, WIDTH, STATUS_HEIGHT)]
+    def _lay_out(self, notifying: Sequence[Alarm], sections: Sequence[Section]) -> list[dict[str, Any]]:
+        widgets = [_place(_status(f"Carmen {self._alerting.environment}: is it well?", notifying), 0, 0, WIDTH, STATUS_HEIGHT)]
         top = STATUS_HEIGHT
         for section in sections:
-            widgets.append(_placed(self._heading(section), 0, top, WIDTH, TEXT_HEIGHT))
+            widgets.append(_place(self._heading(section), 0, top, WIDTH, TEXT_HEIGHT))
             top += TEXT_HEIGHT
             width = WIDTH // len(section.graphs) if len(section.graphs) <= 4 else WIDTH // 4
             for number, graph in enumerate(section.graphs):
                 row, column = divmod(number, WIDTH // width)
-                widgets.append(_placed(_metric_widget(graph), column * width, top + row * GRAPH_HEIGHT, width, GRAPH_HEIGHT))
+                widgets.append(_place(_metric_widget(graph), column * width, top + row * GRAPH_HEIGHT, width, GRAPH_HEIGHT))
             top += GRAPH_HEIGHT * -(-len(section.graphs) * width // WIDTH)
         return widgets
 
@@ -112,7 +112,7 @@ class Dashboard(Construct):
         return {"type": "text", "properties": {"markdown": f"## {section.title}\n{links}", "background": "transparent"}}
 
     def _link(self, runbook: str) -> str:
-        """A link where the repository is one; else where the page lies in it."""
+        """Return a link to the runbook, or its path if the repository's address is unknown."""
         page = f"docs/runbooks/{runbook}.md"
         if not re.match(r"(https://)?[\w-]+(\.[\w-]+)+/", self._repository):
             return page
@@ -200,13 +200,13 @@ def _database(database: DatabaseAlarms) -> Section:
 
 
 def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
-    of_the_pool = ("Wait for a connection (µs)", "Pinned connections (% of maximum)", "Clients of the proxy")
+    titles = ("Wait for a connection (µs)", "Pinned connections (% of maximum)", "Clients of the proxy")
     return Section(
         "RDS Proxy and Redis" if database.proxy_unreachable else "Redis",
         [database.connections, cache.down],
         [
             *([Graph("Proxy answers the probe", [database.proxy_unreachable])] if database.proxy_unreachable else []),
-            *(Graph(title, [alarm]) for title, alarm in zip(of_the_pool, database.pool)),  # noqa: B905 (none without a proxy)
+            *(Graph(title, [alarm]) for title, alarm in zip(titles, database.pool)),  # noqa: B905 (none without a proxy)
             Graph("Redis answers the probe", [cache.down]),
             Graph("Memory of Redis (%)", [cache.memory]),
             Graph("Evictions in five minutes", [cache.evictions]),
@@ -216,7 +216,7 @@ def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
     )
 
 
-def _data_that_lasts(staleness: StalenessAlarms) -> Section:
+def _staleness(staleness: StalenessAlarms) -> Section:
     graphs: dict[str, Sequence[Shown]] = {}
     if staleness.backup and staleness.drill and staleness.backup_shrunk:
         daily, weekly, monthly = staleness.backup.children
@@ -233,7 +233,7 @@ def _data_that_lasts(staleness: StalenessAlarms) -> Section:
     return Section(
         "Backups, drills, maintenance, rotation: how long ago",
         staleness.notifying,
-        [Graph(title, shown, days=AGES_OVER_DAYS) for title, shown in graphs.items()],
+        [Graph(title, shown, days=STALENESS_DAYS) for title, shown in graphs.items()],
     )
 
 
@@ -261,13 +261,13 @@ def _status(title: str, alarms: Sequence[Alarm]) -> dict[str, Any]:
     return {"type": "alarm", "properties": {"title": title, "alarms": [alarm.arn for alarm in alarms], "sortBy": "stateUpdatedTimestamp"}}
 
 
-def _placed(widget: dict[str, Any], x: int, y: int, width: int, height: int) -> dict[str, Any]:
+def _place(widget: dict[str, Any], x: int, y: int, width: int, height: int) -> dict[str, Any]:
     return {"x": x, "y": y, "width": width, "height": height, **widget}
 
 
 def _metric_widget(graph: Graph) -> dict[str, Any]:
     shown = [item for item in graph.shown if item is not None]
-    lines = [line for number, item in enumerate(shown) for line in _lines(item, number, single=len(shown) == 1)]
+    lines = [line for number, item in enumerate(shown) for line in _lines(item, number)]
     properties: dict[str, Any] = {"title": graph.title, "region": graph.region, "view": "timeSeries", "metrics": lines}
     if graph.days:
         properties |= {"start": f"-P{graph.days}D", "end": "P0D"}
@@ -280,8 +280,8 @@ def _metric_widget(graph: Graph) -> dict[str, Any]:
     return {"type": "metric", "properties": properties}
 
 
-def _lines(item: Alarm | AlarmMetric | str, number: int, *, single: bool) -> list[list[Any]]:
-    """A graph's lines for one thing shown; ids of several expressions are told apart by their number."""
+def _lines(item: Alarm | AlarmMetric | str, number: int) -> list[list[Any]]:
+    """Return the graph lines of one item. `number` makes the ids of expressions unique."""
     if isinstance(item, str):
         return [[{"expression": item, "id": f"found{number}", "label": ""}]]
     watched = item.metric if isinstance(item, Alarm) else item

@@ -1,4 +1,4 @@
-"""Alarms of PostgreSQL and its proxy: what RDS measures, and what the probe asks PostgreSQL itself."""
+"""Alarms of PostgreSQL and RDS Proxy, on metrics of RDS and of the probe, which queries PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GIB = 1024**3
 
 
 class DatabaseAlarms(Construct):
-    """`down` tells that Carmen has no database, `strained` that it is overloaded; what fills up slowly speaks for itself.
+    """`down`: Carmen has no database. `overloaded`: it works at its limit. Alarms on storage and the like notify themselves.
 
-    What the probe measures is missing while the probe is: its own alarm says so, and these keep their state.
+    While the probe publishes nothing, its own alarm notifies, and alarms on its metrics keep their state.
     """
 
     def __init__(
@@ -36,22 +36,22 @@ class DatabaseAlarms(Construct):
         self._alerting, self._limits, self._settings = alerting, alerting.settings, settings
         self._instance = {"DBInstanceIdentifier": database.instance.instance_identifier}
         self._proxy = {"ProxyName": proxy.proxy.db_proxy_name} if proxy else {}
-        self.unreachable = self._unreachable("Database", "PostgreSQL does not answer the probe: Carmen cannot work.")
+        self.unreachable = self._define_unreachable("Database", "PostgreSQL does not answer the probe: Carmen cannot work.")
         self.proxy_unreachable: Alarm | None = None
         if proxy:
-            self.proxy_unreachable = self._unreachable("Proxy", "RDS Proxy does not answer the probe: Carmen reaches no database.")
-        self.down = self._down()
-        self.cpu, self.credits, self.free_memory = self._machine()
-        self.read_latency, self.write_latency = (self._disk(way) for way in ("Read", "Write"))
-        self.connections, self.transaction = self._sessions()
-        self.pool = self._pool(max_tasks) if proxy else ()
+            self.proxy_unreachable = self._define_unreachable("Proxy", "RDS Proxy does not answer the probe: Carmen reaches no database.")
+        self.down = self._define_down()
+        self.cpu, self.credits, self.free_memory = self._define_instance_load()
+        self.read_latency, self.write_latency = (self._define_disk_latency(operation) for operation in ("Read", "Write"))
+        self.connections, self.transaction = self._define_session_alarms()
+        self.pool = self._define_pool_alarms(max_tasks) if proxy else ()
         self.overloaded = self._define_overloaded()
-        self.storage, self.days_until_full = self._storage()
-        self.transaction_ids, self.deadlocks, self.replication_lag = self._inside()
+        self.storage, self.days_until_full = self._define_storage_alarms()
+        self.transaction_ids, self.deadlocks, self.replication_lag = self._define_internal_alarms()
 
     @property
     def notifying(self) -> list[Alarm]:
-        """Those that tell somebody."""
+        """The alarms that notify people."""
         return [self.down, self.overloaded, self.storage, self.days_until_full, self.transaction_ids, self.deadlocks, self.replication_lag]
 
     def _rds(self, name: str, *, statistic: str = "Average", period_seconds: int = FIVE_MINUTES, label: str = "") -> Metric:
@@ -60,7 +60,7 @@ class DatabaseAlarms(Construct):
     def _of_proxy(self, name: str, statistic: str, label: str) -> Metric:
         return Metric("AWS/RDS", name, self._proxy, statistic, FIVE_MINUTES, label)
 
-    def _unreachable(self, part: str, description: str) -> Alarm:
+    def _define_unreachable(self, part: str, description: str) -> Alarm:
         return self._alerting.alarm(
             self,
             f"{part}Unreachable",
@@ -74,7 +74,7 @@ class DatabaseAlarms(Construct):
             actions_enabled=False,
         )
 
-    def _down(self) -> Alarm:
+    def _define_down(self) -> Alarm:
         return self._alerting.composite(
             self,
             "Down",
@@ -84,7 +84,7 @@ class DatabaseAlarms(Construct):
             alarms=[alarm for alarm in (self.unreachable, self.proxy_unreachable) if alarm],
         )
 
-    def _machine(self) -> tuple[Alarm, Alarm | None, Alarm]:
+    def _define_instance_load(self) -> tuple[Alarm, Alarm | None, Alarm]:
         watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         cpu = watch(
             "Cpu",
@@ -111,21 +111,21 @@ class DatabaseAlarms(Construct):
         )
         return cpu, credits, memory
 
-    def _disk(self, way: str) -> Alarm:
+    def _define_disk_latency(self, operation: str) -> Alarm:
         return self._alerting.alarm(
             self,
-            f"{way}Latency",
-            description=f"PostgreSQL waits for its disk: a {way.lower()} takes longer than it should.",
+            f"{operation}Latency",
+            description=f"PostgreSQL waits for its disk: a {operation.lower()} takes longer than it should.",
             runbook="database-overloaded",
             severity="ticket",
-            metric=self._rds(f"{way}Latency", label=f"{way.lower()} (s)"),
+            metric=self._rds(f"{operation}Latency", label=f"{operation.lower()} (s)"),
             at_least=self._limits.database_disk_latency_ms / 1000,
             periods=3,
             missing="notBreaching",
             actions_enabled=False,
         )
 
-    def _sessions(self) -> tuple[Alarm, Alarm]:
+    def _define_session_alarms(self) -> tuple[Alarm, Alarm]:
         most, percent = self._settings.parameters.max_connections, self._limits.database_connections_percent
         connections = self._alerting.alarm(
             self,
@@ -153,8 +153,8 @@ class DatabaseAlarms(Construct):
         )
         return connections, transaction
 
-    def _pool(self, max_tasks: int) -> tuple[Alarm, Alarm, Alarm]:
-        """Of the proxy's: how long one waits for a connection, how many are pinned, how many clients there are."""
+    def _define_pool_alarms(self, max_tasks: int) -> tuple[Alarm, Alarm, Alarm]:
+        """RDS Proxy's pool: time to get a connection, pinned connections, clients."""
         watch = partial(
             self._alerting.alarm, self, severity="ticket", runbook="database-connections", missing="notBreaching", actions_enabled=False
         )
@@ -205,7 +205,7 @@ class DatabaseAlarms(Construct):
             suppressor=self.down,
         )
 
-    def _storage(self) -> tuple[Alarm, Alarm]:
+    def _define_storage_alarms(self) -> tuple[Alarm, Alarm]:
         free = self._alerting.alarm(
             self,
             "FreeStorage",
@@ -214,7 +214,7 @@ class DatabaseAlarms(Construct):
             severity="page",
             metric=self._rds("FreeStorageSpace", statistic="Minimum", label="free storage (bytes)"),
             below=self._limits.database_free_storage_gib * GIB,
-            periods=6,  # storage grows after five minutes of too little
+            periods=6,  # RDS storage autoscaling starts after five minutes of low storage
             missing="notBreaching",
         )
         days = self._alerting.alarm(
@@ -234,7 +234,7 @@ class DatabaseAlarms(Construct):
         )
         return free, days
 
-    def _inside(self) -> tuple[Alarm, Alarm, Alarm]:
+    def _define_internal_alarms(self) -> tuple[Alarm, Alarm, Alarm]:
         watch = partial(self._alerting.alarm, self, severity="ticket")
         ids = watch(
             "TransactionIds",
@@ -260,6 +260,6 @@ class DatabaseAlarms(Construct):
             metric=self._alerting.function_metric("DatabaseReplicationLag", label="replication lag (s)"),
             at_least=self._limits.database_replication_lag_seconds,
             periods=5,
-            missing="notBreaching",  # there is no replica, as a rule
+            missing="notBreaching",  # usually there is no replica
         )
         return ids, deadlocks, lag

@@ -1,4 +1,4 @@
-"""Alarms of CloudFront and its firewall, which CloudWatch knows in us-east-1 only, and their way home (ADR 0015)."""
+"""Alarms of CloudFront and WAF, whose metrics are in us-east-1, and forwarding them to the home region (ADR 0015)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATE_CHANGE = "CloudWatch Alarm State Change"
 
 
 class EdgeAlarms(Construct):
-    """`failing` tells that users get errors or wait at the edge, `blocks` that the firewall refuses unusually many."""
+    """`failing`: users get errors or wait at the edge. `blocks`: WAF blocks an unusual share of requests."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class EdgeAlarms(Construct):
             severity="page",
             alarms=[alarm for alarm in (self.errors, self.latency) if alarm],
             suppressor=backend_down,
-            suppressor_wait_seconds=300,  # the service waits 180 for its own cause
+            suppressor_wait_seconds=300,  # the service's own alarm waits 180
         )
         requests = {
             name: Metric("AWS/WAFV2", f"{name.capitalize()}Requests", {"WebACL": firewall_metric, "Rule": "ALL"}, "Sum", FIVE_MINUTES, name)
@@ -81,7 +81,7 @@ class EdgeAlarms(Construct):
             description="The firewall refuses far more requests than it ever should: an attack, or a rule that hits users.",
             runbook="ddos",
             severity="ticket",
-            # A ratio with a floor, not an anomaly band: it means something on the first day, and says so in words.
+            # A ratio with a minimum, not an anomaly band: it works from the first day and is easy to explain.
             metric=Expression(
                 f"IF(FILL(blocked, 0) >= {limits.firewall_blocked_requests}, 100 * blocked / (blocked + FILL(allowed, 0)), 0)",
                 requests,
@@ -94,12 +94,12 @@ class EdgeAlarms(Construct):
 
     @property
     def notifying(self) -> list[Alarm]:
-        """Those that tell somebody."""
+        """The alarms that notify people."""
         return [self.failing, self.blocks]
 
 
 class CrossRegionForwarder(Construct):
-    """Passes state changes of alarms of this region on to the event bus of another, where `CrossRegionReceiver` waits."""
+    """Forwards state changes of this region's alarms to the event bus of another region, for `CrossRegionReceiver`."""
 
     def __init__(self, scope: Construct, construct_id: str, *, alarms: list[Alarm], region: str) -> None:
         super().__init__(scope, construct_id)
@@ -121,11 +121,11 @@ class CrossRegionForwarder(Construct):
 
 
 class CrossRegionReceiver(Construct):
-    """Gives what `CrossRegionForwarder` passes on to `target_arn`, in the words in which CloudWatch itself would tell it."""
+    """Sends the events of `CrossRegionForwarder` to `target_arn`, in the format of CloudWatch's own notifications."""
 
     def __init__(self, scope: Construct, construct_id: str, *, from_region: str, from_stack: str, target_arn: str) -> None:
         super().__init__(scope, construct_id)
-        # By the beginning of their names, which CloudFormation takes from the stack: a reference would have to be kept in step.
+        # By name prefix, which CloudFormation takes from the stack: needs no references across regions.
         alarms = f"arn:{Aws.PARTITION}:cloudwatch:{from_region}:{Aws.ACCOUNT_ID}:alarm:{from_stack}-"
         paths = {
             "AlarmName": "$.detail.alarmName",

@@ -1,6 +1,6 @@
-"""Saved CloudWatch Logs Insights queries: what runbooks ask of logs, ready in the console below the environment's name.
+"""Saved CloudWatch Logs Insights queries for runbooks, in the console below the environment's name.
 
-The application's fields are those of docs/logging.md. A line that lacks one is still found; its column stays empty.
+The application's fields are those of docs/logging.md. Lines without a field are found too; their column stays empty.
 Source: CloudWatch Logs User Guide, "Logs Insights QL"; WAF Developer Guide, "Log fields".
 """
 
@@ -15,14 +15,14 @@ from constructs import Construct
 
 @dataclass(frozen=True)
 class SavedQuery:
-    """`steps` are commands of Logs Insights QL; `asks` are the parameters, `{{name}}` in a step, and what each is."""
+    """`steps` are commands of Logs Insights QL; `parameters` maps each `{{name}}` in a step to its description."""
 
     name: str
     steps: Sequence[str]
-    asks: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-_WHAT = "coalesce(msg, message, @message) as what"
+_MESSAGE = "coalesce(msg, message, @message) as what"
 REQUEST_ID = {"requestId": "The x-request-id of the request: in the application's lines, or on the error page that a user saw"}
 
 APPLICATION = (
@@ -48,7 +48,7 @@ APPLICATION = (
         "Error groups",
         [
             'filter level in ["error", "fatal"] or (not ispresent(level) and @message like /(?i)error|exception|unhandled/)',
-            f"fields {_WHAT}, err.type as kind",
+            f"fields {_MESSAGE}, err.type as kind",
             "stats count(*) as errors, latest(@timestamp) as last, latest(requestId) as example by kind, what",
             "sort errors desc",
             "limit 50",
@@ -58,7 +58,7 @@ APPLICATION = (
         "One user's trail",
         [
             'filter userId = "{{userId}}"',
-            f"fields @timestamp, level, {_WHAT}, method, path, status, durationMs, requestId",
+            f"fields @timestamp, level, {_MESSAGE}, method, path, status, durationMs, requestId",
             "sort @timestamp asc",
             "limit 1000",
         ],
@@ -67,8 +67,8 @@ APPLICATION = (
     SavedQuery(
         "One request's trail",
         [
-            'filter @message like "{{requestId}}"',  # stack traces on lines of their own and other libraries' lines, too
-            f"fields @timestamp, level, {_WHAT}, err.stack, status, durationMs",
+            'filter @message like "{{requestId}}"',  # also finds stack traces on separate lines and lines of other libraries
+            f"fields @timestamp, level, {_MESSAGE}, err.stack, status, durationMs",
             "sort @timestamp asc",
             "limit 1000",
         ],
@@ -123,7 +123,7 @@ FUNCTIONS = (
 
 
 class SavedQueries(Construct):
-    """`queries` over `log_groups` of the same stack, named `<environment>/<folder>/<query>`: the slashes make folders in the console."""
+    """`queries` over `log_groups` of the same stack. The slashes of `<environment>/<folder>/<query>` are folders in the console."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class SavedQueries(Construct):
                 log_group_names=[group.log_group_name for group in log_groups],
                 parameters=[
                     logs.CfnQueryDefinition.QueryParameterProperty(name=name, description=description)
-                    for name, description in query.asks.items()
+                    for name, description in query.parameters.items()
                 ]
                 or None,
             )

@@ -1,4 +1,4 @@
-"""Alarms of Carmen itself: what the load balancer sees of its tasks, how many run, and how hard they work."""
+"""Alarms of Carmen itself: the load balancer's view of its tasks, their number and their load."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from settings import sections
 
 
 class ServiceAlarms(Construct):
-    """`unwell` tells that users are served badly, `strained` that they soon may be.
+    """`degraded`: users get errors or slow answers. `overloaded`: they may soon.
 
-    `backend_down` tells nobody: while it is in alarm, what stands before the service would only say the same again.
+    `backend_down` does not notify: it suppresses alarms of the edge, uptime and SLOs, which would report the same problem.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class ServiceAlarms(Construct):
         super().__init__(scope, construct_id)
         self._alerting, self._settings = alerting, settings
         self._service = {"ClusterName": cluster.cluster_name, "ServiceName": web.service.service_name}
-        # ECS Developer Guide, "CloudWatch metrics": its sample count is the number of running tasks.
+        # ECS Developer Guide, "CloudWatch metrics": the sample count is the number of running tasks.
         self.running = Metric("AWS/ECS", "CPUUtilization", self._service, "SampleCount", label="running")
         self.server_errors, self.unreachable, self.unhealthy = web.rollback_alarms
-        self.slow = self._slow_responses(balancer)
-        self.tasks_missing = self._tasks_missing()
-        self.cpu, self.memory = self._load()
-        self.at_maximum = self._at_maximum()
+        self.slow = self._define_slow_responses(balancer)
+        self.tasks_missing = self._define_tasks_missing()
+        self.cpu, self.memory = self._define_load_alarms()
+        self.at_maximum = self._define_at_maximum()
         self.degraded = self._define_degraded(web, data_stores_down)
         self.overloaded = self._define_overloaded()
         self.backend_down = alerting.composite(
@@ -53,7 +53,7 @@ class ServiceAlarms(Construct):
             actions_enabled=False,
         )
 
-    def _slow_responses(self, balancer: LoadBalancer) -> Alarm:
+    def _define_slow_responses(self, balancer: LoadBalancer) -> Alarm:
         return self._alerting.alarm(
             self,
             "SlowResponses",
@@ -67,8 +67,8 @@ class ServiceAlarms(Construct):
             actions_enabled=False,
         )
 
-    def _tasks_missing(self) -> Alarm | None:
-        """Without Container Insights nobody says how many are wanted: then it is the smallest number that ever is."""
+    def _define_tasks_missing(self) -> Alarm | None:
+        """Without Container Insights the desired number is unknown: compare with the smallest number in the settings."""
         smallest = min(self._settings.min_tasks, *(entry.min_tasks for entry in self._settings.scheduled_scaling), 100)
         tasks_missing = partial(
             self._alerting.alarm,
@@ -77,7 +77,7 @@ class ServiceAlarms(Construct):
             description="Fewer tasks run than are wanted: tasks die, or new ones cannot start.",
             runbook="unhealthy-tasks",
             severity="page",
-            periods=10,  # a roll-out that replaces a task is shorter
+            periods=10,  # replacing a task in a deployment takes less
             missing="breaching",
             actions_enabled=False,
         )
@@ -89,7 +89,7 @@ class ServiceAlarms(Construct):
             return tasks_missing(metric=Expression("wanted - running", counts, label="tasks missing"), at_least=1)
         return tasks_missing(metric=self.running, below=smallest) if smallest else None
 
-    def _load(self) -> tuple[Alarm, Alarm]:
+    def _define_load_alarms(self) -> tuple[Alarm, Alarm]:
         limits = self._alerting.settings
         watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         return (
@@ -109,8 +109,8 @@ class ServiceAlarms(Construct):
             ),
         )
 
-    def _at_maximum(self) -> Alarm | None:
-        """None where the number of tasks is fixed, which is at its maximum always."""
+    def _define_at_maximum(self) -> Alarm | None:
+        """None if the number of tasks is fixed: it would always be at its maximum."""
         ranges = [(self._settings.min_tasks, self._settings.max_tasks)]
         ranges += [(entry.min_tasks, entry.max_tasks) for entry in self._settings.scheduled_scaling]
         most = max(highest for _, highest in ranges)
@@ -124,7 +124,7 @@ class ServiceAlarms(Construct):
             severity="ticket",
             metric=self.running,
             at_least=most,
-            periods=30,  # a roll-out runs old and new tasks together for some minutes
+            periods=30,  # a deployment runs old and new tasks together for some minutes
             missing="notBreaching",
             actions_enabled=False,
         )

@@ -1,4 +1,4 @@
-"""Service level objectives from real traffic, and alarms on how fast the error budget burns.
+"""Service level objectives from real traffic, and alarms on error budget burn rates.
 
 Source: Google SRE Workbook, "Alerting on SLOs", multiwindow, multi-burn-rate alerts.
 """
@@ -15,12 +15,12 @@ from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.foundation.alarm import FIVE_MINUTES, HOUR, Alarm, Alerting, Expression
 from settings import sections
 
-WINDOW_DAYS = 28  # whole weeks, so that each holds as many Mondays
+WINDOW_DAYS = 28  # whole weeks: every window has the same weekdays
 
 
 @dataclass(frozen=True)
 class Burn:
-    """In alarm when the budget burns `rate` times as fast as it may, over a long window, and over a short one: it still does."""
+    """In alarm when the burn rate reaches `rate` over a long window and, so that the problem is current, over a short one."""
 
     name: str
     rate: float
@@ -36,7 +36,7 @@ BURNS = (
 
 
 class Slo(Construct):
-    """Availability and latency as the load balancer sees them: what CloudFront answers from its cache cannot fail for our reasons."""
+    """Availability and latency at the load balancer, which CloudFront's cached answers do not reach."""
 
     def __init__(
         self,
@@ -49,21 +49,21 @@ class Slo(Construct):
         backend_down: Alarm,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._alerting, self._settings, self._balancer, self._cause = alerting, settings, balancer, backend_down
-        self.availability = [self._burning("Availability", burn) for burn in BURNS]
-        self.latency = [self._burning("Latency", burn) for burn in BURNS]
+        self._alerting, self._settings, self._balancer, self._backend_down = alerting, settings, balancer, backend_down
+        self.availability = [self._define_burn_alarm("Availability", burn) for burn in BURNS]
+        self.latency = [self._define_burn_alarm("Latency", burn) for burn in BURNS]
 
     @property
     def notifying(self) -> list[Alarm]:
-        """Those that tell somebody."""
+        """The alarms that notify people."""
         return [*self.availability, *self.latency]
 
     def objective(self, kind: str) -> float:
-        """Percent of good answers."""
+        """Return the target percentage of good answers."""
         return self._settings.availability_percent if kind == "Availability" else self._settings.latency_percent
 
     def bad_percent(self, kind: str, period_seconds: int, requests_at_least: int = 1) -> Expression:
-        """Answers that were not good, in per cent; 0 where there were too few to say."""
+        """Percentage of bad answers; 0 with fewer than `requests_at_least` requests."""
         of_targets = partial(self._balancer.metric_of_targets, period_seconds=period_seconds)
         by_balancer = partial(self._balancer.metric, period_seconds=period_seconds)
         requests = by_balancer("RequestCount", label="requests")
@@ -77,13 +77,13 @@ class Slo(Construct):
         return Expression(f"IF(requests >= {requests_at_least}, {text}, 0)", {"requests": requests, **bad}, label="bad answers (%)")
 
     def budget_left(self, kind: str) -> Expression:
-        """Per cent of the error budget of the window that is left; below 0, the objective was missed. For a widget of one value."""
+        """Percentage of the window's error budget that is left; negative if the objective was missed. For a single-value widget."""
         bad = self.bad_percent(kind, WINDOW_DAYS * 24 * HOUR)
         return Expression(
             f"100 - 100 * ({bad.text}) / {100 - self.objective(kind):g}", bad.metrics, label=f"{kind.lower()} budget left (%)"
         )
 
-    def _burning(self, kind: str, burn: Burn) -> Alarm:
+    def _define_burn_alarm(self, kind: str, burn: Burn) -> Alarm:
         allowed = 100 - self.objective(kind)
         what = "fail" if kind == "Availability" else "are too slow"
         windows = {"Long": burn.long_seconds, "Short": burn.short_seconds}
@@ -110,6 +110,6 @@ class Slo(Construct):
             severity=burn.severity,
             alarms=parts,
             operator="AND",
-            suppressor=self._cause,
+            suppressor=self._backend_down,
             suppressor_wait_seconds=300,
         )

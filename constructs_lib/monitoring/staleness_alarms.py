@@ -1,4 +1,4 @@
-"""Alarms of what must happen and did not: backups, drills, maintenance, rotations; and of a probe that falls silent."""
+"""Staleness alarms: backups, drills, maintenance and rotations that are overdue, and a probe that publishes no metrics."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from constructs import Construct
 from constructs_lib.foundation.alarm import Alarm, Alerting, Metric, Severity
 from settings import sections
 
-QUARTER = 900  # how often ages are measured
-LOOKS = 4  # so many in a row must be too old, or missing
-GRACE_SECONDS = 1200  # within this a new environment has been measured
+MEASURED_EVERY_SECONDS = 900
+EVALUATION_PERIODS = 4  # consecutive measurements that must be too old or missing
+GRACE_SECONDS = 1200  # a new environment's first measurements take less
 
 
 class StalenessAlarms(Construct):
-    """Silence is failure here: what is not measured is as bad as what is too old. A silent probe is told once, not for each age."""
+    """A missing measurement counts as too old. If the probe publishes nothing, only its own alarm notifies, not each age's."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, alerting: Alerting, settings: sections.Operations, probe_failing: Alarm
     ) -> None:
         super().__init__(scope, construct_id)
         self._alerting, limits = alerting, alerting.settings
-        self.probe_silent = self._silent(probe_failing)
-        age = partial(alerting.function_metric, statistic="Minimum", period_seconds=QUARTER)
+        self.probe_silent = self._define_probe_silent(probe_failing)
+        age = partial(alerting.function_metric, statistic="Minimum", period_seconds=MEASURED_EVERY_SECONDS)
         self.backup: Alarm | None = None
         self.drill: Alarm | None = None
         self.backup_shrunk: Alarm | None = None
         if settings.scheduled_backups:
-            self.backup, self.drill, self.backup_shrunk = self._backups(age)
-        self.maintenance = self._overdue(
+            self.backup, self.drill, self.backup_shrunk = self._define_backup_alarms(age)
+        self.maintenance = self._define_overdue(
             "Maintenance",
             "Maintenance of the database is overdue: it grows, and becomes slower.",
             "ticket",
@@ -40,7 +40,7 @@ class StalenessAlarms(Construct):
             },
         )
         due = {"application": settings.application_password_days, "owner": settings.owner_password_days, "redis": settings.redis_token_days}
-        self.rotation = self._overdue(
+        self.rotation = self._define_overdue(
             "Rotation",
             "A password or the Redis token is overdue for rotation.",
             "ticket",
@@ -52,13 +52,13 @@ class StalenessAlarms(Construct):
 
     @property
     def notifying(self) -> list[Alarm]:
-        """Those that tell somebody."""
+        """The alarms that notify people."""
         parts = (self.probe_silent, self.backup, self.drill, self.maintenance, self.rotation, self.backup_shrunk)
         return [alarm for alarm in parts if alarm]
 
-    def _backups(self, age: Callable[..., Metric]) -> tuple[Alarm, Alarm, Alarm]:
+    def _define_backup_alarms(self, age: Callable[..., Metric]) -> tuple[Alarm, Alarm, Alarm]:
         limits = self._alerting.settings
-        backup = self._overdue(
+        backup = self._define_overdue(
             "Backup",
             "Backups are overdue: what is written now could be lost.",
             "page",
@@ -68,17 +68,17 @@ class StalenessAlarms(Construct):
                 "monthly": (age("BackupAgeHoursMonthly", label="monthly"), limits.monthly_backup_age_days * 24),
             },
         )
-        drill = self._overdue(
+        drill = self._define_overdue(
             "Drill",
             "No restore drill has passed for too long: nobody knows whether backups can be restored.",
             "ticket",
             {"restore": (age("DrillAgeDays", label="since a drill passed"), limits.drill_age_days)},
         )
-        return backup, drill, self._shrunken()
+        return backup, drill, self._define_backup_shrunk()
 
-    def _silent(self, probe_failing: Alarm) -> Alarm:
+    def _define_probe_silent(self, probe_failing: Alarm) -> Alarm:
         description = "The probe publishes nothing: nobody sees whether database, proxy and Redis answer."
-        no_figures = self._alerting.alarm(
+        no_metrics = self._alerting.alarm(
             self,
             "NoFigures",
             description=description,
@@ -96,13 +96,13 @@ class StalenessAlarms(Construct):
             description=description,
             runbook="probe-silent",
             severity="page",
-            alarms=[no_figures],
+            alarms=[no_metrics],
             suppressor=probe_failing,
             suppressor_wait_seconds=300,
         )
 
-    def _overdue(self, what: str, description: str, severity: Severity, ages: Mapping[str, tuple[Metric, float]]) -> Alarm:
-        """In alarm when, for one of `ages`, none of an hour's measurements is below its limit."""
+    def _define_overdue(self, what: str, description: str, severity: Severity, ages: Mapping[str, tuple[Metric, float]]) -> Alarm:
+        """In alarm when, for one of `ages`, all measurements of an hour reach its limit or are missing."""
         runbook = what.lower()
         too_old = [
             self._alerting.alarm(
@@ -113,7 +113,7 @@ class StalenessAlarms(Construct):
                 severity=severity,
                 metric=metric,
                 at_least=limit,
-                periods=LOOKS,
+                periods=EVALUATION_PERIODS,
                 missing="breaching",
                 actions_enabled=False,
             )
@@ -130,7 +130,7 @@ class StalenessAlarms(Construct):
             suppressor_wait_seconds=GRACE_SECONDS,
         )
 
-    def _shrunken(self) -> Alarm:
+    def _define_backup_shrunk(self) -> Alarm:
         return self._alerting.alarm(
             self,
             "BackupShrunken",
@@ -138,8 +138,8 @@ class StalenessAlarms(Construct):
             runbook="backup-shrunken",
             severity="page",
             metric=self._alerting.function_metric(
-                "BackupSizeOfMedian", statistic="Minimum", period_seconds=QUARTER, label="size (% of median)"
+                "BackupSizeOfMedian", statistic="Minimum", period_seconds=MEASURED_EVERY_SECONDS, label="size (% of median)"
             ),
             below=self._alerting.settings.backup_size_percent,
-            missing="ignore",  # there is nothing to compare with before the second backup
+            missing="ignore",  # before the second backup there is no median
         )

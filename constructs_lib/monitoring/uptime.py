@@ -1,4 +1,4 @@
-"""Asks Carmen every minute from outside, as its users do, whether it answers as it should."""
+"""Checks Carmen's public endpoints every minute."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from constructs_lib.foundation.alarm import Alerting
 from settings import sections
 
 EVERY_MINUTE = "cron(* * * * ? *)"
-MARGIN_SECONDS = 10  # for the start of a process; the longest deadline and this stay within the minute
-MEMORY_MIB = 512  # CPU comes with memory: with less, the three TLS handshakes at once wait for it, and the times told are ours
+MARGIN_SECONDS = 10  # for the function's start; with the longest deadline it must stay below a minute
+MEMORY_MIB = 512  # CPU depends on memory: with less, three concurrent TLS handshakes would distort the measured times
 
 
 class Uptime(Construct):
-    """Outside the VPC, so by way of the internet. Publishes metrics; what they mean is for alarms to say."""
+    """A function outside the VPC, so that requests go over the internet. It publishes metrics; UptimeAlarms evaluates them."""
 
     def __init__(
         self,
@@ -49,5 +49,5 @@ class Uptime(Construct):
 
 
 def endpoints_as_json(settings: sections.Uptime) -> str:
-    """As lambda_src/uptime reads them."""
+    """Return the endpoints in the format of lambda_src/uptime."""
     return json.dumps([endpoint.model_dump(mode="json") for endpoint in settings.endpoints], separators=(",", ":"))

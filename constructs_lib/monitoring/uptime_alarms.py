@@ -1,4 +1,4 @@
-"""Alarms of what users see from outside: the endpoints that the uptime function asks, and the certificate they show."""
+"""Alarms on the public endpoints that the uptime function checks, and on their certificate."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from constructs import Construct
 
 from constructs_lib.foundation.alarm import HOUR, Alarm, Alerting
 
-OF_MINUTES = 5
+EVALUATED_MINUTES = 5
 GRACE_SECONDS = 300
 
 
 class UptimeAlarms(Construct):
-    """`down` says nothing while a store or the service is down, which has its own message; an uptime function that is silent does."""
+    """`down`: endpoints fail or are not checked. Suppressed while the service or its data stores are down, which notify themselves."""
 
     def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, backend_down: Alarm) -> None:
         super().__init__(scope, construct_id)
@@ -23,7 +23,7 @@ class UptimeAlarms(Construct):
             severity="page",
             metric=alerting.function_metric("EndpointsDown", service="uptime", label="endpoints down"),
             at_least=1,
-            periods=OF_MINUTES,
+            periods=EVALUATED_MINUTES,
             breaching_periods=alerting.settings.endpoints_down_minutes,
             missing="breaching",
             actions_enabled=False,
@@ -49,10 +49,10 @@ class UptimeAlarms(Construct):
             ),
             below=alerting.settings.certificate_days,
             periods=3,
-            missing="notBreaching",  # silence is EndpointsDown's to tell
+            missing="notBreaching",  # EndpointsDown covers missing data
         )
 
     @property
     def notifying(self) -> list[Alarm]:
-        """Those that tell somebody."""
+        """The alarms that notify people."""
         return [self.down, self.certificate]

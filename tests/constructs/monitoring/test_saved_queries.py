@@ -70,7 +70,7 @@ def test_a_query_is_of_the_language_and_asks_for_what_is_written(query: SavedQue
     text = " | ".join(query.steps)
     assert {step.split()[0] for step in query.steps} <= COMMANDS
     assert set(re.findall(r"(\w+)\(", re.sub(r'"[^"]*"|/[^/]*/', "", text))) <= FUNCTIONS
-    assert set(re.findall(r"\{\{(\w+)\}\}", text)) == query.asks.keys()
+    assert set(re.findall(r"\{\{(\w+)\}\}", text)) == query.parameters.keys()
     written = {name.split(".")[0] for name in _fields(query)} if folder == "Application" else _fields(query)
     assert written <= {"Application": _promised(), "Firewall": WAF, "Functions": LAMBDA}[folder]
 
