@@ -1,4 +1,4 @@
-"""The role of a Lambda function: its own log group, and in a VPC its network interfaces. Everything else is granted by name."""
+"""Execution role of a Lambda function: write its log group and, in a VPC, manage network interfaces. Constructs grant the rest."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 
-# Source: AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"; which action takes which
-# resources is EC2's page of the Service Authorization Reference.
+# Source: AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"; Service Authorization Reference,
+# EC2, for the resource types of each action.
 DESCRIBE_NETWORK = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
 CREATE_INTERFACES = ("ec2:CreateNetworkInterface",)
 MODIFY_INTERFACES = ("ec2:AssignPrivateIpAddresses", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses")
@@ -18,9 +18,9 @@ SOURCE_FUNCTION = "lambda:SourceFunctionArn"
 
 
 def function_role(scope: Construct, construct_id: str, *, log_group: logs.ILogGroup, description: str, in_vpc: bool = False) -> iam.Role:
-    """What AWS's managed policies for functions give on every log group of the account, on one.
+    """Create an execution role with AWS's managed policy for functions, limited to one log group.
 
-    `in_vpc` adds what Lambda itself needs to attach the function to its subnets, which the function's own code is denied.
+    `in_vpc` adds what Lambda needs to attach the function to its subnets, and denies it to the function's code.
     """
     role = iam.Role(scope, construct_id, assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"), description=description)
     log_group.grant_write(role)

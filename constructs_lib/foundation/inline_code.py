@@ -1,4 +1,4 @@
-"""JavaScript files beside the constructs that use them, with settings put in."""
+"""JavaScript and HTML files next to the constructs that use them, with settings filled in."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ PACKAGES = Path(__file__).parents[1]
 
 
 def inline_code(file: str, **values: object) -> str:
-    """The text of `file`, in which `/*NAME*/ …;` is replaced by the JSON of the value of that name."""
+    """Read `file` and replace each `/*NAME*/ …;` by the JSON of the value NAME."""
     code = next(PACKAGES.glob(f"*/{file}")).read_text(encoding="utf-8")
     for name, value in values.items():
         before, marker, after = code.partition(f"/*{name}*/ ")
         if not marker:
-            raise ValueError(f"{file} has no place marked /*{name}*/")
+            raise ValueError(f"{file} has no marker /*{name}*/")
         code = before + json.dumps(value, sort_keys=True) + ";" + after.partition(";")[2]
     return code

@@ -1,4 +1,4 @@
-"""Log retention: days in the settings become the CDK's enumeration, and groups that AWS names itself are bounded too."""
+"""Retention of log groups: the CDK's enumeration for a number of days, and groups that AWS services create."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ _NAMES = {
 
 
 def retention_days(days: int) -> logs.RetentionDays:
-    """The enumeration's member for `days`; the settings admit only days that CloudWatch offers."""
+    """Convert `days`; the settings allow only values that CloudWatch offers."""
     return logs.RetentionDays[_NAMES[days]]
 
 
 def set_log_retention(scope: Construct, construct_id: str, *, name: str, days: int) -> None:
-    """Gives the log group `name`, which an AWS service makes for itself, a retention of `days`.
+    """Set a retention of `days` on the log group `name`, which an AWS service creates; create it if it does not exist yet.
 
-    By two calls on this one group, made first if the service has not written yet. The CDK's LogRetention would be a function
-    that may change any group of the account, and whose own log is kept for ever.
+    The CDK's LogRetention is a function that may change every log group of the account, and its own log never expires.
     """
-    # The end stands for the group's streams; IAM knows no group without (CloudWatch Logs User Guide, "Resources and operations").
+    # `:*` stands for the group's streams; IAM needs it (CloudWatch Logs User Guide, "Resources and operations").
     arn = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}:*"
     create = SdkCall(
         scope,
@@ -40,7 +39,7 @@ def set_log_retention(scope: Construct, construct_id: str, *, name: str, days: i
         ignore_errors="ResourceAlreadyExistsException",
         permissions=[iam.PolicyStatement(actions=["logs:CreateLogGroup"], resources=[arn])],
     )
-    bound = SdkCall(
+    retention = SdkCall(
         scope,
         construct_id,
         service="CloudWatchLogs",
@@ -49,8 +48,8 @@ def set_log_retention(scope: Construct, construct_id: str, *, name: str, days: i
         physical_id=name,
         permissions=[iam.PolicyStatement(actions=["logs:PutRetentionPolicy"], resources=[arn])],
     )
-    bound.node.add_dependency(create)
-    for call in (create, bound):
+    retention.node.add_dependency(create)
+    for call in (create, retention):
         acknowledge(
             call.node.find_child("CustomResourcePolicy"),
             {f"AwsSolutions-IAM5[Resource::{resource_in_finding(call, arn)}]": "One log group; the end of its ARN stands for its streams."},

@@ -1,4 +1,4 @@
-"""What does not outlive its stack: all that is kept elsewhere, for environments that say so (`keep_data = false`)."""
+"""Set RemovalPolicy.DESTROY on every resource, for environments with `keep_data = false`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from constructs import IConstruct
 from constructs_lib.foundation.acknowledgements import record_opt_outs
 from settings.model import Settings
 
-KEPT = (CfnDeletionPolicy.RETAIN, CfnDeletionPolicy.RETAIN_EXCEPT_ON_CREATE, CfnDeletionPolicy.SNAPSHOT)
-SHORTEST_PENDING_DAYS = 7  # KMS's; a key that waits costs nothing
+RETAINED = (CfnDeletionPolicy.RETAIN, CfnDeletionPolicy.RETAIN_EXCEPT_ON_CREATE, CfnDeletionPolicy.SNAPSHOT)
+MIN_PENDING_DAYS = 7  # the minimum of KMS; a key pending deletion costs nothing
 
 
 def destroy_on_removal(stacks: Iterable[IConstruct], settings: Settings) -> None:
-    """Has CloudFormation delete whatever `stacks` would retain, and what would outlive that: images, backups of RDS, the key's wait.
+    """Delete every retained resource of `stacks` with its stack, including images and RDS's automated backups.
 
-    Buckets must be empty then, which is their remover's to see to (tools/cli/commands/preview.py): the CDK's own function for it may delete
-    objects of any bucket that carries its tag.
+    Buckets must be empty by then: tools/cli/commands/preview.py empties them. The CDK's `auto_delete_objects` adds a function that may
+    delete objects of every bucket with its tag.
     """
     for resource in (node for stack in stacks for node in stack.node.find_all() if isinstance(node, CfnResource)):
-        if resource.cfn_options.deletion_policy not in KEPT:
+        if resource.cfn_options.deletion_policy not in RETAINED:
             continue
         resource.apply_removal_policy(RemovalPolicy.DESTROY)
         record_opt_outs(resource, settings, "keep_data")
@@ -33,4 +33,4 @@ def destroy_on_removal(stacks: Iterable[IConstruct], settings: Settings) -> None
         if isinstance(resource, rds.CfnDBInstance):
             resource.delete_automated_backups = True
         if isinstance(resource, kms.CfnKey):
-            resource.pending_window_in_days = SHORTEST_PENDING_DAYS
+            resource.pending_window_in_days = MIN_PENDING_DAYS

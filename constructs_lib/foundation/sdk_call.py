@@ -1,4 +1,4 @@
-"""One AWS API call at deployment, for what CloudFormation has no resource for."""
+"""One AWS API call at deployment, where CloudFormation has no resource."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from constructs_lib.foundation.function_role import function_role
 
 
 class SdkCall(cr.AwsCustomResource):
-    """The CDK's AwsCustomResource with our defaults: the call runs on creation and, unless `once`, when its parameters change.
+    """The CDK's AwsCustomResource with our defaults: runs on creation and, unless `once`, when its parameters change.
 
-    Uses the SDK that the Lambda runtime carries (a newer one would be downloaded at deployment). All calls of a stack share
-    one function, with a log group and a role of its own that holds exactly the permissions given. Nothing is called on
-    deletion.
+    It uses the SDK of the Lambda runtime, as a newer one would be downloaded at deployment. All calls of a stack share one function
+    with its own log group and a role that holds only the given `permissions`. Deletion calls nothing.
     """
 
     def __init__(
@@ -36,14 +35,14 @@ class SdkCall(cr.AwsCustomResource):
         ignore_errors: str | None = None,
         once: bool = False,
     ) -> None:
-        log_group, role = _shared(Stack.of(scope))
+        log_group, role = _log_group_and_role(Stack.of(scope))
         call = cr.AwsSdkCall(
             service=service,
             action=action,
             parameters=parameters,
             physical_resource_id=cr.PhysicalResourceId.of(physical_id),
             ignore_error_codes_matching=ignore_errors,
-            # The response must stay under 4 KB: without paths, only the request id comes back.
+            # The response must stay under 4 KB: without paths, return only the request id.
             output_paths=list(output_paths) or ["$metadata.requestId"],
         )
         super().__init__(
@@ -61,10 +60,9 @@ class SdkCall(cr.AwsCustomResource):
         )
 
 
-def _shared(stack: Stack) -> tuple[logs.ILogGroup, iam.IRole]:
-    """The log group and the role of the function that makes a stack's calls."""
-    log_group, role = (stack.node.try_find_child(name) for name in ("SdkCallLogGroup", "SdkCallRole"))
-    if isinstance(log_group, logs.LogGroup) and isinstance(role, iam.Role):
-        return log_group, role
+def _log_group_and_role(stack: Stack) -> tuple[logs.ILogGroup | None, iam.IRole | None]:
+    """For the stack's first call, which defines the shared function; later calls use it as it is."""
+    if stack.node.try_find_child("SdkCallRole"):
+        return None, None
     log_group = logs.LogGroup(stack, "SdkCallLogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
     return log_group, function_role(stack, "SdkCallRole", log_group=log_group, description="Makes AWS API calls at deployment")

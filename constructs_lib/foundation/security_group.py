@@ -1,4 +1,4 @@
-"""A security group that lets nothing in and nothing out until somebody says so."""
+"""A security group without ingress and egress."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from constructs import Construct
 
 
 class ClosedSecurityGroup(ec2.SecurityGroup):
-    """EC2 gives a new group a rule that lets everything out, and CloudFormation drops it only for a rule in the group itself.
+    """A group with one egress rule, to the loopback address: it replaces EC2's default rule, which allows all egress.
 
-    Rules between groups are resources of their own, so the group carries one that leads nowhere.
+    CloudFormation removes the default only for a rule inside the group, and rules between groups are separate resources.
     Source: AWS "AWS::EC2::SecurityGroup", example "Remove default rule".
     """
 

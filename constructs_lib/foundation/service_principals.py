@@ -1,11 +1,11 @@
-"""Which AWS service may act under a role, and for whom."""
+"""Service principals of roles, restricted to this account."""
 
 from __future__ import annotations
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 
-# What a service acts for when it assumes a role, where AWS documents that it says so.
+# Service → service and resource of the aws:SourceArn that AWS documents for its AssumeRole calls.
 SOURCES = {
     "ecs-tasks.amazonaws.com": ("ecs", "*"),  # ECS Developer Guide, "Amazon ECS task IAM role"
     "events.amazonaws.com": ("events", "rule/*"),  # EventBridge User Guide, "Cross-service confused deputy prevention"
@@ -15,10 +15,10 @@ SOURCES = {
 
 
 def same_account_principal(service: str) -> iam.ServicePrincipal:
-    """`service`, as long as it acts for this account: no other customer can have it use the role (the confused deputy).
+    """The principal of `service` when it acts for this account: prevents the confused deputy problem.
 
-    Lambda, RDS Proxy and the execution role of ECS tasks have no such condition: AWS documents none for them, and one that
-    the service does not fill would lock it out.
+    Lambda, RDS Proxy and the execution role of ECS tasks have no such condition: AWS documents none, and a condition key that the
+    service does not send would deny it access.
     """
     source, resource = SOURCES[service]
     return iam.ServicePrincipal(
