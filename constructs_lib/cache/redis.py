@@ -1,4 +1,4 @@
-"""ElastiCache Valkey, or Redis, whose protocol it speaks: cache and rate counters, behind TLS and AUTH."""
+"""ElastiCache with Valkey or Redis: cache and rate counters, with TLS and AUTH."""
 
 from __future__ import annotations
 
@@ -15,21 +15,42 @@ from constructs_lib.network.vpc import Network
 from settings import sections
 
 PORT = ec2.Port.tcp(6379)
-# Engine → version an instance is created with, family of its parameters.
+# Engine → version at creation, parameter group family.
 ENGINES = {"valkey": ("8.1", "valkey8"), "redis": ("7.1", "redis7")}
 
 
 class Cache(Construct):
-    """One Valkey 8 or Redis 7 with cluster mode disabled, so that one `rediss://` URL is all a client needs (ioredis does).
+    """Valkey 8 or Redis 7 with cluster mode disabled, so that clients such as ioredis need only one `rediss://` URL.
 
-    `.connections` opens its door; `.endpoint` follows the primary through a failover.
+    Clients connect with `.connections`; `.endpoint` follows the primary through a failover; `.replication_group` is the L1.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Cache, network: Network, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
         self._network = network
-        self.auth_token = GeneratedSecret(
+        self.auth_token = self._define_auth_token()
+        self.security_group = self._define_security_group()
+        self.replication_group = self._define_replication_group(key)
+        self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
+
+    @property
+    def endpoint(self) -> str:
+        """Host name of the primary."""
+        return self.replication_group.attr_primary_end_point_address
+
+    @property
+    def port(self) -> str:
+        """Port of the primary."""
+        return self.replication_group.attr_primary_end_point_port
+
+    @property
+    def replication_group_id(self) -> str:
+        """The replication group's name in metrics."""
+        return self.replication_group.ref
+
+    def _define_auth_token(self) -> GeneratedSecret:
+        return GeneratedSecret(
             self,
             "AuthToken",
             description="Redis AUTH token",
@@ -38,24 +59,6 @@ class Cache(Construct):
             ),
             length=64,
         )
-        self.security_group = self._define_security_group()
-        self._group = self._define_replication_group(key)
-        self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
-
-    @property
-    def endpoint(self) -> str:
-        """Host name of the primary."""
-        return self._group.attr_primary_end_point_address
-
-    @property
-    def port(self) -> str:
-        """Port of the primary."""
-        return self._group.attr_primary_end_point_port
-
-    @property
-    def replication_group_id(self) -> str:
-        """Its name in metrics."""
-        return self._group.ref
 
     def _define_security_group(self) -> ec2.SecurityGroup:
         return ClosedSecurityGroup(self, "SecurityGroup", vpc=self._network.vpc, description="Redis: entered by name, leaves for nowhere")
@@ -63,19 +66,8 @@ class Cache(Construct):
     def _define_replication_group(self, key: kms.IKey) -> elasticache.CfnReplicationGroup:
         settings = self._settings
         version, family = ENGINES[settings.engine]
-        subnets = elasticache.CfnSubnetGroup(
-            self,
-            "Subnets",
-            description="Isolated subnets",
-            subnet_ids=self._network.vpc.select_subnets(subnet_group_name=self._network.isolated_subnets.subnet_group_name).subnet_ids,
-        )
-        parameters = elasticache.CfnParameterGroup(
-            self,
-            "Parameters",
-            cache_parameter_group_family=family,
-            description="Cache and rate counters share the memory",
-            properties={"maxmemory-policy": settings.eviction_policy},
-        )
+        subnets = self._define_subnet_group()
+        parameters = self._define_parameter_group(family)
         group = elasticache.CfnReplicationGroup(
             self,
             "Redis",
@@ -98,6 +90,27 @@ class Cache(Construct):
             preferred_maintenance_window=settings.maintenance_window,
         )
         group.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+        self._acknowledge_findings(group)
+        return group
+
+    def _define_subnet_group(self) -> elasticache.CfnSubnetGroup:
+        return elasticache.CfnSubnetGroup(
+            self,
+            "Subnets",
+            description="Isolated subnets",
+            subnet_ids=self._network.vpc.select_subnets(subnet_group_name=self._network.isolated_subnets.subnet_group_name).subnet_ids,
+        )
+
+    def _define_parameter_group(self, family: str) -> elasticache.CfnParameterGroup:
+        return elasticache.CfnParameterGroup(
+            self,
+            "Parameters",
+            cache_parameter_group_family=family,
+            description="Cache and rate counters share the memory",
+            properties={"maxmemory-policy": self._settings.eviction_policy},
+        )
+
+    def _acknowledge_findings(self, group: elasticache.CfnReplicationGroup) -> None:
         acknowledge(
             group,
             {
@@ -106,7 +119,6 @@ class Cache(Construct):
                 )
             },
         )
-        if reason := settings.opt_outs("replicas").get("replicas"):
+        if reason := self._settings.opt_outs("replicas").get("replicas"):
             acknowledge(group, {"AwsSolutions-AEC4": reason})
-        record_opt_outs(group, settings, "replicas")
-        return group
+        record_opt_outs(group, self._settings, "replicas")

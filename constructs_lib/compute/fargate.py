@@ -1,4 +1,4 @@
-"""Fargate task definitions, and what they may pull."""
+"""Fargate task definitions and their permission to pull images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRIVATE_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]
 def fargate_task(
     scope: Construct, construct_id: str, *, settings: sections.Service, cpu: int, memory_mib: int, ephemeral_storage_gib: int | None = None
 ) -> ecs.FargateTaskDefinition:
-    """A Fargate task definition for the settings' architecture; without `ephemeral_storage_gib` it has Fargate's own 20 GiB."""
+    """Define a task for the settings' architecture; without `ephemeral_storage_gib` it has Fargate's default of 20 GiB."""
     return ecs.FargateTaskDefinition(
         scope,
         construct_id,
@@ -36,14 +36,14 @@ def fargate_task(
 
 
 def allow_application_pull(task: ecs.FargateTaskDefinition, repository: ecr.IRepository, others: Sequence[str]) -> None:
-    """Lets a task pull the application's image, and `others`, of which the placeholder stands in for it until the first release."""
+    """Allow a task to pull the application's image and `others`, such as the placeholder that runs until the first release."""
     repository.grant_pull(task.obtain_execution_role())
     acknowledge_pull(task.obtain_execution_role())
     allow_pull(task, others)
 
 
 def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
-    """Lets a task pull those of `images` that are in a private ECR repository; public ones need no permission."""
+    """Allow a task to pull those of `images` that are in private ECR repositories; public images need no permission."""
     for number, image in enumerate(images, start=1):
         if match := PRIVATE_IMAGE.match(image):
             repository = ecr.Repository.from_repository_attributes(
@@ -58,7 +58,7 @@ def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
 
 
 def acknowledge_pull(execution_role: iam.IRole) -> None:
-    """What cdk-nag says of a role that may pull images."""
+    """Accept the findings about a role that may pull images."""
     policy = execution_role.node.find_child("DefaultPolicy")
     reason = "ecr:GetAuthorizationToken knows no resources (AWS Service Authorization Reference, ECR)"
     acknowledge(

@@ -1,4 +1,4 @@
-"""A function's code as a Fargate task, for what does not end within Lambda's fifteen minutes. No image is built."""
+"""A function's code as a Fargate task, for work that exceeds Lambda's fifteen minutes. Needs no image build."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NON_ROOT = "1000"
 
 
 class FunctionTask(Construct):
-    """`python -m <package>` with the code and layers of `function`, which starts it: it gets the right, and the variables it needs.
+    """Runs `python -m <package>` with the code and layers of `function`, which gets the permission and variables to start it.
 
-    The image is Lambda's own for Python; what Lambda would have unpacked is fetched from the CDK's bucket at the start.
-    `role` is granted what the function's own is. A task of a function in the VPC stands behind the function's security group.
+    The image is AWS's Lambda image for Python; the task downloads code and layers from the CDK's bucket at its start. Grant `role` what
+    the function's role has. The task uses the function's security group, or its own when the function is outside the VPC.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FunctionTask(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         package = function.package
-        on_arm = settings.model_copy(update={"architecture": "ARM64"})  # as the layers are
+        on_arm = settings.model_copy(update={"architecture": "ARM64"})  # like the layers
         self.task_definition = fargate_task(
             self, "Task", settings=on_arm, cpu=cpu, memory_mib=memory_mib, ephemeral_storage_gib=ephemeral_storage_gib
         )
@@ -69,18 +69,18 @@ class FunctionTask(Construct):
             self.task_definition,
             {"AwsSolutions-ECS2": "Names and figures in plain; the code has no secret, it signs its own log-in by its role."},
         )
-        self._let_start(function, cluster, network)
+        self._allow_start(function, cluster, network)
 
-    def _let_start(self, function: PythonFunction, cluster: ecs.ICluster, network: Network) -> None:
-        """In one cluster, with the task's two roles, which ECS alone may be handed."""
-        door = function.security_group or https_security_group(self, "SecurityGroup", function.package, network)
+    def _allow_start(self, function: PythonFunction, cluster: ecs.ICluster, network: Network) -> None:
+        """Allow `function` to run the task in one cluster, and to pass its two roles to ECS only."""
+        security_group = function.security_group or https_security_group(self, "SecurityGroup", function.package, network)
         subnets = network.vpc.select_subnets(subnet_group_name=network.private_subnets.subnet_group_name).subnet_ids
         prefix = f"{function.package.upper()}_TASK"
         for name, value in {
             "CLUSTER": cluster.cluster_name,
             "DEFINITION": self.task_definition.task_definition_arn,
             "SUBNETS": ",".join(subnets),
-            "SECURITY_GROUPS": door.security_group_id,
+            "SECURITY_GROUPS": security_group.security_group_id,
         }.items():
             function.add_environment(f"{prefix}_{name}", value)
         function.add_to_role_policy(
@@ -112,9 +112,9 @@ def add_package(
     logging: ecs.LogDriver,
     user: str = NON_ROOT,
 ) -> ecs.ContainerDefinition:
-    """Adds a container that runs the first of `packages` and may read what it fetches: these objects and no others of the CDK's bucket."""
+    """Add a container that runs the first of `packages`, and allow it to read only these objects of the CDK's bucket."""
 
-    def fetched(asset: assets.Asset) -> str:
+    def readable(asset: assets.Asset) -> str:
         task.add_to_task_role_policy(
             iam.PolicyStatement(
                 actions=["s3:GetObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"]
@@ -130,12 +130,12 @@ def add_package(
         command=[BOOTSTRAP],
         environment={
             **environment,
-            "PYTHONPATH": "/var/runtime",  # where the image keeps boto3
-            "HOME": "/tmp",  # noqa: S108 (in a container of its own)
+            "PYTHONPATH": "/var/runtime",  # boto3 in this image
+            "HOME": "/tmp",  # noqa: S108 (inside the container)
             "TASK_PACKAGE": packages[0],
-            "TASK_CODE": fetched(assets.Asset(scope, "Code", **package_asset(packages))),
+            "TASK_CODE": readable(assets.Asset(scope, "Code", **package_asset(packages))),
             "TASK_LAYERS": " ".join(
-                fetched(assets.Asset(scope, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
+                readable(assets.Asset(scope, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
             ),
         },
         user=user,

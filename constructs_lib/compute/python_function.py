@@ -1,4 +1,4 @@
-"""A Lambda function in Python with this house's defaults."""
+"""A Python Lambda function with the project's defaults."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ CLIENT_TOOLS = BUILT / "client-tools.zip"
 
 
 class PythonFunction(lambda_.Function):
-    """`lambda_src/<package>/handler.py` on arm64, with its own role, log group, dead letters and alarm.
+    """`lambda_src/<package>/handler.py` on arm64, with its own role, log group, dead-letter queue and alarm.
 
-    The code asset is the package with `shared_packages` and `common/`, nothing else, so that a change elsewhere does not deploy it.
-    Third-party code comes as layers, which `make install` builds from pinned wheels: synth bundles nothing. In a `network`,
-    the function stands in the private subnets, behind `security_group`, which lets HTTPS out to AWS and nothing in.
+    The code asset holds only the package, `shared_packages` and `common/`, so other changes do not deploy the function. Third-party code
+    comes in layers, which `make install` builds from pinned wheels: synth bundles nothing. With a `network`, the function runs in the
+    private subnets; its `security_group` allows HTTPS egress only.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class PythonFunction(lambda_.Function):
             vpc_subnets=network.private_subnets if network else None,
             security_groups=[self.security_group] if self.security_group else None,
         )
-        self.failure_alarm = self._alarm(package, description, timeout, alerting, failures_tolerated)
+        self.failure_alarm = self._add_alarm(package, description, timeout, alerting, failures_tolerated)
 
-    def _alarm(self, package: str, description: str, timeout: Duration, alerting: Alerting, tolerated: int) -> Alarm:
-        """One for all that can go wrong, since one thing brings the next: errors, throttles, time limit, dead letters."""
+    def _add_alarm(self, package: str, description: str, timeout: Duration, alerting: Alerting, tolerated: int) -> Alarm:
+        """One alarm for errors, throttles, the time limit and dead letters, as one causes the next."""
         scope = self.node.scope
         assert isinstance(scope, Construct)
         function, queue = {"FunctionName": self.function_name}, {"QueueName": self.dlq.queue_name}
@@ -120,7 +120,7 @@ class PythonFunction(lambda_.Function):
         )
 
     def add_schedule(self, schedule_id: str, cron: str, *, description: str, time_zone: str = "Etc/UTC", **payload: str) -> None:
-        """Has EventBridge Scheduler invoke it at `cron` with `payload`; what cannot be delivered becomes a dead letter."""
+        """Invoke the function at `cron` with `payload`; events that cannot be delivered go to the dead-letter queue."""
         scope = self.node.scope
         assert isinstance(scope, Construct)
         role = iam.Role(
@@ -156,42 +156,42 @@ class PythonFunction(lambda_.Function):
 
 
 def package_asset(packages: Sequence[str]) -> dict[str, Any]:
-    """The arguments of an asset that holds these packages of lambda_src and `common/`, without what Python leaves beside them."""
-    kept = [f"!{name}{rest}" for name in (*packages, "common") for rest in ("", "/**")]
-    return {"path": str(SOURCE), "exclude": ["*", *kept, "**/__pycache__", "**/*.pyc"]}
+    """Arguments of an asset with these packages of lambda_src and `common/`, without bytecode."""
+    included = [f"!{name}{rest}" for name in (*packages, "common") for rest in ("", "/**")]
+    return {"path": str(SOURCE), "exclude": ["*", *included, "**/__pycache__", "**/*.pyc"]}
 
 
 def https_security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
-    """A security group that lets HTTPS out to AWS, and nothing in."""
+    """A security group with HTTPS egress and no ingress."""
     group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
     group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
     return group
 
 
 def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
-    """Third-party Python of the functions: pure Python, so it runs on any architecture."""
+    """Layer with the functions' third-party Python: pure Python, so it runs on any architecture."""
     return _layer(scope, "Libraries", LIBRARIES, "Third-party Python of the functions: pure Python, so it runs on any architecture")
 
 
 def client_tools_layer(scope: Construct) -> lambda_.LayerVersion:
-    """PostgreSQL's own client programs, for arm64."""
+    """Layer with PostgreSQL's client programs for arm64."""
     return _layer(scope, "ClientTools", CLIENT_TOOLS, "pg_dump, pg_restore and psql with their libraries, for arm64")
 
 
 def drill_server_layer(scope: Construct, engine_major: str) -> lambda_.LayerVersion:
-    """A PostgreSQL server of this major version, for arm64."""
+    """Layer with a PostgreSQL server of this major version for arm64."""
     return _layer(scope, "DrillServer", drill_server_archive(engine_major), f"PostgreSQL {engine_major} with its extensions, for arm64")
 
 
 def drill_server_archive(engine_major: str) -> Path:
-    """Where `make install` builds that layer."""
+    """The archive of that layer, which `make install` builds."""
     return BUILT / f"drill-server-{engine_major}.zip"
 
 
 def _layer(scope: Construct, construct_id: str, archive: Path, description: str) -> lambda_.LayerVersion:
-    """Raises FileNotFoundError with what to do when it was not built."""
+    """Raises FileNotFoundError when the archive was not built."""
     if not archive.is_file():
-        raise FileNotFoundError(f"{archive} is not there: run `make install`, which builds it from pinned wheels")
+        raise FileNotFoundError(f"{archive} does not exist. Run `make install`, which builds it from pinned wheels.")
     return lambda_.LayerVersion(
         scope, construct_id, description=description, code=lambda_.Code.from_asset(str(archive)), removal_policy=RemovalPolicy.RETAIN
     )

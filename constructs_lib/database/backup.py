@@ -1,4 +1,4 @@
-"""The logical backup of the database."""
+"""Logical backups of the database."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import CopyDestination, allow_key, allow_objects
+from settings import sections
 from settings.model import Settings
 
 TIERS = ("daily", "weekly", "monthly")
@@ -26,10 +27,9 @@ ROLE = "carmen_backup"
 
 
 class DatabaseBackup(Construct):
-    """Writes dumps and their manifests to the backup bucket: it adds and marks there, and neither deletes nor changes a lock.
+    """Writes dumps and their manifests to the backup bucket. It may add and tag objects, but neither delete them nor change their lock.
 
-    What does not fit Lambda's fifteen minutes goes on as a Fargate task with the same code. `copies`: where each backup goes
-    once more.
+    Work that exceeds Lambda's fifteen minutes continues as a Fargate task with the same code. `copies`: where each backup is copied to.
     """
 
     def __init__(
@@ -49,29 +49,40 @@ class DatabaseBackup(Construct):
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
-        environment = {
-            **environment,
-            **(_where(copies) if copies else {}),
-            "BACKUP_FORMATS": ",".join(settings.operations.backup_formats),
-            "BACKUP_WEEKLY_DAY": settings.operations.weekly_backup_day,
-            "BACKUP_MONTHLY_DAY": str(settings.operations.monthly_backup_day),
-        }
-        self.function = PythonFunction(
+        environment = {**environment, **_backup_environment(settings.operations, copies)}
+        self.function = self._define_function(environment, network, alerting, layers)
+        self.task = self._define_task(settings.service, environment, cluster, network)
+        for role in (self.function.execution_role, self.task.role):
+            database.instance.grant_connect(role, ROLE)
+            _allow_bucket(role, bucket, key.key_arn, Stack.of(self).region)
+        if copies:
+            self._allow_copies(copies)
+        self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
+        self._add_schedule(settings.operations)
+
+    def _define_function(
+        self, environment: Mapping[str, str], network: Network, alerting: Alerting, layers: Sequence[lambda_.ILayerVersion]
+    ) -> PythonFunction:
+        return PythonFunction(
             self,
             "Function",
             package="backup",
             description="Writes a verified logical backup of the database",
             timeout=Duration.minutes(15),
-            memory_mib=3008,  # two processors: one dumps, one compresses
+            memory_mib=3008,  # two vCPUs: one dumps, one compresses
             layers=layers,
             environment=environment,
             alerting=alerting,
             network=network,
         )
-        self.task = FunctionTask(
+
+    def _define_task(
+        self, settings: sections.Service, environment: Mapping[str, str], cluster: ecs.ICluster, network: Network
+    ) -> FunctionTask:
+        return FunctionTask(
             self,
             "Fargate",
-            settings=settings.service,
+            settings=settings,
             function=self.function,
             layers=[LIBRARIES, CLIENT_TOOLS],
             environment=environment,
@@ -80,27 +91,33 @@ class DatabaseBackup(Construct):
             cpu=2048,
             memory_mib=4096,
         )
-        for role in (self.function.execution_role, self.task.role):
-            database.instance.grant_connect(role, ROLE)
-            _allow(role, bucket, key.key_arn, Stack.of(self).region)
-        if copies:
-            self._allow_copies(copies)
-        self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")
-        if settings.operations.scheduled_backups:
-            self.function.add_schedule("Nightly", settings.operations.backup_schedule, description="Backs the database up")
-        record_opt_outs(self.function, settings.operations, "scheduled_backups")
 
     def _allow_copies(self, copies: CopyDestination) -> None:
-        """What it may there is what it may here: a copy is read back, marked and never deleted like its original."""
+        """The same permissions as on the first bucket: copies are read back and tagged, never deleted."""
         bucket = s3.Bucket.from_bucket_name(self, "Copies", copies.bucket_name)
         for role in (self.function.execution_role, self.task.role):
-            _allow(role, bucket, copies.key_arn, copies.region)
+            _allow_bucket(role, bucket, copies.key_arn, copies.region)
+
+    def _add_schedule(self, settings: sections.Operations) -> None:
+        if settings.scheduled_backups:
+            self.function.add_schedule("Nightly", settings.backup_schedule, description="Backs the database up")
+        record_opt_outs(self.function, settings, "scheduled_backups")
 
 
-def _allow(role: iam.Role, bucket: s3.IBucket, key_arn: str, region: str) -> None:
+def _backup_environment(settings: sections.Operations, copies: CopyDestination | None) -> dict[str, str]:
+    destination = (
+        {"BACKUP_COPY_BUCKET": copies.bucket_name, "BACKUP_COPY_REGION": copies.region, "BACKUP_COPY_KEY_ARN": copies.key_arn}
+        if copies
+        else {}
+    )
+    return {
+        **destination,
+        "BACKUP_FORMATS": ",".join(settings.backup_formats),
+        "BACKUP_WEEKLY_DAY": settings.weekly_backup_day,
+        "BACKUP_MONTHLY_DAY": str(settings.monthly_backup_day),
+    }
+
+
+def _allow_bucket(role: iam.Role, bucket: s3.IBucket, key_arn: str, region: str) -> None:
     allow_objects(role, bucket, TIERS, "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging")
     allow_key(role, key_arn, region)
-
-
-def _where(copies: CopyDestination) -> dict[str, str]:
-    return {"BACKUP_COPY_BUCKET": copies.bucket_name, "BACKUP_COPY_REGION": copies.region, "BACKUP_COPY_KEY_ARN": copies.key_arn}

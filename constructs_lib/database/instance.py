@@ -1,4 +1,4 @@
-"""RDS PostgreSQL with the manual's parameters."""
+"""The RDS PostgreSQL instance with the operations manual's parameters."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from settings import constants, sections
 DATABASE_NAME = "carmen"
 LOG_EXPORTS = ("postgresql", "upgrade")
 PORT = ec2.Port.tcp(5432)
-# Days of Database Insights: what each mode includes.
+# Retention that each mode of Database Insights includes.
 RETENTION = {"standard": rds.PerformanceInsightRetention.DEFAULT, "advanced": rds.PerformanceInsightRetention.MONTHS_15}
 
 
 class Database(Construct):
-    """A protected, encrypted instance that takes connections over TLS only. `.connections` opens its door."""
+    """A protected, encrypted instance that accepts TLS connections only. Clients connect with `.connections`; `.instance` is the L2."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Database, network: Network, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
@@ -36,12 +36,12 @@ class Database(Construct):
         self.security_group = self._define_security_group()
         self.instance = self._define_instance()
         self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
-        self._bound_logs()
-        self._acknowledge()
+        self._set_log_retention()
+        self._acknowledge_findings()
 
     @property
     def master_secret(self) -> rds.DatabaseSecret:
-        """Read by the database-roles function alone."""
+        """Only the database-roles function reads it."""
         secret = self.instance.node.find_child("Secret")
         assert isinstance(secret, rds.DatabaseSecret)
         return secret
@@ -91,7 +91,7 @@ class Database(Construct):
         secret = instance.node.find_child("Secret").node.default_child
         assert isinstance(secret, CfnResource)
         secret.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
-        secret.add_property_override("GenerateSecretString.ExcludePunctuation", True)  # see generated_secret.PUNCTUATION
+        secret.add_property_override("GenerateSecretString.ExcludePunctuation", True)  # see foundation/secret.py, PUNCTUATION
         return instance
 
     def _define_parameter_group(self) -> rds.ParameterGroup:
@@ -104,7 +104,7 @@ class Database(Construct):
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
 
-    def _bound_logs(self) -> None:
+    def _set_log_retention(self) -> None:
         for export in LOG_EXPORTS:
             set_log_retention(
                 self,
@@ -113,7 +113,7 @@ class Database(Construct):
                 days=self._settings.log_retention_days,
             )
 
-    def _acknowledge(self) -> None:
+    def _acknowledge_findings(self) -> None:
         acknowledge(
             self.instance,
             {
@@ -136,9 +136,9 @@ class Database(Construct):
 
 
 def rds_parameters(parameters: sections.DatabaseParameters) -> dict[str, str]:
-    """The manual's configuration in RDS's own units (8 kB pages, kB, ms, bytes, 0/1).
+    """The manual's configuration in RDS's units (8 kB pages, kB, ms, bytes, 0/1).
 
-    The memory settings are what the settings say on the smallest class and grow by RDS's own formulas above it.
+    Memory parameters have the configured value on the smallest instance class and grow by RDS's formulas on larger ones.
     Source: manual "PostgreSQL Configuration"; AWS "Specifying DB parameters" (formulas and GREATEST).
     """
     pages_per_mb = 1024 // 8

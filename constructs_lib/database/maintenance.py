@@ -1,4 +1,4 @@
-"""The manual's weekly and monthly maintenance, online and within the time there is."""
+"""The operations manual's weekly and monthly maintenance, online and within Lambda's time limit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import allow_key, allow_objects
 from settings import sections
 
-ROLES = ("carmen_maintenance", "carmen_monitor")  # the first acts, the second looks
+ROLES = ("carmen_maintenance", "carmen_monitor")  # the first runs maintenance, the second reads statistics
 
 
 class DatabaseMaintenance(Construct):
-    """Each schedule fires several times: a run goes on where the last one stopped, until the cycle is finished."""
+    """Vacuums, reindexes and reports. Each schedule fires several times: a run continues where the last one stopped."""
 
     def __init__(
         self,
@@ -38,7 +38,15 @@ class DatabaseMaintenance(Construct):
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
-        self.function = PythonFunction(
+        self.function = self._define_function(environment, network, alerting, layers)
+        self._allow_database(database)
+        self._allow_reports(bucket, key)
+        self._add_schedules(settings)
+
+    def _define_function(
+        self, environment: Mapping[str, str], network: Network, alerting: Alerting, layers: Sequence[lambda_.ILayerVersion]
+    ) -> PythonFunction:
+        return PythonFunction(
             self,
             "Function",
             package="maintenance",
@@ -50,11 +58,17 @@ class DatabaseMaintenance(Construct):
             alerting=alerting,
             network=network,
         )
+
+    def _allow_database(self, database: Database) -> None:
+        for role in ROLES:
+            database.instance.grant_connect(self.function.execution_role, role)
+        self.function.connections.allow_to(database.connections, PORT, "Maintenance to PostgreSQL")
+
+    def _allow_reports(self, bucket: s3.IBucket, key: kms.IKey) -> None:
         role = self.function.execution_role
-        for name in ROLES:
-            database.instance.grant_connect(role, name)
         allow_objects(role, bucket, ["reports/maintenance"], "s3:PutObject", "s3:GetObject")
         allow_key(role, key.key_arn, Stack.of(self).region)
-        self.function.connections.allow_to(database.connections, PORT, "Maintenance to PostgreSQL")
+
+    def _add_schedules(self, settings: sections.Operations) -> None:
         self.function.add_schedule("Weekly", settings.weekly_maintenance_schedule, description="Weekly maintenance", kind="weekly")
         self.function.add_schedule("Monthly", settings.monthly_maintenance_schedule, description="Monthly maintenance", kind="monthly")

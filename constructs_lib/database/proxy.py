@@ -1,4 +1,4 @@
-"""RDS Proxy: the pool between the application and PostgreSQL."""
+"""RDS Proxy: the connection pool between the application and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from settings import sections
 
 
 class DatabaseProxy(Construct):
-    """A proxy that takes TLS only and knows the users whose secrets it is given. `.connections` opens its door.
+    """A proxy that accepts TLS connections of the users whose secrets it gets. Clients connect with `.connections`; `.proxy` is the L2.
 
-    Prisma pins its sessions (prisma/orm#5866), so the proxy holds connections through a failover and bounds them, but
-    does not multiplex: the figures in docs/connection-pool.md are sized one to one.
+    Prisma pins its sessions (prisma/orm#5866): the proxy keeps connections open during a failover and limits them, but does not
+    multiplex. docs/connection-pool.md sizes them one to one.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class DatabaseProxy(Construct):
         self.proxy = rds.DatabaseProxy(
             self,
             "Proxy",
-            # A proxy's subnets cannot be changed, and its replacement is made first: another set of zones, another name.
+            # Other subnets replace the proxy, and CloudFormation creates the new one first: other zones need another name.
             db_proxy_name=f"{Names.unique_resource_name(self, max_length=50, separator='-')}-{_short_hash(zones)}",
-            proxy_target=rds.ProxyTarget.from_instance(database.instance),  # also opens the database's door to the proxy
+            proxy_target=rds.ProxyTarget.from_instance(database.instance),  # also allows the proxy to connect to the instance
             vpc=network.vpc,
             vpc_subnets=network.isolated_subnets,
             security_groups=[self.security_group],

@@ -1,8 +1,8 @@
-"""The restore drill: a backup nobody has restored is a hope."""
+"""The restore drill: proves that the newest backup can be restored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_ecs as ecs
@@ -19,17 +19,18 @@ from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import allow_key, allow_objects
+from settings import sections
 from settings.model import Settings
 
 REPORTS = "reports/drill"
 SHARED_PACKAGES = ("backup", "restore")
-TASK_CPU, TASK_MEMORY_MIB, TASK_STORAGE_GIB = 4096, 16_384, 200  # Fargate's largest disk: a database of about 130 GB
+TASK_CPU, TASK_MEMORY_MIB, TASK_STORAGE_GIB = 4096, 16_384, 200  # Fargate's maximum storage: a database of about 130 GB
 
 
 class RestoreDrill(Construct):
-    """Restores the newest backup into a server of its own, and writes a report next to it. It knows no way to a database.
+    """Restores the newest backup into a temporary server and writes a report to the bucket. It cannot connect to any database.
 
-    The function stands outside the VPC; what does not fit its time or disk goes on as a Fargate task.
+    The function runs outside the VPC; work that exceeds its time or storage continues as a Fargate task.
     """
 
     def __init__(
@@ -47,20 +48,31 @@ class RestoreDrill(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         environment = {"ENVIRONMENT": settings.name, "BACKUP_BUCKET": bucket.bucket_name, "BACKUP_KEY_ARN": key.key_arn}
-        self.function = PythonFunction(
+        self.function = self._define_function(environment, alerting, layers)
+        self.task = self._define_task(settings, environment, cluster, network)
+        for role in (self.function.execution_role, self.task.role):
+            self._allow_bucket(role, bucket, key)
+        self._add_schedule(settings.operations)
+
+    def _define_function(
+        self, environment: Mapping[str, str], alerting: Alerting, layers: Sequence[lambda_.ILayerVersion]
+    ) -> PythonFunction:
+        return PythonFunction(
             self,
             "Function",
             package="drill",
             shared_packages=SHARED_PACKAGES,
             description="Restores the newest backup into a server of its own and compares",
             timeout=Duration.minutes(15),
-            memory_mib=3008,  # two processors, as the restore has two jobs
+            memory_mib=3008,  # two vCPUs, for the two jobs of the restore
             ephemeral_storage_mib=10_240,
             layers=layers,
             environment=environment,
             alerting=alerting,
         )
-        self.task = FunctionTask(
+
+    def _define_task(self, settings: Settings, environment: Mapping[str, str], cluster: ecs.ICluster, network: Network) -> FunctionTask:
+        return FunctionTask(
             self,
             "Fargate",
             settings=settings.service,
@@ -74,13 +86,13 @@ class RestoreDrill(Construct):
             memory_mib=TASK_MEMORY_MIB,
             ephemeral_storage_gib=TASK_STORAGE_GIB,
         )
-        for role in (self.function.execution_role, self.task.role):
-            self._allow(role, bucket, key)
-        if settings.operations.scheduled_backups:
-            self.function.add_schedule("Monthly", settings.operations.drill_schedule, description="Restore drill")
-        record_opt_outs(self.function, settings.operations, "scheduled_backups")
 
-    def _allow(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
+    def _allow_bucket(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
         allow_objects(role, bucket, TIERS, "s3:GetObject")
         allow_objects(role, bucket, [REPORTS], "s3:GetObject", "s3:PutObject")
         allow_key(role, key.key_arn, Stack.of(self).region)
+
+    def _add_schedule(self, settings: sections.Operations) -> None:
+        if settings.scheduled_backups:
+            self.function.add_schedule("Monthly", settings.drill_schedule, description="Restore drill")
+        record_opt_outs(self.function, settings, "scheduled_backups")

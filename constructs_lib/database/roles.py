@@ -1,4 +1,4 @@
-"""The function that keeps PostgreSQL's roles and the connection secrets as they should be."""
+"""The function that maintains PostgreSQL's roles and the connection secrets."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SPECIFICATION = (SOURCE / "database_roles", SOURCE / "common")
 
 
 class DatabaseRoles(Construct):
-    """Creates and corrects the roles at deployment and once a day, and writes the secrets that hold connection URLs.
+    """Creates and corrects the roles at deployment and once a day, and writes the secrets with connection URLs.
 
-    `connection` is what the application reads (DATABASE_URL through the proxy, if there is one, DIRECT_URL, REDIS_URL and psql's
-    variables); `migration_connection` what the migration task reads. Both change only here.
+    The application reads `connection` (DATABASE_URL through the proxy if there is one, DIRECT_URL, REDIS_URL and psql's variables); the
+    migration task reads `migration_connection`. CloudFormation never writes their values.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class DatabaseRoles(Construct):
             "MIGRATION_SECRET": self.migration_connection.secret_arn,
         }
         self.function = self._define_function(network, libraries, alerting)
-        self._allow(database, cache, users)
+        self._allow_database_and_secrets(database, cache, users)
         self.applied = self._apply_at_deployment(database)
         self.function.add_schedule("Daily", settings.roles_schedule, description="Corrects database roles once a day")
 
@@ -90,16 +90,16 @@ class DatabaseRoles(Construct):
             network=network,
         )
 
-    def _allow(self, database: Database, cache: Cache, users: Mapping[str, secretsmanager.ISecret]) -> None:
+    def _allow_database_and_secrets(self, database: Database, cache: Cache, users: Mapping[str, secretsmanager.ISecret]) -> None:
         self.function.connections.allow_to(database.connections, PORT, "Database roles to PostgreSQL")
         for secret in (database.master_secret, cache.auth_token, *users.values(), self.connection, self.migration_connection):
             secret.grant_read(self.function)
-        # The values alone: the CDK's grant_write would also give the encryption key and the versions' stages away.
+        # The CDK's grant_write would also allow the encryption key and changes of version stages.
         written = [self.connection.secret_arn, self.migration_connection.secret_arn]
         self.function.add_to_role_policy(iam.PolicyStatement(actions=["secretsmanager:PutSecretValue"], resources=written))
 
     def _apply_at_deployment(self, database: Database) -> CustomResource:
-        """Runs again whenever what the roles or the URLs are made of has changed: the properties hash it."""
+        """Invoke the function when the code or data that defines roles and URLs changes: the properties contain both."""
         resource = CustomResource(
             self,
             "Apply",
@@ -108,14 +108,14 @@ class DatabaseRoles(Construct):
             service_timeout=Duration.minutes(10),
             properties={"Specification": _hash_of(*SPECIFICATION), **self._environment},
         )
-        # What CloudFormation cannot see from the properties: the function's permissions and its way to the database.
+        # CloudFormation cannot derive these from the properties: the function's permissions and its network path to the database.
         assert self.function.security_group
         resource.node.add_dependency(self.function.execution_role, self.function.security_group, database.security_group)
         return resource
 
 
 def _hash_of(*folders: Path) -> str:
-    """Hash of the Python files that say what roles and URLs are, line endings aside."""
+    """Hash of the Python files in `folders`, independent of line endings."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in folder.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_text(encoding="utf-8").encode() + b"\0")

@@ -1,4 +1,4 @@
-"""Daily snapshots of the database by AWS Backup: kept for as long as it takes, and not deleted with the instance."""
+"""Daily snapshots of the database by AWS Backup, retained independently of the instance."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ START_WITHIN, COMPLETE_WITHIN = Duration.hours(1), Duration.hours(8)
 
 
 class DatabaseSnapshots(Construct):
-    """A vault, a daily plan and a role for one instance. Its snapshots stay under the instance's key, as AWS Backup keeps RDS's.
+    """A vault, a daily plan and a role for one instance. Snapshots keep the instance's KMS key.
 
-    The lock is one of governance: nobody deletes what is younger than the settings say but who may first take the lock off.
+    The vault lock is in governance mode: deleting younger snapshots than the settings allow needs permission to remove the lock first.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Database, database: Database, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
-        kept = Duration.days(settings.aws_backup_days)
-        self.vault = self._define_vault(settings, kept, key)
+        retention = Duration.days(settings.aws_backup_days)
+        self.vault = self._define_vault(settings, retention, key)
         self.role = self._define_role(database, key)
+        self._define_plan(settings, database, retention)
+
+    def _define_plan(self, settings: sections.Database, database: Database, retention: Duration) -> None:
         plan = backup.BackupPlan(self, "Plan", backup_plan_name=f"{Stack.of(self).stack_name}-database", backup_vault=self.vault)
         plan.add_rule(
             backup.BackupPlanRule(
@@ -34,7 +37,7 @@ class DatabaseSnapshots(Construct):
                 schedule_expression=events.Schedule.expression(settings.aws_backup_schedule),
                 start_window=START_WITHIN,
                 completion_window=COMPLETE_WITHIN,
-                delete_after=kept,
+                delete_after=retention,
             )
         )
         plan.add_selection(
@@ -44,12 +47,12 @@ class DatabaseSnapshots(Construct):
             disable_default_backup_policy=True,
         )
 
-    def _define_vault(self, settings: sections.Database, kept: Duration, key: kms.IKey) -> backup.BackupVault:
+    def _define_vault(self, settings: sections.Database, retention: Duration, key: kms.IKey) -> backup.BackupVault:
         vault = backup.BackupVault(
             self,
             "Vault",
             encryption_key=key,
-            lock_configuration=backup.LockConfiguration(min_retention=kept) if settings.aws_backup_lock else None,
+            lock_configuration=backup.LockConfiguration(min_retention=retention) if settings.aws_backup_lock else None,
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         resource = vault.node.default_child
@@ -58,7 +61,7 @@ class DatabaseSnapshots(Construct):
         return vault
 
     def _define_role(self, database: Database, key: kms.IKey) -> iam.Role:
-        """What AWS's managed policy gives for snapshots of RDS, on one instance and the snapshots AWS Backup makes.
+        """AWS's managed policy for snapshots of RDS, limited to one instance and to AWS Backup's snapshots.
 
         Source: AWS Backup Developer Guide, "Managed policies for AWS Backup", customer managed policies, Amazon RDS.
         """

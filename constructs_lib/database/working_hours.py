@@ -1,4 +1,4 @@
-"""The database instance's working hours: started in the morning, stopped in the evening, by EventBridge Scheduler itself."""
+"""Working hours of the database instance: EventBridge Scheduler starts it in the morning and stops it in the evening."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from settings.schedules import daily_cron
 
 
 class DatabaseWorkingHours(Construct):
-    """An instance that is busy, with its backup say, refuses to be stopped: it is tried again for two hours.
+    """Two schedules. RDS refuses to stop a busy instance, for example during its backup: Scheduler retries for two hours.
 
-    A start that was not needed, since somebody was earlier, leaves a dead letter as well: it counts while no database answers.
-    AWS starts an instance after seven days: the next evening stops it again. Source: RDS User Guide, "Stopping an Amazon RDS DB
+    A start of a running instance also leaves a dead letter; the alarm counts it only while the database does not answer. RDS starts a
+    stopped instance after seven days; the next evening stops it again. Source: RDS User Guide, "Stopping an Amazon RDS DB
     instance temporarily"; Scheduler User Guide, "Using universal targets".
     """
 
@@ -30,12 +30,12 @@ class DatabaseWorkingHours(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings, self._instance = settings, database.instance.instance_identifier
-        start = self._at("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
-        stop = self._at("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
-        self.missed_alarm = self._watch(start, stop, alerting)
+        start = self._schedule("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
+        stop = self._schedule("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
+        self.missed_alarm = self._add_alarm(start, stop, alerting)
 
-    def _watch(self, start: sqs.Queue, stop: sqs.Queue, alerting: Alerting) -> Alarm:
-        letters = {
+    def _add_alarm(self, start: sqs.Queue, stop: sqs.Queue, alerting: Alerting) -> Alarm:
+        dead_letters = {
             name: Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.queue_name}, "Maximum", FIVE_MINUTES)
             for name, queue in (("start", start), ("stop", stop))
         }
@@ -48,16 +48,16 @@ class DatabaseWorkingHours(Construct):
             severity="ticket",
             metric=Expression(
                 "FILL(stop, 0) + IF(FILL(answers, 0) < 1, FILL(start, 0), 0)",
-                {**letters, "answers": answers},
+                {**dead_letters, "answers": answers},
                 label="working hours missed",
             ),
             at_least=1,
-            missing="notBreaching",  # SQS reports nothing of a queue that nobody uses
+            missing="notBreaching",  # SQS publishes no metrics for unused queues
         )
 
-    def _at(self, name: str, time: str, call: str, description: str) -> sqs.Queue:
-        """Returns where it leaves its dead letters."""
-        letters = sqs.Queue(
+    def _schedule(self, name: str, time: str, call: str, description: str) -> sqs.Queue:
+        """Call RDS at `time`; return the dead-letter queue."""
+        dlq = sqs.Queue(
             self,
             f"{name}DeadLetters",
             enforce_ssl=True,
@@ -65,7 +65,7 @@ class DatabaseWorkingHours(Construct):
             retention_period=Duration.days(14),
         )
         acknowledge(
-            letters, {"AwsSolutions-SQS3": "It holds EventBridge Scheduler's dead letters; the rule knows those of queues and functions."}
+            dlq, {"AwsSolutions-SQS3": "It holds EventBridge Scheduler's dead letters; the rule knows those of queues and functions."}
         )
         arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:db:{self._instance}"
         role = iam.Role(self, f"{name}Role", assumed_by=same_account_principal("scheduler.amazonaws.com"), description=description)
@@ -80,8 +80,8 @@ class DatabaseWorkingHours(Construct):
                 input=scheduler.ScheduleTargetInput.from_object({"DbInstanceIdentifier": self._instance}),
                 policy_statements=[iam.PolicyStatement(actions=[f"rds:{call[0].upper()}{call[1:]}"], resources=[arn])],
                 role=role,
-                dead_letter_queue=letters,
+                dead_letter_queue=dlq,
                 max_event_age=Duration.hours(2),
             ),
         )
-        return letters
+        return dlq

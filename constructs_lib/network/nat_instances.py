@@ -1,4 +1,4 @@
-"""Small machines that do what NAT gateways do, for a tenth of their price."""
+"""NAT instances: small EC2 instances instead of NAT gateways, at a tenth of the price."""
 
 from __future__ import annotations
 
@@ -9,33 +9,26 @@ from constructs import Construct
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 
-KIND = "t4g.nano"
-PORTS = {443: "HTTPS", 25: "Mail", 465: "Mail", 587: "Mail", 2465: "Mail", 2587: "Mail"}  # what tasks and functions leave on
+INSTANCE_TYPE = "t4g.nano"
+PORTS = {443: "HTTPS", 25: "Mail", 465: "Mail", 587: "Mail", 2465: "Mail", 2587: "Mail"}  # of what tasks and functions connect to
 
 
 class NatInstances(Construct):
-    """The private subnets' way out through `count` machines, entered from the VPC alone and for what leaves it.
+    """Routes the private subnets' internet traffic through `count` instances, which accept connections from the VPC only.
 
-    They have no role and nobody logs in. Amazon's newest image takes the place of an older one at the next deployment, which is their
-    patch and interrupts the way out for a minute; so does the loss of one, which EC2 starts anew.
+    They have no role and no login. A deployment replaces them when Amazon publishes a newer image: this patches them and interrupts
+    egress for a minute, as does a failed instance, which EC2 recovers.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, vpc: ec2.Vpc, cidr: str, count: int) -> None:
         super().__init__(scope, construct_id)
-        self._group = self._define_group(vpc, cidr)
+        self._security_group = self._define_security_group(vpc, cidr)
         self._image = self._define_image()
-        machines = [self._define_machine(f"Machine{n}", subnet) for n, subnet in enumerate(vpc.public_subnets[:count], 1)]
-        for n, subnet in enumerate(vpc.select_subnets(subnet_group_name="Private").subnets):
-            ec2.CfnRoute(
-                self,
-                f"Route{n + 1}",
-                route_table_id=subnet.route_table.route_table_id,
-                destination_cidr_block="0.0.0.0/0",
-                instance_id=machines[n % count].ref,
-            )
+        instances = [self._define_instance(f"Machine{n}", subnet) for n, subnet in enumerate(vpc.public_subnets[:count], 1)]
+        self._define_routes(vpc, instances)
 
     def _define_image(self) -> CfnParameter:
-        """Read at each deployment, from where Amazon publishes it."""
+        """Amazon's newest image, read from its public parameter at each deployment."""
         parameter = CfnParameter(
             self,
             "Image",
@@ -46,26 +39,26 @@ class NatInstances(Construct):
         parameter.override_logical_id("NatImage")
         return parameter
 
-    def _define_group(self, vpc: ec2.Vpc, cidr: str) -> ec2.SecurityGroup:
+    def _define_security_group(self, vpc: ec2.Vpc, cidr: str) -> ec2.SecurityGroup:
         group = ClosedSecurityGroup(self, "SecurityGroup", vpc=vpc, description="NAT: from the VPC, on to anywhere")
-        for port, what in PORTS.items():
-            group.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(port), f"{what} on its way out")
-            group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(port), what)
+        for port, protocol in PORTS.items():
+            group.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(port), f"{protocol} on its way out")
+            group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(port), protocol)
         return group
 
-    def _define_machine(self, construct_id: str, subnet: ec2.ISubnet) -> ec2.CfnInstance:
+    def _define_instance(self, construct_id: str, subnet: ec2.ISubnet) -> ec2.CfnInstance:
         setup = "\n".join(["#!/bin/bash", *ec2.NatInstanceProviderV2.DEFAULT_USER_DATA_COMMANDS])
-        machine = ec2.CfnInstance(
+        instance = ec2.CfnInstance(
             self,
             construct_id,
             image_id=self._image.value_as_string,
-            instance_type=KIND,
-            source_dest_check=False,  # it passes on what is for others
+            instance_type=INSTANCE_TYPE,
+            source_dest_check=False,  # it forwards packets of other addresses
             network_interfaces=[
                 ec2.CfnInstance.NetworkInterfaceProperty(
                     device_index="0",
                     subnet_id=subnet.subnet_id,
-                    group_set=[self._group.security_group_id],
+                    group_set=[self._security_group.security_group_id],
                     associate_public_ip_address=True,
                 )
             ],
@@ -77,12 +70,22 @@ class NatInstances(Construct):
             metadata_options=ec2.CfnInstance.MetadataOptionsProperty(http_tokens="required", http_put_response_hop_limit=1),
             user_data=Fn.base64(setup),
         )
-        machine.node.add_dependency(subnet.internet_connectivity_established)
+        instance.node.add_dependency(subnet.internet_connectivity_established)
         acknowledge(
-            machine,
+            instance,
             {
                 "AwsSolutions-EC28": "It holds nothing and is watched by what it carries: EC2's five-minute figures are enough.",
                 "AwsSolutions-EC29": "It holds nothing, and a newer image replaces it.",
             },
         )
-        return machine
+        return instance
+
+    def _define_routes(self, vpc: ec2.Vpc, instances: list[ec2.CfnInstance]) -> None:
+        for n, subnet in enumerate(vpc.select_subnets(subnet_group_name="Private").subnets):
+            ec2.CfnRoute(
+                self,
+                f"Route{n + 1}",
+                route_table_id=subnet.route_table.route_table_id,
+                destination_cidr_block="0.0.0.0/0",
+                instance_id=instances[n % len(instances)].ref,
+            )

@@ -1,4 +1,4 @@
-"""The VPC: public, private and isolated subnets, the ways out of it, and its flow logs."""
+"""The VPC: public, private and isolated subnets, NAT, endpoints and flow logs."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ENDPOINT_SERVICES = {
 
 
 class Network(Construct):
-    """A VPC whose subnets lie in zones named by id, so that an environment means the same places in every account.
+    """A VPC with subnets in zones given by zone id, which names the same zone in every account.
 
-    The stack it stands in must override `availability_zones` (explicit zones would otherwise be looked up in AWS).
+    Its stack must override `availability_zones`; the CDK would otherwise look zones up in AWS.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Network) -> None:
@@ -41,7 +41,7 @@ class Network(Construct):
         self._settings = settings
         self.vpc = self._define_vpc()
         self._close_default_security_group()
-        self._place_subnets_by_zone_id()
+        self._set_zone_ids()
         if settings.nat_instances:
             NatInstances(self, "Nat", vpc=self.vpc, cidr=settings.cidr, count=settings.nat_gateways)
         self._add_endpoints()
@@ -52,7 +52,7 @@ class Network(Construct):
         has_gateways = self._settings.nat_gateways > 0 and not self._settings.nat_instances
         tiers = {
             "Public": ec2.SubnetType.PUBLIC,
-            # Without a gateway, "private with egress" would synthesize and then fail in AWS.
+            # Without a gateway, PRIVATE_WITH_EGRESS synthesizes and then fails in AWS.
             "Private": ec2.SubnetType.PRIVATE_WITH_EGRESS if has_gateways else ec2.SubnetType.PRIVATE_ISOLATED,
             "Isolated": ec2.SubnetType.PRIVATE_ISOLATED,
         }
@@ -61,10 +61,10 @@ class Network(Construct):
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(self._settings.cidr),
             max_azs=len(self._settings.zones),
-            # A zone added later must not move the address ranges of the others: that would replace their subnets.
+            # Reserve ranges: a zone added later must not change the other subnets' ranges, which would replace them.
             reserved_azs=MAX_ZONES - len(self._settings.zones),
             nat_gateways=0 if self._settings.nat_instances else self._settings.nat_gateways,
-            restrict_default_security_group=False,  # by our own calls: _close_default_security_group
+            restrict_default_security_group=False,  # _close_default_security_group does it
             subnet_configuration=[
                 ec2.SubnetConfiguration(name=name, subnet_type=kind, cidr_mask=prefix + 4, map_public_ip_on_launch=False)
                 if kind is ec2.SubnetType.PUBLIC
@@ -75,16 +75,16 @@ class Network(Construct):
 
     @property
     def private_subnets(self) -> ec2.SubnetSelection:
-        """Where tasks, functions and the load balancer live: a way out, none in."""
+        """Subnets of tasks, functions and the load balancer: egress, no ingress from the internet."""
         return ec2.SubnetSelection(subnet_group_name="Private")
 
     @property
     def isolated_subnets(self) -> ec2.SubnetSelection:
-        """Where data lives: no way out, none in."""
+        """Subnets of databases: neither ingress nor egress."""
         return ec2.SubnetSelection(subnet_group_name="Isolated")
 
     def _close_default_security_group(self) -> None:
-        """Takes the two rules away that EC2 gives it. The CDK's own function for it keeps its log for ever and takes no tags."""
+        """Revoke EC2's two default rules. The CDK's function for this has no tags and a log that never expires."""
         group = self.vpc.vpc_default_security_group
         for direction, rule in {
             "Ingress": {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "UserId": Aws.ACCOUNT_ID}]},
@@ -106,8 +106,8 @@ class Network(Construct):
                 ],
             )
 
-    def _place_subnets_by_zone_id(self) -> None:
-        """CDK knows zone names only; CloudFormation takes ids, which mean the same zone in every account."""
+    def _set_zone_ids(self) -> None:
+        """Replace zone names, which the CDK sets, by zone ids."""
         for tier in ("Public", "Private", "Isolated"):
             subnets = self.vpc.select_subnets(subnet_group_name=tier).subnets
             for subnet, zone in zip(subnets, self._settings.zones, strict=True):
@@ -137,7 +137,7 @@ class Network(Construct):
             self, "FlowLogRole", assumed_by=same_account_principal("vpc-flow-logs.amazonaws.com"), description="Writes the VPC's flow logs"
         )
         group.grant(role, "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-        flow_log = ec2.CfnFlowLog(  # the CDK's own construct would let the role pass itself on
+        flow_log = ec2.CfnFlowLog(  # the CDK's construct would allow the role to pass itself
             self,
             "FlowLog",
             resource_id=self.vpc.vpc_id,
@@ -147,4 +147,4 @@ class Network(Construct):
             log_group_name=group.log_group_name,
             deliver_logs_permission_arn=role.role_arn,
         )
-        flow_log.node.add_dependency(role)  # with its policy
+        flow_log.node.add_dependency(role)  # and its policy

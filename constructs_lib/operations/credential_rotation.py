@@ -1,4 +1,4 @@
-"""Rotation of the database's passwords and Redis's token, without a failed request (ADR 0012)."""
+"""Rotation of the database passwords and the Redis token without failed requests (ADR 0012)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 
 from aws_cdk import Aws, Duration
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -27,7 +26,7 @@ from settings import sections
 
 
 class CredentialRotation(Construct):
-    """Looks once a day whether a credential is due, and goes on with a rotation that has to wait for the service's roll."""
+    """Rotates due credentials once a day, and continues a rotation that waits for the service's tasks to restart."""
 
     def __init__(
         self,
@@ -49,66 +48,65 @@ class CredentialRotation(Construct):
         libraries: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(scope, construct_id)
-        due = {
-            "application": settings.application_password_days,
-            "owner": settings.owner_password_days,
-            "redis": settings.redis_token_days,
+        environment = {
+            **environment,
+            "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
+            "REDIS_HOST": cache.endpoint,
+            "REDIS_PORT": cache.port,
+            "REPLICATION_GROUP": cache.replication_group_id,
+            "APPLICATION_SECRETS": json.dumps({name: secret.secret_arn for name, secret in application_users.items()}),
+            "CONNECTION_SECRET": roles.connection.secret_arn,
+            "MIGRATION_SECRET": roles.migration_connection.secret_arn,
+            "REDIS_SECRET": cache.auth_token.secret_arn,
+            "CLUSTER": cluster.cluster_name,
+            "SERVICE": service.service_name,
+            "MIGRATION_FAMILY": migration.family,
+            "ROTATE_AFTER_DAYS": _rotation_days(settings),
         }
-        self.function = PythonFunction(
+        self.function = self._define_function(environment, network, alerting, libraries)
+        self._allow_connections(database, proxy, cache)
+        self._allow_secrets([*application_users.values(), roles.connection, roles.migration_connection], cache.auth_token)
+        self._allow_restart(cluster, service)
+        self._allow_token_change(cache)
+        self._add_schedules(settings, alerting)
+
+    def _define_function(
+        self, environment: Mapping[str, str], network: Network, alerting: Alerting, libraries: lambda_.ILayerVersion
+    ) -> PythonFunction:
+        return PythonFunction(
             self,
             "Function",
             package="rotation",
             description="Rotates the database's passwords and Redis's token",
             timeout=Duration.minutes(15),
             layers=[libraries],
-            environment={
-                **environment,
-                "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
-                "REDIS_HOST": cache.endpoint,
-                "REDIS_PORT": cache.port,
-                "REPLICATION_GROUP": cache.replication_group_id,
-                "APPLICATION_SECRETS": json.dumps({name: secret.secret_arn for name, secret in application_users.items()}),
-                "CONNECTION_SECRET": roles.connection.secret_arn,
-                "MIGRATION_SECRET": roles.migration_connection.secret_arn,
-                "REDIS_SECRET": cache.auth_token.secret_arn,
-                "CLUSTER": cluster.cluster_name,
-                "SERVICE": service.service_name,
-                "MIGRATION_FAMILY": migration.family,
-                "ROTATE_AFTER_DAYS": json.dumps(due),
-            },
+            environment=environment,
             alerting=alerting,
             network=network,
         )
-        for provider, port, what in (
+
+    def _allow_connections(self, database: Database, proxy: DatabaseProxy | None, cache: Cache) -> None:
+        for connections, port, name in (
             (database.connections, PORT, "PostgreSQL"),
             *([(proxy.connections, PORT, "RDS Proxy")] if proxy else []),
             (cache.connections, REDIS_PORT, "Redis"),
         ):
-            self._open(provider, port, f"Rotation to {what}")
-        self._allow_secrets([*application_users.values(), roles.connection, roles.migration_connection], cache.auth_token)
-        self._allow_roll(cluster, service)
-        self._allow_token(cache)
-        self.function.add_schedule("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
-        if alerting.enabled:
-            self.function.add_schedule("Ages", EVERY_15_MINUTES, description="Measures how old credentials are", action="ages")
-
-    def _open(self, provider: ec2.Connections, port: ec2.Port, description: str) -> None:
-        self.function.connections.allow_to(provider, port, description)
+            self.function.connections.allow_to(connections, port, f"Rotation to {name}")
 
     def _allow_secrets(self, secrets: list[secretsmanager.ISecret], token: secretsmanager.ISecret) -> None:
-        values = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
+        actions = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
         arns = [secret.secret_arn for secret in (*secrets, token)]
-        self.function.add_to_role_policy(iam.PolicyStatement(sid="Values", actions=values, resources=arns))
+        self.function.add_to_role_policy(iam.PolicyStatement(sid="Values", actions=actions, resources=arns))
         self.function.add_to_role_policy(
             iam.PolicyStatement(sid="TokenInSteps", actions=["secretsmanager:UpdateSecretVersionStage"], resources=[token.secret_arn])
         )
 
-    def _allow_roll(self, cluster: ecs.ICluster, service: ecs.FargateService) -> None:
-        """To see which tasks run, and to start the service's anew. IAM knows a cluster's list of tasks as its container instances."""
-        listed, seen = _tasks_of(cluster.cluster_name)
+    def _allow_restart(self, cluster: ecs.ICluster, service: ecs.FargateService) -> None:
+        """Allow the function to read the running tasks and to restart the service's. ecs:ListTasks takes container instances in IAM."""
+        container_instances, tasks = _tasks_of(cluster.cluster_name)
         for sid, actions, resource in (
-            ("ListTasks", ["ecs:ListTasks"], listed),
-            ("SeeTasks", ["ecs:DescribeTasks"], seen),
+            ("ListTasks", ["ecs:ListTasks"], container_instances),
+            ("SeeTasks", ["ecs:DescribeTasks"], tasks),
             ("RollService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
         ):
             self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
@@ -120,14 +118,29 @@ class CredentialRotation(Construct):
             },
         )
 
-    def _allow_token(self, cache: Cache) -> None:
+    def _allow_token_change(self, cache: Cache) -> None:
         group = f"arn:{Aws.PARTITION}:elasticache:{Aws.REGION}:{Aws.ACCOUNT_ID}:replicationgroup:{cache.replication_group_id}"
         self.function.add_to_role_policy(
             iam.PolicyStatement(sid="RedisToken", actions=["elasticache:ModifyReplicationGroup"], resources=[group])
         )
 
+    def _add_schedules(self, settings: sections.Operations, alerting: Alerting) -> None:
+        self.function.add_schedule("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
+        if alerting.enabled:
+            self.function.add_schedule("Ages", EVERY_15_MINUTES, description="Measures how old credentials are", action="ages")
+
+
+def _rotation_days(settings: sections.Operations) -> str:
+    return json.dumps(
+        {
+            "application": settings.application_password_days,
+            "owner": settings.owner_password_days,
+            "redis": settings.redis_token_days,
+        }
+    )
+
 
 def _tasks_of(cluster_name: str) -> tuple[str, str]:
-    """What IAM calls a cluster's list of tasks, and its tasks."""
+    """ARNs of a cluster's container instances and tasks."""
     prefix = f"arn:{Aws.PARTITION}:ecs:{Aws.REGION}:{Aws.ACCOUNT_ID}"
     return f"{prefix}:container-instance/{cluster_name}/*", f"{prefix}:task/{cluster_name}/*"

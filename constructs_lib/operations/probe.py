@@ -1,4 +1,4 @@
-"""Asks proxy, database and Redis every minute how they are, and four times an hour how old what should happen regularly is."""
+"""The probe: measures proxy, database and Redis every minute, and the ages of backups, drills and maintenance every 15 minutes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from constructs_lib.network.vpc import Network
 from constructs_lib.storage.buckets import allow_key, allow_objects
 
 EVERY_MINUTE = "cron(* * * * ? *)"
-EVERY_15_MINUTES = "cron(5/15 * * * ? *)"  # a new environment has its ages before anybody could be told that they are missing
+EVERY_15_MINUTES = "cron(5/15 * * * ? *)"  # a new environment has ages before the alarms on missing ones notify
 
 
 class Probe(Construct):
-    """Publishes metrics; what they mean is for alarms to say."""
+    """Publishes metrics; alarms evaluate them."""
 
     def __init__(
         self,
@@ -47,38 +47,57 @@ class Probe(Construct):
         libraries: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.function = PythonFunction(
+        environment = {
+            **environment,
+            "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
+            "REDIS_HOST": cache.endpoint,
+            "REDIS_PORT": cache.port,
+            "MONITOR_PROXY_SECRET": monitor.secret_arn,
+            "REDIS_SECRET": cache.auth_token.secret_arn,
+            "ROTATED_SECRETS": json.dumps({}),  # rotation publishes the ages of its credentials
+        }
+        self.function = self._define_function(environment, network, alerting, libraries)
+        self._allow_login(database, cache, monitor)
+        self._allow_backups(bucket, key)
+        self._allow_connections(database, proxy, cache)
+        self._add_schedules()
+
+    def _define_function(
+        self, environment: Mapping[str, str], network: Network, alerting: Alerting, libraries: lambda_.ILayerVersion
+    ) -> PythonFunction:
+        return PythonFunction(
             self,
             "Function",
             package="probe",
             description="Measures proxy, database and Redis from inside the VPC",
             timeout=Duration.seconds(50),
             layers=[libraries],
-            environment={
-                **environment,
-                "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
-                "REDIS_HOST": cache.endpoint,
-                "REDIS_PORT": cache.port,
-                "MONITOR_PROXY_SECRET": monitor.secret_arn,
-                "REDIS_SECRET": cache.auth_token.secret_arn,
-                "ROTATED_SECRETS": json.dumps({}),  # rotation publishes the age of what it rotates itself
-            },
+            environment=environment,
             alerting=alerting,
             failures_tolerated=2,  # of five runs
             network=network,
         )
+
+    def _allow_login(self, database: Database, cache: Cache, monitor: secretsmanager.ISecret) -> None:
         role = self.function.execution_role
         database.instance.grant_connect(role, "carmen_monitor")
         read = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
         role.add_to_policy(iam.PolicyStatement(sid="LogIn", actions=read, resources=[monitor.secret_arn, cache.auth_token.secret_arn]))
+
+    def _allow_backups(self, bucket: s3.IBucket, key: kms.IKey) -> None:
+        role = self.function.execution_role
         allow_objects(role, bucket, [*TIERS, "reports"], "s3:GetObject")
         allow_key(role, key.key_arn, Stack.of(self).region)
-        for connections, port, what in (
+
+    def _allow_connections(self, database: Database, proxy: DatabaseProxy | None, cache: Cache) -> None:
+        for connections, port, name in (
             (database.connections, PORT, "PostgreSQL"),
             *([(proxy.connections, PORT, "RDS Proxy")] if proxy else []),
             (cache.connections, REDIS_PORT, "Redis"),
         ):
-            self.function.connections.allow_to(connections, port, f"Probe to {what}")
+            self.function.connections.allow_to(connections, port, f"Probe to {name}")
+
+    def _add_schedules(self) -> None:
         self.function.add_schedule("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
         self.function.add_schedule(
             "Ages", EVERY_15_MINUTES, description="Measures how old backups, drills and maintenance are", action="ages"

@@ -1,4 +1,4 @@
-"""The buckets: uploads, backups, pages, files of releases, access logs. All private, TLS only, encrypted, kept when their stack goes."""
+"""Buckets for uploads, backups, error pages, release files and access logs: private, TLS only, encrypted, retained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
 
 
 class PrivateBucket(s3.Bucket):
-    """What all buckets share."""
+    """Defaults of all buckets."""
 
     def __init__(self, scope: Construct, construct_id: str, **overrides: Any) -> None:
         super().__init__(
@@ -39,10 +39,10 @@ class PrivateBucket(s3.Bucket):
 
 
 class AccessLogBucket(PrivateBucket):
-    """Where the other buckets, the load balancer and CloudFront write their access logs.
+    """Access logs of the other buckets, the load balancer and CloudFront.
 
-    SSE-S3, since load balancers cannot write to a bucket under a KMS key; ACLs allowed, since CloudFront's standard
-    logging grants itself write access by one.
+    SSE-S3, because load balancers cannot write to a bucket with a KMS key. ACLs are enabled, because CloudFront's standard logging
+    grants itself write access with one.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage) -> None:
@@ -60,7 +60,7 @@ class AccessLogBucket(PrivateBucket):
                 )
             ],
         )
-        # The CDK admits the buckets of this stack, each by its name. This one is made in a later stack, and naming it would close a cycle.
+        # The CDK allows the buckets of this stack by name. The bucket of release files is in a later stack: its name would create a cycle.
         self.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="LogsOfReleaseFiles",
@@ -73,7 +73,7 @@ class AccessLogBucket(PrivateBucket):
 
 
 class UploadBucket(PrivateBucket):
-    """Users' files. Old versions can be brought back for the days in the settings."""
+    """Users' files. Old versions are kept for the days in the settings."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class UploadBucket(PrivateBucket):
             bucket_key_enabled=True,
             server_access_logs_bucket=access_logs,
             server_access_logs_prefix="uploads/",
-            cors=[self._own_domain_only(domain)] if domain else None,
+            cors=[self._cors_rule(domain)] if domain else None,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="tidy-up",
@@ -105,8 +105,8 @@ class UploadBucket(PrivateBucket):
         )
 
     @staticmethod
-    def _own_domain_only(domain: sections.Domain) -> s3.CorsRule:
-        """CORS needs a name that is known before the edge exists: only a domain of one's own is."""
+    def _cors_rule(domain: sections.Domain) -> s3.CorsRule:
+        """CORS needs a name that is known before the edge stack exists: only a custom domain is."""
         methods = [s3.HttpMethods.GET, s3.HttpMethods.HEAD, s3.HttpMethods.PUT, s3.HttpMethods.POST]
         return s3.CorsRule(
             allowed_origins=[f"https://{domain.name}"],
@@ -118,7 +118,7 @@ class UploadBucket(PrivateBucket):
 
 
 class BackupBucket(PrivateBucket):
-    """Database dumps by tier (`daily/`, `weekly/`, `monthly/`), locked and kept as long as the settings say."""
+    """Database dumps by tier (`daily/`, `weekly/`, `monthly/`), locked and retained for the days in the settings."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage, key: kms.IKey, access_logs: s3.IBucket) -> None:
         tiers = {"daily": settings.daily_backup_days, "weekly": settings.weekly_backup_days, "monthly": settings.monthly_backup_days}
@@ -137,10 +137,10 @@ class BackupBucket(PrivateBucket):
                 s3.LifecycleRule(
                     id=f"expire-{tier}",
                     prefix=f"{tier}/",
-                    # Age alone would remove the last good one after ten bad days: the backup marks what newer ones stand in for.
+                    # Expiry by age alone would delete the last backup when new ones fail: the backup tags superseded ones.
                     tag_filters=SUPERSEDED,
                     expiration=Duration.days(days),
-                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
+                    noncurrent_version_expiration=Duration.days(1),  # expiration only adds a delete marker; this deletes
                 )
                 for tier, days in tiers.items()
             ]
@@ -155,12 +155,13 @@ class BackupBucket(PrivateBucket):
             ],
         )
         record_opt_outs(self, settings, "object_lock")
-        self._refuse_to_write_over(list(tiers))
+        self._deny_overwrites(list(tiers))
 
-    def _refuse_to_write_over(self, folders: Sequence[str]) -> None:
-        """Whoever writes a backup says that none is there: what is written over would be there still, but hidden by the new.
+    def _deny_overwrites(self, folders: Sequence[str]) -> None:
+        """Require `If-None-Match: *` on writes, so that no new version hides an existing backup.
 
-        Parts of an upload cannot say it; its completion does. Source: S3 User Guide, "Enforce conditional writes on Amazon S3 buckets".
+        Parts of a multipart upload cannot carry the header; its completion does. Source: S3 User Guide, "Enforce conditional writes on
+        Amazon S3 buckets".
         """
         self.add_to_resource_policy(
             iam.PolicyStatement(
@@ -176,7 +177,7 @@ class BackupBucket(PrivateBucket):
 
 @dataclass(frozen=True, kw_only=True)
 class CopyDestination:
-    """A backup bucket in another region, by references that cross the border."""
+    """The backup bucket of another region, by cross-region references."""
 
     bucket_name: str
     key_arn: str
@@ -184,7 +185,7 @@ class CopyDestination:
 
 
 class PagesBucket(PrivateBucket):
-    """Static pages CloudFront serves when the application cannot. Public content, so SSE-S3 and no key to share."""
+    """Static pages that CloudFront serves when the application fails. Public content, hence SSE-S3 without a key to share."""
 
     def __init__(self, scope: Construct, construct_id: str, *, access_logs: s3.IBucket) -> None:
         super().__init__(
@@ -195,8 +196,7 @@ class PagesBucket(PrivateBucket):
             server_access_logs_prefix="pages/",
             lifecycle_rules=[s3.LifecycleRule(id="tidy-up", noncurrent_version_expiration=Duration.days(30))],
         )
-        # This account's distributions, not one of them: the one that reads is made in a later stack, and naming it
-        # here would close a cycle.
+        # All distributions of this account: the one that reads is in a later stack, and its ARN would create a cycle.
         self.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="DistributionsOfThisAccountRead",
@@ -212,10 +212,10 @@ class PagesBucket(PrivateBucket):
 
 
 class ReleaseFilesBucket(PrivateBucket):
-    """Static files of releases, the running one's included, for browsers that still show pages of an old one (ADR 0019).
+    """Static files of the current and earlier releases, for browsers that still show an older page (ADR 0019).
 
-    What its distribution hands to everybody, so SSE-S3 and no key to share. Every release puts its own files and those of the one it
-    replaces here again, so they expire `release_file_days` after they were replaced.
+    Public content, hence SSE-S3 without a key to share. Each release uploads its files and those of the release it replaces, so files
+    expire `release_file_days` after their replacement.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage, access_logs: s3.IBucket) -> None:
@@ -229,7 +229,7 @@ class ReleaseFilesBucket(PrivateBucket):
                 s3.LifecycleRule(
                     id="expire-old-releases",
                     expiration=Duration.days(settings.release_file_days),
-                    noncurrent_version_expiration=Duration.days(1),  # expiry in a versioned bucket only hides: this removes
+                    noncurrent_version_expiration=Duration.days(1),  # expiration only adds a delete marker; this deletes
                 ),
                 s3.LifecycleRule(id="tidy-up", expired_object_delete_marker=True),
             ],
@@ -240,7 +240,7 @@ class ReleaseFilesBucket(PrivateBucket):
 
 
 def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *actions: str) -> None:
-    """`actions` on the objects below `folders`, and to see what is there; not the bucket's settings or old versions."""
+    """Allow `actions` on objects under `folders` and listing them, but not the bucket's settings or old versions."""
     role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=[bucket.arn_for_objects(f"{folder}/*") for folder in folders]))
     role.add_to_policy(
         iam.PolicyStatement(
@@ -259,7 +259,7 @@ def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *a
 
 
 def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
-    """What reading and writing objects under a key takes, through S3 alone."""
+    """Allow S3 in `region` to use the key for the role's reads and writes."""
     role.add_to_policy(
         iam.PolicyStatement(
             actions=["kms:Decrypt", "kms:GenerateDataKey"],
@@ -270,7 +270,7 @@ def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
 
 
 def bucket_in_finding(bucket: s3.IBucket, user: Construct) -> str:
-    """The bucket's ARN as cdk-nag writes it for a policy of `user`: by the export's name when it stands in another stack."""
+    """The bucket's ARN as in cdk-nag's findings about `user`: the export's name when the bucket is in another stack."""
     if Stack.of(bucket) is Stack.of(user):
         return resource_in_finding(user, bucket.bucket_arn)
     return export_name(bucket, bucket.bucket_arn)

@@ -1,4 +1,4 @@
-"""Where the application's images are kept, and the parameter that says which one runs."""
+"""The repository of the application's images, and the parameter that names the running one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PLACEHOLDER = "placeholder"
 
 
 class ImageRepository(Construct):
-    """An ECR repository with immutable tags, scanned on push, and the image parameter of DESIGN.
+    """An ECR repository with immutable tags and scan on push, and the SSM parameter with the running image's digest.
 
-    The parameter is made once by a call and never managed by CloudFormation: an update of its tags or description
-    would put the template's value back and with it the application back to the placeholder.
+    An API call creates the parameter once. CloudFormation does not manage it: a change of its tags or description would restore the
+    template's value, and the placeholder with it.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Storage, parameter_name: str) -> None:
@@ -36,7 +36,7 @@ class ImageRepository(Construct):
                 ecr.LifecycleRule(
                     description="Untagged images go after a week", tag_status=ecr.TagStatus.UNTAGGED, max_image_age=Duration.days(7)
                 ),
-                ecr.LifecycleRule(  # tagged ones: parts of an image and its signature have no tag, and would count as images
+                ecr.LifecycleRule(  # tagged: layers of an index and signatures have no tag and would count as images
                     description="The newest images stay, to roll back to",
                     tag_status=ecr.TagStatus.TAGGED,
                     tag_pattern_list=["*"],

@@ -1,4 +1,4 @@
-"""A key for data at rest."""
+"""The KMS key for data at rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from constructs import Construct
 
 
 class EncryptionKey(kms.Key):
-    """Rotates yearly, and stays when its stack goes: without it, what it encrypted is noise."""
+    """A key with yearly rotation, retained when its stack is deleted: without it, the encrypted data is lost."""
 
     def __init__(self, scope: Construct, construct_id: str, *, description: str) -> None:
         super().__init__(
