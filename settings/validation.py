@@ -485,11 +485,11 @@ def _application(settings: Tables) -> Iterator[Complaint]:
 
 
 def _resources_of_secrets(secrets: Iterable[str]) -> Iterator[Complaint]:
-    """A secret's resources are called `StripeKey` and, where the operator fills it, `StripeKeyEmpty` too."""
+    """A secret's resources are called `StripeKey` and, where the operator fills it, `StripeKeyInitialValue` too."""
     taken: dict[str, str] = {}
     for name in (*sorted(RESERVED_VARIABLES), *secrets):
         resource = "".join(map(str.capitalize, name.split("_")))
-        for each in (resource, f"{resource}Empty"):
+        for each in (resource, f"{resource}InitialValue"):
             if (first := taken.setdefault(each, name)) != name:
                 yield Complaint((), f"application.extra_secrets.{name}: its resource would be called as {first}'s is; choose another name")
 

@@ -125,7 +125,11 @@ class CarmenTopStack(CarmenStack):
         self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, backend_down=cause)
         if settings.region != EDGE_REGION:
             CrossRegionReceiver(
-                self, "EdgeAlarms", from_region=EDGE_REGION, from_stack=edge_alarms.stack_name, target_arn=alerts.notifier.queue.queue_arn
+                self,
+                "AlarmReceiver",
+                from_region=EDGE_REGION,
+                from_stack=edge_alarms.stack_name,
+                target_arn=alerts.notifier.queue.queue_arn,
             )
         return Dashboard(
             self,

@@ -81,7 +81,7 @@ class DataStack(CarmenStack):
         self.cache_alarms = CacheAlarms(self, "CacheAlarms", alerting=alerting, settings=settings.cache, cache=self.cache)
         self.data_stores_down = alerting.composite(
             self,
-            "StoresDown",
+            "DataStoresDown",
             description="The database or Redis is down: silences what would only say the same of Carmen.",
             runbook="database-down",
             severity="page",

@@ -46,4 +46,4 @@ class EdgeAlarmsStack(CarmenStack):
             for alarm in self.alarms.node.find_all():  # the dashboard shows their state
                 if isinstance(alarm, CfnResource):
                     CrossStackReferences.of(alarm).produce(ReferenceStrength.WEAK)
-            CrossRegionForwarder(self, "WayHome", alarms=self.alarms.notifying, region=settings.region)
+            CrossRegionForwarder(self, "AlarmForwarder", alarms=self.alarms.notifying, region=settings.region)

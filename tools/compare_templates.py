@@ -36,6 +36,7 @@ protected_environment = "{name}"
 BRANCHES = {"prod": "main", "staging": "develop", "dev": "dev"}
 READ_BY_PEOPLE = re.compile(r"(Description|OptOut)$|^(reason|id)$")
 IN_DASHBOARDS = re.compile(r'"(title|label|markdown|query)":"(?:[^"\\]|\\.)*"')
+HASH = re.compile(r"(?<=[a-z0-9])[0-9A-F]{8}(?=Arn|[^0-9A-Fa-f])")  # at the end of a logical id, and inside ids made of others
 ASSET = re.compile(r"\b[0-9a-f]{64}\b")
 
 
@@ -97,12 +98,15 @@ def _without_texts(node: Any, key: str = "") -> Any:
 
 
 def _renamed(text: str, ids: Mapping[str, str]) -> Any:
-    """A template whose construct ids are renamed, in logical ids and paths; hashes at the ends of logical ids are left out."""
-    if ids:
-        names = re.compile("|".join(sorted(map(re.escape, ids), key=len, reverse=True)))
-        text = names.sub(lambda found: ids[found[0]], text)
-    text = re.sub(r"([A-Za-z]{3,}?)[0-9A-F]{8}(?=[\"A-Z.])", r"\1", text)
-    return json.loads(text)
+    """A template after a renaming of construct ids; the hashes at the ends of logical ids, which follow from them, are left out.
+
+    `Alerts/People` names a construct by its path and, as `AlertsPeople`, by its logical id.
+    """
+    names = {name.replace("/", separator): new.replace("/", separator) for name, new in ids.items() for separator in ("/", "")}
+    if names:
+        pattern = re.compile("|".join(sorted(map(re.escape, names), key=len, reverse=True)))
+        text = pattern.sub(lambda found: names[found[0]], text)
+    return json.loads(HASH.sub("", text))
 
 
 def _compare(old: Mapping[str, str], new: Mapping[str, str], mask: Callable[[str], str], ids: Mapping[str, str]) -> int:

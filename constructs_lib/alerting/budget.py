@@ -48,14 +48,14 @@ class Budget(Construct):
         name = f"carmen-{self._environment}"
         monitor = ce.CfnAnomalyMonitor(
             self,
-            "Monitor",
+            "AnomalyMonitor",
             monitor_name=name,
             monitor_type="CUSTOM",
             monitor_specification=json.dumps({"Tags": {"Key": "environment", "Values": [self._environment]}}),
         )
         ce.CfnAnomalySubscription(
             self,
-            "Anomalies",
+            "AnomalySubscription",
             subscription_name=name,
             frequency="IMMEDIATE",
             monitor_arn_list=[monitor.ref],

@@ -64,7 +64,7 @@ class Notifier(Construct):
         """Deleted with the stack: without it, an open incident is sent again and its recovery is not."""
         return dynamodb.Table(
             self,
-            "Told",
+            "AlertStore",
             partition_key=dynamodb.Attribute(name="kind", type=dynamodb.AttributeType.STRING),
             sort_key=dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,

@@ -30,7 +30,7 @@ class AlertTopics(Construct):
         super().__init__(scope, construct_id)
         self.key = self._define_key()
         self.alarms = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self.key, enforce_ssl=True)
-        self.notifications = sns.Topic(self, "People", display_name="Carmen", master_key=self.key, enforce_ssl=True)
+        self.notifications = sns.Topic(self, "EmailTopic", display_name="Carmen", master_key=self.key, enforce_ssl=True)
         for service, source in PUBLISHERS.items():
             self._allow_service(self.alarms, service, "ArnLike", source)
         for email in settings.emails:
@@ -43,11 +43,11 @@ class AlertTopics(Construct):
     def allow_publish(self, role: iam.IRole) -> None:
         """Allow `role` to publish to the notification topic."""
         role.add_to_principal_policy(
-            iam.PolicyStatement(sid="TellPeople", actions=["sns:Publish"], resources=[self.notifications.topic_arn])
+            iam.PolicyStatement(sid="PublishToEmailTopic", actions=["sns:Publish"], resources=[self.notifications.topic_arn])
         )
         role.add_to_principal_policy(
             iam.PolicyStatement(
-                sid="EncryptForPeople",
+                sid="EncryptForEmailTopic",
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
                 resources=[self.key.key_arn],
                 conditions={"StringEquals": {"kms:ViaService": f"sns.{Aws.REGION}.amazonaws.com"}},

@@ -42,7 +42,7 @@ class DatabaseWorkingHours(Construct):
         answers = alerting.function_metric("DatabaseUp", statistic="Minimum", period_seconds=FIVE_MINUTES)
         return alerting.alarm(
             self,
-            "HoursMissed",
+            "ScheduleMissed",
             description="The database was not stopped when the day ended, and costs through the night, or not started when it began.",
             runbook="working-hours",
             severity="ticket",

@@ -161,7 +161,7 @@ class LoadBalancer(Construct):
         source = lookup.get_response_field("SecurityGroups.0.GroupId")
         ec2.CfnSecurityGroupIngress(
             self,
-            "FromCloudFront",
+            "IngressFromCloudFront",
             group_id=self.security_group.security_group_id,
             source_security_group_id=source,
             ip_protocol="tcp",

@@ -87,16 +87,16 @@ class WebFirewall(Construct):
 
     def _attack_mode_rules(self) -> list[Rule]:
         """Challenge browsers and lower the rate limit. `./carmen firewall attack-mode on` adds all addresses to the IP set."""
-        attacked = self._from_ip_set("UnderAttack", "All addresses while make under-attack is on, none otherwise")
+        attacked = self._from_ip_set("AttackMode", "All addresses while make under-attack is on, none otherwise")
         api, static = _path_starts_with("/api/"), self._static()
         challenge = Rule(
-            name="UnderAttackChallenge",
+            name="AttackModeChallenge",
             statement=_all(attacked, _not(_any(api, static))),
             action=wafv2.CfnWebACL.RuleActionProperty(challenge={}),
-            visibility_config=_visibility("UnderAttackChallenge"),
+            visibility_config=_visibility("AttackModeChallenge"),
         )
         limit = max(MINIMUM_RATE_LIMIT, self._settings.rate_limits.site // ATTACK_MODE_DIVISOR)
-        return [challenge, _rate_limit("UnderAttackRate", limit, _all(attacked, _not(static)))]
+        return [challenge, _rate_limit("AttackModeRateLimit", limit, _all(attacked, _not(static)))]
 
     def _static(self) -> Statement:
         return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.all_static_paths))

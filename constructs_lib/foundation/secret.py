@@ -80,7 +80,7 @@ def operator_secret(scope: Construct, construct_id: str, *, name: str, descripti
     secret = EmptySecret(scope, construct_id, description=description, written_by="the operator")
     SdkCall(
         scope,
-        f"{construct_id}Empty",
+        f"{construct_id}InitialValue",
         service="SecretsManager",
         action="PutSecretValue",
         parameters={"SecretId": secret.ref, "SecretString": json.dumps({"value": ""}), "ClientRequestToken": EMPTY_VERSION},

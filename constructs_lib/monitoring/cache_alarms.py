@@ -63,7 +63,7 @@ class CacheAlarms(Construct):
             )
         self.overloaded = alerting.composite(
             self,
-            "Strained",
+            "Overloaded",
             description="Redis works at its limit: Carmen becomes slower, and its database busier.",
             runbook="redis",
             severity="ticket",

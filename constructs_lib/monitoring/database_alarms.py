@@ -197,7 +197,7 @@ class DatabaseAlarms(Construct):
         )  # fmt: skip
         return self._alerting.composite(
             self,
-            "Strained",
+            "Overloaded",
             description="The database works at its limit; users may soon notice.",
             runbook="database-overloaded",
             severity="ticket",

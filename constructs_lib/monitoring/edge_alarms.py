@@ -77,7 +77,7 @@ class EdgeAlarms(Construct):
         }
         self.blocks = alerting.alarm(
             self,
-            "Blocks",
+            "BlockedRequests",
             description="The firewall refuses far more requests than it ever should: an attack, or a rule that hits users.",
             runbook="ddos",
             severity="ticket",
@@ -110,13 +110,13 @@ class CrossRegionForwarder(Construct):
             assumed_by=same_account_principal("events.amazonaws.com"),
             description=f"Passes the edge's alarms on to {region}",
         )
-        role.add_to_policy(iam.PolicyStatement(sid="PassOn", actions=["events:PutEvents"], resources=[bus]))
+        role.add_to_policy(iam.PolicyStatement(sid="PutEvents", actions=["events:PutEvents"], resources=[bus]))
         events.CfnRule(
             self,
             "Rule",
             description=f"Passes the edge's alarms on to {region}, where the alert topic is",
             event_pattern={"source": ["aws.cloudwatch"], "detail-type": [STATE_CHANGE], "resources": [alarm.arn for alarm in alarms]},
-            targets=[events.CfnRule.TargetProperty(id="Home", arn=bus, role_arn=role.role_arn)],
+            targets=[events.CfnRule.TargetProperty(id="EventBus", arn=bus, role_arn=role.role_arn)],
         )
 
 

@@ -55,7 +55,7 @@ APPLICATION = (
         ],
     ),
     SavedQuery(
-        "One user's trail",
+        "Requests of one user",
         [
             'filter userId = "{{userId}}"',
             f"fields @timestamp, level, {_MESSAGE}, method, path, status, durationMs, requestId",
@@ -65,7 +65,7 @@ APPLICATION = (
         {"userId": "The user's id, as the application's log has it"},
     ),
     SavedQuery(
-        "One request's trail",
+        "Log of one request",
         [
             'filter @message like "{{requestId}}"',  # also finds stack traces on separate lines and lines of other libraries
             f"fields @timestamp, level, {_MESSAGE}, err.stack, status, durationMs",
@@ -115,7 +115,7 @@ FUNCTIONS = (
         ],
     ),
     SavedQuery(
-        "One run's trail",
+        "Log of one run",
         ['filter @message like "{{runId}}"', "fields @timestamp, level, @message", "sort @timestamp asc", "limit 1000"],
         {"runId": "The function_request_id of the run, from Failures"},
     ),

@@ -45,7 +45,7 @@ class ServiceAlarms(Construct):
         self.overloaded = self._define_overloaded()
         self.backend_down = alerting.composite(
             self,
-            "BehindTheEdge",
+            "OriginDown",
             description="Carmen or a store behind it is down: silences what would only say the same of the edge.",
             runbook="server-errors",
             severity="page",
@@ -132,7 +132,7 @@ class ServiceAlarms(Construct):
     def _define_degraded(self, web: WebService, data_stores_down: Alarm) -> Alarm:
         return self._alerting.composite(
             self,
-            "Unwell",
+            "Unhealthy",
             description="Carmen serves its users badly: errors, slow answers, or too few tasks.",
             runbook="server-errors",
             severity="page",
@@ -143,7 +143,7 @@ class ServiceAlarms(Construct):
     def _define_overloaded(self) -> Alarm:
         return self._alerting.composite(
             self,
-            "Strained",
+            "Overloaded",
             description="Carmen works at its limit; users may soon notice.",
             runbook="service-at-its-limit",
             severity="ticket",

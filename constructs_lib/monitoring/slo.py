@@ -30,8 +30,8 @@ class Burn:
 
 
 BURNS = (
-    Burn("Fast", 14.4, HOUR, FIVE_MINUTES, "page"),  # two per cent of the month's budget in an hour
-    Burn("Slow", 6, 6 * HOUR, 30 * 60, "ticket"),  # five per cent in six hours
+    Burn("FastBurn", 14.4, HOUR, FIVE_MINUTES, "page"),  # two per cent of the month's budget in an hour
+    Burn("SlowBurn", 6, 6 * HOUR, 30 * 60, "ticket"),  # five per cent in six hours
 )
 
 
@@ -86,8 +86,8 @@ class Slo(Construct):
     def _define_burn_alarm(self, kind: str, burn: Burn) -> Alarm:
         allowed = 100 - self.objective(kind)
         what = "fail" if kind == "Availability" else "are too slow"
-        windows = {"Long": burn.long_seconds, "Short": burn.short_seconds}
-        floor = {"Long": self._settings.requests_per_hour * burn.long_seconds // HOUR, "Short": 1}
+        windows = {"LongWindow": burn.long_seconds, "ShortWindow": burn.short_seconds}
+        floor = {"LongWindow": self._settings.requests_per_hour * burn.long_seconds // HOUR, "ShortWindow": 1}
         parts = [
             self._alerting.alarm(
                 self,

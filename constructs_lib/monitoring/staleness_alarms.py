@@ -80,7 +80,7 @@ class StalenessAlarms(Construct):
         description = "The probe publishes nothing: nobody sees whether database, proxy and Redis answer."
         no_metrics = self._alerting.alarm(
             self,
-            "NoFigures",
+            "NoMeasurements",
             description=description,
             runbook="probe-silent",
             severity="page",

@@ -107,7 +107,7 @@ class CredentialRotation(Construct):
         for sid, actions, resource in (
             ("ListTasks", ["ecs:ListTasks"], container_instances),
             ("SeeTasks", ["ecs:DescribeTasks"], tasks),
-            ("RollService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
+            ("RollOutService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
         ):
             self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
         acknowledge(
@@ -127,7 +127,7 @@ class CredentialRotation(Construct):
     def _add_schedules(self, settings: sections.Operations, alerting: Alerting) -> None:
         self.function.add_schedule("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
         if alerting.enabled:
-            self.function.add_schedule("Ages", EVERY_15_MINUTES, description="Measures how old credentials are", action="ages")
+            self.function.add_schedule("MeasureAges", EVERY_15_MINUTES, description="Measures how old credentials are", action="ages")
 
 
 def _rotation_days(settings: sections.Operations) -> str:

@@ -81,7 +81,7 @@ class PermissionsBoundary(Construct):
                 ["iam:*"],
                 [self.arn, _iam("role/CarmenPipelineAccess*"), _iam("role/cdk-*"), _iam("oidc-provider/*")],
             ),
-            _deny("People", [f"iam:*{what}*" for what in IDENTITY_RESOURCES], ["*"]),
+            _deny("UserManagement", [f"iam:*{what}*" for what in IDENTITY_RESOURCES], ["*"]),
             _deny("Policies", ["iam:CreatePolicy*", "iam:DeletePolicy*", "iam:SetDefaultPolicyVersion"], ["*"]),
         ]
 

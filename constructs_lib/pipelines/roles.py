@@ -83,7 +83,7 @@ class PipelineReaders(Construct):
     def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
         role = iam.Role(self, "Diff", description="Pull requests: what is deployed", assumed_by=iam.CompositePrincipal(*trusted))
         actions = [*READ_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
-        _allow(role, "SeeStacks", actions, [stack for one in names for stack in one.stacks()])
+        _allow(role, "DescribeStacks", actions, [stack for one in names for stack in one.stacks()])
         return role
 
     def _define_drift(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
@@ -93,7 +93,7 @@ class PipelineReaders(Construct):
             description="Branches: what is deployed, and does it still say what the templates say",
             assumed_by=iam.CompositePrincipal(*trusted),
         )
-        _allow(role, "LookUp", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
+        _allow(role, "AssumeLookupRole", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
         for one in names:
             _allow_notify(role, one)
         return role
@@ -115,7 +115,7 @@ class PipelineWriters(Construct):
     def _define_deploy(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
         """Only assumes the CDK's roles, whose permissions and boundary `cdk bootstrap` defines."""
         role = iam.Role(self, "Deploy", description="Deploys the stacks", assumed_by=trusted, max_session_duration=MAX_SESSION)
-        _allow(role, "ActAsTheCdk", ["sts:AssumeRole"], names.bootstrap_roles("deploy", "file-publishing", "lookup"))
+        _allow(role, "AssumeCdkRoles", ["sts:AssumeRole"], names.bootstrap_roles("deploy", "file-publishing", "lookup"))
         _allow_notify(role, names)
         return role
 
@@ -141,10 +141,10 @@ class PipelineWriters(Construct):
         parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
         _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
         bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
-        _allow(role, "StackParameters", ["ssm:GetParameters"], [bootstrap])
-        _allow(role, "IsItScanned", ["ecr:DescribeImages"], [_images(names)])
+        _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [bootstrap])
+        _allow(role, "ReadScanStatus", ["ecr:DescribeImages"], [_images(names)])
         if names.settings.service.signing_profile:
-            _allow(role, "IsItSigned", ["ecr:DescribeImageSigningStatus"], [_images(names)])
+            _allow(role, "ReadSigningStatus", ["ecr:DescribeImageSigningStatus"], [_images(names)])
             acknowledge(
                 role.node.find_child("DefaultPolicy"),
                 {
@@ -153,7 +153,7 @@ class PipelineWriters(Construct):
                     ),
                 },
             )
-        _allow(role, "RollService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
+        _allow(role, "RollOutService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
         self._allow_tasks(role, names)
         if names.settings.service.backup_before_release:
             _allow(
@@ -178,12 +178,20 @@ class PipelineWriters(Construct):
         )
         _allow(role, "RegisterTasks", ["ecs:RegisterTaskDefinition"], definitions)
         _allow(role, "RunTasks", ["ecs:RunTask"], definitions, in_cluster)
-        _allow(role, "WatchTasks", ["ecs:DescribeTasks", "ecs:StopTask"], [names.arn("ecs", f"task/{service}-Cluster*/*")], in_cluster)
-        _allow(role, "Migrations", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
-        _allow(role, "WhereTheyRun", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster)
         _allow(
             role,
-            "HandOverTheirRoles",
+            "DescribeAndStopTasks",
+            ["ecs:DescribeTasks", "ecs:StopTask"],
+            [names.arn("ecs", f"task/{service}-Cluster*/*")],
+            in_cluster,
+        )
+        _allow(role, "ListMigrations", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
+        _allow(
+            role, "DescribeServices", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster
+        )
+        _allow(
+            role,
+            "PassTaskRoles",
             ["iam:PassRole"],
             [names.arn("iam", f"role/{service}-{family}", region="") for family in families],
             {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
@@ -209,7 +217,7 @@ class PreviewPipeline(Construct):
             max_session_duration=MAX_SESSION,
         )
         self._allow_removal()
-        _allow(self.role, "DeployByTheCdk", ["sts:AssumeRole"], self._names.bootstrap_roles("deploy", "file-publishing", "lookup"))
+        _allow(self.role, "AssumeCdkRoles", ["sts:AssumeRole"], self._names.bootstrap_roles("deploy", "file-publishing", "lookup"))
 
     def _allow_removal(self) -> None:
         """For what tools/cli/commands/preview.py does itself; CloudFormation's role deletes the stacks' resources."""
@@ -237,8 +245,10 @@ def _images(names: EnvironmentNames) -> str:
 
 def _allow_notify(role: iam.Role, names: EnvironmentNames) -> None:
     """For `./carmen notify`: find the alert topic by its stack, publish to it, and use its key."""
-    _allow(role, f"SeeStacks{names.settings.name.capitalize()}", READ_STACKS, names.stacks())
-    _allow(role, f"Tell{names.settings.name.capitalize()}", ["sns:Publish"], [names.arn("sns", f"{names.prefix}Alerts-AlertsTopic*")])
+    _allow(role, f"DescribeStacks{names.settings.name.capitalize()}", READ_STACKS, names.stacks())
+    _allow(
+        role, f"PublishAlerts{names.settings.name.capitalize()}", ["sns:Publish"], [names.arn("sns", f"{names.prefix}Alerts-AlertsTopic*")]
+    )
     _allow(
         role,
         f"Encrypt{names.settings.name.capitalize()}",

@@ -161,7 +161,7 @@ BOXES = {
         (
             Item("Alert topic (SNS)", "SNS::Topic", "AlertsTopic", _says("where every alarm publishes")),
             Item("Notifier", FUNCTION, "Notifier", _says("tells each change once")),
-            Item("People’s topic (SNS)", "SNS::Topic", "AlertsPeople", _says("who is subscribed by e-mail")),
+            Item("People’s topic (SNS)", "SNS::Topic", "AlertsEmailTopic", _says("who is subscribed by e-mail")),
         ),
     ),
     "Operations": Box(
@@ -223,7 +223,7 @@ ARROWS = (
     Arrow("Operations/Backup", "Storage/Backups", DATA, (POLICY, "BackupFunctionRole", "Backups")),
     Arrow("Storage/Backups", "Operations/Restore drill", DATA, (POLICY, "DrillFunctionRole", "Backups"), 0.3),
     Arrow("Alerts/Alert topic (SNS)", "Alerts/Notifier", ALERT, ("AWS::SNS::Subscription", "NotifierQueue", "AlertsTopic")),
-    Arrow("Alerts/Notifier", "Alerts/People’s topic (SNS)", ALERT, (POLICY, "NotifierFunctionRole", "AlertsPeople")),
+    Arrow("Alerts/Notifier", "Alerts/People’s topic (SNS)", ALERT, (POLICY, "NotifierFunctionRole", "AlertsEmailTopic")),
     Arrow("Operations/Probe", "Alerts/Alert topic (SNS)", ALERT, ("AWS::CloudWatch::Alarm", "Probe", "AlertsTopic"), 0.5, "every alarm"),
 )
 

@@ -32,7 +32,7 @@ def test_both_topics_are_encrypted_with_a_key_that_publishers_may_use(built: Bui
     assert publishers["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
 
-@pytest.mark.parametrize("part", ["/AlertsTopic", "/AlertsPeople"])
+@pytest.mark.parametrize("part", ["/AlertsTopic", "/AlertsEmailTopic"])
 def test_only_tls_and_services_for_this_account_publish(built: Built, part: str) -> None:
     denied, *allowed = _policy(built, "AWS::SNS::TopicPolicy", part)
     assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
@@ -48,7 +48,7 @@ def test_people_are_subscribed_to_what_the_notifier_says_and_not_to_alarms(varia
     subscriptions = variant(alerts={"emails": ["on-call@example.com"]}).resources("AWS::SNS::Subscription")
     ends = {s["Properties"]["Protocol"]: s["Properties"] for s in subscriptions.values()}
     assert ends["email"]["Endpoint"] == "on-call@example.com"
-    assert "AlertsPeople" in ends["email"]["TopicArn"]["Ref"]
+    assert "AlertsEmailTopic" in ends["email"]["TopicArn"]["Ref"]
     assert "AlertsTopic" in ends["sqs"]["TopicArn"]["Ref"]
     assert "NotifierFunctionDeadLetters" in json.dumps(ends["sqs"]["RedrivePolicy"])
 

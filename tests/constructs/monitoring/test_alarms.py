@@ -112,7 +112,7 @@ def test_without_container_insights_the_smallest_number_counts(variant: Variant)
 def test_at_home_the_edges_alarms_tell_the_topic_and_are_silenced_by_the_service(built: Built) -> None:
     failing = by_id(built.resources(COMPOSITE, "CarmenProdEdgeAlarms"), "Failing")["Properties"]
     assert "CarmenProdAlerts" in json.dumps(failing["AlarmActions"])
-    assert "BehindTheEdge" in json.dumps(failing["ActionsSuppressor"])
+    assert "OriginDown" in json.dumps(failing["ActionsSuppressor"])
     assert built.resources("AWS::Events::Rule", "CarmenProdEdgeAlarms") == {}
 
 

@@ -81,7 +81,7 @@ def test_generated_secrets_are_long_enough(built: Built) -> None:
 def test_given_secrets_get_an_empty_value_once_and_never_from_the_template(built: Built) -> None:
     for name in ("SmtpPassword", "SentryDsn"):
         assert "SecretString" not in by_id(built.resources("AWS::SecretsManager::Secret", STACK), name)["Properties"]
-        call = by_id(built.resources("Custom::AWS", STACK), f"{name}Empty")["Properties"]
+        call = by_id(built.resources("Custom::AWS", STACK), f"{name}InitialValue")["Properties"]
         assert "Update" not in call
         assert '\\"value\\": \\"\\"' in "".join(part for part in call["Create"]["Fn::Join"][1] if isinstance(part, str))
 
@@ -94,7 +94,7 @@ def test_further_variables_and_secrets_come_from_toml_alone(variant: Variant) ->
     assert {"STRIPE_KEY", "SIGNING_KEY"} <= {entry["Name"] for entry in container["Secrets"]}
     signing = by_id(built.resources("AWS::SecretsManager::Secret", STACK), "SigningKey")["Properties"]["GenerateSecretString"]
     assert (signing["PasswordLength"], "!" in signing["ExcludeCharacters"]) == (64, False)
-    assert "StripeKeyEmpty" in str(list(built.resources("Custom::AWS", STACK)))
+    assert "StripeKeyInitialValue" in str(list(built.resources("Custom::AWS", STACK)))
 
 
 def test_the_task_is_confined(built: Built) -> None:
@@ -180,7 +180,7 @@ def test_idle_connections_end_at_the_balancer_first(built: Built) -> None:
 
 def test_the_service_waits_for_providers_permissions_and_values(built: Built) -> None:
     (service,) = built.resources("AWS::ECS::Service", STACK).values()
-    needed = ("ExecutionRoleDefaultPolicy", "Cluster", "SmtpPasswordEmpty", "SentryDsnEmpty")
+    needed = ("ExecutionRoleDefaultPolicy", "Cluster", "SmtpPasswordInitialValue", "SentryDsnInitialValue")
     assert [part for part in needed if not any(part in name for name in service["DependsOn"])] == []
 
 

@@ -132,10 +132,10 @@ TABLE = [
     # What operators turn on
     Row("an address that was blocked", _from("Blocked", _get("/dashboard")), "BlockedAddresses"),
     Row("an address that was blocked, for a static file", _from("Blocked", _get("/images/a.png")), "BlockedAddresses"),
-    Row("under attack: a page", _from("UnderAttack", _get("/dashboard")), "UnderAttackChallenge"),
-    Row("under attack: the API cannot answer a challenge", _from("UnderAttack", _get("/api/orders", recent=300))),
-    Row("under attack: the API, 301st", _from("UnderAttack", _get("/api/orders", recent=301)), "UnderAttackRate"),
-    Row("under attack: static files", _from("UnderAttack", _get("/_next/static/chunks/a.js", recent=5000))),
+    Row("under attack: a page", _from("AttackMode", _get("/dashboard")), "AttackModeChallenge"),
+    Row("under attack: the API cannot answer a challenge", _from("AttackMode", _get("/api/orders", recent=300))),
+    Row("under attack: the API, 301st", _from("AttackMode", _get("/api/orders", recent=301)), "AttackModeRateLimit"),
+    Row("under attack: static files", _from("AttackMode", _get("/_next/static/chunks/a.js", recent=5000))),
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Request:
     body: str = ""
     recent: int = 1
     ill_reputed: bool = False
-    sets: frozenset[str] = frozenset()  # the IP sets an operator has put the sender into: Blocked, UnderAttack
+    sets: frozenset[str] = frozenset()  # the IP sets an operator has put the sender into: Blocked, AttackMode
 
     @property
     def cookie(self) -> str:

@@ -275,7 +275,7 @@ def test_what_this_account_publishes_reaches_the_alert_topic_and_may_use_its_key
 
 def test_people_are_told_by_the_notifier_and_the_alarm_on_its_dead_letters_alone(house: House) -> None:
     for environment in house.environments.values():
-        people, queue = environment.by_name["Alerts/AlertsPeople"], environment.by_name["Alerts/NotifierQueue"]
+        people, queue = environment.by_name["Alerts/AlertsEmailTopic"], environment.by_name["Alerts/NotifierQueue"]
         assert {role for _, name, role in house.roles() if house.account.decide(role, "sns:Publish", people, PLAIN)} == {
             environment.roles["Alerts/NotifierFunctionRole"]
         }

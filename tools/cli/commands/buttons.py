@@ -85,7 +85,7 @@ def under_attack(deployed: Deployed) -> None:
     if asked not in ("yes", "no"):
         raise RefusedError(f"ON={asked}: yes or no. `make under-attack ON=yes`, and ON=no when it is over.")
     for version, everybody in EVERYBODY.items():
-        _fill(deployed, "UnderAttack", version, everybody if asked == "yes" else [])
+        _fill(deployed, "AttackMode", version, everybody if asked == "yes" else [])
     print("Under attack: pages ask for a proof, requests are scarce. Undo: make under-attack ON=no" if asked == "yes" else "As always.")
 
 
