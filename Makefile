@@ -18,6 +18,7 @@ export CDK_DISABLE_CLI_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 # Python's own first moments answer Ctrl-C with a traceback: where `env` can, signals wait until a program is ready for them.
 PATIENTLY := $(shell env --block-signal=INT true 2>/dev/null && echo env --block-signal=INT,TERM,HUP)
+UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .build/uv-*/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes
 OFFLINE := --no-notices --no-validation
 OR_WHY = || { code=$$?; $(PYTHON) -m tools.credentials; exit $$code; }
 .DEFAULT_GOAL := help
@@ -55,31 +56,23 @@ $(foreach name,$(filter-out $(MEANT),$(GIVEN)),$(error $(name)=… means nothing
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
 
-## Installation: into .venv/, node_modules/ and .build/, from pinned and hashed lists. Runs again when a list changes.
-install: .venv/.installed node_modules/.installed .build/.installed ## Install everything into the project's own folders
-
-# A stamp without what it stands for (a Python that has gone since, say) is none.
-$(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x $(CDK) || rm -f node_modules/.installed; \
+# A stamp is stale when the program that it stands for is missing.
+STAMPS := .venv/.installed node_modules/.installed .build/.installed
+$(shell test -x $(PYTHON) || rm -f .venv/.installed; test -x node_modules/.bin/cdk || rm -f node_modules/.installed; \
 	test -f .build/libraries.zip -a -f .build/client-tools.zip -a -f .build/drill-server-17.zip || rm -f .build/.installed)
-
-# Made by the machine's Python, whatever an earlier .venv holds.
-.venv/.installed: export PATH := $(MACHINE_PATH)
-.venv/.installed: requirements-dev.txt
+install: $(STAMPS) ## Install everything into .venv/, node_modules/ and .build/, from pinned and hashed lists
+# The machine's Python, whatever an earlier .venv contains.
+$(STAMPS): export PATH := $(MACHINE_PATH)
+$(STAMPS): requirements-dev.txt package-lock.json lambda_src/requirements.txt $(wildcard tools/build/*.*)
 	@"$(PYTHON3)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
 		echo "Python 3.11 to 3.14 is needed; $(PYTHON3) is $$("$(PYTHON3)" --version 2>&1 | tail -n 1). Set PYTHON3=/path/to/python3.13." >&2; exit 1; }
-	@$(PATIENTLY) "$(PYTHON3)" -m tools.build.install $@ $^
-
-node_modules/.installed: package-lock.json .venv/.installed
-	@$(PATIENTLY) $(PYTHON) -m tools.build.install $@ $^
-
-.build/.installed: lambda_src/requirements.txt $(wildcard tools/build/*.py) .venv/.installed
-	@$(PATIENTLY) $(PYTHON) -m tools.build.install $@ $^
+	@$(PATIENTLY) "$(PYTHON3)" -m tools.build.install
 
 lock: install ## Compile the *.in lists into pinned and hashed requirements
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements-dev.in -o requirements-dev.txt
-	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes -c requirements-dev.txt requirements.in -o requirements.txt
-	UV_CUSTOM_COMPILE_COMMAND="make lock" .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes -c requirements-dev.txt lambda_src/requirements.in -o lambda_src/requirements.txt
+	$(UV_COMPILE) tools/build/uv.in -o tools/build/uv.txt
+	$(UV_COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(UV_COMPILE) -c requirements-dev.txt requirements.in -o requirements.txt
+	$(UV_COMPILE) -c requirements-dev.txt lambda_src/requirements.in -o lambda_src/requirements.txt
 	$(NPM) install --package-lock-only --no-audit --no-fund
 
 settings: install ## What ENV resolves to, and where each value comes from

@@ -58,7 +58,7 @@ HARMLESS = (
 # credentials count.
 MADE_UP = ("tests/", "local/")
 GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String", "Hex High Entropy String")
-LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "package-lock.json")
+LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "tools/build/uv.txt", "package-lock.json")
 
 
 @dataclass(frozen=True, order=True)
