@@ -18,7 +18,8 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.acceptance.acceptance import NotAccepted, accept
+from local.acceptance.acceptance import accept
+from local.acceptance.assertions import NotAccepted
 from local.deployment import ROOT, Deployment, DeploymentError
 from local.emulator.server import INSTALLATIONS
 

@@ -1,4 +1,4 @@
-"""Clients of the deployed application while something happens under it: every answer that is not well is kept."""
+"""Clients that query the deployed application continuously and keep every failure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Self
 
 from local.deployment import Deployment
 
-GONE_SECONDS = 1.5  # a task that ends is on the list a little longer
+GONE_SECONDS = 1.5  # a task that has ended stays on the list for a moment
 
 
 class Clients:
-    """`with Clients(deployment) as clients:` asks every running task for its health, over the database, again and again.
+    """`with Clients(deployment) as clients:` requests the health path of every running task, over the database, until the block ends.
 
-    The stand-in behaves as the application does: credentials are fixed at its start, and each query has its own connection.
+    The stand-in behaves as the application does: it reads its credentials at start; each query opens a connection.
     """
 
     def __init__(self, deployment: Deployment) -> None:
@@ -49,7 +49,7 @@ class Clients:
                 self.asked.add(arn)
         except urllib.error.HTTPError as answer:
             self.failures.append(f"{answer.code} {answer.read().decode()}")
-        except OSError as error:  # it has just been ended, or not begun to listen; or it should have answered
+        except OSError as error:  # the task has just ended or does not listen yet; otherwise this is a failure
             if arn in self.asked:
                 time.sleep(GONE_SECONDS)
                 if any(task["arn"] == arn for task in self._deployment.tasks()):

@@ -1,4 +1,4 @@
-"""A function that tries calls under the role it is given, and tells what became of each: `allowed`, or AWS's error code."""
+"""A function that tries calls under its role and returns for each `allowed` or AWS's error code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proves that a preview is made and removed: by the code that `make preview` runs, beside what is deployed already."""
+"""Check of previews: create one beside production with the code of `./carmen preview up`, and remove it without a trace."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from tools.environment import Deployed
 NAME, DAYS = "pr-7", 3
 
 
-def preview_is_made_and_removed(deployment: Deployment) -> str:
-    """It is there, of its own VPC, with data in it; found when its days are over; and then nothing is left that was not there before."""
+def preview_is_created_and_removed(deployment: Deployment) -> str:
+    """The preview has a separate VPC and data, is found when it expires, and leaves nothing behind when it is removed."""
     inventory, today = Inventory(deployment), datetime.now(UTC).date()
     before = inventory.look()
     deployed = Deployed(load(preview_environment(NAME)), deployment)
     make(deployed, DAYS, "", lambda *arguments: _cdk(deployment, arguments), today)
     previews = Previews(deployment, deployed.settings.regions, poll_seconds=1, say=lambda text: None)
     (found,) = previews.all()
-    _stands_alone(deployment, found)
+    _expect_isolation(deployment, found)
     _fill(deployment, deployed)
     day = timedelta(days=1)
     for moment, expected in ((found.ends, []), (found.ends + day, [NAME])):
         if [one.name for one in over(previews.all(), moment, lambda name: False)] != expected:
-            raise LeftToLookAt(f"on {moment}, other previews than {expected} are over")
+            raise LeftToLookAt(f"on {moment}, other previews than {expected} have expired")
     if found.ends != today + DAYS * day:
         raise LeftToLookAt(f"the preview ends on {found.ends}, not {DAYS} days from now")
-    for _ in range(2):  # the second time, nothing is there
+    for _ in range(2):  # the second removal finds nothing
         previews.remove(NAME)
     left = {kind: sorted(names ^ before[kind]) for kind, names in inventory.look().items() if names != before[kind]}
     if left:
-        raise LeftToLookAt(f"the preview's removal left, or took, {json.dumps(left, indent=1)}")
+        raise LeftToLookAt(f"after the removal of the preview, these resources are left over or missing: {json.dumps(left, indent=1)}")
     return (
-        f"a preview was made beside it ({len(found.stacks)} stacks, a VPC of its own), filled, found when its {DAYS} days were over, and "
-        f"removed: of {len(before)} kinds of resource exactly those are there that were before"
+        f"preview: {len(found.stacks)} stacks with a separate VPC, found when its {DAYS} days had passed, and removed; of {len(before)} "
+        "kinds of resource exactly the earlier ones are left"
     )
 
 
@@ -47,8 +47,8 @@ def _cdk(deployment: Deployment, arguments: tuple[str, ...]) -> None:
     deployment.cdk(*arguments, *quick)
 
 
-def _stands_alone(deployment: Deployment, preview: Preview) -> None:
-    """No template names another environment, and no way leads from its VPC to the other's."""
+def _expect_isolation(deployment: Deployment, preview: Preview) -> None:
+    """No template names another environment, and no route connects the two VPCs."""
     cloudformation = deployment.client("cloudformation")
     for stack in preview.stacks:
         text = json.dumps(cloudformation.get_template(StackName=stack.name)["TemplateBody"])
@@ -57,11 +57,11 @@ def _stands_alone(deployment: Deployment, preview: Preview) -> None:
     ec2 = deployment.client("ec2")
     vpcs = {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]}
     if len(vpcs) != 2 or ec2.describe_vpc_peering_connections()["VpcPeeringConnections"]:
-        raise LeftToLookAt(f"VPCs {sorted(vpcs)}: two are expected, and no way between them")
+        raise LeftToLookAt(f"VPCs {sorted(vpcs)}: expected two without a connection")
 
 
 def _fill(deployment: Deployment, deployed: Deployed) -> None:
-    """What would keep a bucket or a repository from being deleted."""
+    """Add data that would prevent the deletion of a bucket or repository."""
     for body in (b"one", b"two"):
         deployment.client("s3").put_object(Bucket=deployed.output("UploadBucket"), Key="a file", Body=body)
     repository = deployed.output("ImageRepository").split("/", 1)[1]
@@ -69,7 +69,7 @@ def _fill(deployment: Deployment, deployed: Deployed) -> None:
 
 
 class Inventory:
-    """What is there, by kind, as the services tell it."""
+    """The names of all resources, by kind, as the services list them."""
 
     def __init__(self, deployment: Deployment) -> None:
         def lists(service: str, method: str, path: str, name: str, **more: Any) -> Callable[[], set[str]]:
@@ -105,5 +105,5 @@ class Inventory:
         }
 
     def look(self) -> dict[str, set[str]]:
-        """Kind → names."""
+        """Names by kind."""
         return {kind: ask() for kind, ask in self._kinds.items()}

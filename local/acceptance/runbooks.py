@@ -1,4 +1,4 @@
-"""Runs what runbooks look at: each `aws … describe, list or get` that needs nobody to fill anything in, and each SELECT."""
+"""Run the runbooks' reading commands: each `aws … describe, list or get` without a placeholder, and each SELECT."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ from local.acceptance.runbook_parser import MARK, AwsCall, aws_call, pages, to_f
 from local.deployment import Deployment
 from tools.cli.commands.names import names
 
-# What the emulator answers for an operation or a whole service that it does not have.
-LACKING = ("400", "InvalidAction", "UnknownOperationException")
-ACTING = ("pg_terminate_backend", "pg_cancel_backend", "pg_drop_replication_slot")
-OF_THE_TASK = {"REDIS_HOST": "redis", "REDIS_PORT": "6379"}  # variables of a session of the operations task
+# Error codes of the emulator for an operation or service that it does not have.
+MISSING = ("400", "InvalidAction", "UnknownOperationException")
+WRITING_FUNCTIONS = ("pg_terminate_backend", "pg_cancel_backend", "pg_drop_replication_slot")
+TASK_VARIABLES = {"REDIS_HOST": "redis", "REDIS_PORT": "6379"}  # variables inside the operations task
 
 
 def run(deployment: Deployment, application: Connection) -> str:
-    """What was run; raises what the emulator or PostgreSQL refuses for another reason than that it lacks the operation."""
+    """Run the commands and count them; raise what the emulator or PostgreSQL refuses, except operations that the emulator lacks."""
     client = cache(deployment.client)
-    variables = names(deployment.deployed) | OF_THE_TASK
+    variables = names(deployment.deployed) | TASK_VARIABLES
     counts: Counter[str] = Counter()
     lacking: set[str] = set()
     for page in pages():
         printed: dict[str, str] = {}  # mark → what the command printed
         for command in page.commands(variables):
-            words = _filled(command.words, printed)
+            words = _fill_in(command.words, printed)
             if to_fill_in(command) or any(MARK.search(word) for word in words):
                 counts["open"] += words[0] in ("aws", "psql")
             elif words[0] == "psql" and "-c" in words:
-                counts["queries"] += _selected(application, words[words.index("-c") + 1])
+                counts["queries"] += _select(application, words[words.index("-c") + 1])
             elif words[0] == "aws" and (call := aws_call(words)).reads:
                 try:
-                    printed[command.mark] = _shown(_asked(client, call), call.query)
+                    printed[command.mark] = _as_text(_call(client, call), call.query)
                     counts["calls"] += 1
                 except ClientError as error:
-                    if error.response["Error"]["Code"] not in LACKING:
+                    if error.response["Error"]["Code"] not in MISSING:
                         raise
                     lacking.add(f"{call.service} {call.operation}")
             else:
                 counts["acting"] += words[0] == "aws"
     return (
-        f"of the runbooks' commands, {counts['calls']} calls that look and {counts['queries']} queries ran; {counts['open']} wait for a person "
-        f"to fill them in, {counts['acting']} act and were parsed only; the emulator lacks {', '.join(sorted(lacking)) or 'none'}"
+        f"runbook commands: {counts['calls']} reading calls and {counts['queries']} queries ran; {counts['open']} contain a placeholder and "
+        f"{counts['acting']} change something: parsed only; the emulator lacks {', '.join(sorted(lacking)) or 'none'}"
     )
 
 
-def _filled(words: Sequence[str], printed: Mapping[str, str]) -> list[str]:
-    """With what commands before it have printed."""
+def _fill_in(words: Sequence[str], printed: Mapping[str, str]) -> list[str]:
+    """The words with the output of earlier commands filled in."""
     return [MARK.sub(lambda mark: printed.get(mark.group(), mark.group()), word) for word in words]
 
 
-def _selected(application: Connection, sql: str) -> bool:
-    """Whether it was run: a SELECT that only looks, as the application, as which the operations shell logs in."""
-    if not sql.startswith("SELECT") or any(function in sql for function in ACTING):
+def _select(application: Connection, sql: str) -> bool:
+    """Run a SELECT that only reads, as the application, like the operations shell; return whether it ran."""
+    if not sql.startswith("SELECT") or any(function in sql for function in WRITING_FUNCTIONS):
         return False
     application.run(sql)
     return True
 
 
-def _asked(client: Callable[..., Any], call: AwsCall) -> Any:
-    """The answer, all pages of it."""
+def _call(client: Callable[..., Any], call: AwsCall) -> Any:
+    """The complete answer, all pages."""
     if (call.service, call.operation) == ("logs", "tail"):
         pattern = {"filterPattern": call.parameters["--filter-pattern"]} if "--filter-pattern" in call.parameters else {}
         (group,) = call.parameters["words"]
@@ -82,7 +82,7 @@ def _asked(client: Callable[..., Any], call: AwsCall) -> Any:
     return getattr(api, method)(**call.parameters)
 
 
-def _shown(answer: Any, query: str) -> str:
-    """As `--output text` would print it."""
+def _as_text(answer: Any, query: str) -> str:
+    """The answer as `--output text` prints it."""
     found = jmespath.search(query, answer) if query else answer
     return "\t".join(map(str, found)) if isinstance(found, list) else str(found)

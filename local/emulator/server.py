@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 ACCOUNT = "000000000000"
 INSTALLATIONS = ROOT / ".local" / "postgresql"
 THIS_PYTHON = ("/usr/bin/env", f"PATH={Path(sys.executable).parent}{os.pathsep}{os.defpath}")
-STAND_IN = (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"), "{image}")
+STAND_IN = (sys.executable, str(ROOT / "local" / "services" / "stand_in_carmen.py"), "{image}")
 
 
 def authorities(folder: Path) -> Path:
