@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         time_variable=TIME_VARIABLE,
         flush=metrics.flush_metrics,
-        otherwise="There is no backup",
+        failure_prefix="There is no backup",
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import client_tools
-from common.client_tools import Running
+from common.client_tools import ClientProcess
 
 from backup.upload import MultipartUpload, UploadError
 
@@ -61,8 +61,8 @@ class Dump:
         self.raw_sha256, self.raw_bytes = hashlib.sha256(), 0
         self.sequences = SequenceValues(in_archive=archive is not None)
         self._options, self._variables = options, variables
-        self._running: list[Running] = []
-        self._ended: list[Running] = []  # before anything was killed
+        self._running: list[ClientProcess] = []
+        self._ended: list[ClientProcess] = []  # before anything was killed
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
 
@@ -98,7 +98,7 @@ class Dump:
             for process in self._running:
                 process.close()
 
-    def watch(self, process: Running) -> None:
+    def watch(self, process: ClientProcess) -> None:
         """Another program that must end well, and ends when this fails."""
         with self._lock:
             self._running.append(process)
@@ -134,12 +134,12 @@ class Dump:
         restore = self._program("pg_restore", "--file=-", restrict, reads=True)
         return [lambda: self._store(dump, restore), lambda: self._compress(restore)]
 
-    def _program(self, name: str, *arguments: str, reads: bool = False) -> Running:
-        process = Running(name, *arguments, variables=self._variables, reads=reads)
+    def _program(self, name: str, *arguments: str, reads: bool = False) -> ClientProcess:
+        process = ClientProcess(name, *arguments, variables=self._variables, reads=reads)
         self.watch(process)
         return process
 
-    def _store(self, dump: Running, restore: Running | None) -> None:
+    def _store(self, dump: ClientProcess, restore: ClientProcess | None) -> None:
         """The archive, to its upload and to pg_restore."""
         assert self.archive is not None
         while chunk := dump.stdout.read(READ_BYTES):
@@ -152,7 +152,7 @@ class Dump:
         self._ended_well(dump)
         self.archive.seal()
 
-    def _compress(self, source: Running) -> None:
+    def _compress(self, source: ClientProcess) -> None:
         """The SQL, as ordinary gzip; its last line is looked at."""
         assert self.sql_gz is not None
         compressor = gzip_compressor()
@@ -171,7 +171,7 @@ class Dump:
             raise DumpError(f"the SQL ends without its last line, {FOOTER.decode().strip()!r}, though {source.name} reported no error")
         self.sql_gz.seal()
 
-    def _ended_well(self, process: Running) -> None:
+    def _ended_well(self, process: ClientProcess) -> None:
         """The parts are waited for only when the data were whole."""
         if failure := process.failure():
             raise DumpError(failure)

@@ -232,7 +232,7 @@ class _Backup:
 
 def _roles(variables: dict[str, str], dump: Dump) -> bytes:
     """Roles, memberships and their settings, without a password: nobody but the server may know those."""
-    process = client_tools.Running("pg_dumpall", "--roles-only", "--no-role-passwords", "--no-password", variables=variables)
+    process = client_tools.ClientProcess("pg_dumpall", "--roles-only", "--no-role-passwords", "--no-password", variables=variables)
     dump.watch(process)
     try:
         text = process.stdout.read()

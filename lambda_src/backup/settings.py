@@ -30,7 +30,7 @@ class Bucket:
 
     def client(self) -> Any:
         """S3 in the bucket's region, with time-outs that leave room to tidy up."""
-        return aws.client("s3", self.region, patient=False)
+        return aws.client("s3", self.region, short_timeouts=True)
 
 
 @dataclass(frozen=True, kw_only=True)

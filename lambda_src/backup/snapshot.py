@@ -100,11 +100,11 @@ def invalid_indexes(connection: Connection) -> list[str]:
 
 
 def schema_sha256(
-    variables: dict[str, str], snapshot: str | None = None, started: Callable[[client_tools.Running], None] = lambda _: None
+    variables: dict[str, str], snapshot: str | None = None, started: Callable[[client_tools.ClientProcess], None] = lambda _: None
 ) -> str:
     """The hash of the definitions as pg_dump writes them, constant memory; the same for a faithful copy, by the same client."""
     arguments = ["--schema-only", "--no-password", f"--restrict-key={SCHEMA_KEY}", *([f"--snapshot={snapshot}"] if snapshot else [])]
-    process = client_tools.Running("pg_dump", *arguments, variables=variables)
+    process = client_tools.ClientProcess("pg_dump", *arguments, variables=variables)
     started(process)
     digest = hashlib.sha256()
     try:

@@ -1,6 +1,6 @@
-"""What functions share."""
+"""Code that the functions share."""
 
 import gc
 
-# What a cold start loads stays, some hundred thousand objects: to look through them for garbage every 700 takes a tenth of its time.
+# The hundred thousands of objects that a cold start loads stay alive: collecting garbage every 700 allocations takes 10 % of its time.
 gc.set_threshold(100_000)

@@ -1,6 +1,6 @@
-"""Clients of AWS's services: one a process, and no dearer at a cold start than they must be (`make bench-functions`).
+"""AWS clients, one per process, built for a fast cold start (`make bench-functions`).
 
-botocore alone: what `import boto3` adds to it, transfers of files and resources, nothing needs at the start.
+Uses botocore alone: `import boto3` adds file transfers and resources, which no function needs at its start.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import Any
 
 @cache
 def session() -> Any:
-    """botocore's session: credentials and region as it finds them."""
+    """The botocore session. Credentials and region come from the usual places."""
     from botocore.session import get_session
 
     from common.service_models import FileLoader, ServiceLoader
 
-    found = get_session()
-    found.register_component("data_loader", ServiceLoader(file_loader=FileLoader()))
-    return found
+    new = get_session()
+    new.register_component("data_loader", ServiceLoader(file_loader=FileLoader()))
+    return new
 
 
 @cache
-def client(service: str, region: str | None = None, *, patient: bool = True) -> Any:
-    """The process's client of one of service_models.SERVICES.
+def client(service: str, region: str | None = None, *, short_timeouts: bool = False) -> Any:
+    """The process's client of a service in service_models.SERVICES.
 
-    Not `patient`: with time-outs that leave room to tidy up. Threads may use it; several must not be the first to ask for it.
+    `short_timeouts` leave time to clean up. Threads may use the client, but create it before they start.
     """
     from botocore.config import Config
 
     retries = {"mode": "standard", "max_attempts": 4}
-    config = None if patient else Config(connect_timeout=5, read_timeout=30, retries=retries)
+    config = Config(connect_timeout=5, read_timeout=30, retries=retries) if short_timeouts else None
     return session().create_client(service, region_name=region, config=config)

@@ -1,7 +1,8 @@
-"""PostgreSQL's own programs: where they are, and what they are told about the server. POSTGRESQL_HOME holds bin/ and lib/."""
+"""PostgreSQL's client programs: where they are and how they connect. POSTGRESQL_HOME contains bin/ and lib/."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -12,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from common import database, trust
+from common import database, tls
 
 HOME = "/opt/postgresql"
-_CHUNK = 2**20
+_PIPE_BYTES = 2**20
 
 
 def home() -> Path:
@@ -23,20 +24,22 @@ def home() -> Path:
 
 
 def program(name: str) -> str:
-    """The program's path; FileNotFoundError with what to do when the layer is not there."""
+    """The program's path. Raises FileNotFoundError when the layer is missing."""
     path = home() / "bin" / name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: the client tools are a layer at {HOME}, and POSTGRESQL_HOME names another place")
+        raise FileNotFoundError(
+            f"{path} does not exist. The client tools are a layer at {HOME}; set POSTGRESQL_HOME for another folder."
+        )
     return str(path)
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The whole environment of a child, and of the child only: its libraries must not reach this process."""
-    return {"PATH": os.defpath, "LD_LIBRARY_PATH": str(home() / "lib"), "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp", **variables}  # noqa: S108 (libpq looks for ~/.pgpass there, and finds none)
+    """The complete environment of a client program. This process must not load the program's libraries."""
+    return {"PATH": os.defpath, "LD_LIBRARY_PATH": str(home() / "lib"), "LC_ALL": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp", **variables}  # noqa: S108 (libpq looks for ~/.pgpass there and finds none)
 
 
 def connection(user: str, password: str, *, host: str, port: int, name: str) -> dict[str, str]:
-    """libpq's variables for a server that must prove to be the one named; the password is in the child's environment alone."""
+    """libpq's variables, with TLS verification of the host name. Only the child's environment contains the password."""
     return {
         "PGHOST": host,
         "PGPORT": str(port),
@@ -44,7 +47,7 @@ def connection(user: str, password: str, *, host: str, port: int, name: str) -> 
         "PGUSER": user,
         "PGPASSWORD": password,
         "PGSSLMODE": "verify-full",
-        "PGSSLROOTCERT": trust.rds_authorities(),
+        "PGSSLROOTCERT": tls.rds_ca_file(),
         "PGGSSENCMODE": "disable",
         "PGCONNECT_TIMEOUT": "10",
         "PGAPPNAME": user.replace("_", "-"),
@@ -52,13 +55,13 @@ def connection(user: str, password: str, *, host: str, port: int, name: str) -> 
 
 
 def connection_as(user: str) -> dict[str, str]:
-    """The same for the instance in DATABASE_* and a role that logs in by IAM."""
+    """libpq's variables for the instance in DATABASE_* and a role with IAM authentication."""
     host, port = os.environ["DATABASE_HOST"], int(os.environ["DATABASE_PORT"])
     return connection(user, database.iam_token(host, port, user), host=host, port=port, name=os.environ["DATABASE_NAME"])
 
 
 def version() -> str:
-    """The client's version, as `17.11`."""
+    """The client's version, for example `17.11`."""
     done = subprocess.run([program("pg_dump"), "--version"], env=environment(), capture_output=True, text=True, check=True)
     return re.sub(r"[^\d.]", " ", done.stdout).split()[0]
 
@@ -67,21 +70,21 @@ def major() -> int:
     return int(version().split(".")[0])
 
 
-class Running:
-    """One of the programs, at work: its output in large pipes, what it complains about kept for `failure`."""
+class ClientProcess:
+    """A running client program with large pipes. `failure` returns its error output."""
 
     def __init__(self, name: str, *arguments: str, variables: dict[str, str], reads: bool = False) -> None:
         self.name = name
-        self._said = ""
+        self._error_text = ""
         self._reading = threading.Lock()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
             [program(name), *arguments],
             env=variables,
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            bufsize=_CHUNK,
+            stderr=self._stderr,
+            bufsize=_PIPE_BYTES,
         )
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -106,36 +109,34 @@ class Running:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Whoever reads from it then finds the end."""
+        """Kill the program. Its output then ends."""
         self._process.kill()
 
     def failure(self) -> str | None:
-        """Waits for its end; None after a good one, else what happened in its own words."""
+        """Wait for the program to end. Return None after success, otherwise its exit status and error output."""
         code = self._process.wait()
         with self._reading:
-            if not self._complaints.closed:
-                self._complaints.seek(0)
-                self._said = self._complaints.read()[-2000:].decode(errors="replace").strip()
+            if not self._stderr.closed:
+                self._stderr.seek(0)
+                self._error_text = self._stderr.read()[-2000:].decode(errors="replace").strip()
         if code < 0:
-            return f"{self.name} was killed by {signal.Signals(-code).name}" + (f" (it had said: {self._said})" if self._said else "")
-        return f"{self.name} ended with {code}: {self._said or 'without a word'}" if code else None
+            return f"{self.name} was killed by {signal.Signals(-code).name}" + (
+                f" (its output: {self._error_text})" if self._error_text else ""
+            )
+        return f"{self.name} ended with {code}: {self._error_text or 'no output'}" if code else None
 
     def close(self) -> None:
-        """Ends it if it still runs, and lets go of its pipes; `failure` still answers."""
+        """End the program if it still runs, and close its pipes. `failure` still works afterwards."""
         self.kill()
         self.failure()
-        for pipe in (self._process.stdin, self._process.stdout, self._complaints):
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
                 with suppress(BrokenPipeError):
                     pipe.close()
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Linux only: a megabyte instead of 64 KB halves the switches between the processes."""
-    import fcntl
-
+    """Enlarge the pipe on Linux: 1 MB instead of 64 KB halves the context switches."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        try:
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
-        except OSError:  # over the user's share of pipe memory: as it was will do
-            return
+        with suppress(OSError):  # above the user's limit of pipe memory: the smaller pipe works too
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

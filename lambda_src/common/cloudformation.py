@@ -1,7 +1,7 @@
-"""Answering CloudFormation from a custom resource's function.
+"""Responses of a custom resource's function to CloudFormation.
 
-Source: AWS "Custom resource response objects". A function that does not answer blocks its stack for as long as the
-resource's ServiceTimeout, so every path through `answer` ends in one answer.
+Without a response the stack waits for the resource's ServiceTimeout, so `respond` always sends one.
+Source: AWS "Custom resource response objects".
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from common.scrubbed_logs import scrub, scrubbed_logger
 logger = scrubbed_logger()
 
 
-def answer(event: dict[str, Any], physical_id: str, action: Callable[[], dict[str, str]]) -> None:
-    """Runs `action` unless the resource is being deleted, and tells CloudFormation how it went; failures are raised too.
+def respond(event: dict[str, Any], physical_id: str, action: Callable[[], dict[str, str]]) -> None:
+    """Run `action`, except for a deletion, and send the result to CloudFormation. Failures are also raised.
 
-    `action` returns the resource's attributes. A failed update keeps the physical id, so that nothing is replaced.
+    `action` returns the resource's attributes. A failed update keeps the physical id, so that CloudFormation replaces nothing.
     """
     response = {
         "Status": "SUCCESS",
@@ -44,4 +44,4 @@ def _send(url: str, response: dict[str, Any]) -> None:
     body = json.dumps(response).encode()
     request = urllib.request.Request(url, data=body, method="PUT", headers={"Content-Type": "", "Content-Length": str(len(body))})  # noqa: S310 (checked above)
     with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310 (checked above)
-        logger.info("CloudFormation was told", status=response["Status"], http_status=reply.status)
+        logger.info("response sent to CloudFormation", status=response["Status"], http_status=reply.status)

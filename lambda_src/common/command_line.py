@@ -1,7 +1,4 @@
-"""A function's work from the command line, with all the time it needs: the Fargate task's entry, and a person's.
-
-SIGTERM, which is how ECS ends a task, ends it in good order.
-"""
+"""Command line of a function's package, for Fargate tasks and people: no time limit. SIGTERM, which ECS sends, ends it cleanly."""
 
 from __future__ import annotations
 
@@ -28,30 +25,31 @@ def run_once(
     description: str | None,
     time_variable: str,
     flush: Callable[[], object],
-    otherwise: str,
+    failure_prefix: str,
 ) -> int:
-    """Runs it for `--time`, without an end, and prints its answer; `flush` publishes its metrics, whatever happened.
+    """Run for `--time`, without a deadline, and print the result. `flush` always publishes the metrics.
 
-    0 when it is done, TRY_AGAIN when somebody holds the lock, 1 after any other error, whose sentence begins with `otherwise`.
+    Returns 0 after success, TRY_AGAIN when another session holds the lock, 1 after any other error.
+    The error message begins with `failure_prefix`.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {package}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--time", default=os.environ.get(time_variable), help=f"the time the {package} is for, ISO 8601 (now)")
+    parser.add_argument("--time", default=os.environ.get(time_variable), help=f"time of the {package}, ISO 8601 (default: now)")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _ended)
+    signal.signal(signal.SIGTERM, _exit)
     try:
         print(json.dumps(run(options.time, lambda: None), indent=1))
     except Busy as busy:
         print(busy, file=sys.stderr)
         return TRY_AGAIN
-    except Exception as error:  # noqa: BLE001 (logged with its trace; a person gets the sentence)
-        print(scrub(f"{otherwise}: {error}"), file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 (the log has the traceback; people get one sentence)
+        print(scrub(f"{failure_prefix}: {error}"), file=sys.stderr)
         return 1
     finally:
         flush()
     return 0
 
 
-def _ended(number: int, _: FrameType | None) -> None:
+def _exit(number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""Connecting to PostgreSQL on RDS: over verified TLS, directly, with a deadline."""
+"""Connections to PostgreSQL on RDS, with verified TLS and time-outs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from pg8000.native import Connection
 
-from common import aws, trust
+from common import aws, tls
 
-TOKEN_SECONDS = 900  # as long as RDS accepts one for a new connection; open ones are not touched
+TOKEN_SECONDS = 900  # RDS's limit for new connections; open connections stay
 
 
 def connect(
@@ -23,10 +23,10 @@ def connect(
     application_name: str = "carmen-functions",
     proxy: bool = False,
 ) -> Connection:
-    """A connection whose server proved to be the one named; raises pg8000's InterfaceError or ssl.SSLError otherwise.
+    """Connect, and verify the server's certificate. Raises pg8000's InterfaceError or ssl.SSLError.
 
-    `timeout_seconds` bounds connecting and each statement after it; None leaves both to the server.
-    `proxy`: `host` is RDS Proxy, whose certificate other authorities sign.
+    `timeout_seconds` limits the connection attempt and each statement; None sets no limit.
+    `proxy`: `host` is RDS Proxy, whose certificate comes from other authorities.
     """
     return Connection(
         user,
@@ -34,7 +34,7 @@ def connect(
         host=host,
         port=port,
         database=database,
-        ssl_context=trust.proxy() if proxy else trust.instance(host),
+        ssl_context=tls.proxy_context() if proxy else tls.instance_context(host),
         timeout=timeout_seconds,
         application_name=application_name,
         tcp_keepalive=True,
@@ -42,7 +42,7 @@ def connect(
 
 
 def connect_as(user: str, *, timeout_seconds: float | None = 10, application_name: str | None = None) -> Connection:
-    """A connection to the instance in DATABASE_* as a role that logs in by IAM (carmen_backup, carmen_maintenance, carmen_monitor)."""
+    """Connect to the instance in DATABASE_* as a role with IAM authentication (carmen_backup, carmen_maintenance, carmen_monitor)."""
     host, port = os.environ["DATABASE_HOST"], int(os.environ["DATABASE_PORT"])
     return connect(
         host=host,
@@ -56,9 +56,9 @@ def connect_as(user: str, *, timeout_seconds: float | None = 10, application_nam
 
 
 def iam_token(host: str, port: int, user: str) -> str:
-    """What RDS takes for a password of a role in rds_iam: a request signed here, no call is made.
+    """The IAM authentication token, used as the password of a role in rds_iam. Signed locally, without a request.
 
-    The same as botocore's `generate_db_auth_token`, without loading RDS's service description for it.
+    Equals botocore's `generate_db_auth_token`, but does not load RDS's service description.
     """
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
@@ -66,7 +66,7 @@ def iam_token(host: str, port: int, user: str) -> str:
     session = aws.session()
     credentials = session.get_credentials()
     if credentials is None:
-        raise PermissionError(f"There are no AWS credentials to sign the database token of {user} with")
+        raise PermissionError(f"The database login of {user} needs AWS credentials, and none were found")
     region: Any = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     request = AWSRequest("GET", f"https://{host}:{port}/", params={"Action": "connect", "DBUser": user})
     SigV4QueryAuth(credentials.get_frozen_credentials(), "rds-db", region, expires=TOKEN_SECONDS).add_auth(request)

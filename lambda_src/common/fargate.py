@@ -1,4 +1,4 @@
-"""Handing over to a Fargate task what does not fit a function: the same code, without an end after fifteen minutes."""
+"""Hand work that does not fit a function over to a Fargate task: the same code without the limit of 15 minutes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from common import aws
 
 
 class HandOverError(Exception):
-    """The task could not be started: nobody does the work."""
+    """The task did not start, so the work is not done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is started, and where."""
+    """The task to start, and its network."""
 
     cluster: str
     definition: str
@@ -24,7 +24,7 @@ class Task:
 
     @classmethod
     def from_environment(cls, purpose: str, environment: Mapping[str, str]) -> Task | None:
-        """From `<PURPOSE>_TASK_…`; None when no definition is set."""
+        """The task in `<PURPOSE>_TASK_…`; None without a definition."""
         prefix = f"{purpose.upper()}_TASK_"
         if not environment.get(f"{prefix}DEFINITION"):
             return None
@@ -38,12 +38,12 @@ class Task:
 
 
 def hand_over(task: Task | None, purpose: str, stamp: str, variables: Mapping[str, str], why: str) -> str:
-    """Starts the task for this time and returns its ARN; the same time starts one task only, however often it is asked for."""
+    """Start the task and return its ARN. A second call with the same `stamp` starts no second task."""
     if task is None:
         prefix = f"{purpose.upper()}_TASK_"
         raise HandOverError(
-            f"This {purpose} does not fit a function ({why}), and no task is set to take it over: set {prefix}DEFINITION, {prefix}CLUSTER, "
-            f"{prefix}SUBNETS and {prefix}SECURITY_GROUPS, or run `python -m {purpose}` where there is room and time."
+            f"This {purpose} does not fit a function ({why}), and no Fargate task is configured: set {prefix}DEFINITION, {prefix}CLUSTER, "
+            f"{prefix}SUBNETS and {prefix}SECURITY_GROUPS, or run `python -m {purpose}` on a larger machine."
         )
     answer = aws.client("ecs").run_task(
         cluster=task.cluster,

@@ -1,8 +1,8 @@
-"""Locks for what must not meet: a backup and maintenance; and two who change logins and the secrets that hold them.
+"""Advisory locks: one excludes backup and maintenance, one excludes changes of logins and their secrets.
 
-A session holds a lock, so it ends with the session, however that ends. `REINDEX CONCURRENTLY` would otherwise wait for the
-snapshot of a running backup, and leave an invalid index when its time is over; and the daily run of database_roles could
-put back a password that it read before a rotation changed it.
+A lock belongs to a session and always ends with it. Without the locks, `REINDEX CONCURRENTLY` would wait for the snapshot of a
+running backup and leave an invalid index at its time-out, and the daily run of database_roles could restore a password that it
+read before a rotation.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from contextlib import contextmanager
 
 from pg8000.native import Connection
 
-# "carmen", and a 1. One lock each a database, and all of ours connect to the same one.
+# "carmen", and a 1. Locks are per database; all functions use the same one.
 KEY = 0x6361726D656E01
-LOGINS = 0x6361726D656E  # held from reading secrets until the database and every secret agree again
+LOGINS = 0x6361726D656E  # held from reading the secrets until database and secrets agree again
 
 
 class Busy(Exception):
-    """Somebody else holds the lock; trying again later is right."""
+    """Another session holds the lock. Try again later."""
 
 
 @contextmanager
 def exclusive(connection: Connection, purpose: str, *, wait_seconds: float = 0, key: int = KEY) -> Iterator[None]:
-    """Holds the lock while the block runs, or raises Busy that names its holder; `purpose` is what others are then told."""
+    """Hold the lock during the block. Raises Busy, which names the holder. `purpose` names this session to others."""
     connection.run("SELECT set_config('application_name', :purpose, false)", purpose=purpose[:63])
     deadline = time.monotonic() + wait_seconds
     while not connection.run("SELECT pg_try_advisory_lock(:key)", key=key)[0][0]:
         if time.monotonic() >= deadline:
-            raise Busy(f"{purpose} did not start: {holder(connection, key)}. Run it again when that has ended.")
+            raise Busy(f"{purpose} did not start: {holder(connection, key)}. Run it again when that session has ended.")
         time.sleep(min(1, max(0, deadline - time.monotonic())))
     try:
         yield
@@ -38,7 +38,7 @@ def exclusive(connection: Connection, purpose: str, *, wait_seconds: float = 0, 
 
 
 def holder(connection: Connection, key: int = KEY) -> str:
-    """Who holds the lock, in words: what it says it does and since when its session is there."""
+    """Describe the session that holds the lock, and since when it is connected."""
     rows = connection.run(
         """SELECT a.application_name, a.usename, l.pid, to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
              FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -48,14 +48,14 @@ def holder(connection: Connection, key: int = KEY) -> str:
         key=key,
     )
     if not rows:
-        return "the lock was held and has just been released"
+        return "the lock was held, but is free now"
     name, user, pid, since = rows[0]
     who = f"{name or 'a session'!r} ({user or 'unknown user'}, process {pid})"
     return f"{who} holds the lock" + (f" since {since} UTC" if since else "")
 
 
 def _release(connection: Connection, key: int) -> None:
-    """Nothing to do when the session is gone: the lock went with it. The error that ended it is the one to be seen."""
+    """Release the lock. A lost session has released it already, and its own error must stay visible."""
     from pg8000.exceptions import DatabaseError, InterfaceError
 
     try:

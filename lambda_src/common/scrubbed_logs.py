@@ -1,7 +1,7 @@
-"""Logs without secrets: what is known to be one, and what looks like one, leaves no process through its log.
+"""Logs without secrets.
 
-Known is what `common.secret_values` has read or written, and what was handed to `hide`. By its looks: the password of a connection URL,
-an IAM log-in or another signed request, a password verifier, a webhook.
+Hides every secret that `common.secrets` reads or writes or that `hide` receives, and text that looks like a secret: the password of
+a connection URL, an IAM login or another signed request, a password verifier, a webhook.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
 HIDDEN = "[secret]"
-_LEAST = 8  # letters: shorter ones stand in too much that is none
-_LOOKS = (
+_MIN_LENGTH = 8  # characters; shorter secrets would match ordinary text
+_SECRET_PATTERNS = (
     (re.compile(r"hooks\.slack\.com/[\w./-]+"), HIDDEN),
     (re.compile(r"(://[^\s:/@\"']*:)[^\s\"']+(?=@)"), rf"\1{HIDDEN}"),
     (re.compile(r"((?:Signature|Security-Token)=)[^\s&\"'\\]+"), rf"\1{HIDDEN}"),
     (re.compile(r"((?:Signature|Security-Token)%3D)(?:(?!%26)[^\s\"'\\])+"), rf"\1{HIDDEN}"),
     (re.compile(r"(SCRAM-SHA-256\$)[^\s\"'\\]+"), rf"\1{HIDDEN}"),
 )
-# What stands between the letters and digits of a secret, as it is or escaped, however often: in JSON, in URLs, as Python shows it.
-_BETWEEN = r"(?:[^A-Za-z0-9]|(?<=\\)(?:u[0-9a-fA-F]{4}|x[0-9a-f]{2}|[nrtbf])|(?<=%)(?:25)*[0-9A-Fa-f]{2}){1,80}"
+# Matches the characters between a secret's letters and digits, plain or escaped several times: JSON, URL, Python's repr.
+_SEPARATORS = r"(?:[^A-Za-z0-9]|(?<=\\)(?:u[0-9a-fA-F]{4}|x[0-9a-f]{2}|[nrtbf])|(?<=%)(?:25)*[0-9A-Fa-f]{2}){1,80}"
 _known: dict[str, re.Pattern[str]] = {}
 
 
 def hide(secret: str) -> None:
-    """From now on `secret` is scrubbed, however it is escaped; of a URL its path too, which libraries show alone."""
+    """Scrub `secret` from now on, in every escaped form. Of a URL also the path, which libraries show alone."""
     for part in {secret, urlsplit(secret).path} if secret.startswith(("https://", "http://")) else {secret}:
-        if len(part) >= _LEAST and part not in _known:
+        if len(part) >= _MIN_LENGTH and part not in _known:
             plain = re.findall("[A-Za-z0-9]+", part)
-            forms = [re.escape(part), *([_BETWEEN.join(plain)] if len("".join(plain)) >= _LEAST else [])]
+            forms = [re.escape(part), *([_SEPARATORS.join(plain)] if len("".join(plain)) >= _MIN_LENGTH else [])]
             _known[part] = re.compile("|".join(forms))
 
 
 def scrub(text: str) -> str:
-    """`text` without what is known to be secret, or looks like it."""
+    """Replace known secrets, and text that looks like a secret."""
     for secret in sorted(_known, key=len, reverse=True):
         text = _known[secret].sub(HIDDEN, text)
-    for look, instead in _LOOKS:
-        text = look.sub(instead, text)
+    for pattern, replacement in _SECRET_PATTERNS:
+        text = pattern.sub(replacement, text)
     return text
 
 
 def scrub_error(error: BaseException) -> None:
-    """Scrubs what `error` says in place, and what led to it: Lambda writes down what a handler raises, past every logger."""
+    """Scrub an error and its causes in place: Lambda logs a handler's error without the logger."""
     seen: list[BaseException] = []
     while error not in seen:
         seen.append(error)
         error.args = _scrubbed(error.args)
-        if isinstance(error, OSError):  # says what it keeps beside its arguments
+        if isinstance(error, OSError):  # its message uses strerror, not args
             error.strerror = _scrubbed(error.strerror)
         error = error.__cause__ or error.__context__ or error
 
@@ -72,18 +72,18 @@ def _scrubbed(value: Any) -> Any:
 
 
 class ScrubbingFormatter(LambdaPowertoolsFormatter):
-    """Powertools' JSON line, scrubbed whole: message, fields and traceback."""
+    """Powertools' JSON line, scrubbed: message, fields and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(str(super().format(record)))
 
 
 class ScrubbedLogger(Logger):
-    """Powertools' logger that scrubs, and with it what a handler answers or raises."""
+    """Powertools' logger. Also scrubs what a handler returns or raises."""
 
     def inject_lambda_context(self, lambda_handler: Any = None, *arguments: Any, **options: Any) -> Any:
-        """As Powertools' own, around a scrubbed handler."""
-        wrapped = lambda_handler and _scrubbed_handler(lambda_handler)  # none where the decorator is given options first
+        """Powertools' decorator, around a scrubbed handler."""
+        wrapped = lambda_handler and _scrubbed_handler(lambda_handler)  # None if the decorator has options
         return super().inject_lambda_context(wrapped, *arguments, **options)
 
 
@@ -100,5 +100,5 @@ def _scrubbed_handler(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def scrubbed_logger(**options: Any) -> ScrubbedLogger:
-    """The one logger of all functions."""
+    """The logger of every function."""
     return ScrubbedLogger(logger_formatter=ScrubbingFormatter(), **options)

@@ -1,4 +1,4 @@
-"""How botocore reads its descriptions of AWS's services, without the search for them: a sixth of a cold start."""
+"""Loaders of botocore's service descriptions. Skip the search for services, which takes a sixth of a cold start."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 from botocore.loaders import JSONFileLoader, Loader
 
-# What functions call, and what credentials from a profile on a laptop may be made by.
+# Services that functions call, and those that provide credentials from a profile on a laptop.
 SERVICES = ("cloudwatch", "dynamodb", "ecs", "elasticache", "s3", "secretsmanager", "sns", "sqs", "sso", "sso-oidc", "sts")
-_FORMS: dict[str, Callable[[bytes], bytes]] = {".json": bytes, ".json.gz": gzip.decompress}
+_FORMATS: dict[str, Callable[[bytes], bytes]] = {".json": bytes, ".json.gz": gzip.decompress}
 
 
 class ServiceLoader(Loader):  # type: ignore[misc]  # botocore has no types
-    """Is told which services there are, where botocore looks through the folders of all four hundred."""
+    """Knows the services; botocore searches the folders of all 400."""
 
     def list_available_services(self, type_name: str) -> list[str]:
         return list(SERVICES)
 
 
-class FileLoader(JSONFileLoader):  # type: ignore[misc]  # likewise
-    """Reads into plain dictionaries, which keep their order too; botocore's, from before they did, take twice the time."""
+class FileLoader(JSONFileLoader):  # type: ignore[misc]  # botocore has no types
+    """Reads into plain dictionaries; botocore's OrderedDict takes twice the time."""
 
     def load_file(self, file_path: str) -> Any:
-        for ending, unpacked in _FORMS.items():
+        for suffix, unpack in _FORMATS.items():
             with suppress(FileNotFoundError):
-                return json.loads(unpacked(Path(file_path + ending).read_bytes()))
+                return json.loads(unpack(Path(file_path + suffix).read_bytes()))
         return super().load_file(file_path)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from contextlib import closing
+from secrets import token_hex
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import aws, cloudformation, connection_secret, database, locks, secret_values
+from common import aws, cloudformation, connection_secret, database, locks, secrets
 from common.scrubbed_logs import scrubbed_logger
 from pg8000.native import Connection
 
@@ -24,7 +24,7 @@ logger = scrubbed_logger()
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
     """Called by CloudFormation, which gets its answer at the URL it sent, or by the daily schedule."""
     if "ResponseURL" in event:
-        cloudformation.answer(event, "database-roles", correct)
+        cloudformation.respond(event, "database-roles", correct)
         return None
     return correct()
 
@@ -32,7 +32,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
 def correct() -> dict[str, str]:
     """Roles first, secrets after: no secret names a role that does not exist yet. Safe to repeat at any point."""
     client = aws.client("secretsmanager")
-    master = secret_values.read(os.environ["MASTER_SECRET"], client)
+    master = secrets.read(os.environ["MASTER_SECRET"], client)
     endpoints = _endpoints()
     with (
         closing(
@@ -50,11 +50,11 @@ def correct() -> dict[str, str]:
 
 
 def _correct(client: Any, connection: Connection, endpoints: connection_secret.Endpoints) -> dict[str, str]:
-    users = {name: secret_values.read(arn, client) for name, arn in json.loads(os.environ["USER_SECRETS"]).items()}
-    migration = secret_values.read(os.environ["MIGRATION_SECRET"], client)
-    current = secret_values.read(os.environ["CONNECTION_SECRET"], client)
-    redis_token = secret_values.read(os.environ["REDIS_SECRET"], client)["value"]
-    owner_password = connection_secret.password_of(migration) or secrets.token_hex(24)
+    users = {name: secrets.read(arn, client) for name, arn in json.loads(os.environ["USER_SECRETS"]).items()}
+    migration = secrets.read(os.environ["MIGRATION_SECRET"], client)
+    current = secrets.read(os.environ["CONNECTION_SECRET"], client)
+    redis_token = secrets.read(os.environ["REDIS_SECRET"], client)["value"]
+    owner_password = connection_secret.password_of(migration) or token_hex(24)
     passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
     outcome = roles.apply(connection, passwords)
     logger.info("roles were corrected", changes=outcome.changes, refused=outcome.refused)
@@ -66,12 +66,12 @@ def _correct(client: Any, connection: Connection, endpoints: connection_secret.E
     if user not in roles.APPLICATION_LOGINS:
         user = roles.APPLICATION_LOGINS[0]
     written = {
-        "connection": secret_values.write_if_changed(
+        "connection": secrets.write_if_changed(
             os.environ["CONNECTION_SECRET"],
             connection_secret.application_secret(endpoints, user=user, password=passwords[user], redis_token=redis_token),
             client,
         ),
-        "migration": secret_values.write_if_changed(
+        "migration": secrets.write_if_changed(
             os.environ["MIGRATION_SECRET"],
             connection_secret.migration_secret(endpoints, user=roles.OWNER, password=owner_password),
             client,

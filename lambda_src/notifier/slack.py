@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from common import secret_values
+from common import secrets
 from common.scrubbed_logs import hide, scrub
 
 from notifier.ledger import Ledger
@@ -73,7 +73,7 @@ class Webhook:
     def _current_url(self) -> str:
         if time.monotonic() - self._read_at > SECRET_KEPT:
             try:
-                self._url = secret_values.read(self._secret, self._client).get("value", "").strip()
+                self._url = secrets.read(self._secret, self._client).get("value", "").strip()
             except (AttributeError, ValueError):
                 raise Undelivered('the webhook\'s secret is not {"value": "https://…"}: `make secrets` prints the command') from None
             if self._url:

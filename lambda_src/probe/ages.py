@@ -22,8 +22,8 @@ _COMPARED = 7
 class Ages:
     """Reads the bucket's listing, drill reports, maintenance's state and the versions of secrets; writes nothing."""
 
-    def __init__(self, *, s3: Any, secrets: Any, bucket: str, reports: str, now: datetime, environment_since: datetime) -> None:
-        self._s3, self._secrets, self._bucket, self._reports = s3, secrets, bucket, reports
+    def __init__(self, *, s3: Any, secrets_manager: Any, bucket: str, reports: str, now: datetime, environment_since: datetime) -> None:
+        self._s3, self._secrets_manager, self._bucket, self._reports = s3, secrets_manager, bucket, reports
         self._now, self._since = now, environment_since
 
     def backups(self, metrics: list[Metric]) -> None:
@@ -56,7 +56,7 @@ class Ages:
         """By the value in use, not by the secret's own dates, which its description changes too; the oldest, and each by name."""
         ages = {}
         for name, arn in rotated.items():
-            versions = self._secrets.list_secret_version_ids(SecretId=arn, IncludeDeprecated=False)["Versions"]
+            versions = self._secrets_manager.list_secret_version_ids(SecretId=arn, IncludeDeprecated=False)["Versions"]
             current = [version["CreatedDate"] for version in versions if "AWSCURRENT" in version.get("VersionStages", [])]
             ages[name] = self._days(max(current, default=None))
             metrics.append(Metric(f"RotationAgeDays{name}", "None", ages[name]))

@@ -13,7 +13,7 @@ from typing import Any
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import aws, trust
+from common import aws, tls
 from common.scrubbed_logs import scrubbed_logger
 
 from probe.measurements import Counters, Metric, Part, instance, proxy, redis, run
@@ -33,7 +33,7 @@ WATCHED = frozenset(
 logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="probe")
 counters = Counters()  # these two last as long as the process: that is what a delta and a cache need
-secrets: dict[str, dict[str, str]] = {}
+cached_secrets: dict[str, dict[str, str]] = {}
 
 
 @metrics.log_metrics
@@ -59,7 +59,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _probe() -> list[Part]:
-    client, _ = aws.client("secretsmanager"), trust.proxy()  # here: threads would each make their own
+    client, _ = aws.client("secretsmanager"), tls.proxy_context()  # here: threads would each make their own
     through_proxy = Part("Proxy", _with_fresh_secret(os.environ["MONITOR_PROXY_SECRET"], client, partial(proxy, seconds=PART_SECONDS)))
     return [
         *([through_proxy] if os.environ["PROXY_HOST"] else []),
@@ -70,19 +70,19 @@ def _probe() -> list[Part]:
 
 def _with_fresh_secret(arn: str, client: Any, part: Any) -> Any:
     """Measures with the secret that is known; if that fails, once more with the one that is there now (it may have been rotated)."""
-    from common import secret_values
+    from common import secrets
 
     def read() -> dict[str, str]:
-        if arn not in secrets:
-            secrets[arn] = secret_values.read(arn, client)
-        return secrets[arn]
+        if arn not in cached_secrets:
+            cached_secrets[arn] = secrets.read(arn, client)
+        return cached_secrets[arn]
 
     def measure(found: list[Metric]) -> None:
-        was_known = arn in secrets
+        was_known = arn in cached_secrets
         try:
             part(read)(found)
         except Exception:
-            secrets.pop(arn, None)
+            cached_secrets.pop(arn, None)
             if not was_known:
                 raise
             found.clear()
@@ -101,7 +101,7 @@ def _ages() -> list[Part]:
     secrets_manager = aws.client("secretsmanager")
     ages = Ages(
         s3=aws.client("s3"),
-        secrets=secrets_manager,
+        secrets_manager=secrets_manager,
         bucket=os.environ["BACKUP_BUCKET"],
         reports=os.environ.get("REPORT_PREFIX", "reports"),
         now=datetime.now(UTC),

@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from common import trust
+from common import tls
 
 _LONGEST_REPLY = 1_000_000
 
@@ -28,7 +28,7 @@ class Redis:
         """`REDIS_CA_FILE` names authorities for a Redis that is not ElastiCache's, whose certificates are publicly trusted."""
         self._deadline = time.monotonic() + seconds
         self._buffer = b""
-        context = trust.public(os.environ.get("REDIS_CA_FILE"))
+        context = tls.public_context(os.environ.get("REDIS_CA_FILE"))
         raw = socket.create_connection((host, port), timeout=self._left())
         try:
             raw.settimeout(self._left())

@@ -170,9 +170,9 @@ def say(text: str) -> None:
 
 def _credentials(session: Any, options: argparse.Namespace) -> tuple[str, str]:
     if options.secret:
-        from common import secret_values
+        from common import secrets
 
-        secret = secret_values.read(options.secret, session.client("secretsmanager"))
+        secret = secrets.read(options.secret, session.client("secretsmanager"))
         return options.user or secret["username"], secret["password"]
     if not options.user:
         raise Refused("who logs in? --user (make: LOGIN=…) and $PGPASSWORD, or --secret (make: SECRET=…) must be given")

@@ -54,7 +54,7 @@ def schema_difference(server: Server, database: str, found: Manifest) -> list[st
 def dump(server: Server, database: str, found: Manifest, options: Iterable[str], key: str) -> Digest:
     """A fresh plain dump, digested as the server and client of the backup would have signed it."""
     arguments = ["--no-password", f"--restrict-key={key}", *options]
-    process = client_tools.Running("pg_dump", *arguments, variables=client_tools.environment(**server.variables(database)))
+    process = client_tools.ClientProcess("pg_dump", *arguments, variables=client_tools.environment(**server.variables(database)))
     try:
         digested = digest(as_signed(iter(lambda: process.stdout.read(1 << 18), b""), found))
         if failure := process.failure():

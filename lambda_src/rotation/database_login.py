@@ -7,16 +7,16 @@ one. One of the two always logs in, and the daily run of database_roles would fi
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import token_hex
 from typing import Any
 
-from common import connection_secret, database, logins, secret_values
-from common.secret_values import Secret
+from common import connection_secret, database, logins, secrets
+from common.secrets import Secret
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection, identifier, literal
 
@@ -51,14 +51,14 @@ class ApplicationLogin:
     """The user the connection secret does not name gets a new password, is tried, and becomes the one it names."""
 
     kind = "application"
-    secrets: Any
+    secrets_manager: Any
     database: Database
     connection: str
     users: Mapping[str, str]  # user → secret, which RDS Proxy reads
 
     def since(self) -> datetime:
         """When the password in use was made."""
-        return _current(self.users[self._in_use()[1]], self.secrets).created
+        return _current(self.users[self._in_use()[1]], self.secrets_manager).created
 
     def is_unfinished(self) -> bool:
         """Never: what was left half done is done anew by the next turn."""
@@ -71,13 +71,13 @@ class ApplicationLogin:
         """The whole turn."""
         written, in_use = self._in_use()
         (idle,) = self.users.keys() - {in_use}
-        password = _renew(idle, self.users[idle], _password, _with_password, self.database, self.secrets)
+        password = _renew(idle, self.users[idle], _password, _with_password, self.database, self.secrets_manager)
         self._try(idle, password)
-        secret_values.write(self.connection, connection_secret.with_login(written, user=idle, password=password), self.secrets)
+        secrets.write(self.connection, connection_secret.with_login(written, user=idle, password=password), self.secrets_manager)
         return ""
 
     def _in_use(self) -> tuple[Secret, str]:
-        written = _current(self.connection, self.secrets).value
+        written = _current(self.connection, self.secrets_manager).value
         user = connection_secret.user_of(written)
         if user is None or user not in self.users:
             raise LookupError(f"the connection secret names the user {user}, not one of {', '.join(self.users)}: run database_roles first")
@@ -108,7 +108,7 @@ class OwnerLogin:
     """The owner's password, in the secret only the migration task reads; while no migration runs."""
 
     kind = "owner"
-    secrets: Any
+    secrets_manager: Any
     database: Database
     migration: str
     service: Service
@@ -116,7 +116,7 @@ class OwnerLogin:
 
     def since(self) -> datetime:
         """When the secret was last written."""
-        return _current(self.migration, self.secrets).created
+        return _current(self.migration, self.secrets_manager).created
 
     def is_unfinished(self) -> bool:
         """Never: an interrupted change is noticed by the login."""
@@ -129,8 +129,8 @@ class OwnerLogin:
         """Nothing while a migration runs: it may open another connection."""
         if self.service.running(self.family):
             return "a migration runs"
-        user = connection_secret.user_of(_current(self.migration, self.secrets).value) or ""
-        password = _renew(user, self.migration, _password_in_url, _with_password_in_url, self.database, self.secrets)
+        user = connection_secret.user_of(_current(self.migration, self.secrets_manager).value) or ""
+        password = _renew(user, self.migration, _password_in_url, _with_password_in_url, self.database, self.secrets_manager)
         self.database.login(user, password).close()
         return ""
 
@@ -148,10 +148,10 @@ def _renew(
     password = read(current.value)
     session = _log_in(where, user, password)
     if session:
-        password = secrets.token_hex(24)
-        secret_values.write(arn, replaced(current.value, password), client)
+        password = token_hex(24)
+        secrets.write(arn, replaced(current.value, password), client)
     else:
-        previous = secret_values.version(arn, "AWSPREVIOUS", client)
+        previous = secrets.version(arn, "AWSPREVIOUS", client)
         session = _log_in(where, user, read(previous.value)) if previous else None
     if not session:
         raise NoLogin(f"{user} logs in with neither the current nor the previous password of its secret: run database_roles, then this")
@@ -170,8 +170,8 @@ def _log_in(where: Database, user: str, password: str) -> Connection | None:
         raise
 
 
-def _current(arn: str, client: Any) -> secret_values.Version:
-    found = secret_values.version(arn, "AWSCURRENT", client)
+def _current(arn: str, client: Any) -> secrets.Version:
+    found = secrets.version(arn, "AWSCURRENT", client)
     if found is None or not found.value:
         raise LookupError(f"the secret {arn} has no value yet: run database_roles first")
     return found

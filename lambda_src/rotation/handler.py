@@ -65,7 +65,7 @@ def _publish_ages(rotation: Rotation) -> None:
 
 def _rotation() -> Rotation:
     environment = os.environ
-    secrets, ecs = aws.client("secretsmanager"), aws.client("ecs")
+    secrets_manager, ecs = aws.client("secretsmanager"), aws.client("ecs")
     database = Database(
         host=environment["DATABASE_HOST"],
         proxy_host=environment["PROXY_HOST"],
@@ -75,23 +75,26 @@ def _rotation() -> Rotation:
     service = Service(ecs=ecs, cluster=environment["CLUSTER"], name=environment["SERVICE"])
     connection = environment["CONNECTION_SECRET"]
     return Rotation(
-        secrets=secrets,
+        secrets_manager=secrets_manager,
         connection=connection,
         database=database,
         service=service,
         credentials=(
             ApplicationLogin(
-                secrets=secrets, database=database, connection=connection, users=json.loads(environment["APPLICATION_SECRETS"])
+                secrets_manager=secrets_manager,
+                database=database,
+                connection=connection,
+                users=json.loads(environment["APPLICATION_SECRETS"]),
             ),
             OwnerLogin(
-                secrets=secrets,
+                secrets_manager=secrets_manager,
                 database=database,
                 migration=environment["MIGRATION_SECRET"],
                 service=service,
                 family=environment["MIGRATION_FAMILY"],
             ),
             RedisToken(
-                secrets=secrets,
+                secrets_manager=secrets_manager,
                 replication_group=environment["REPLICATION_GROUP"],
                 host=environment["REDIS_HOST"],
                 port=int(environment["REDIS_PORT"]),

@@ -8,16 +8,16 @@ Source: AWS ElastiCache "Modifying the AUTH token".
 
 from __future__ import annotations
 
-import secrets
 import socket
 import ssl
 import string
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import choice
 from typing import Any
 
-from common import aws, connection_secret, secret_values
-from common.secret_values import Version
+from common import aws, connection_secret, secrets
+from common.secrets import Version
 
 TIMEOUT_SECONDS = 10.0
 _ALPHABET = string.ascii_letters + string.digits  # as the template's; AWS asks for three classes of characters and few others
@@ -28,7 +28,7 @@ class RedisToken:
     """The token in its secret, in the cluster and in the connection secret, in step."""
 
     kind = "redis"
-    secrets: Any
+    secrets_manager: Any
     replication_group: str
     host: str
     port: int
@@ -45,13 +45,15 @@ class RedisToken:
 
     def tidy(self) -> None:
         """Ends the old token. Called when no task holds it; SET takes a while, and a later call finds it done."""
-        previous = secret_values.version(self.token, "AWSPREVIOUS", self.secrets)
+        previous = secrets.version(self.token, "AWSPREVIOUS", self.secrets_manager)
         if previous is None or self.is_unfinished():
             return
         if self._accepts(previous):
             self._modify(self._current(), "SET")
         else:
-            self.secrets.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPREVIOUS", RemoveFromVersionId=previous.id)
+            self.secrets_manager.update_secret_version_stage(
+                SecretId=self.token, VersionStage="AWSPREVIOUS", RemoveFromVersionId=previous.id
+            )
 
     def advance(self) -> str:
         """The next step."""
@@ -62,34 +64,34 @@ class RedisToken:
         if not self._accepts(pending):
             self._modify(pending, "ROTATE")
             return "Redis is taking the new token"
-        self.secrets.update_secret_version_stage(
+        self.secrets_manager.update_secret_version_stage(
             SecretId=self.token, VersionStage="AWSCURRENT", MoveToVersionId=pending.id, RemoveFromVersionId=self._current().id
         )
         self._connect()
         return ""
 
     def _is_connected(self) -> bool:
-        return secret_values.read(self.connection, self.secrets).get("REDISCLI_AUTH") == self._current().value["value"]
+        return secrets.read(self.connection, self.secrets_manager).get("REDISCLI_AUTH") == self._current().value["value"]
 
     def _connect(self) -> None:
-        written = secret_values.read(self.connection, self.secrets)
-        secret_values.write(self.connection, connection_secret.with_redis_token(written, self._current().value["value"]), self.secrets)
+        written = secrets.read(self.connection, self.secrets_manager)
+        secrets.write(self.connection, connection_secret.with_redis_token(written, self._current().value["value"]), self.secrets_manager)
 
     def _current(self) -> Version:
-        found = secret_values.version(self.token, "AWSCURRENT", self.secrets)
+        found = secrets.version(self.token, "AWSCURRENT", self.secrets_manager)
         assert found  # the template generates it
         return found
 
     def _pending(self) -> Version | None:
         """The token on its way in. A label that promotion left behind is taken off."""
-        found = secret_values.version(self.token, "AWSPENDING", self.secrets)
+        found = secrets.version(self.token, "AWSPENDING", self.secrets_manager)
         if found and found.id == self._current().id:
-            self.secrets.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPENDING", RemoveFromVersionId=found.id)
+            self.secrets_manager.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPENDING", RemoveFromVersionId=found.id)
             return None
         return found
 
     def _make(self) -> Version:
-        secret_values.write(self.token, {"value": "".join(secrets.choice(_ALPHABET) for _ in range(64))}, self.secrets, "AWSPENDING")
+        secrets.write(self.token, {"value": "".join(choice(_ALPHABET) for _ in range(64))}, self.secrets_manager, "AWSPENDING")
         made = self._pending()
         assert made
         return made

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from common import connection_secret, locks, secret_values
+from common import connection_secret, locks, secrets
 
 from rotation.database_login import PROXY_PATIENCE_SECONDS, Database
 from rotation.service import POLL_SECONDS, Service
@@ -53,7 +53,7 @@ class Outcome:
 class Rotation:
     """All credentials of one environment."""
 
-    secrets: Any
+    secrets_manager: Any
     connection: str
     database: Database
     service: Service
@@ -106,8 +106,8 @@ class Rotation:
     def _changed(self) -> datetime:
         return self._written().created
 
-    def _written(self) -> secret_values.Version:
-        written = secret_values.version(self.connection, "AWSCURRENT", self.secrets)
+    def _written(self) -> secrets.Version:
+        written = secrets.version(self.connection, "AWSCURRENT", self.secrets_manager)
         if written is None or not written.value:
             raise LookupError("the connection secret has no value yet: run database_roles first")
         return written

@@ -100,7 +100,7 @@ class Erp:
         return client_tools.environment(**client_tools.connection_as("carmen_backup"))
 
     def dump(self, *arguments: str) -> bytes:
-        process = client_tools.Running("pg_dump", "--no-password", *arguments, variables=self.variables())
+        process = client_tools.ClientProcess("pg_dump", "--no-password", *arguments, variables=self.variables())
         try:
             text = process.stdout.read()
             assert process.failure() is None

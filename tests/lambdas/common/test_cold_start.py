@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from common import aws as aws_clients
-from common import service_models, trust
+from common import service_models, tls
 
 from tests.conftest import ROOT
 from tools.benchmarks import functions
@@ -73,7 +73,7 @@ def test_a_process_has_one_client_of_a_service(aws: str) -> None:
 
 def test_an_instance_is_checked_against_its_own_regions_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     def names(host: str = "localhost") -> set[str]:
-        return {common_name(found) for found in trust.instance(host).get_ca_certs()}
+        return {common_name(found) for found in tls.instance_context(host).get_ca_certs()}
 
     monkeypatch.delenv("RDS_CA_FILE", raising=False)
     monkeypatch.setenv("AWS_REGION", "eu-west-2")
@@ -82,13 +82,13 @@ def test_an_instance_is_checked_against_its_own_regions_authorities(monkeypatch:
     }
     assert {name.split()[2] for name in names("carmen.abc123.ap-southeast-1.rds.amazonaws.com")} == {"ap-southeast-1"}
     monkeypatch.delenv("AWS_REGION")  # on a laptop, any region's
-    assert len(names()) == Path(trust.RDS_AUTHORITIES).read_text().count("BEGIN CERTIFICATE")
-    assert trust.instance("localhost").verify_mode == ssl.CERT_REQUIRED
-    assert trust.instance("localhost").check_hostname
+    assert len(names()) == Path(tls.RDS_CA_BUNDLE).read_text().count("BEGIN CERTIFICATE")
+    assert tls.instance_context("localhost").verify_mode == ssl.CERT_REQUIRED
+    assert tls.instance_context("localhost").check_hostname
 
 
 def test_each_authority_stands_under_its_own_name() -> None:
-    bundle = trust.RDS_AUTHORITIES.read_text()
+    bundle = tls.RDS_CA_BUNDLE.read_text()
     named = re.findall(r"^# (Amazon RDS .*)\n(-----BEGIN CERTIFICATE-----\n[^-]+\n-----END CERTIFICATE-----)$", bundle, re.MULTILINE)
     assert len(named) == bundle.count("BEGIN CERTIFICATE")
     for name, certificate in named:

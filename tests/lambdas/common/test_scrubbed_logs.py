@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from common import scrubbed_logs, secret_values
+from common import scrubbed_logs, secrets
 
 from tests.conftest import ROOT
 
@@ -215,13 +215,13 @@ def test_all_log_through_the_one_logger_and_read_secrets_in_the_one_place() -> N
         calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
         named = {call.id if isinstance(call, ast.Name) else call.attr for call in calls if isinstance(call, ast.Name | ast.Attribute)}
         assert not named & {"Logger", "getLogger"} or path.name == "scrubbed_logs.py", path
-        assert not named & {"get_secret_value", "put_secret_value"} or path.name == "secret_values.py", path
+        assert not named & {"get_secret_value", "put_secret_value"} or path.name == "secrets.py", path
 
 
 def test_what_is_read_or_written_is_hidden_and_names_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = secret_values.read("read", world.client("secretsmanager"))
+    read = secrets.read("read", world.client("secretsmanager"))
     with pytest.raises(LeakError):
-        secret_values.write("written", {"password": "Pl4nted-written", "username": "carmen_owner"}, world.client("secretsmanager"))
+        secrets.write("written", {"password": "Pl4nted-written", "username": "carmen_owner"}, world.client("secretsmanager"))
     text = scrubbed_logs.scrub(f"{read['password']} Pl4nted-written of carmen_app_a, carmen_owner")
     assert text == "[secret] [secret] of carmen_app_a, carmen_owner"
 

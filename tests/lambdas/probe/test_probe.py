@@ -119,7 +119,7 @@ def world(
         "ENVIRONMENT": "prod", "MONITOR_PROXY_SECRET": arns[0], "REDIS_SECRET": arns[1],
     }.items():  # fmt: skip
         monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(probe, "secrets", {})
+    monkeypatch.setattr(probe, "cached_secrets", {})
     monkeypatch.setattr(probe, "counters", Counters())
     return World(server, redis, name, secrets, arns[0], arns[1], capsys)
 
@@ -267,11 +267,11 @@ def test_wrong_credentials_are_a_finding_without_the_credential(world: World) ->
 
 @one_major
 def test_a_rotated_secret_is_read_anew(world: World) -> None:
-    probe.secrets.update(
+    probe.cached_secrets.update(
         {world.redis_secret: {"value": "the one before"}, world.proxy_secret: {"username": "carmen_monitor_proxy", "password": "old"}}
     )
     assert world.probe().answer == {}
-    assert probe.secrets[world.redis_secret] == {"value": TOKEN}
+    assert probe.cached_secrets[world.redis_secret] == {"value": TOKEN}
 
 
 @one_major

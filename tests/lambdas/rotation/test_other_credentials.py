@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from common import connection_secret, secret_values
+from common import connection_secret, secrets
 from rotation.database_login import NoLogin
 
 from tests.lambdas.rotation.environment import World, world
@@ -154,7 +154,7 @@ def test_a_token_that_only_is_set_is_noticed(world: World) -> None:
 
 @pytest.mark.long
 def test_a_secret_without_a_value_is_said(world: World) -> None:
-    secret_values.write(world.names["carmen_app_a"], {}, world.secrets)
+    secrets.write(world.names["carmen_app_a"], {}, world.secrets)
     with pytest.raises(LookupError, match="has no value yet: run database_roles first"):
         world.rotate(None)
 

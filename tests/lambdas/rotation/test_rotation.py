@@ -11,7 +11,7 @@ import pytest
 import rotation.handler
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
-from common import connection_secret, secret_values
+from common import connection_secret, secrets
 from pg8000.exceptions import DatabaseError, InterfaceError
 from rotation import database_login, turns
 from rotation.database_login import NoLogin
@@ -60,7 +60,7 @@ def test_a_rotation_of_the_user_in_use_is_noticed(world: World) -> None:
     where = database_login.Database(host="localhost", proxy_host="localhost", port=world.server.port, name=world.database)
     password = database_login._renew(user, world.names[user], database_login._password, database_login._with_password, where, world.secrets)
     changed = connection_secret.with_login(written, user=user, password=password)
-    secret_values.write(world.names["connection"], changed, world.secrets)
+    secrets.write(world.names["connection"], changed, world.secrets)
     world.cluster.update_service(cluster="c", service="carmen", forceNewDeployment=True)
     world.cluster.wait()
     failures = world.cluster.failures()

@@ -1,4 +1,4 @@
-"""Reading and writing secrets as JSON objects."""
+"""Secrets Manager secrets as JSON objects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from common import aws
 from common.scrubbed_logs import hide
 
 Secret = dict[str, str]
-# What RDS and this application write beside passwords, and logs may show.
+# Fields without secrets, which logs may show.
 PUBLIC = ("username", "PGUSER", "engine", "host", "port", "dbname", "dbInstanceIdentifier", "masterarn")
 
 
 @dataclass(frozen=True)
 class Version:
-    """One value a secret has or had."""
+    """One value of a secret."""
 
     id: str
     value: Secret
@@ -25,28 +25,28 @@ class Version:
 
 
 def version(arn: str, stage: str, client: Any) -> Version | None:
-    """The value under a staging label (AWSCURRENT, AWSPREVIOUS, AWSPENDING); none when nothing has the label."""
+    """The version with a staging label (AWSCURRENT, AWSPREVIOUS, AWSPENDING); None if no version has it."""
     try:
         answer = client.get_secret_value(SecretId=arn, VersionStage=stage)
     except client.exceptions.ResourceNotFoundException:
-        client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not the version
+        client.describe_secret(SecretId=arn)  # raises if the secret itself is missing
         return None
     return Version(answer["VersionId"], _hidden(json.loads(answer["SecretString"] or "{}")), answer["CreatedDate"])
 
 
 def read(arn: str, client: Any = None) -> Secret:
-    """The secret's current value; empty when it was created without one, or with an empty text."""
+    """The secret's current value; empty if it has none or an empty text."""
     client = client or aws.client("secretsmanager")
     try:
         value = client.get_secret_value(SecretId=arn)["SecretString"]
     except client.exceptions.ResourceNotFoundException:
-        client.describe_secret(SecretId=arn)  # raises when it is the secret that is missing, not its value
+        client.describe_secret(SecretId=arn)  # raises if the secret itself is missing
         return {}
     return _hidden(cast(Secret, json.loads(value or "{}")))
 
 
 def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
-    """Puts `value` unless it is there already; true when it was put."""
+    """Write `value` unless the secret has it already. Return whether it was written."""
     client = client or aws.client("secretsmanager")
     if read(arn, client) == value:
         return False
@@ -55,12 +55,12 @@ def write_if_changed(arn: str, value: Secret, client: Any = None) -> bool:
 
 
 def write(arn: str, value: Secret, client: Any, stage: str = "AWSCURRENT") -> None:
-    """Puts `value` as a new version; what was AWSCURRENT becomes AWSPREVIOUS."""
+    """Write `value` as a new version. The version that was AWSCURRENT becomes AWSPREVIOUS."""
     client.put_secret_value(SecretId=arn, SecretString=json.dumps(_hidden(value), sort_keys=True), VersionStages=[stage])
 
 
 def _hidden(value: Secret) -> Secret:
-    """The same; from now on no log shows what of it is secret."""
+    """Hide the secret fields of `value` in logs, and return it."""
     for name, part in value.items():
         if name not in PUBLIC and isinstance(part, str):
             hide(part)
