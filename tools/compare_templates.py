@@ -37,7 +37,7 @@ BRANCHES = {"prod": "main", "staging": "develop", "dev": "dev"}
 READ_BY_PEOPLE = re.compile(r"(Description|OptOut)$|^(reason|id)$")
 IN_DASHBOARDS = re.compile(r'"(title|label|markdown|query)":"(?:[^"\\]|\\.)*"')
 HASH = re.compile(r"(?<=[a-z0-9])[0-9A-F]{8}(?=Arn|[^0-9A-Fa-f])")  # at the end of a logical id, and inside ids made of others
-ASSET = re.compile(r"\b[0-9a-f]{64}\b")
+ASSET = re.compile(r'\b[0-9a-f]{64}\b|(?<="Specification": ")[0-9a-f]{32}(?=")')  # or the hash of code in constructs_lib/database/roles.py
 
 
 def main(arguments: list[str]) -> int:
