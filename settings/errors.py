@@ -1,4 +1,4 @@
-"""Mistakes in the words of whoever made them: `key = value: what is wrong; what is allowed (what the setting means)`."""
+"""Error messages for TOML files: `key = value: what is wrong; what is allowed (the setting's description)`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic_core import ErrorDetails
 
 from settings.field_metadata import value_at
 from settings.model import Settings
-from settings.secret_detection import kind_of_secret, named_like_a_secret
-from settings.types import as_toml, nearest
+from settings.secret_detection import detect_secret, is_secret_name
+from settings.types import as_toml, suggestion
 
 Location = tuple[int | str, ...]
 
 LONGEST_VALUE = 80
-# How pydantic marks an error in the key of a table, not in its value.
+# pydantic's mark for an error in a table's key instead of its value.
 IN_KEY = "[key]"
 WRONG_TYPE = {
     "bool_type": "must be true or false, without quotes",
@@ -28,62 +28,62 @@ WRONG_TYPE = {
 }
 
 
-def sentence(error: ErrorDetails, given: dict[str, Any]) -> str:
-    """One of pydantic's errors about the values `given`, as one line."""
+def describe(error: ErrorDetails, values: dict[str, Any]) -> str:
+    """Describe one of pydantic's errors in `values` in one line."""
     kind, location, context = error["type"], error["loc"], error.get("ctx", {})
-    key = shown(location)
-    if kind == "complaint":
-        return _complaint(context["keys"], context["text"], error["input"], given)
+    key = dotted(location)
+    if kind == "problem":
+        return _describe_problem(context["keys"], context["text"], error["input"], values)
     if kind == "extra_forbidden":
-        return f"{key}: unknown key; {_what_was_meant(location)}"
+        return f"{key}: unknown key; {_suggest_key(location)}"
     if kind == "missing":
-        return f"{key}: required, but not given{_meaning(location)}"
+        return f"{key}: required, but missing{_description(location)}"
     if location[:2] == ("application", "extra_secrets") and kind == "model_type":
         return (
-            f"{key}: says how a secret is made, never its value; such as {{ generated = false }}. "
-            "A secret that was in a file is to be changed"
+            f"{key}: must declare how the secret is created, such as {{ generated = false }}, not contain its value. "
+            "Replace a secret that was in a file"
         )
     if location[-1] == IN_KEY:
         return f"{key}: {context['error']}"
-    is_shown = not isinstance(error["input"], dict) and not named_like_a_secret(str(location[-1]))
-    value = f" = {printed(error['input'])}" if is_shown else ""
-    return f"{key}{value}: {_what_is_wrong(error)}{_meaning(location)}"
+    hidden = isinstance(error["input"], dict) or is_secret_name(str(location[-1]))
+    value = "" if hidden else f" = {format_value(error['input'])}"
+    return f"{key}{value}: {_describe_error(error)}{_description(location)}"
 
 
-def shown(location: Location) -> str:
-    """`edge.redirects[1].source`."""
+def dotted(location: Location) -> str:
+    """Format a location: `edge.redirects[1].source`."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location if part != IN_KEY]
     return "".join(parts).removeprefix(".")
 
 
-def printed(value: Any) -> str:
-    """A value within a message: what looks like a secret is not repeated, and what is long is cut."""
+def format_value(value: Any) -> str:
+    """Format a value for a message: hide what looks like a secret, cut what is long."""
     text = as_toml(value)
-    if kind := kind_of_secret(text):
+    if kind := detect_secret(text):
         return f"<{kind}>"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _complaint(keys: tuple[str, ...], text: str, settings: Settings, given: dict[str, Any]) -> str:
-    """The keys with their values, those that nobody wrote marked as defaults."""
-    values = []
+def _describe_problem(keys: tuple[str, ...], text: str, settings: Settings, values: dict[str, Any]) -> str:
+    """Put the values beside the keys and mark defaults."""
+    shown = []
     for key in keys:
         location = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
         value = value_at(settings, key)
-        default = "" if _is_given(given, location) else " (default)"
-        values.append(f"{shown(location)} not given" if value is None else f"{shown(location)} = {printed(value)}{default}")
-    return f"{', '.join(values)}: {text}" if values else text
+        default = "" if _is_set(values, location) else " (default)"
+        shown.append(f"{dotted(location)} not set" if value is None else f"{dotted(location)} = {format_value(value)}{default}")
+    return f"{', '.join(shown)}: {text}" if shown else text
 
 
-def _is_given(given: Any, location: Location) -> bool:
+def _is_set(values: Any, location: Location) -> bool:
     for part in location:
-        if isinstance(given, dict) and part not in given:
+        if isinstance(values, dict) and part not in values:
             return False
-        given = given[part]
+        values = values[part]
     return True
 
 
-def _what_is_wrong(error: ErrorDetails) -> str:
+def _describe_error(error: ErrorDetails) -> str:
     kind, location, context = error["type"], error["loc"], error.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
@@ -99,12 +99,12 @@ def _what_is_wrong(error: ErrorDetails) -> str:
         return _choice(error["input"], _literals(location))
     if kind == "tuple_type":
         if _section_of(_annotation(location)):
-            return f"must be a list of tables: [[{shown(location)}]]"
-        given = error["input"]
-        return f"must be a list: {printed(given.replace(',', ' ').split() if isinstance(given, str) else [given])}"
+            return f"must be a list of tables: [[{dotted(location)}]]"
+        value = error["input"]
+        return f"must be a list: {format_value(value.replace(',', ' ').split() if isinstance(value, str) else [value])}"
     if kind in ("model_type", "dict_type"):
         section = _section_of(_annotation(location))
-        return f"must be a table: [{shown(location)}]" + (f" with {', '.join(section.model_fields)}" if section else "")
+        return f"must be a table: [{dotted(location)}]" + (f" with {', '.join(section.model_fields)}" if section else "")
     return error["msg"]
 
 
@@ -113,8 +113,8 @@ def _choice(value: Any, allowed: tuple[Any, ...]) -> str:
     texts = [text for text in allowed if isinstance(text, str)]
     if str(value) in texts and not isinstance(value, str):
         return f"{choice}, in quotes"
-    near = nearest(value, texts, "") if isinstance(value, str) else ""
-    return f"{choice}; {near}" if near else choice
+    hint = suggestion(value, texts, "") if isinstance(value, str) else ""
+    return f"{choice}; {hint}" if hint else choice
 
 
 def _bounds(location: Location, lower: str, upper: str) -> str:
@@ -126,24 +126,24 @@ def _bounds(location: Location, lower: str, upper: str) -> str:
     return f"at least {found[lower]}" if lower in found else f"at most {found[upper]}"
 
 
-def _meaning(location: Location) -> str:
+def _description(location: Location) -> str:
     field = _field(location)
     return f" ({field.description})" if field and field.description else ""
 
 
-def _what_was_meant(location: Location) -> str:
-    """The nearest right key: of the same table, or of another one."""
+def _suggest_key(location: Location) -> str:
+    """Suggest the closest key of the same table, or the same key of another table."""
     word = str(location[-1])
-    if named_like_a_secret(word):
+    if is_secret_name(word):
         return (
-            "by its name it is a secret, and none stands in TOML: SMTP_PASSWORD, SENTRY_DSN and Slack's webhook are filled after "
-            "deployment (make secrets), others are declared in application.extra_secrets"
+            "its name is that of a secret, which TOML files must not contain: set SMTP_PASSWORD, SENTRY_DSN and Slack's webhook after "
+            "deployment (./carmen secrets), and declare other secrets in application.extra_secrets"
         )
     if elsewhere := [key for key in _all_keys(Settings, "") if key.rpartition(".")[2] == word]:
         return f"did you mean {' or '.join(repr(key) for key in elsewhere)}?"
     section = _section_at(location[:-1])
     known = [name for name in section.model_fields if name != "name" or section is not Settings]
-    return nearest(word.lower(), known, f"known here: {', '.join(known)}")
+    return suggestion(word.lower(), known, f"known keys: {', '.join(known)}")
 
 
 def _all_keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _all_keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def _field(location: Location) -> FieldInfo | None:
-    """The setting at `location`, or the list or table that holds it."""
+    """The setting at `location`, or the list or table that contains it."""
     names = [part for part in location if isinstance(part, str)]
     while names:
         if field := _section_at(tuple(names[:-1])).model_fields.get(names[-1]):
@@ -171,13 +171,13 @@ def _annotation(location: Location) -> Any:
 def _literals(location: Location) -> tuple[Any, ...]:
     """The values of the Literal in the annotation at `location`."""
 
-    def inside(annotation: Any) -> tuple[Any, ...]:
+    def search(annotation: Any) -> tuple[Any, ...]:
         arguments = get_args(annotation)
         if get_origin(annotation) in (Union, UnionType, tuple):
-            return next((found for part in arguments if (found := inside(part))), ())
+            return next((found for part in arguments if (found := search(part))), ())
         return tuple(arguments)
 
-    return inside(_annotation(location))
+    return search(_annotation(location))
 
 
 def _section_at(location: Location) -> type[BaseModel]:

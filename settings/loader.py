@@ -1,7 +1,4 @@
-"""From `environments/<name>.toml` to `Settings`: reading, every mistake at once, and where each value comes from.
-
-`python -m settings.loader prod` prints what an environment resolves to (`make settings ENV=prod`).
-"""
+"""Load `environments/<name>.toml` as `Settings`, and report all problems at once."""
 
 from __future__ import annotations
 
@@ -19,170 +16,172 @@ from pydantic_core import ErrorDetails
 
 from settings.baseline import COMPARED
 from settings.constants import PREVIEW_NAME, PREVIEW_PREFIX
-from settings.errors import IN_KEY, Location, sentence, shown
+from settings.errors import IN_KEY, Location, describe, dotted
 from settings.model import Settings
-from settings.secret_detection import kind_of_secret, named_like_a_secret
-from settings.types import as_toml, nearest
+from settings.secret_detection import detect_secret, is_secret_name
+from settings.types import as_toml, suggestion
 
 FOLDER = Path(__file__).parents[1] / "environments"
-# What every preview is made of: this file laid over that one.
-PREVIEW, PREVIEW_OVER = "preview", "dev"
-# What a preview does not take over: who deploys dev does not thereby deploy what nobody has reviewed; and what lasts some days
-# saves little at night, when somebody may want to see it.
+# A preview is the first file merged into the second.
+PREVIEW, PREVIEW_BASE = "preview", "dev"
+# Tables of dev.toml that previews do not inherit: dev's pipeline must not deploy unreviewed code, and a preview of a few days saves
+# little at night, when people may want to see it.
 NOT_INHERITED = ("pipeline", "working_hours")
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used; each of `mistakes` names file, key, value and what is allowed, in a line."""
+    """Invalid settings; each of `problems` is one line with file, key, value and what is allowed."""
 
-    def __init__(self, *mistakes: str) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 def environment_names(folder: Path = FOLDER) -> list[str]:
-    """The environments there are: one a TOML file, in the order of the alphabet. Previews are none: they come and go."""
+    """The environments in alphabetical order, one per TOML file; without previews."""
     return sorted(path.stem for path in folder.glob("*.toml") if path.stem != PREVIEW)
 
 
 def preview_environment(preview: str, folder: Path = FOLDER) -> str:
-    """The environment of the preview called so: `preview-pr-123` for `pr-123`; raises SettingsError for what no preview is called."""
+    """The environment of a preview: `preview-pr-123` for `pr-123`; raise SettingsError for an invalid name."""
     if not preview:
-        raise SettingsError("NAME=… is missing: a preview is called after what it shows, such as NAME=pr-123.")
+        raise SettingsError("A preview needs a name, such as pr-123.")
     if preview in environment_names(folder):
-        raise SettingsError(f"NAME={preview}: {preview} is an environment of its own, no preview; choose another name, such as pr-123.")
+        raise SettingsError(f"{preview}: this is the name of an environment; choose another name for the preview, such as pr-123.")
     if not re.fullmatch(PREVIEW_NAME, preview):
         raise SettingsError(
-            f"NAME={preview}: a preview's name has 1 to 12 of a-z and 0-9, with single hyphens between them, such as pr-123. Stacks and "
-            "buckets are named after it."
+            f"{preview}: a preview's name has 1 to 12 characters of a-z, 0-9 and single hyphens between them, such as pr-123. The names of "
+            "stacks and buckets contain it."
         )
     return f"{PREVIEW_PREFIX}{preview}"
 
 
-def environments_wanted(context: Mapping[str, Any], folder: Path = FOLDER) -> list[str]:
-    """Those that the command line asks for: the one of `-c env=…`, or all."""
+def selected_environments(context: Mapping[str, Any], folder: Path = FOLDER) -> list[str]:
+    """The environment of `-c env=…`, or all."""
     for key, value in context.items():
         if key != "env" and difflib.get_close_matches(key.lower(), ["env", "environment"], n=1):
-            raise SettingsError(f"-c {key}={value}: there is no such option; an environment is chosen by -c env={value}")
+            raise SettingsError(f"-c {key}={value}: unknown option; select an environment with -c env={value}")
     return [str(context["env"])] if "env" in context else environment_names(folder)
 
 
 def preview_ends(settings: Settings, context: Mapping[str, Any]) -> str | None:
-    """The last day of a preview, as `-c preview-ends=…` says; None of another environment. Raises SettingsError for what is no day.
+    """The last day of a preview from `-c preview-ends=…`; None for other environments. Raise SettingsError for an invalid date.
 
-    Without a day it is only looked at; `make preview` alone deploys, and says one.
+    Only `./carmen preview up` deploys and sets a date; a synthesis that compares or checks needs none.
     """
-    given = context.get("preview-ends")
-    if given is None:
+    date = context.get("preview-ends")
+    if date is None:
         return None
     if settings.preview is None:
-        raise SettingsError(f"-c preview-ends={given}: {settings.name} is no preview, and does not end")
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(given)):
-        raise SettingsError(f"-c preview-ends={given}: must be a day such as 2026-12-01; `make preview DAYS=3` reckons it")
-    return str(given)
+        raise SettingsError(f"-c preview-ends={date}: {settings.name} is not a preview, so it has no last day")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(date)):
+        raise SettingsError(f"-c preview-ends={date}: must be a date such as 2026-12-01; `./carmen preview up NAME --days 3` sets it")
+    return str(date)
 
 
 def preview_pipeline(environments: Iterable[Settings], folder: Path = FOLDER) -> Settings | None:
-    """Settings that stand for all previews, if preview.toml has a `[pipeline]`. Raises SettingsError as `load` does, and where they
-    would not have an account that is theirs, or theirs and development's."""
+    """Settings that represent all previews, if preview.toml has a `[pipeline]`.
+
+    Raise SettingsError as `load` does, and unless previews have an account that only development may share.
+    """
     path = folder / f"{PREVIEW}.toml"
     if not (path.is_file() and "pipeline" in _parsed(path)):
         return None
     settings = load(f"{PREVIEW_PREFIX}any", folder)
-    others = [one for one in environments if one.name != PREVIEW_OVER]
+    others = [one for one in environments if one.name != PREVIEW_BASE]
     if settings.account is None or any(one.account in (None, settings.account) for one in others):
-        accounts = ", ".join(f"{one.name} {one.account or 'not given'}" for one in (settings, *others))
+        accounts = ", ".join(f"{one.name} {one.account or 'not set'}" for one in (settings, *others))
         raise SettingsError(
-            f"{_shown(path)}: account, pipeline: a pipeline's previews are code that nobody has reviewed yet, deployed by roles that may "
-            f"deploy over anything in their account; give previews an account that only {PREVIEW_OVER} may share, and every other "
-            f"environment its own. Now: {accounts.replace(f'{PREVIEW_PREFIX}any', 'previews')}"
+            f"{_shown(path)}: account, pipeline: a pipeline's previews run code that has not been reviewed, and their roles may change "
+            f"everything in the account; give previews an account that only {PREVIEW_BASE} shares, and set the account of every other "
+            f"environment. Now: {accounts.replace(f'{PREVIEW_PREFIX}any', 'previews')}"
         )
     return settings
 
 
 def load_all(names: Iterable[str], folder: Path = FOLDER) -> list[Settings]:
-    """All environments named; raises SettingsError with the mistakes of all of them."""
+    """Load several environments; raise SettingsError with the problems of all of them."""
     loaded: list[Settings] = []
-    mistakes: list[str] = []
+    problems: list[str] = []
     for name in names:
         try:
             loaded.append(load(name, folder))
         except SettingsError as error:
-            mistakes += error.mistakes
-    if mistakes:
-        raise SettingsError(*dict.fromkeys(mistakes))
+            problems += error.problems
+    if problems:
+        raise SettingsError(*dict.fromkeys(problems))
     return loaded
 
 
 def load(name: str, folder: Path = FOLDER) -> Settings:
-    """Reads `<folder>/<name>.toml`; raises SettingsError with every mistake found, not just the first.
+    """Load `<folder>/<name>.toml`; raise SettingsError with all problems.
 
-    Production is compared with the environment it is rehearsed in, whose own mistakes are therefore told too.
+    Production is compared with staging, so staging's problems are reported too.
     """
     if name.startswith(PREVIEW_PREFIX):
         return _load_preview(name.removeprefix(PREVIEW_PREFIX), folder)
     values = _read(name, folder)
-    mistakes: list[str] = []
-    rehearsal = None
+    problems: list[str] = []
+    staging = None
     if COMPARED.get(name) in environment_names(folder):
         try:
-            rehearsal = load(COMPARED[name], folder)
+            staging = load(COMPARED[name], folder)
         except SettingsError as error:
-            mistakes += error.mistakes
+            problems += error.problems
     try:
-        settings = validated(values, name, production_over=rehearsal)
+        settings = validated(values, name, production_over=staging)
     except SettingsError as error:
-        raise SettingsError(*(f"{_shown(folder / name)}.toml: {mistake}" for mistake in error.mistakes), *mistakes) from None
-    if mistakes:
-        raise SettingsError(*mistakes)
+        raise SettingsError(*(f"{_shown(folder / name)}.toml: {problem}" for problem in error.problems), *problems) from None
+    if problems:
+        raise SettingsError(*problems)
     return settings
 
 
 def _load_preview(preview: str, folder: Path) -> Settings:
-    """dev.toml with preview.toml over it; raises SettingsError, dev's own mistakes first."""
+    """Merge preview.toml into dev.toml; raise SettingsError, with dev's problems first."""
     name = preview_environment(preview, folder)
-    load(PREVIEW_OVER, folder)
+    load(PREVIEW_BASE, folder)
     try:
         return validated(_preview_values(folder), name)
     except SettingsError as error:
-        both = f"{_shown(folder / PREVIEW)}.toml over {PREVIEW_OVER}.toml"
-        raise SettingsError(*(f"{both}: {mistake}" for mistake in error.mistakes)) from None
+        both = f"{_shown(folder / PREVIEW)}.toml merged into {PREVIEW_BASE}.toml"
+        raise SettingsError(*(f"{both}: {problem}" for problem in error.problems)) from None
 
 
 def _preview_values(folder: Path) -> dict[str, Any]:
-    inherited = {key: value for key, value in _read(PREVIEW_OVER, folder).items() if key not in NOT_INHERITED}
-    return laid_over(inherited, _parsed(folder / f"{PREVIEW}.toml"))
+    inherited = {key: value for key, value in _read(PREVIEW_BASE, folder).items() if key not in NOT_INHERITED}
+    return merge(inherited, _parsed(folder / f"{PREVIEW}.toml"))
 
 
-def laid_over(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Key by key, tables likewise; lists are replaced whole."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes`: tables are merged key by key, lists are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = merged.get(key)
+        merged[key] = merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
     return merged
 
 
 def validated(values: dict[str, Any], name: str, production_over: Settings | None = None) -> Settings:
-    """The settings that `values` make; raises SettingsError with every mistake, those in how values fit together included.
+    """Validate `values`; raise SettingsError with all problems, across fields too.
 
-    What fits together can be told of whole settings only. So wrong values are told and left out, and what is left is
-    validated again: a complaint that rests on a value left out is no finding.
+    Cross-field checks need valid fields. So invalid values are reported and removed, and the rest is validated again; a problem that
+    depends on a removed value is ignored.
     """
     lines: list[str] = []
-    left_out: list[Location] = []
+    removed: list[Location] = []
     if "name" in values:
-        lines.append("name: not set here; the file's own name is the environment's name")
+        lines.append("name: must not be set; the file's name is the environment's name")
     rest = {**copy.deepcopy(values), "name": name}
     settings, errors = _attempt(rest, production_over)
     while errors:
-        lines += [sentence(error, values) for error in errors if not _rests_on(error, left_out)]
-        wrong = [_holder(error) for error in errors if error["type"] != "complaint"]
-        if not wrong:
+        lines += [describe(error, values) for error in errors if not _depends_on(error, removed)]
+        invalid = [_to_remove(error) for error in errors if error["type"] != "problem"]
+        if not invalid:
             break
-        left_out += wrong
-        for location in wrong:
-            _leave_out(rest, location)
+        removed += invalid
+        for location in invalid:
+            _remove(rest, location)
         rest.setdefault("name", "unnamed")
         _, errors = _attempt(rest, production_over)
     if settings is None or lines:
@@ -194,33 +193,33 @@ def _attempt(values: dict[str, Any], production_over: Settings | None) -> tuple[
     try:
         return Settings.model_validate(values, context=production_over), []
     except ValidationError as error:
-        return None, [one for one in error.errors() if not _is_counted_short(one)]
+        return None, [one for one in error.errors() if not _is_miscounted(one)]
 
 
-def _is_counted_short(error: ErrorDetails) -> bool:
-    """pydantic counts a list's right entries only, and calls it too short for its wrong ones."""
+def _is_miscounted(error: ErrorDetails) -> bool:
+    """Whether a list is only too short because pydantic does not count its invalid entries."""
     return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
-def _holder(error: ErrorDetails) -> Location:
-    """What to leave out for an error: the value; the whole list for an entry, the whole table for a key that it lacks."""
+def _to_remove(error: ErrorDetails) -> Location:
+    """What to remove for an error: the value, the list of an invalid entry, or the table of a missing key."""
     location = error["loc"][:-1] if error["type"] == "missing" else error["loc"]
     cut = next((number for number, part in enumerate(location) if isinstance(part, int) or part == IN_KEY), len(location))
     return location[:cut]
 
 
-def _leave_out(values: dict[str, Any], location: Location) -> None:
+def _remove(values: dict[str, Any], location: Location) -> None:
     *tables, key = map(str, location)
     for table in tables:
         values = values.get(table, {})
     values.pop(key, None)
 
 
-def _rests_on(error: ErrorDetails, left_out: list[Location]) -> bool:
-    """Whether an error is there only because of what was left out."""
-    if error["type"] == "complaint":
-        return any(f"{key}.".startswith(f"{shown(location)}.") for key in error["ctx"]["keys"] for location in left_out)
-    return error["loc"] in left_out
+def _depends_on(error: ErrorDetails, removed: list[Location]) -> bool:
+    """Whether an error exists only because of a removed value."""
+    if error["type"] == "problem":
+        return any(f"{key}.".startswith(f"{dotted(location)}.") for key in error["ctx"]["keys"] for location in removed)
+    return error["loc"] in removed
 
 
 def _read(name: str, folder: Path) -> dict[str, Any]:
@@ -229,19 +228,19 @@ def _read(name: str, folder: Path) -> dict[str, Any]:
     path = folder / f"{name}.toml"
     known = environment_names(folder)
     if not name.strip():
-        raise SettingsError(f"No environment is named: ENV=… or -c env=… takes one of {', '.join(known)}.")
+        raise SettingsError(f"No environment is selected: --env or -c env=… needs one of {', '.join(known)}.")
     if name == PREVIEW:
-        raise SettingsError(f"{_shown(path)} is no environment, but what previews are made of: `make preview NAME=pr-123`.")
-    if name not in known:
-        hint = nearest(name.lower(), known, "a new one is a new file there.")
         raise SettingsError(
-            f"{_shown(path)} is not there: no environment '{name}'; {hint} Environments that are: {', '.join(known) or 'none'}."
+            f"{_shown(path)} is not an environment but the template of previews; create one with `./carmen preview up pr-123`."
         )
+    if name not in known:
+        hint = suggestion(name.lower(), known, "create this file for a new environment.")
+        raise SettingsError(f"{_shown(path)} does not exist; {hint} Environments: {', '.join(known) or 'none'}.")
     return _parsed(path)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """Raises SettingsError when there is no TOML in it."""
+    """Parse a TOML file; raise SettingsError if that fails."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         return tomllib.loads(text)
@@ -256,12 +255,12 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _with_line(error: str, text: str) -> str:
-    """tomllib's message with the line it means, unless that may hold a secret."""
-    place, lines = re.search(r"\(at line (\d+), column \d+\)", error), text.splitlines()
-    if not place or int(place[1]) > len(lines):
+    """Add the line to tomllib's message, unless it may contain a secret."""
+    position, lines = re.search(r"\(at line (\d+), column \d+\)", error), text.splitlines()
+    if not position or int(position[1]) > len(lines):
         return error
-    line = lines[int(place[1]) - 1].strip()
-    return error if kind_of_secret(line) or named_like_a_secret(line.partition("=")[0].strip()) else f"{error}: {line}"
+    line = lines[int(position[1]) - 1].strip()
+    return error if detect_secret(line) or is_secret_name(line.partition("=")[0].strip()) else f"{error}: {line}"
 
 
 def _shown(path: Path) -> str:
@@ -270,8 +269,8 @@ def _shown(path: Path) -> str:
 
 def resolved(name: str, folder: Path = FOLDER) -> list[tuple[str, str, str]]:
     """Every setting as (key, value, source); source is the TOML file or `default`."""
-    settings, given = load(name, folder), _read(name, folder)
-    source = f"{PREVIEW}.toml over {PREVIEW_OVER}.toml" if settings.preview else _shown(folder / f"{name}.toml")
+    settings, values = load(name, folder), _read(name, folder)
+    source = f"{PREVIEW}.toml merged into {PREVIEW_BASE}.toml" if settings.preview else _shown(folder / f"{name}.toml")
 
     def walk(section: BaseModel, values: Any, prefix: str) -> list[tuple[str, str, str]]:
         rows: list[tuple[str, str, str]] = []
@@ -284,11 +283,11 @@ def resolved(name: str, folder: Path = FOLDER) -> list[tuple[str, str, str]]:
                 rows.append((f"{prefix}{field}", as_toml(value), source if inner is not None else "default"))
         return rows
 
-    return walk(settings, {**given, "name": name}, "")
+    return walk(settings, {**values, "name": name}, "")
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the settings of the environment named; 1 with a message when they cannot be used."""
+    """Print the settings of an environment; return the exit code."""
     try:
         rows = resolved(arguments[0] if arguments else "prod")
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""`Settings`: the tables of one environment, validated together."""
+"""`Settings`: the validated tables of one environment."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pydantic import ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from settings.sections import Tables
-from settings.validation import complaints
+from settings.validation import problems
 
 
 class Settings(Tables):
     """The settings of one environment."""
 
     @model_validator(mode="after")
-    def _fits_together(self, info: ValidationInfo) -> Self:
-        """Each complaint becomes an error of its own, so that all are told at once."""
+    def _validate_across_fields(self, info: ValidationInfo) -> Self:
+        """Turn each problem into a separate error, so that all are reported at once."""
         errors = [
             InitErrorDetails(
-                type=PydanticCustomError("complaint", "{text}", {"keys": complaint.keys, "text": complaint.text}), loc=(), input=self
+                type=PydanticCustomError("problem", "{text}", {"keys": problem.keys, "text": problem.text}), loc=(), input=self
             )
-            for complaint in complaints(self, production_over=info.context)
+            for problem in problems(self, production_over=info.context)
         ]
         if errors:
             raise ValidationError.from_exception_data(type(self).__name__, errors)

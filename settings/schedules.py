@@ -1,4 +1,4 @@
-"""Windows of maintenance and cron expressions: what they mean, and what is wrong with one."""
+"""Parse and check maintenance windows and cron expressions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CRON_FORM = "cron(minute hour day-of-month month day-of-week year), such as cron
 
 @dataclass(frozen=True)
 class CronField:
-    """One field of a cron expression; `special` are the whole-field forms besides numbers, ranges, lists and steps."""
+    """One field of a cron expression; `special` matches whole-field forms other than numbers, ranges, lists and steps."""
 
     name: str
     lowest: int
@@ -27,11 +27,11 @@ class CronField:
         """`0 to 59`, `1 to 12 or JAN to DEC`."""
         return f"{self.lowest} to {self.highest}" + (f" or {self.words[0]} to {self.words[-1]}" if self.words else "")
 
-    def takes(self, text: str) -> bool:
-        """Whether `text` can stand in this field."""
-        return bool(re.fullmatch(self.special, text)) or all(self._takes_item(item) for item in text.split(","))
+    def accepts(self, text: str) -> bool:
+        """Whether `text` is valid in this field."""
+        return bool(re.fullmatch(self.special, text)) or all(self._accepts_item(item) for item in text.split(","))
 
-    def _takes_item(self, item: str) -> bool:
+    def _accepts_item(self, item: str) -> bool:
         values, slash, step = item.partition("/")
         if slash and not (self.steps and step.isdecimal() and 1 <= int(step) <= self.highest):
             return False
@@ -54,15 +54,15 @@ CRON_FIELDS = (
 
 
 def check_cron(expression: str) -> None:
-    """Raises ValueError for what is no cron expression of AWS."""
+    """Raise ValueError unless this is a cron expression that AWS accepts."""
     match = re.fullmatch(r"cron\((.*)\)", expression)
     if not match:
         raise ValueError(f"must be {CRON_FORM}")
     texts = match[1].split()
     if len(texts) != len(CRON_FIELDS):
-        raise ValueError(f"has {len(texts)} fields, not {len(CRON_FIELDS)}: {CRON_FORM}")
+        raise ValueError(f"has {len(texts)} fields instead of {len(CRON_FIELDS)}: {CRON_FORM}")
     wrong = [
-        f"{field.name} '{text}' is not {field.allowed}" for field, text in zip(CRON_FIELDS, texts, strict=True) if not field.takes(text)
+        f"{field.name} '{text}' is not {field.allowed}" for field, text in zip(CRON_FIELDS, texts, strict=True) if not field.accepts(text)
     ]
     if not wrong and (texts[2] == "?") == (texts[4] == "?"):
         wrong = ["exactly one of day of month and day of week must be '?'"]
@@ -71,10 +71,10 @@ def check_cron(expression: str) -> None:
 
 
 def fires(cron: str) -> set[tuple[int, int]]:
-    """All (day of the week from Monday, minute of the day) at which a schedule can ever fire, in its own time zone."""
+    """All (day of the week from Monday, minute of the day) at which a schedule can run, in its time zone."""
     minute, hour, day_of_month, _, day_of_week, _ = cron.removeprefix("cron(").removesuffix(")").split()
     minutes = {at * 60 + past for at in _expanded(hour, CRON_FIELDS[1]) for past in _expanded(minute, CRON_FIELDS[0])}
-    if day_of_week == "?":  # any day of the week, but for the weekday that is nearest to a date
+    if day_of_week == "?":  # any day of the week, except for W: the weekday nearest to a date
         days = set(range(5)) if day_of_month.endswith("W") else set(range(7))
     else:
         days = {(number - 2) % 7 for number in _expanded(re.sub(r"#.|L", "", day_of_week) or "7", CRON_FIELDS[4])}  # 1 is Sunday
@@ -82,7 +82,7 @@ def fires(cron: str) -> set[tuple[int, int]]:
 
 
 def _expanded(text: str, field: CronField) -> set[int]:
-    """The numbers that one field of a cron expression stands for."""
+    """The numbers that one field of a cron expression selects."""
     found: set[int] = set()
     for item in text.split(","):
         values, _, step = item.partition("/")
@@ -98,24 +98,24 @@ def _number(text: str, field: CronField) -> int:
 
 
 def minute_of_day(time: str) -> int:
-    """Of `07:30`."""
+    """The minute of the day of `07:30`."""
     hours, minutes = time.split(":")
     return int(hours) * 60 + int(minutes)
 
 
-def clock(minute: int) -> str:
-    """`07:30`, of a minute of the day."""
+def format_time(minute: int) -> str:
+    """`07:30` for a minute of the day."""
     return f"{minute // 60 % 24:02}:{minute % 60:02}"
 
 
 def daily_cron(time: str, days: Sequence[str]) -> str:
-    """`cron(30 7 ? * MON,TUE *)`, of `07:30` and these days."""
+    """`cron(30 7 ? * MON,TUE *)` for `07:30` on these days."""
     minute = minute_of_day(time)
     return f"cron({minute % 60} {minute // 60} ? * {','.join(days)} *)"
 
 
 def daily_minute(cron: str) -> int | None:
-    """The minute of the day a schedule fires at, when it names one hour and minute."""
+    """The minute of the day at which a schedule runs, if it names exactly one."""
     minute, hour = cron.removeprefix("cron(").split()[:2]
     return int(hour) * 60 + int(minute) if minute.isdecimal() and hour.isdecimal() else None
 
@@ -131,6 +131,6 @@ def _minute(moment: str) -> int:
     return day * 1440 + minute_of_day(time)
 
 
-def meet_in_a_day(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two (start, length) in minutes meet on some day, midnight taken into account."""
+def overlap_daily(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two (start, length) in minutes overlap on some day, also across midnight."""
     return (other[0] - one[0]) % 1440 < one[1] or (one[0] - other[0]) % 1440 < other[1]

@@ -1,7 +1,7 @@
-"""What looks like a secret, by value or by name: none of it may stand in a TOML file.
+"""Detect secrets in settings by value or by name: TOML files must not contain any.
 
-The patterns are the documented forms of what an ERP's settings could hold; random text of no known form is told by its
-entropy. This is a net under people, not a scanner: `detect-secrets` and the like read a whole repository.
+The patterns are the documented forms of secrets that an ERP uses; other random text is recognised by its entropy. This is a
+safety net, not a scanner: `detect-secrets` and similar tools read a whole repository.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ PATTERNS = {
     "a JSON web token": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.",
     "a URL with a password": r"\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@",
 }
-# Length and bits a character from which text of one alphabet is random rather than written: those of detect-secrets, and
-# at least the 128 bits that a key has.
+# Minimum length and bits per character of random text in one alphabet: detect-secrets' limits, and at least the 128 bits of a key.
 RANDOM_TEXTS = {r"[0-9a-fA-F]{32,}": 3.0, r"[A-Za-z0-9+/_-]{32,}={0,2}": 4.5}
 SECRET_WORDS = frozenset([
     "SECRET", "SECRETS", "PASSWORD", "PASSWD", "PWD", "PASSPHRASE", "TOKEN", "KEY", "APIKEY", "CREDENTIAL", "CREDENTIALS", "DSN", "WEBHOOK",
@@ -33,10 +32,10 @@ SECRET_WORDS = frozenset([
 PUBLIC_WORDS = frozenset(["PUBLIC", "PUBLISHABLE"])
 
 
-def kind_of_secret(text: str, *, is_user_name: bool = False, is_variable: bool = False) -> str | None:
-    """What secret `text` looks like; None for text that is none.
+def detect_secret(text: str, *, is_user_name: bool = False, is_variable: bool = False) -> str | None:
+    """Return the kind of secret that `text` looks like, or None.
 
-    A user name may be an access key id, since those of SES are. Random text is suspect in variables only.
+    A user name may be an access key id, because SES uses those. Random text counts only in variables.
     """
     for kind, pattern in PATTERNS.items():
         if re.search(pattern, text) and not (is_user_name and kind == ACCESS_KEY_ID):
@@ -46,8 +45,8 @@ def kind_of_secret(text: str, *, is_user_name: bool = False, is_variable: bool =
     return None
 
 
-def named_like_a_secret(name: str) -> bool:
-    """Whether a name ends in a word such as SECRET or KEY, and none in it says that it is public."""
+def is_secret_name(name: str) -> bool:
+    """Whether a name ends in a word such as SECRET or KEY and contains no word such as PUBLIC."""
     words = re.split(r"[_-]", name.upper())
     return words[-1] in SECRET_WORDS and not PUBLIC_WORDS & set(words)
 

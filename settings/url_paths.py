@@ -1,4 +1,4 @@
-"""Paths in settings, in the one form that browsers, CloudFront and WAF read alike."""
+"""URL paths in settings, in the form that browsers, CloudFront and WAF interpret the same way."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-LONGEST = 200  # what WAF compares with; CloudFront's path patterns end at 255
-RELEASE_FILES = "/_next/static/*"  # what a build names by content; releases keep it in a bucket (ADR 0019)
-# Paths with rules of their own (constructs_lib/edge/distribution.py), or whose answers are for one user.
+LONGEST = 200  # WAF's limit for a search string; CloudFront's path patterns allow 255
+RELEASE_FILES = "/_next/static/*"  # files with a content hash in their name; releases copy them to a bucket (ADR 0019)
+# Paths with separate rules (constructs_lib/edge/distribution.py), or whose responses are for one user.
 NEVER_STATIC = ("/api/*", "/_next/data/*", "/_next/image", "/errors/*")
 
 
 def normal_form(path: str) -> str:
-    """The path as RFC 3986 normalises it: no `//`, no `.` or `..`, no escape of a character that needs none."""
+    """Normalise a path by RFC 3986: no `//`, `.` or `..`, and no needless escapes."""
 
     def escape(found: re.Match[str]) -> str:
         character = chr(int(found[1], 16)) if found[1] else "%"
@@ -31,42 +31,42 @@ def normal_form(path: str) -> str:
     return "/" + "/".join(folders) + ("/" if is_folder else "")
 
 
-def meet(one: str, other: str) -> bool:
-    """Whether two path patterns, exact or ending in `*`, have a path in common."""
+def overlap(one: str, other: str) -> bool:
+    """Whether two path patterns, exact or ending in `*`, match a common path."""
     start, prefix = one.removesuffix("*"), other.removesuffix("*")
     return start == prefix or (one.endswith("*") and prefix.startswith(start)) or (other.endswith("*") and start.startswith(prefix))
 
 
 def _not_too_long(path: str) -> str:
-    """Said here, not by pydantic: a path is also an entry of lists and a value that may be absent, whose bounds are others."""
+    """Checked here, not by pydantic: its message would name the bounds of the list that contains the path."""
     if len(path) > LONGEST:
-        raise ValueError(f"must have at most {LONGEST} characters, not {len(path)}")
+        raise ValueError(f"must have at most {LONGEST} characters, but has {len(path)}")
     return path
 
 
 def _plain(path: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~!$&()+,;=:@%/-]*", path):
-        raise ValueError("must begin with '/' and hold letters, digits and ._~!$&()+,;=:@%/- only; '*', '?' and '#' mean nothing here")
+        raise ValueError("must start with '/' and contain only letters, digits and ._~!$&()+,;=:@%/-; '*', '?' and '#' are not allowed")
     if path != normal_form(path):
-        raise ValueError(f"write {normal_form(path)}: '//', '.', '..' and needless escapes are not read alike by browsers and CloudFront")
+        raise ValueError(f"write {normal_form(path)}: browsers and CloudFront interpret '//', '.', '..' and needless escapes differently")
     return path
 
 
 def _prefix(path: str) -> str:
     if path == "/":
-        raise ValueError("is the beginning of every path: name the paths that take files")
+        raise ValueError("matches every path; name the paths that accept files")
     return path
 
 
 def _static(pattern: str) -> str:
     if not re.fullmatch(r"/([\w.$~@:+&-]+/)*([\w.$~@:+&-]+|\*)", pattern, re.ASCII):
-        raise ValueError("must be a folder with all below it, such as /images/*, or one file, such as /favicon.ico")
+        raise ValueError("must be a folder with its contents, such as /images/*, or one file, such as /favicon.ico")
     _plain(pattern.removesuffix("*"))
-    if meet(pattern, RELEASE_FILES):
-        raise ValueError(f"{RELEASE_FILES} is kept without being named, from the bucket that releases fill: leave it out")
-    for kept in NEVER_STATIC:
-        if meet(pattern, kept):
-            raise ValueError(f"takes in {kept}, which must not be kept for a year: choose a folder that holds files only")
+    if overlap(pattern, RELEASE_FILES):
+        raise ValueError(f"{RELEASE_FILES} is always cached, from the bucket that releases fill; delete it here")
+    for dynamic in NEVER_STATIC:
+        if overlap(pattern, dynamic):
+            raise ValueError(f"includes {dynamic}, which must not be cached for a year; choose a folder that contains only files")
     return pattern
 
 

@@ -1,7 +1,7 @@
-"""What must fit together in one environment, each value being right by itself.
+"""Cross-field validation: values that are valid alone but cannot work together.
 
-Every check yields its complaints and raises nothing, so that `Settings` can tell all of them at once. A complaint names the
-keys it is about and says what is wrong and what would be right; `messages.py` puts the values beside the keys.
+A check yields `Problem`s and raises nothing, so that `Settings` can report all of them at once. A problem names the keys, what is
+wrong and what to change; `errors.py` adds the values.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pydantic import BaseModel
 
 from settings.baseline import COMPARED, weaker
 from settings.field_metadata import Protective, declarations, value_at
-from settings.schedules import daily_minute, meet_in_a_day, minute_of_day, window_minutes
-from settings.secret_detection import kind_of_secret, named_like_a_secret
+from settings.schedules import daily_minute, minute_of_day, overlap_daily, window_minutes
+from settings.secret_detection import detect_secret, is_secret_name
 from settings.sections import Tables
 from settings.types import as_toml, check_range, instance_memory_gib, zone_prefix
-from settings.url_paths import meet
-from settings.working_hours import SHORTEST_MINUTES, fires_outside, in_words, longest_pause_hours, open_spans, window_outside
+from settings.url_paths import overlap
+from settings.working_hours import SHORTEST_MINUTES, describe_spans, fires_outside, longest_pause_hours, open_spans, window_outside
 
-# PostgreSQL's manual, "Resource Consumption": more than 40 % of memory rarely works better, and RDS then lacks the rest.
+# PostgreSQL's manual, "Resource Consumption": more than 40 % of memory rarely works better, and RDS then lacks memory.
 SHARED_BUFFERS_SHARE = 0.4
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html: LEAST(DBInstanceClassMemory/9531392, 5000).
 BYTES_PER_CONNECTION = 9_531_392
-# Beside the rest of constructs_lib/edge/viewer_request.js in a function's 10 KB; tests/models/edge holds that it fits.
+# A function has 10 KB, which constructs_lib/edge/viewer_request.js shares; tests/models/edge proves that it fits.
 ROUTING_CHARACTERS = 7_500
 ROUTING_RULE = 48
 FARGATE_GIB = {256: (0.5, 2), 512: (1, 4), 1024: (2, 8), 2048: (4, 16), 4096: (8, 30)}
@@ -38,24 +38,24 @@ RESERVED_VARIABLES = frozenset([
     "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "UPLOAD_STORAGE", "API_RATE_LIMIT", "SENTRY_DSN", "ENABLE_ANALYTICS",
     "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS", "ENABLE_EXPERIMENTAL_FEATURES",
 ])  # fmt: skip
-# Lambda's time limit, and what a drill of a large database may need.
+# Lambda's time limit.
 RUNS_FOR_MINUTES = {"backup_schedule": 15, "weekly_maintenance_schedule": 15, "monthly_maintenance_schedule": 15, "rotation_schedule": 15}
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
-# Of the 4 KB that a function's environment holds, as constructs_lib/monitoring/uptime.py writes them: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+# Of the 4 KB of a function's environment, as constructs_lib/monitoring/uptime.py writes them: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 ENDPOINT_CHARACTERS = 3_000
 RESERVED_PREFIXES = ("AWS_", "ECS_")
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """`keys` are dotted, entries of a list by number (`edge.redirects.0.source`)."""
+class Problem:
+    """`keys` are dotted; list entries have numbers (`edge.redirects.0.source`)."""
 
     keys: tuple[str, ...]
     text: str
 
 
-def complaints(settings: Tables, production_over: Tables | None = None) -> Iterator[Complaint]:
-    """All that does not fit; with `production_over`, also where `settings` protect less than that environment."""
+def problems(settings: Tables, production_over: Tables | None = None) -> Iterator[Problem]:
+    """Yield all problems; with `production_over`, also each setting that protects less than in that environment."""
     for check in (
         _opt_outs,
         _network,
@@ -68,7 +68,7 @@ def complaints(settings: Tables, production_over: Tables | None = None) -> Itera
         _headers,
         _service,
         _working_hours,
-        _what_goes,
+        _removal,
         _uptime,
         _alarms,
         _pipeline,
@@ -78,15 +78,15 @@ def complaints(settings: Tables, production_over: Tables | None = None) -> Itera
         yield from check(settings)
     if production_over:
         for key, theirs in weaker(settings, production_over):
-            yield Complaint(
+            yield Problem(
                 (key,),
-                f"protects less than environments/{production_over.name}.toml, where it is {as_toml(theirs)}; {settings.name} protects at "
-                "least as much: change it here, or there first",
+                f"protects less than in environments/{production_over.name}.toml, where it is {as_toml(theirs)}; {settings.name} must "
+                f"protect at least as much: raise it here, or lower it in {production_over.name}.toml first",
             )
 
 
-def _opt_outs(settings: Tables) -> Iterator[Complaint]:
-    """A protection that is off has a reason, and one that is on has none. Several settings can share a reason."""
+def _opt_outs(settings: Tables) -> Iterator[Problem]:
+    """A protection that is off needs a reason, one that is on must have none. Several settings can share a reason."""
     protected: dict[str, list[str]] = defaultdict(list)
     protections = dict(declarations(type(settings), Protective))
     for key, protective in protections.items():
@@ -96,131 +96,138 @@ def _opt_outs(settings: Tables) -> Iterator[Complaint]:
         off = [key for key in keys if protections[key].is_off(value_at(settings, key))]
         reason = value_at(settings, reason_key)
         if off and not reason:
-            yield Complaint((*off, reason_key), "a protection that is off takes a reason, which the template then shows")
+            yield Problem(
+                (*off, reason_key), f"a disabled protection needs a reason: set {reason_key.rpartition('.')[2]}; the template then shows it"
+            )
         if reason and not off:
             shown = keys if len(keys) == 1 else []
-            yield Complaint((*shown, reason_key), "the protection is on and needs no reason; delete the reason")
+            yield Problem((*shown, reason_key), "the protection is on, so it needs no reason; delete the reason")
 
 
-def _network(settings: Tables) -> Iterator[Complaint]:
+def _network(settings: Tables) -> Iterator[Problem]:
     network = settings.network
     if not network.nat_gateways:
         if not network.interface_endpoints:
-            yield Complaint(("network.nat_gateways", "network.interface_endpoints"), "tasks could reach no AWS service; set one of the two")
+            yield Problem(("network.nat_gateways", "network.interface_endpoints"), "tasks cannot reach any AWS service; set one of the two")
         ours = f".dkr.ecr.{settings.region}.amazonaws.com/"
         images = ("placeholder_image", "psql_image", "redis_cli_image", "python_image")
         far = [name for name in images if ours not in getattr(settings.service, name)]
         if far:
-            yield Complaint(
+            yield Problem(
                 ("network.nat_gateways", *(f"service.{name}" for name in far)),
-                f"endpoints reach no registry but ECR in {settings.region}; copy the images to a private repository there and name those",
+                f"without NAT, only ECR in {settings.region} can be reached; copy the images to a private repository there and name those",
             )
     if network.nat_instances and not network.nat_gateways:
-        yield Complaint(("network.nat_instances", "network.nat_gateways"), "nat_gateways says how many of them there are; at least 1")
+        yield Problem(("network.nat_instances", "network.nat_gateways"), "nat_gateways sets their number; it must be at least 1")
     if network.nat_gateways > len(network.zones):
-        yield Complaint(("network.nat_gateways", "network.zones"), f"more gateways than zones; {len(network.zones)} at most")
+        yield Problem(("network.nat_gateways", "network.zones"), f"there are more gateways than zones; use at most {len(network.zones)}")
     prefix = f"{zone_prefix(settings.region)}-"
     if foreign := [zone for zone in network.zones if not zone.startswith(prefix)]:
-        yield Complaint(
+        yield Problem(
             ("region", "network.zones"),
-            f"{', '.join(foreign)} {'is' if len(foreign) == 1 else 'are'} not in {settings.region}, whose zone ids begin with {prefix}",
+            f"{', '.join(foreign)} {'is' if len(foreign) == 1 else 'are'} not in {settings.region}, whose zone ids start with {prefix}",
         )
     own = check_range(network.cidr)
     if overlapping := [peer for peer in network.peer_cidrs if own.overlaps(check_range(peer))]:
-        yield Complaint(
+        yield Problem(
             ("network.cidr", "network.peer_cidrs"),
-            f"{', '.join(overlapping)} {'overlaps' if len(overlapping) == 1 else 'overlap'} the VPC's own range, and what has the same "
-            "address on both sides cannot be reached; choose another cidr before the VPC is made",
+            f"{', '.join(overlapping)} {'overlaps' if len(overlapping) == 1 else 'overlap'} the VPC's range, and addresses in both ranges "
+            "cannot be reached; choose another cidr before the VPC is created",
         )
 
 
-def _storage(settings: Tables) -> Iterator[Complaint]:
+def _storage(settings: Tables) -> Iterator[Problem]:
     storage = settings.storage
     days = {f"storage.{tier}_backup_days": getattr(storage, f"{tier}_backup_days") for tier in ("daily", "weekly", "monthly")}
     if storage.object_lock:
         for key, kept in days.items():
             if storage.object_lock_days > kept:
-                yield Complaint(
-                    ("storage.object_lock_days", key), f"locked for longer than kept, a dump could not expire; lock {kept} days at most"
+                yield Problem(
+                    ("storage.object_lock_days", key),
+                    f"the lock lasts longer than the retention, so a dump cannot expire; lock at most {kept} days",
                 )
     if storage.backup_copy_region == settings.region:
-        yield Complaint(
-            ("region", "storage.backup_copy_region"), "what is lost with the region would be lost twice; name another region, or none"
+        yield Problem(
+            ("region", "storage.backup_copy_region"),
+            "the copies would be lost together with the region; name another region, or delete the key",
         )
     elif storage.backup_copy_region and not settings.network.nat_gateways:
-        yield Complaint(
+        yield Problem(
             ("network.nat_gateways", "storage.backup_copy_region"),
-            f"endpoints reach S3 in {settings.region} only, and so no copy is made; a NAT gateway leads to {storage.backup_copy_region}",
+            f"interface endpoints reach S3 in {settings.region} only, so backups cannot be copied; a NAT gateway reaches "
+            f"{storage.backup_copy_region}",
         )
     for frequent, rare in pairwise(days):
         if days[frequent] > days[rare]:
-            yield Complaint((frequent, rare), "the rarer dump is kept for less time than the more frequent one; keep it as long or longer")
+            yield Problem(
+                (frequent, rare), "the less frequent dump is kept for a shorter time than the more frequent one; keep it at least as long"
+            )
 
 
-def _database(settings: Tables) -> Iterator[Complaint]:
+def _database(settings: Tables) -> Iterator[Problem]:
     database, pool = settings.database, settings.database.pool
     if database.max_storage_gib < database.storage_gib * 1.1:
-        yield Complaint(
+        yield Problem(
             ("database.storage_gib", "database.max_storage_gib"),
-            "storage grows by a tenth or more; max_storage_gib must be at least 10 % above storage_gib",
+            "storage grows in steps of at least 10 %; set max_storage_gib at least 10 % above storage_gib",
         )
     if pool.proxy_idle_client_seconds <= pool.idle_seconds:
-        yield Complaint(
+        yield Problem(
             ("database.pool.idle_seconds", "database.pool.proxy_idle_client_seconds"),
-            "the proxy would cut connections that the application still keeps; the proxy's must be the longer one",
+            "the proxy would close connections that the application still keeps; make the second longer than the first",
         )
     if pool.proxy_max_idle_percent > pool.proxy_max_connections_percent:
-        yield Complaint(
+        yield Problem(
             ("database.pool.proxy_max_idle_percent", "database.pool.proxy_max_connections_percent"),
-            "RDS Proxy cannot keep more idle connections than it may have; lower the first",
+            "RDS Proxy cannot keep more idle connections than its maximum; lower the first",
         )
     backup, maintenance = window_minutes(database.backup_window), window_minutes(database.maintenance_window)
-    if meet_in_a_day(backup, maintenance):
-        yield Complaint(
-            ("database.backup_window", "database.maintenance_window"), "the windows overlap, which RDS refuses; move one of them"
+    if overlap_daily(backup, maintenance):
+        yield Problem(
+            ("database.backup_window", "database.maintenance_window"), "the windows overlap, and RDS refuses that; move one of them"
         )
     fires = daily_minute(database.aws_backup_schedule) if database.aws_backup_days else None
     for key, window in (("backup_window", backup), ("maintenance_window", maintenance)):
-        if fires is not None and meet_in_a_day(window, (fires, 60)):  # minutes: constructs_lib/database/snapshots.py
-            yield Complaint(
+        if fires is not None and overlap_daily(window, (fires, 60)):  # minutes: constructs_lib/database/snapshots.py
+            yield Problem(
                 ("database.aws_backup_schedule", f"database.{key}"),
-                "AWS Backup may begin within an hour, and RDS makes no second snapshot while it is busy; move one of them",
+                "AWS Backup can start up to an hour later, and RDS cannot create a second snapshot while it is busy; move one of them",
             )
     fires = daily_minute(database.roles_schedule)
-    if fires is not None and meet_in_a_day(backup, (fires, 5)):  # minutes: the function's timeout
-        yield Complaint(("database.roles_schedule", "database.backup_window"), "the schedule fires during the backup; move one of them")
+    if fires is not None and overlap_daily(backup, (fires, 5)):  # minutes: the function's timeout
+        yield Problem(("database.roles_schedule", "database.backup_window"), "the schedule runs during the backup; move one of them")
     for key, minutes in RUNS_FOR_MINUTES.items():
         fires = daily_minute(getattr(settings.operations, key))
-        if fires is not None and meet_in_a_day(maintenance, (fires, minutes)):
-            yield Complaint((f"operations.{key}", "database.maintenance_window"), "it may run into RDS's own maintenance; move one of them")
+        if fires is not None and overlap_daily(maintenance, (fires, minutes)):
+            yield Problem((f"operations.{key}", "database.maintenance_window"), "the run can overlap RDS maintenance; move one of them")
     if "pg_stat_statements" not in database.parameters.shared_preload_libraries:
-        yield Complaint(("database.parameters.shared_preload_libraries",), "pg_stat_statements must be among them: monitoring reads it")
+        yield Problem(("database.parameters.shared_preload_libraries",), "must include pg_stat_statements, which monitoring reads")
 
 
-def _memory(settings: Tables) -> Iterator[Complaint]:
-    """What the instance class can carry."""
+def _memory(settings: Tables) -> Iterator[Problem]:
+    """Memory and connections that the instance class supports."""
     parameters, instance_class = settings.database.parameters, settings.database.instance_class
     mib = int(instance_memory_gib(instance_class) * 1024)
-    carried = mib * 1024**2 // BYTES_PER_CONNECTION
+    supported = mib * 1024**2 // BYTES_PER_CONNECTION
     name = f"db.{instance_class} has {mib} MiB"
     wrong = {
-        "max_connections": (parameters.max_connections > carried, f"{name}, which carry {carried} connections as RDS reckons"),
+        "max_connections": (parameters.max_connections > supported, f"{name}, enough for {supported} connections by RDS's formula"),
         "shared_buffers_mb": (
             parameters.shared_buffers_mb > mib * SHARED_BUFFERS_SHARE,
-            f"{name}, of which PostgreSQL can use {int(mib * SHARED_BUFFERS_SHARE)} (40 %) here",
+            f"{name}, of which at most {int(mib * SHARED_BUFFERS_SHARE)} (40 %) can be shared buffers",
         ),
         "effective_cache_size_mb": (parameters.effective_cache_size_mb > mib, name),
         "maintenance_work_mem_mb": (
             parameters.shared_buffers_mb + parameters.maintenance_work_mem_mb >= mib,
-            f"{name}, shared_buffers_mb among them",
+            f"{name}, which include shared_buffers_mb",
         ),
     }
     for key, (is_wrong, why) in wrong.items():
         if is_wrong:
-            yield Complaint((f"database.parameters.{key}", "database.instance_class"), f"{why}; lower it, or choose a larger class")
+            yield Problem((f"database.parameters.{key}", "database.instance_class"), f"{why}; lower it, or choose a larger class")
 
 
-def _connections(settings: Tables) -> Iterator[Complaint]:
+def _connections(settings: Tables) -> Iterator[Problem]:
     service, pool, most = settings.service, settings.database.pool, settings.database.parameters.max_connections
     ranges = {"service.max_tasks": service.max_tasks} | {
         f"service.scheduled_scaling.{number}.max_tasks": entry.max_tasks for number, entry in enumerate(service.scheduled_scaling)
@@ -229,7 +236,7 @@ def _connections(settings: Tables) -> Iterator[Complaint]:
     needed = tasks * 2 * pool.connections_per_task + pool.reserve
     offered = most * pool.proxy_max_connections_percent // 100
     if needed > offered:
-        yield Complaint(
+        yield Problem(
             (
                 key,
                 "database.pool.connections_per_task",
@@ -237,70 +244,74 @@ def _connections(settings: Tables) -> Iterator[Complaint]:
                 "database.parameters.max_connections",
                 "database.pool.proxy_max_connections_percent",
             ),
-            f"connections do not add up: {tasks} × 2 (a roll-out) × {pool.connections_per_task} + {pool.reserve} = {needed} are needed, "
-            f"{most} × {pool.proxy_max_connections_percent} % = {offered} are there; lower max_tasks or connections_per_task, or raise "
+            f"not enough connections: {tasks} × 2 (a deployment) × {pool.connections_per_task} + {pool.reserve} = {needed} needed, "
+            f"{most} × {pool.proxy_max_connections_percent} % = {offered} available; lower max_tasks or connections_per_task, or raise "
             "max_connections",
         )
 
 
-def _domain(settings: Tables) -> Iterator[Complaint]:
+def _domain(settings: Tables) -> Iterator[Problem]:
     domain, application = settings.domain, settings.application
     if domain and not f".{domain.name}".endswith(f".{domain.hosted_zone_name}"):
-        yield Complaint(
+        yield Problem(
             ("domain.name", "domain.hosted_zone_name"),
-            f"the zone does not hold the name, which must be it or end in .{domain.hosted_zone_name}",
+            f"the name is not in the zone; it must be {domain.hosted_zone_name} or end in .{domain.hosted_zone_name}",
         )
     if application.smtp_host and not application.email_from and not domain:
         keys = ("application.smtp_host", "application.email_from", "domain")
-        yield Complaint(keys, "mail would come from noreply@example.com; set application.email_from or [domain]")
+        yield Problem(keys, "mail would be sent from noreply@example.com; set application.email_from or [domain]")
 
 
-def _routing(settings: Tables) -> Iterator[Complaint]:
+def _routing(settings: Tables) -> Iterator[Problem]:
     redirects, rewrites = settings.edge.redirects, settings.edge.rewrites
-    ways = {
+    rules = {
         "edge.redirects": [(rule.source, rule.destination) for rule in redirects],
         "edge.rewrites": [(rule.source, rule.destination) for rule in rewrites],
     }
-    for table, pairs in ways.items():
+    for table, pairs in rules.items():
         for number, (source, destination) in enumerate(pairs):
             if source in [earlier for earlier, _ in pairs[:number]]:
-                yield Complaint((f"{table}.{number}.source",), "stands twice; the first would never be used")
+                yield Problem((f"{table}.{number}.source",), "is used twice, and only the last entry would apply; delete one of them")
             if source == destination:
-                yield Complaint((f"{table}.{number}.source", f"{table}.{number}.destination"), "leads to itself")
+                yield Problem(
+                    (f"{table}.{number}.source", f"{table}.{number}.destination"), "source and destination are the same; change one of them"
+                )
     redirected = {rule.source for rule in redirects}
     for number, redirect in enumerate(redirects):
         if redirect.destination in redirected - {redirect.source}:
-            yield Complaint((f"edge.redirects.{number}.destination",), "is redirected again; name the end of the way")
+            yield Problem((f"edge.redirects.{number}.destination",), "is itself redirected; name the final destination")
     for number, rewrite in enumerate(rewrites):
         if rewrite.source in redirected:
-            yield Complaint((f"edge.rewrites.{number}.source",), "is redirected before it could be rewritten; keep one of the two")
-        kept = _kept_as(settings, rewrite.source)
-        if kept and kept != _kept_as(settings, rewrite.destination):
-            yield Complaint(
-                (f"edge.rewrites.{number}.source", f"edge.rewrites.{number}.destination"),
-                f"the answer would be kept as {kept} is, without cookies; redirect instead, or choose a source outside",
+            yield Problem(
+                (f"edge.rewrites.{number}.source",), "is redirected before it can be rewritten; delete the redirect or the rewrite"
             )
-    for table, pairs in ways.items():
+        cached_as = _cache_pattern(settings, rewrite.source)
+        if cached_as and cached_as != _cache_pattern(settings, rewrite.destination):
+            yield Problem(
+                (f"edge.rewrites.{number}.source", f"edge.rewrites.{number}.destination"),
+                f"the response would be cached like {cached_as}, without cookies; redirect instead, or choose another source",
+            )
+    for table, pairs in rules.items():
         for number, (source, _) in enumerate(pairs):
-            if meet(source, "/errors/*"):
-                yield Complaint(
-                    (f"{table}.{number}.source",), "is below /errors/, where no redirect or rewrite runs; choose another source"
+            if overlap(source, "/errors/*"):
+                yield Problem(
+                    (f"{table}.{number}.source",), "is below /errors/, where redirects and rewrites do not run; choose another source"
                 )
-    size = sum(len(source) + len(destination) + ROUTING_RULE for pairs in ways.values() for source, destination in pairs)
+    size = sum(len(source) + len(destination) + ROUTING_RULE for pairs in rules.values() for source, destination in pairs)
     if size > ROUTING_CHARACTERS:
-        yield Complaint(
+        yield Problem(
             (),
-            f"edge.redirects and edge.rewrites: {size} characters ({ROUTING_RULE} and their paths each) do not fit into CloudFront's "
-            f"function; {ROUTING_CHARACTERS} at most: shorten or drop some, or move them to the application's next.config",
+            f"edge.redirects and edge.rewrites: {size} characters ({ROUTING_RULE} plus the paths for each) do not fit into CloudFront's "
+            f"function; the limit is {ROUTING_CHARACTERS}: shorten or delete some, or move them to the application's next.config",
         )
 
 
-def _kept_as(settings: Tables, path: str) -> str | None:
-    """The path pattern whose caching rules a path falls under, if any but the default's."""
-    return next((pattern for pattern in (*settings.edge.all_static_paths, "/_next/image") if meet(path, pattern)), None)
+def _cache_pattern(settings: Tables, path: str) -> str | None:
+    """The path pattern whose caching rules apply to a path; None for the default rules."""
+    return next((pattern for pattern in (*settings.edge.all_static_paths, "/_next/image") if overlap(path, pattern)), None)
 
 
-def _headers(settings: Tables) -> Iterator[Complaint]:
+def _headers(settings: Tables) -> Iterator[Problem]:
     headers = settings.edge.headers
     year = 31_536_000
     if (
@@ -308,80 +319,80 @@ def _headers(settings: Tables) -> Iterator[Complaint]:
         and headers.hsts_max_age_seconds
         and not (headers.hsts_max_age_seconds >= year and headers.hsts_include_subdomains)
     ):
-        yield Complaint(
+        yield Problem(
             ("edge.headers.hsts_preload", "edge.headers.hsts_max_age_seconds", "edge.headers.hsts_include_subdomains"),
-            f"the preload list (hstspreload.org) takes a year ({year} seconds) or more, subdomains included; set hsts_preload = false, or "
-            "the other two so",
+            f"the preload list (hstspreload.org) requires a year ({year} seconds) or more and subdomains; set hsts_preload = false, or "
+            "change the other two",
         )
 
 
-def _service(settings: Tables) -> Iterator[Complaint]:
+def _service(settings: Tables) -> Iterator[Problem]:
     service = settings.service
-    upside_down = "the range is upside down; max_tasks must be min_tasks or more"
+    reversed_range = "max_tasks is below min_tasks; raise max_tasks or lower min_tasks"
     if service.max_tasks < service.min_tasks:
-        yield Complaint(("service.min_tasks", "service.max_tasks"), upside_down)
+        yield Problem(("service.min_tasks", "service.max_tasks"), reversed_range)
     for number, entry in enumerate(service.scheduled_scaling):
         key = f"service.scheduled_scaling.{number}"
         if entry.max_tasks < entry.min_tasks:
-            yield Complaint((f"{key}.min_tasks", f"{key}.max_tasks"), upside_down)
+            yield Problem((f"{key}.min_tasks", f"{key}.max_tasks"), reversed_range)
         if (entry.schedule, entry.time_zone) in [(other.schedule, other.time_zone) for other in service.scheduled_scaling[:number]]:
-            yield Complaint((f"{key}.schedule", f"{key}.time_zone"), "another range starts at the same time; keep one of the two")
+            yield Problem((f"{key}.schedule", f"{key}.time_zone"), "another entry has the same schedule; delete one of them")
     lowest, highest = FARGATE_GIB[service.cpu]
     gib = service.memory_mib / 1024
     if not lowest <= gib <= highest or (service.memory_mib % 1024 and service.memory_mib != 512):
-        yield Complaint(
+        yield Problem(
             ("service.cpu", "service.memory_mib"),
-            f"Fargate has no such task; with this cpu, memory is {lowest} to {highest} GiB in whole GiB",
+            f"Fargate does not offer this size; with this cpu, memory must be {lowest} to {highest} GiB in whole GiB",
         )
-    if f"{service.static_folder}/".startswith("/tmp/"):  # noqa: S108 (a folder of a container's)
-        yield Complaint(("service.static_folder",), "is hidden by the volume that the files are copied to; choose a folder outside /tmp")
+    if f"{service.static_folder}/".startswith("/tmp/"):  # noqa: S108 (a folder in a container)
+        yield Problem(("service.static_folder",), "is hidden by the volume to which the files are copied; choose a folder outside /tmp")
 
 
-def _working_hours(settings: Tables) -> Iterator[Complaint]:
-    """What needs the database lies within."""
+def _working_hours(settings: Tables) -> Iterator[Problem]:
+    """Whatever needs the database runs inside the working hours."""
     if (hours := settings.working_hours) is None:
         return
     keys = ("working_hours.starts", "working_hours.ends")
     if settings.name in COMPARED:
-        yield Complaint(keys, f"{settings.name} is production, which users find at any hour; take [working_hours] out")
+        yield Problem(keys, f"{settings.name} is production and must run at any hour; delete [working_hours]")
         return
     if minute_of_day(hours.ends) - minute_of_day(hours.starts) < SHORTEST_MINUTES:
-        yield Complaint(keys, "a day's end lies two hours or more after its start, on the same day; move one of them")
+        yield Problem(keys, "a day must end at least two hours after its start, on the same day; move one of them")
         return
     spans = open_spans(hours.days, hours.starts, hours.ends, hours.time_zone)
-    allowed = in_words(hours.days, spans)
+    allowed = describe_spans(hours.days, spans)
     for key, cron, minutes in _schedules(settings):
         if outside := fires_outside(cron, minutes, spans):
             lasting = f" for up to {minutes} minutes" if minutes else ""
-            yield Complaint(
+            yield Problem(
                 (key, *keys),
-                f"fires on {outside} UTC{lasting}, when the database is stopped or not up yet; it belongs into {allowed}: "
-                "name days of the week, in the form cron(30 10 ? * MON-FRI *)",
+                f"runs on {outside} UTC{lasting}, when the database is stopped or still starting; move it into {allowed}, with days of the "
+                "week as in cron(30 10 ? * MON-FRI *)",
             )
     for key in ("backup_window", "maintenance_window"):
         if outside := window_outside(getattr(settings.database, key), hours.days, spans):
-            yield Complaint(
+            yield Problem(
                 (f"database.{key}", *keys),
-                f"begins on {outside} UTC, and RDS does nothing to a stopped instance; it belongs into {allowed}",
+                f"starts on {outside} UTC, when the instance is stopped and RDS cannot work on it; move it into {allowed}",
             )
     for number, entry in enumerate(settings.service.scheduled_scaling):
-        local = open_spans(hours.days, hours.starts, hours.ends, "Etc/UTC")  # both are read in one zone
+        local = open_spans(hours.days, hours.starts, hours.ends, "Etc/UTC")  # both use the same time zone
         if entry.max_tasks and (entry.time_zone != hours.time_zone or fires_outside(entry.schedule, 0, local)):
             key = f"service.scheduled_scaling.{number}"
-            yield Complaint(
+            yield Problem(
                 (f"{key}.schedule", f"{key}.time_zone", *keys, "working_hours.time_zone"),
-                f"would start tasks outside; keep it to {in_words(hours.days, local).removesuffix(' UTC')}, in the same time zone",
+                f"starts tasks outside working hours; move it into {describe_spans(hours.days, local).removesuffix(' UTC')} in their zone",
             )
     pause = longest_pause_hours(settings.operations.backup_schedule)
     if settings.alarms.watched and settings.operations.scheduled_backups and settings.alarms.daily_backup_age_hours <= pause:
-        yield Complaint(
+        yield Problem(
             ("alarms.daily_backup_age_hours", "operations.backup_schedule"),
-            f"{pause:.0f} hours lie between two backups, and the alarm would open in each such pause; raise it above that",
+            f"two backups are {pause:.0f} hours apart, so the alarm would open in every such pause; raise the age above {pause:.0f}",
         )
 
 
 def _schedules(settings: Tables) -> Iterator[tuple[str, str, int]]:
-    """(key, cron, minutes it may take) of what needs the database, and of what people are told."""
+    """Yield (key, cron, longest run in minutes) of all schedules that need the database, and of the digest."""
     for key, minutes in RUNS_FOR_MINUTES.items():
         if key != "backup_schedule" or settings.operations.scheduled_backups:
             yield f"operations.{key}", getattr(settings.operations, key), minutes
@@ -392,43 +403,43 @@ def _schedules(settings: Tables) -> Iterator[tuple[str, str, int]]:
         yield "alerts.digest_schedule", settings.alerts.digest_schedule, 0
 
 
-def _what_goes(settings: Tables) -> Iterator[Complaint]:
-    """What is to go with its stack is not protected from going."""
+def _removal(settings: Tables) -> Iterator[Problem]:
+    """With keep_data = false, nothing may protect data from deletion."""
     if settings.keep_data:
         return
-    for key, is_in_the_way, instead in (
-        ("termination_protection", settings.termination_protection, "false"),
-        ("database.deletion_protection", settings.database.deletion_protection, "false"),
-        ("storage.object_lock", settings.storage.object_lock, "false"),
-        ("database.aws_backup_days", settings.database.aws_backup_days, "0"),
-        ("storage.backup_copy_region", settings.storage.backup_copy_region, "nothing: take it out"),
+    for key, is_set, instead in (
+        ("termination_protection", settings.termination_protection, "set termination_protection to false"),
+        ("database.deletion_protection", settings.database.deletion_protection, "set deletion_protection to false"),
+        ("storage.object_lock", settings.storage.object_lock, "set object_lock to false"),
+        ("database.aws_backup_days", settings.database.aws_backup_days, "set aws_backup_days to 0"),
+        ("storage.backup_copy_region", settings.storage.backup_copy_region, "delete backup_copy_region"),
     ):
-        if is_in_the_way:
-            yield Complaint(("keep_data", key), f"nothing is to stay, and this would; set {key.rpartition('.')[2]} to {instead}")
+        if is_set:
+            yield Problem(("keep_data", key), f"keep_data = false deletes all data, but this setting keeps some; {instead}")
 
 
-def _uptime(settings: Tables) -> Iterator[Complaint]:
+def _uptime(settings: Tables) -> Iterator[Problem]:
     endpoints = settings.uptime.endpoints
     for number, endpoint in enumerate(endpoints):
         key = f"uptime.endpoints.{number}"
         if endpoint.path in [other.path for other in endpoints[:number]]:
-            yield Complaint((f"{key}.path",), "stands twice; its metrics are told apart by path, so each path is asked once")
+            yield Problem((f"{key}.path",), "is used twice, but metrics are named by path; delete one of them")
         if endpoint.redirects_to and not set(endpoint.expected_statuses) <= REDIRECTS:
-            yield Complaint(
+            yield Problem(
                 (f"{key}.redirects_to", f"{key}.expected_statuses"),
-                f"what is no redirect leads nowhere; expect some of {', '.join(map(str, sorted(REDIRECTS)))}, or drop redirects_to",
+                f"only a redirect has a destination; expect some of {', '.join(map(str, sorted(REDIRECTS)))}, or delete redirects_to",
             )
     size = sum(len(json.dumps(endpoint.model_dump(mode="json"), separators=(",", ":"))) for endpoint in endpoints)
     if size > ENDPOINT_CHARACTERS:
-        yield Complaint(
+        yield Problem(
             (),
-            f"uptime.endpoints: {size} characters as JSON do not fit into the function's environment; {ENDPOINT_CHARACTERS} at most: "
-            "shorten what bodies must contain, or drop an endpoint",
+            f"uptime.endpoints: {size} characters as JSON do not fit into the function's environment; the limit is {ENDPOINT_CHARACTERS}: "
+            "shorten body_contains, or delete an endpoint",
         )
 
 
-def _alarms(settings: Tables) -> Iterator[Complaint]:
-    """Thresholds that nothing can ever reach."""
+def _alarms(settings: Tables) -> Iterator[Problem]:
+    """Thresholds that can never be reached, or always are."""
     alarms, timeout, wait = settings.alarms, settings.edge.origin_timeout_seconds, settings.database.pool.acquire_timeout_seconds
     for key, seconds in (
         ("alarms.slow_response_seconds", alarms.slow_response_seconds),
@@ -436,83 +447,83 @@ def _alarms(settings: Tables) -> Iterator[Complaint]:
         ("slo.latency_seconds", settings.slo.latency_seconds),
     ):
         if seconds >= timeout:
-            yield Complaint(
-                (key, "edge.origin_timeout_seconds"), "CloudFront gives up before that, and nobody would be told; lower the first"
+            yield Problem(
+                (key, "edge.origin_timeout_seconds"), "CloudFront times out before that, so the alarm would never open; lower the first"
             )
     if alarms.proxy_borrow_ms >= wait * 1000:
-        yield Complaint(
-            ("alarms.proxy_borrow_ms", "database.pool.acquire_timeout_seconds"), "requests fail before that long a wait; lower the first"
+        yield Problem(
+            ("alarms.proxy_borrow_ms", "database.pool.acquire_timeout_seconds"),
+            "requests fail after a shorter wait, so the alarm would never open; lower the first",
         )
     if alarms.database_free_storage_gib >= settings.database.storage_gib:
-        yield Complaint(
-            ("alarms.database_free_storage_gib", "database.storage_gib"), "a new database would be in alarm at once; lower the first"
+        yield Problem(
+            ("alarms.database_free_storage_gib", "database.storage_gib"), "a new database would be in alarm immediately; lower the first"
         )
 
 
-def _pipeline(settings: Tables) -> Iterator[Complaint]:
+def _pipeline(settings: Tables) -> Iterator[Problem]:
     if (pipeline := settings.pipeline) is None:
         return
     if settings.permissions_boundary is None:
-        yield Complaint(
+        yield Problem(
             ("pipeline.repository", "permissions_boundary"),
-            "what a pipeline deploys could make itself more powerful; 'CarmenBoundary' comes with CarmenPipelineAccess "
+            "without a boundary, the pipeline could give itself more permissions; set 'CarmenBoundary', which CarmenPipelineAccess creates "
             "(docs/first-pipeline.md)",
         )
     for key in ("repository", "application_repository"):
         name = getattr(pipeline, key) or ""
         if pipeline.platform == "github" and name.count("/") > 1:
-            yield Complaint(
-                ("pipeline.platform", f"pipeline.{key}"), "a repository on GitHub is owner and name; groups within groups are GitLab's"
-            )
+            yield Problem(("pipeline.platform", f"pipeline.{key}"), "a GitHub repository is owner/name; only GitLab has nested groups")
         if pipeline.platform == "gitlab" and "@" in name:
-            yield Complaint(("pipeline.platform", f"pipeline.{key}"), "ids after @ are GitHub's; GitLab's tokens name the path alone")
+            yield Problem(("pipeline.platform", f"pipeline.{key}"), "only GitHub uses ids after @; GitLab's tokens contain the path alone")
     if pipeline.platform == "github" and pipeline.gitlab_host != "gitlab.com":
-        yield Complaint(("pipeline.platform", "pipeline.gitlab_host"), "GitHub's tokens come from one address; take gitlab_host out")
+        yield Problem(("pipeline.platform", "pipeline.gitlab_host"), "GitHub does not use gitlab_host; delete it")
 
 
-def _application(settings: Tables) -> Iterator[Complaint]:
+def _application(settings: Tables) -> Iterator[Problem]:
     variables, secrets = settings.application.extra_variables, settings.application.extra_secrets
     for table, names in (("extra_variables", variables), ("extra_secrets", secrets)):
         for name in names:
             key = f"application.{table}.{name}"
             if name in RESERVED_VARIABLES:
-                yield Complaint((), f"{key}: is part of the environment contract and set by this application; choose another name")
+                yield Problem((), f"{key}: is set by this CDK application (the environment contract); choose another name")
             elif name.startswith(RESERVED_PREFIXES):
-                yield Complaint((), f"{key}: names with AWS_ and ECS_ are read by AWS's own libraries and agents; choose another name")
+                yield Problem((), f"{key}: AWS libraries and agents read variables that start with AWS_ or ECS_; choose another name")
     for name in sorted(variables.keys() & secrets.keys()):
-        yield Complaint((), f"application.extra_variables.{name}: stands in extra_secrets too; keep one of the two")
-    yield from _resources_of_secrets(secrets)
+        yield Problem((), f"application.extra_variables.{name}: is also in extra_secrets; delete one of them")
+    yield from _secret_resources(secrets)
 
 
-def _resources_of_secrets(secrets: Iterable[str]) -> Iterator[Complaint]:
-    """A secret's resources are called `StripeKey` and, where the operator fills it, `StripeKeyInitialValue` too."""
+def _secret_resources(secrets: Iterable[str]) -> Iterator[Problem]:
+    """Two secrets must not have the same resource names: `StripeKey`, and `StripeKeyInitialValue` where the operator supplies the value."""
     taken: dict[str, str] = {}
     for name in (*sorted(RESERVED_VARIABLES), *secrets):
         resource = "".join(map(str.capitalize, name.split("_")))
         for each in (resource, f"{resource}InitialValue"):
             if (first := taken.setdefault(each, name)) != name:
-                yield Complaint((), f"application.extra_secrets.{name}: its resource would be called as {first}'s is; choose another name")
+                yield Problem(
+                    (), f"application.extra_secrets.{name}: its resource would have the same name as that of {first}; choose another name"
+                )
 
 
-def _secrets(settings: Tables) -> Iterator[Complaint]:
-    """No secret stands in TOML. What looks like one is never repeated in the message."""
-    where = f"fill it after deployment (make secrets ENV={settings.name}); a secret that was in a file is to be changed"
+def _secrets(settings: Tables) -> Iterator[Problem]:
+    """TOML files must not contain secrets. A message never repeats what looks like one."""
+    advice = (
+        "TOML files must not contain secrets; declare it in application.extra_secrets and set its value after deployment "
+        f"(./carmen secrets --env {settings.name}). Replace a secret that was in a file"
+    )
     for key, text in _texts(settings, ""):
         variable = key.removeprefix("application.extra_variables.") if key.startswith("application.extra_variables.") else None
         if variable in RESERVED_VARIABLES:
             continue
-        if kind := kind_of_secret(text, is_user_name=key == "application.smtp_user", is_variable=variable is not None):
-            yield Complaint(
-                (), f"{key}: looks like {kind}, and no secret stands in TOML; declare it in application.extra_secrets and {where}"
-            )
-        elif variable and named_like_a_secret(variable):
-            yield Complaint(
-                (), f"{key}: is a secret by its name, and no secret stands in TOML; declare it in application.extra_secrets and {where}"
-            )
+        if kind := detect_secret(text, is_user_name=key == "application.smtp_user", is_variable=variable is not None):
+            yield Problem((), f"{key}: looks like {kind}. {advice}")
+        elif variable and is_secret_name(variable):
+            yield Problem((), f"{key}: is a secret by its name. {advice}")
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text of the settings with its key."""
+    """Yield every text in the settings with its key."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, BaseModel | dict):

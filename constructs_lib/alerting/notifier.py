@@ -17,7 +17,7 @@ from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import Alarm, Alerting, Metric
 from constructs_lib.foundation.secret import operator_secret
 from settings import sections
-from settings.schedules import clock, daily_cron, minute_of_day
+from settings.schedules import daily_cron, format_time, minute_of_day
 
 WEBHOOK = "ALERTS_SLACK_WEBHOOK"  # its name in `./carmen secrets`; SLACK_WEBHOOK would be a variable of the application
 TIMEOUT = Duration.minutes(1)
@@ -140,7 +140,7 @@ class Notifier(Construct):
 
     def _define_quiet_hours(self, hours: sections.WorkingHours) -> None:
         """Send nothing from the end of a day until the next has started up; incidents still open then are sent."""
-        morning = clock(minute_of_day(hours.starts) + QUIET_AFTER_START_MINUTES)
+        morning = format_time(minute_of_day(hours.starts) + QUIET_AFTER_START_MINUTES)
         for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", morning, "Ends the quiet time")):
             cron = daily_cron(time, hours.days)
             self.function.add_schedule(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())

@@ -27,7 +27,7 @@ from constructs_lib.service.container_environment import ContainerEnvironment
 from constructs_lib.storage.buckets import allow_key, bucket_in_finding
 from constructs_lib.storage.image_repository import PLACEHOLDER
 from settings import sections
-from settings.schedules import clock, daily_cron, minute_of_day
+from settings.schedules import daily_cron, format_time, minute_of_day
 from settings.working_hours import WARM_UP_MINUTES
 
 NON_ROOT = "1001"  # the user of container/Dockerfile
@@ -174,7 +174,7 @@ class WebService(Construct):
                 max_capacity=entry.max_tasks,
             )
         if hours := self._working_hours:
-            begins = clock(minute_of_day(hours.starts) + WARM_UP_MINUTES)
+            begins = format_time(minute_of_day(hours.starts) + WARM_UP_MINUTES)
             for name, time, tasks in (("Begin", begins, (settings.min_tasks, settings.max_tasks)), ("End", hours.ends, (0, 0))):
                 scaling.scale_on_schedule(
                     f"WorkingHours{name}",

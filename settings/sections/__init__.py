@@ -1,8 +1,7 @@
 """The tables of an environment's TOML file, one module per group.
 
-Defaults are production's: where the operations manual names a figure, the default is that figure (exceptions: ADR 0003).
-`staging.toml` and `dev.toml` say where they are smaller. Units stand in the names. Unknown keys, wrong types and values
-out of bounds are errors (`values.py` says what a value may be); so is what cannot work together (`consistency.py`).
+Defaults are production's, with the operations manual's figures (exceptions: ADR 0003); `staging.toml` and `dev.toml` contain what is
+smaller there. Names include units. Field types are in `settings/types.py`, cross-field checks in `settings/validation.py`.
 """
 
 from __future__ import annotations
@@ -59,19 +58,19 @@ __all__ = [
 
 
 class Tables(Section):
-    """One environment, whole. `name` comes from the file's name."""
+    """All settings of one environment. `name` is the file's name."""
 
-    name: types.EnvironmentName = Field(description="The file's name; CarmenProd for prod.toml.")
-    region: types.Region = Field("us-east-1", description="Where the application lives; the edge is in us-east-1.")
-    account: types.AccountId | None = Field(None, description="AWS account; absent: that of the credentials at deployment.")
+    name: types.EnvironmentName = Field(description="The file's name: CarmenProd for prod.toml.")
+    region: types.Region = Field("us-east-1", description="The application's AWS region; the edge is in us-east-1.")
+    account: types.AccountId | None = Field(None, description="AWS account; default: the account of the credentials at deployment.")
     permissions_boundary: Annotated[types.PolicyName | None, Protective(given)] = Field(
-        None, description="Name of a policy bounding every role."
+        None, description="Name of the permissions boundary of every role."
     )
     termination_protection: Annotated[bool, Protective(opt_out=True)] = Field(True, description="Stateful stacks refuse deletion.")
     keep_data: Annotated[bool, Protective(opt_out=True)] = Field(
-        True, description="Buckets, database, images, keys, secrets and logs stay when their stack goes."
+        True, description="Keep buckets, database, images, keys, secrets and logs when their stack is deleted."
     )
-    working_hours: WorkingHours | None = Field(None, description="Absent: it always runs. Not for production.")
+    working_hours: WorkingHours | None = Field(None, description="Default: it always runs. Not for production.")
     tags: Tags = Tags()
     network: Network = Network()
     domain: Domain | None = None
@@ -96,11 +95,11 @@ class Tables(Section):
 
     @property
     def regions(self) -> list[str]:
-        """All that an environment has stacks in: its own, CloudFront's, and where copies of backups are; each once, its own first."""
+        """All regions with stacks of the environment: the main one first, CloudFront's, and the region of backup copies."""
         copies = self.storage.backup_copy_region
         return list(dict.fromkeys([self.region, EDGE_REGION, *([copies] if copies else [])]))
 
     @property
     def preview(self) -> str | None:
-        """`pr-123` of `preview-pr-123`; None of an environment that has a file of its own."""
+        """`pr-123` for `preview-pr-123`; None for an environment with a TOML file."""
         return self.name.removeprefix(PREVIEW_PREFIX) if self.name.startswith(PREVIEW_PREFIX) else None

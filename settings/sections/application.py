@@ -11,9 +11,9 @@ from settings.sections.base import Section
 
 
 class ExtraSecret(Section):
-    """A further secret variable of the application, generated or given by the operator. Never its value."""
+    """An additional secret variable of the application: generated, or supplied by the operator. Never the value."""
 
-    generated: bool = Field(True, description="false: created empty, the operator fills it.")
+    generated: bool = Field(True, description="false: created empty; the operator supplies the value.")
     length: int = Field(48, ge=32, le=256, description="Characters, when generated.")
     alphabet: Literal["alphanumeric", "printable"] = Field("alphanumeric", description="Characters to choose from, when generated.")
 
@@ -28,10 +28,10 @@ class Application(Section):
     enable_analytics: bool = Field(True, description="ENABLE_ANALYTICS.")
     enable_advanced_analytics: bool = Field(True, description="ENABLE_ADVANCED_ANALYTICS.")
     enable_experimental_features: bool = Field(False, description="ENABLE_EXPERIMENTAL_FEATURES.")
-    email_from: types.Email | None = Field(None, description="EMAIL_FROM; noreply@ the domain when absent.")
-    smtp_host: types.HostName | None = Field(None, description="SMTP_HOST; empty until given.")
+    email_from: types.Email | None = Field(None, description="EMAIL_FROM; default: noreply@ the domain.")
+    smtp_host: types.HostName | None = Field(None, description="SMTP_HOST; default: empty.")
     smtp_port: Literal[25, 465, 587, 2465, 2587] = Field(587, description="SMTP_PORT.")
-    smtp_user: str = Field("", max_length=128, description="SMTP_USER; the password is a secret given by the operator.")
+    smtp_user: str = Field("", max_length=128, description="SMTP_USER; the operator supplies the password as a secret.")
     smtp_secure: bool = Field(True, description="SMTP_SECURE.")
-    extra_variables: dict[types.VariableName, str] = Field({}, description="Further plain variables.")
-    extra_secrets: dict[types.VariableName, ExtraSecret] = Field({}, description="Further secret variables.")
+    extra_variables: dict[types.VariableName, str] = Field({}, description="Additional plain variables.")
+    extra_secrets: dict[types.VariableName, ExtraSecret] = Field({}, description="Additional secret variables.")

@@ -14,23 +14,23 @@ from settings.sections.base import Section
 class DatabaseParameters(Section):
     """PostgreSQL's parameters. Source: manual "PostgreSQL Configuration", in the manual's units.
 
-    The three memory figures are what the smallest class gets; on a larger one they grow with its memory (ADR 0003).
+    The three memory figures are minimums for the smallest class; on larger classes they grow with memory (ADR 0003).
     """
 
-    shared_buffers_mb: int = Field(256, ge=128, le=65536, description="Floor of shared_buffers; a quarter of memory above it.")
-    effective_cache_size_mb: int = Field(1024, ge=256, le=262144, description="Floor of effective_cache_size; half of memory above it.")
-    maintenance_work_mem_mb: int = Field(64, ge=16, le=4096, description="Floor of maintenance_work_mem; 1/62 of memory above it.")
-    checkpoint_completion_target: float = Field(0.9, ge=0.5, le=1.0, description="Share of the checkpoint interval used to write.")
+    shared_buffers_mb: int = Field(256, ge=128, le=65536, description="Minimum of shared_buffers; otherwise 1/4 of memory.")
+    effective_cache_size_mb: int = Field(1024, ge=256, le=262144, description="Minimum of effective_cache_size; otherwise 1/2 of memory.")
+    maintenance_work_mem_mb: int = Field(64, ge=16, le=4096, description="Minimum of maintenance_work_mem; otherwise 1/62 of memory.")
+    checkpoint_completion_target: float = Field(0.9, ge=0.5, le=1.0, description="Share of the checkpoint interval used for writing.")
     wal_buffers_mb: int = Field(16, ge=1, le=64, description="Memory for WAL not yet written.")
-    max_connections: int = Field(300, ge=50, le=5000, description="Manual: 100, which two tasks already fill (ADR 0003).")
+    max_connections: int = Field(300, ge=50, le=5000, description="Manual: 100, which two tasks already use (ADR 0003).")
     shared_preload_libraries: types.Distinct[Literal["pg_stat_statements", "auto_explain", "pg_cron"]] = Field(
-        ("pg_stat_statements",), description="Loaded at start; pg_stat_statements is needed by maintenance."
+        ("pg_stat_statements",), description="Loaded at start; maintenance needs pg_stat_statements."
     )
     log_statement: Literal["none", "ddl", "mod", "all"] = Field("ddl", description="Which statements are logged.")
-    log_min_duration_statement_ms: int = Field(1000, ge=-1, le=600_000, description="Statements slower than this are logged; -1: none.")
+    log_min_duration_statement_ms: int = Field(1000, ge=-1, le=600_000, description="Log statements that take longer; -1: none.")
     log_checkpoints: bool = Field(True, description="Log checkpoints.")
     log_lock_waits: bool = Field(True, description="Log waits for locks longer than deadlock_timeout.")
-    track_activity_query_size: int = Field(2048, ge=100, le=102_400, description="Bytes of a running statement that are kept.")
+    track_activity_query_size: int = Field(2048, ge=100, le=102_400, description="Bytes of a running statement to keep.")
     track_functions: Literal["none", "pl", "all"] = Field("all", description="Which function calls are counted.")
     track_io_timing: bool = Field(True, description="Time reads and writes.")
 
@@ -39,49 +39,55 @@ class ConnectionPool(Section):
     """The application's pool and the proxy's. Source: manual "Connection Pooling"; the table is in docs/connection-pool.md."""
 
     connections_per_task: int = Field(20, ge=1, le=100, description="Prisma's connection_limit (manual: max 20).")
-    idle_seconds: int = Field(30, ge=5, le=600, description="When an idle connection is closed (manual: idleTimeoutMillis 30000).")
+    idle_seconds: int = Field(
+        30, ge=5, le=600, description="When the application closes an idle connection (manual: idleTimeoutMillis 30000)."
+    )
     acquire_timeout_seconds: int = Field(2, ge=1, le=60, description="Wait for a connection (manual: connectionTimeoutMillis 2000).")
     proxy_max_connections_percent: int = Field(90, ge=10, le=100, description="The proxy's share of max_connections.")
     proxy_max_idle_percent: int = Field(50, ge=0, le=100, description="Idle connections the proxy keeps, of max_connections.")
-    proxy_idle_client_seconds: int = Field(1800, ge=60, le=28_800, description="When the proxy drops an idle client; above idle_seconds.")
-    reserve: int = Field(30, ge=5, le=500, description="Connections kept for migrations, backup, maintenance, monitoring, people.")
+    proxy_idle_client_seconds: int = Field(
+        1800, ge=60, le=28_800, description="When the proxy closes an idle client connection; above idle_seconds."
+    )
+    reserve: int = Field(30, ge=5, le=500, description="Connections reserved for migrations, backup, maintenance, monitoring and people.")
 
 
 class Database(Section):
     """RDS PostgreSQL. Source: manual "Production Database Setup"."""
 
-    engine_major: Literal["15", "16", "17", "18"] = Field("17", description="Manual: 15; why 17: ADR 0002.")
+    engine_major: Literal["15", "16", "17", "18"] = Field(
+        "17", description="PostgreSQL's major version. Manual: 15; reason for 17: ADR 0002."
+    )
     instance_class: Annotated[
         types.InstanceClass,
-        Saving("t4g.small", "half the memory, and room for half the connections"),
+        Saving("t4g.small", "half the memory, for half the connections"),
         Saving("t4g.micro", "1 GiB of memory, for a handful of users"),
     ] = Field("t4g.medium", description="Without the leading 'db.'.")
     multi_az: Annotated[
-        bool, Protective(opt_out=True), Saving(False, "no standby: hours without a database when its zone or machine is lost")
+        bool, Protective(opt_out=True), Saving(False, "no standby: hours without a database when its zone or host fails")
     ] = Field(True, description="A standby in a second zone.")
-    proxy: Annotated[
-        bool, Protective(opt_out=True), Saving(False, "nothing holds connections through a failover or bounds their number")
-    ] = Field(True, description="RDS Proxy, which holds clients' connections through a failover and bounds their number.")
+    proxy: Annotated[bool, Protective(opt_out=True), Saving(False, "connections break at a failover, and their number is not limited")] = (
+        Field(True, description="RDS Proxy, which keeps client connections through a failover and limits their number.")
+    )
     storage_gib: int = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
-    max_storage_gib: int = Field(200, ge=22, le=65_536, description="Where storage autoscaling ends.")
+    max_storage_gib: int = Field(200, ge=22, le=65_536, description="Maximum of storage autoscaling.")
     point_in_time_days: Annotated[int, Protective()] = Field(14, ge=1, le=35, description="How far back point-in-time recovery reaches.")
     backup_window: Annotated[types.DailyWindow, types.lasting(30)] = Field(
-        "02:00-02:30", description="RDS snapshot, UTC; away from the maintenance window."
+        "02:00-02:30", description="RDS snapshot, UTC; outside the maintenance window."
     )
     maintenance_window: Annotated[types.WeeklyWindow, types.lasting(30)] = Field("sun:05:00-sun:06:00", description="RDS maintenance, UTC.")
     aws_backup_days: Annotated[int, Protective()] = Field(
-        0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: none is made."
+        0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: no snapshots."
     )
     aws_backup_schedule: types.Cron = Field(
-        "cron(0 14 * * ? *)", description="When that snapshot is made, UTC, daily; away from both windows."
+        "cron(0 14 * * ? *)", description="When that snapshot is created, UTC, daily; outside both windows."
     )
     aws_backup_lock: Annotated[bool, Protective(opt_out=True)] = Field(
-        True, description="Governance-mode lock on that vault: no snapshot is deleted before its time."
+        True, description="Governance-mode lock on that vault: snapshots cannot be deleted early."
     )
-    roles_schedule: types.Cron = Field("cron(30 0 * * ? *)", description="When database roles are corrected, UTC, daily.")
+    roles_schedule: types.Cron = Field("cron(30 0 * * ? *)", description="When database roles are checked and corrected, UTC, daily.")
     deletion_protection: Annotated[bool, Protective(opt_out=True)] = Field(True, description="Refuse to delete the instance.")
     insights: Annotated[Literal["standard", "advanced"], Protective(order("standard", "advanced"))] = Field(
-        "standard", description="Database Insights: 7 days free of charge, or 465 days paid."
+        "standard", description="Database Insights: standard keeps 7 days free of charge, advanced 465 days."
     )
     log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(
         90, description="How long PostgreSQL's logs are kept in CloudWatch."
@@ -93,17 +99,17 @@ class Database(Section):
 class Cache(Section):
     """ElastiCache Redis, for cache and rate counters. Source: manual "Redis Cache Implementation", "Rate Limiting"."""
 
-    engine: Literal["valkey", "redis"] = Field("valkey", description="valkey speaks Redis's protocol for a fifth less (ADR 0017).")
+    engine: Literal["valkey", "redis"] = Field("valkey", description="valkey has Redis's protocol and costs a fifth less (ADR 0017).")
     node_type: types.CacheNodeType = Field("cache.t4g.micro", description="Node type.")
-    replicas: Annotated[int, Protective(opt_out=True), Saving(0, "an empty cache, and minutes without one, when its machine is lost")] = (
+    replicas: Annotated[int, Protective(opt_out=True), Saving(0, "minutes without a cache, which is then empty, when its host fails")] = (
         Field(1, ge=0, le=5, description="0: no failover.")
     )
-    snapshot_days: Annotated[int, Protective()] = Field(0, ge=0, le=35, description="0: none; all of its content can be made anew.")
+    snapshot_days: Annotated[int, Protective()] = Field(0, ge=0, le=35, description="0: none; all content can be recomputed.")
     eviction_policy: Literal["allkeys-lru", "allkeys-lfu", "volatile-lru", "volatile-ttl"] = Field(
         "allkeys-lru",
-        description="Cache entries and rate counters share the memory: the counter of a caller who still calls is recent and stays; "
-        "a counter left without expiry can still go; a write is never refused.",
+        description="Cache entries and rate counters share the memory: counters of active callers are recent and stay, counters "
+        "without expiry can be evicted, and writes are never refused.",
     )
     maintenance_window: Annotated[types.WeeklyWindow, types.lasting(60)] = Field(
-        "sun:06:30-sun:07:30", description="ElastiCache maintenance, UTC, an hour or more."
+        "sun:06:30-sun:07:30", description="ElastiCache maintenance, UTC, at least an hour."
     )

@@ -20,28 +20,28 @@ class Network(Section):
     """The VPC. Source: manual "Alternative Cloud Deployment"; AWS VPC sizing."""
 
     cidr: types.VpcRange = Field("10.20.0.0/16", description="The VPC's IPv4 range, /16 to /20, private.")
-    peer_cidrs: types.Distinct[types.Range] = Field((), description="Ranges the VPC will be connected to; its own must not overlap them.")
+    peer_cidrs: types.Distinct[types.Range] = Field((), description="Ranges that will be connected to the VPC; cidr must not overlap them.")
     zones: Annotated[types.Distinct[types.ZoneId], Protective()] = Field(
         ("use1-az1", "use1-az2", "use1-az4"),
         min_length=2,
         max_length=3,
-        description="Availability zone ids (not names: names mean another zone in every account).",
+        description="Availability zone ids (not names, which differ between accounts).",
     )
-    nat_gateways: Annotated[int, Protective(_nat_gateways), Saving(1, "a zone that is lost takes everybody's way out along")] = Field(
-        2, ge=0, le=3, description="0 needs interface_endpoints; more than one survives the loss of a zone."
+    nat_gateways: Annotated[int, Protective(_nat_gateways), Saving(1, "no outbound connections when the gateway's zone fails")] = Field(
+        2, ge=0, le=3, description="0 needs interface_endpoints; two or more survive the loss of a zone."
     )
     nat_instances: Annotated[
-        bool, Protective(less), Saving(True, "a t4g.nano in place of each gateway, ours to patch, with a minute's gap when it is replaced")
-    ] = Field(
-        False, description="A t4g.nano instead of each NAT gateway: a tenth of its price, of its bandwidth, and nobody but us to patch it."
-    )
+        bool,
+        Protective(less),
+        Saving(True, "a t4g.nano instead of each gateway, which we patch, and a minute without NAT when it is replaced"),
+    ] = Field(False, description="A t4g.nano instead of each NAT gateway: a tenth of the price and of the bandwidth, and we patch it.")
     interface_endpoints: bool = Field(False, description="Private endpoints to the AWS services used, instead of NAT.")
     flow_log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(90, description="How long VPC flow logs are kept.")
 
 
 class Domain(Section):
-    """A domain of one's own; without it, CloudFront's own name serves."""
+    """The application's domain; default: CloudFront's domain name."""
 
-    name: types.CertificateName = Field(description="The host users type, such as carmen.example.com.")
-    hosted_zone_id: types.HostedZoneId = Field(description="The public Route 53 zone that holds the name.")
+    name: types.CertificateName = Field(description="The host name that users enter, such as carmen.example.com.")
+    hosted_zone_id: types.HostedZoneId = Field(description="The public Route 53 zone that contains the name.")
     hosted_zone_name: types.HostName = Field(description="That zone's name, such as example.com.")

@@ -1,4 +1,4 @@
-"""Ownership, and the pipeline that deploys an environment."""
+"""Ownership tags, and the pipeline that deploys an environment."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from settings.sections.base import Section
 class Tags(Section):
     """Tags on every resource, for ownership and cost allocation."""
 
-    owner: types.TagValue = Field("platform-team", min_length=2, max_length=64, description="Who answers for this environment.")
-    cost_center: types.TagValue = Field("carmen", min_length=2, max_length=64, description="Where its cost is booked.")
-    repository: types.TagValue = Field("carmen-infrastructure", min_length=2, max_length=128, description="Where its code lives.")
+    owner: types.TagValue = Field("platform-team", min_length=2, max_length=64, description="The team responsible for this environment.")
+    cost_center: types.TagValue = Field("carmen", min_length=2, max_length=64, description="The cost center that pays for it.")
+    repository: types.TagValue = Field("carmen-infrastructure", min_length=2, max_length=128, description="The repository with its code.")
 
 
 class Pipeline(Section):
-    """Whose pipeline deploys this environment, without a key (`CarmenPipelineAccess`). Source: manual "CI/CD Pipeline"."""
+    """The pipeline that deploys this environment, without access keys (`CarmenPipelineAccess`). Source: manual "CI/CD Pipeline"."""
 
     platform: Literal["github", "gitlab"] = Field("github", description="Where the pipeline runs.")
-    gitlab_host: types.HostName = Field("gitlab.com", description="GitLab's own address, if it is yours.")
+    gitlab_host: types.HostName = Field("gitlab.com", description="The host of a self-managed GitLab.")
     repository: types.RepositoryName = Field(
-        description="This code's repository, such as example/carmen-infrastructure; on GitHub as its settings show it under OIDC: "
-        "example@1234/carmen-infrastructure@5678 where ids are shown."
+        description="This code's repository, such as example/carmen-infrastructure; on GitHub as shown in its OIDC settings, "
+        "such as example@1234/carmen-infrastructure@5678 with ids."
     )
     application_repository: types.RepositoryName | None = Field(
-        None, description="The application's, whose pipeline pushes images and releases them; absent: none does."
+        None, description="The application's repository, whose pipeline pushes and releases images; default: none."
     )
-    branch: types.BranchName = Field(description="The one branch that is deployed here, in both repositories.")
+    branch: types.BranchName = Field(description="The branch that is deployed, in both repositories.")
     protected_environment: types.ProtectedEnvironment = Field(
-        description="The platform's protected environment that the deployment waits for, such as production."
+        description="The platform's protected environment that must approve a deployment, such as production."
     )
-    provider_exists: bool = Field(False, description="true: the account trusts the platform already (one identity provider an account).")
+    provider_exists: bool = Field(
+        False, description="true: the account already has an identity provider for the platform (one per account)."
+    )

@@ -18,20 +18,18 @@ class Storage(Section):
     weekly_backup_days: Annotated[int, Protective()] = Field(35, ge=7, le=400, description="How long a weekly dump is kept.")
     monthly_backup_days: Annotated[int, Protective()] = Field(400, ge=28, le=3650, description="How long a monthly dump is kept.")
     object_lock: Annotated[bool, Protective(opt_out=True)] = Field(
-        True, description="Governance-mode Object Lock on backups. Fixed once the bucket exists."
+        True, description="Governance-mode Object Lock on backups. Cannot be changed once the bucket exists."
     )
     object_lock_days: Annotated[int, Protective()] = Field(
-        7, ge=1, le=365, description="How long a backup cannot be deleted; no longer than the daily dumps live."
+        7, ge=1, le=365, description="How long a backup cannot be deleted; at most daily_backup_days."
     )
     backup_copy_region: Annotated[types.Region | None, Protective(given)] = Field(
-        None, description="A second region, where every backup is copied; absent: none. Its bucket stays when this goes."
+        None, description="A second region for copies of every backup; default: none. Its bucket stays when this key is deleted."
     )
     upload_old_version_days: Annotated[int, Protective()] = Field(
-        30, ge=1, le=365, description="How long a replaced or deleted upload can be brought back."
+        30, ge=1, le=365, description="How long a replaced or deleted upload can be restored."
     )
     incomplete_upload_days: int = Field(7, ge=1, le=30, description="When unfinished multipart uploads are removed.")
     access_log_days: Annotated[int, Protective()] = Field(365, ge=30, le=3650, description="How long access logs are kept.")
-    release_file_days: int = Field(
-        30, ge=1, le=365, description="How long the static files of a release are kept after the release that replaced it."
-    )
-    images_kept: Annotated[int, Protective()] = Field(30, ge=5, le=500, description="How many images the repository keeps to roll back to.")
+    release_file_days: int = Field(30, ge=1, le=365, description="How long the static files of a release are kept after the next release.")
+    images_kept: Annotated[int, Protective()] = Field(30, ge=5, le=500, description="How many images the repository keeps for rollbacks.")

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 CDK = ["node_modules/.bin/cdk", "--no-notices", "--no-version-reporting"]
-ENVIRONMENTS = "Environments that are: dev, prod, staging."
+ENVIRONMENTS = "Environments: dev, prod, staging."
 
 
 @pytest.fixture(scope="module")
@@ -65,27 +65,27 @@ def _run(root: Path, *command: str) -> tuple[int, str]:
     [
         (
             [*CDK, "synth", "-c", "env=qa"],
-            f"environments/qa.toml is not there: no environment 'qa'; a new one is a new file there. {ENVIRONMENTS}",
+            f"environments/qa.toml does not exist; create this file for a new environment. {ENVIRONMENTS}",
         ),
         ([*CDK, "synth", "-c", "env="], "No environment is named: ENV=… or -c env=… takes one of dev, prod, staging."),
         ([*CDK, "synth", "-c", "enviroment=prod"], "-c enviroment=prod: there is no such option; an environment is chosen by -c env=prod"),
         ([*CDK, "deploy", "CarmenProd", "-c", "env=dev"], "No stacks match the name(s) CarmenProd"),
-        (["make", "synth", "ENV=Prod"], f"environments/Prod.toml is not there: no environment 'Prod'; did you mean 'prod'? {ENVIRONMENTS}"),
+        (["make", "synth", "ENV=Prod"], f"environments/Prod.toml does not exist; did you mean 'prod'? {ENVIRONMENTS}"),
         (
             ["make", "deploy", "ENV=a b"],
-            f"environments/a b.toml is not there: no environment 'a b'; a new one is a new file there. {ENVIRONMENTS}",
+            f"environments/a b.toml does not exist; create this file for a new environment. {ENVIRONMENTS}",
         ),
         (
             ["make", "settings", "ENV=prdo"],
-            f"environments/prdo.toml is not there: no environment 'prdo'; did you mean 'prod'? {ENVIRONMENTS}",
+            f"environments/prdo.toml does not exist; did you mean 'prod'? {ENVIRONMENTS}",
         ),
         (
             ["make", "settings", "ENV='; touch cdk.out; '"],
-            f"no environment ''; touch cdk.out; ''; a new one is a new file there. {ENVIRONMENTS}",
+            f"no environment ''; touch cdk.out; ''; create this file for a new environment. {ENVIRONMENTS}",
         ),
         (
             ["make", "secrets", "ENV=stagin"],
-            f"environments/stagin.toml is not there: no environment 'stagin'; did you mean 'staging'? {ENVIRONMENTS}",
+            f"environments/stagin.toml does not exist; did you mean 'staging'? {ENVIRONMENTS}",
         ),
         (
             ["make", "secrets"],
@@ -96,7 +96,7 @@ def _run(root: Path, *command: str) -> tuple[int, str]:
         (["make", "synth", "ACTION=restore"], "ACTION=… means nothing here."),
         (["make", "restore", "ACTION=list", "BUKET=x"], "BUKET=… means nothing here."),
         (["make", "restore", "ACTION=drop", "BUCKET=x"], "argument action: invalid choice: 'drop' (choose from"),
-        (["make", "restore", "ENV=prdo"], "environments/prdo.toml is not there: no environment 'prdo'; did you mean 'prod'?"),
+        (["make", "restore", "ENV=prdo"], "environments/prdo.toml does not exist; did you mean 'prod'?"),
         (["make", "synth", "env=dev"], "env=… means nothing here. ENV=dev chooses an environment, PYTHON3=… the Python to install with."),
     ],
     ids=lambda value: " ".join(value).removeprefix("node_modules/.bin/") if isinstance(value, list) else "",

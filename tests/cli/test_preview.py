@@ -202,7 +202,7 @@ def test_what_has_gone_already_is_no_failure(account: Account) -> None:
 
 @pytest.mark.parametrize("name", ["prod", "staging", "dev"])
 def test_an_environment_is_never_removed(account: Account, name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name} is an environment of its own, no preview"):
+    with pytest.raises(SettingsError, match=f"{name}: this is the name of an environment"):
         previews(account).remove(name)
     assert account.done == []
 
@@ -269,13 +269,13 @@ def test_another_is_refused_with_what_is_allowed(name: str) -> None:
     with pytest.raises(SettingsError) as told:
         preview_environment(name)
     assert str(told.value) == (
-        f"NAME={name}: a preview's name has 1 to 12 of a-z and 0-9, with single hyphens between them, such as pr-123. Stacks and buckets "
-        "are named after it."
+        f"{name}: a preview's name has 1 to 12 characters of a-z, 0-9 and single hyphens between them, such as pr-123. The names of stacks "
+        "and buckets contain it."
     )
 
 
 def test_without_a_name_it_says_what_one_is() -> None:
-    with pytest.raises(SettingsError, match="NAME=… is missing: a preview is called after what it shows, such as NAME=pr-123"):
+    with pytest.raises(SettingsError, match="A preview needs a name, such as pr-123"):
         preview_environment("")
 
 
@@ -287,11 +287,11 @@ def test_it_is_dev_but_for_what_its_file_says(capsys: pytest.CaptureFixture[str]
     assert preview.working_hours is None
     assert preview.network.cidr != dev.network.cidr
     assert main(["preview-pr-1"]) == 0
-    assert "preview.toml over dev.toml" in capsys.readouterr().out
+    assert "preview.toml merged into dev.toml" in capsys.readouterr().out
 
 
 def test_its_file_is_no_environment() -> None:
-    with pytest.raises(SettingsError, match="is no environment, but what previews are made of: `make preview NAME=pr-123`"):
+    with pytest.raises(SettingsError, match="is not an environment but the template of previews; create one with `./carmen preview up pr-123`"):
         load("preview")
 
 
@@ -300,7 +300,7 @@ def test_a_mistake_in_either_file_is_told_with_its_file(tmp_path: Any) -> None:
     (tmp_path / "preview.toml").write_text("[service]\ncpu = 100\n", encoding="utf-8")
     with pytest.raises(SettingsError) as told:
         load("preview-pr-1", tmp_path)
-    assert str(told.value).startswith(f"{tmp_path}/preview.toml over dev.toml: service.cpu = 100: must be 256, 512")
+    assert str(told.value).startswith(f"{tmp_path}/preview.toml merged into dev.toml: service.cpu = 100: must be 256, 512")
     (tmp_path / "dev.toml").write_text("regiom = 'x'\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"/dev.toml: regiom: unknown key"):
         load("preview-pr-1", tmp_path)
@@ -309,8 +309,8 @@ def test_a_mistake_in_either_file_is_told_with_its_file(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "complaint"),
     [
-        ("prod", "2026-12-01", "prod is no preview, and does not end"),
-        ("preview-pr-1", "tomorrow", "must be a day such as 2026-12-01; `make preview DAYS=3` reckons it"),
+        ("prod", "2026-12-01", "prod is not a preview, so it has no last day"),
+        ("preview-pr-1", "tomorrow", "must be a date such as 2026-12-01; `./carmen preview up NAME --days 3` sets it"),
     ],
 )
 def test_a_last_day_is_a_previews_and_a_day(name: str, given: str, complaint: str) -> None:

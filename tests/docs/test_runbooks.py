@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from local.acceptance.runbook_parser import PLACEHOLDER, Command, Page, RunbookError, aws_call, pages, to_fill_in
-from settings.loader import FOLDER, laid_over, load, validated
+from settings.loader import FOLDER, load, merge, validated
 from settings.model import Settings
 from tests.conftest import ROOT, Built, build
 from tools.cli.commands import names
@@ -128,7 +128,7 @@ def asleep_at_night(tmp_path_factory: pytest.TempPathFactory) -> Built:
     windows = {key: dev["database"][key] for key in ("backup_window", "maintenance_window", "roles_schedule")}
     hours = {"working_hours": dev["working_hours"], "operations": dev["operations"], "database": windows}
     told = {"alerts": {"digest_schedule": "cron(30 12 ? * MON-FRI *)"}, "alarms": {"daily_backup_age_hours": 80}}
-    return build([validated(laid_over(staging, {**hours, **told}), "staging")], tmp_path_factory.mktemp("asleep"))
+    return build([validated(merge(staging, {**hours, **told}), "staging")], tmp_path_factory.mktemp("asleep"))
 
 
 @each_page

@@ -48,7 +48,7 @@ def test_secrets_of_what_is_not_deployed_says_so(copy: Copy, empty_account: dict
 @pytest.mark.parametrize("command", ["secrets", "settings", "synth"])
 def test_an_environment_that_is_not_there_is_told_with_those_that_are(copy: Copy, command: str) -> None:
     done = copy.run("make", command, "ENV=production")
-    assert _says(done, "environments/production.toml is not there", "Environments that are: dev, prod, staging.")
+    assert _says(done, "environments/production.toml does not exist", "Environments: dev, prod, staging.")
 
 
 def test_diff_without_credentials_shows_the_clis_own_error_and_how_to_give_them(copy: Copy) -> None:

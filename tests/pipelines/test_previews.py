@@ -135,8 +135,8 @@ def test_previews_by_pipeline_have_an_account_that_is_theirs_or_developments(tmp
 def test_any_other_is_refused(tmp_path: Path, account: str, prod: str | None) -> None:
     with pytest.raises(SettingsError) as caught:
         asked(tmp_path, account, prod=prod)
-    assert str(caught.value).endswith(f"Now: previews {account or 'not given'}, prod {prod or 'not given'}")
-    assert "give previews an account that only dev may share" in str(caught.value)
+    assert str(caught.value).endswith(f"Now: previews {account or 'not set'}, prod {prod or 'not set'}")
+    assert "give previews an account that only dev shares" in str(caught.value)
 
 
 def test_as_the_files_are_no_pipeline_makes_previews(tmp_path: Path) -> None:

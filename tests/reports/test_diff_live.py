@@ -376,7 +376,7 @@ def test_the_command_says_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(live, "account", without_credentials)
     for base, told in (
         ("deployed", "No AWS credentials that can be used (Unable to locate credentials): sign in, say with `aws sso login`"),
-        ("deployed:prd", "environments/prd.toml is not there: no environment 'prd'; did you mean 'prod'?"),
+        ("deployed:prd", "environments/prd.toml does not exist; did you mean 'prod'?"),
         ("origin/main:prod", "ENV=prod chooses an environment with BASE=deployed alone"),
     ):
         assert command.main([base]) == 1

@@ -1,3 +1,5 @@
+"""Loading of environments, and settings compared with the manual and with AWS's lists."""
+
 from __future__ import annotations
 
 import contextlib
@@ -13,13 +15,13 @@ import pytest
 from pydantic import BaseModel
 
 from settings.constants import ENGINE_VERSIONS
-from settings.loader import SettingsError, environment_names, environments_wanted, load, main, resolved
+from settings.loader import SettingsError, environment_names, load, main, resolved, selected_environments
 from settings.model import Settings
-from settings.schedules import check_cron, meet_in_a_day, window_minutes
+from settings.schedules import check_cron, overlap_daily, window_minutes
 from settings.types import CACHE_NODES, REGIONS, SIZE_OF_LARGE, check_time_zone, instance_memory_gib
 from tests.conftest import build
 
-# The manual's figures that are choices, and where production has them by default (ADR 0003 names the exceptions).
+# The manual's figures that are settings, with production's defaults (exceptions: ADR 0003).
 MANUAL = {
     "database.parameters.shared_buffers_mb": 256,
     "database.parameters.effective_cache_size_mb": 1024,
@@ -49,12 +51,12 @@ def _at(settings: BaseModel, key: str) -> object:
     return value
 
 
-def test_the_real_environments_are_valid() -> None:
+def test_environments_are_valid() -> None:
     assert environment_names() == ["dev", "prod", "staging"]
     assert {load(name).stack_prefix for name in environment_names()} == {"CarmenDev", "CarmenProd", "CarmenStaging"}
 
 
-def test_production_has_the_manuals_figures_by_default() -> None:
+def test_defaults_are_the_manuals_figures() -> None:
     production = load("prod")
     assert {key: _at(production, key) for key in MANUAL} == MANUAL
     assert {endpoint.path: endpoint.deadline_seconds for endpoint in production.uptime.endpoints} == MANUAL_ENDPOINTS
@@ -70,7 +72,7 @@ def test_settings_are_frozen() -> None:
         load("prod").region = "eu-west-1"  # type: ignore[misc]
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     def walk(section: type[BaseModel]) -> list[str]:
         found = []
         for name, field in section.model_fields.items():
@@ -84,7 +86,7 @@ def test_every_setting_says_what_it_means() -> None:
     assert walk(Settings) == []
 
 
-def test_where_each_value_comes_from() -> None:
+def test_resolved_lists_the_source_of_each_value() -> None:
     rows = {key: (value, source) for key, value, source in resolved("staging")}
     assert rows["database.multi_az"] == ("false", "environments/staging.toml")
     assert rows["database.engine_major"] == ("'17'", "default")
@@ -96,17 +98,17 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prod"]) == 0
     assert "database.pool.connections_per_task" in capsys.readouterr().out
     assert main(["qa"]) == 1
-    assert "environments/qa.toml is not there" in capsys.readouterr().err
+    assert "environments/qa.toml does not exist" in capsys.readouterr().err
 
 
-def test_an_environment_is_chosen_by_one_option_only() -> None:
+def test_only_one_option_selects_an_environment() -> None:
     flags = {"@aws-cdk/core:enablePartitionLiterals": True, "aws:cdk:enable-asset-metadata": True, "cdk-migrate": False}
-    assert environments_wanted(flags) == ["dev", "prod", "staging"]
-    assert environments_wanted({**flags, "env": "dev"}) == ["dev"]
-    assert environments_wanted({**flags, "env": ""}) == [""]
+    assert selected_environments(flags) == ["dev", "prod", "staging"]
+    assert selected_environments({**flags, "env": "dev"}) == ["dev"]
+    assert selected_environments({**flags, "env": ""}) == [""]
     for key in ("enviroment", "environment", "Env", "ENV", "envs"):
-        with pytest.raises(SettingsError, match=rf"-c {key}=dev: there is no such option; an environment is chosen by -c env=dev"):
-            environments_wanted({**flags, key: "dev"})
+        with pytest.raises(SettingsError, match=rf"-c {key}=dev: unknown option; select an environment with -c env=dev"):
+            selected_environments({**flags, key: "dev"})
 
 
 @pytest.mark.parametrize(
@@ -122,12 +124,12 @@ def test_an_environment_is_chosen_by_one_option_only() -> None:
         "cron(0 22 ? * FRI-MON *)",
     ],
 )
-def test_schedules_of_every_form_are_taken(expression: str) -> None:
+def test_every_form_of_schedule_is_accepted(expression: str) -> None:
     check_cron(expression)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "meet"),
+    ("one", "other", "overlaps"),
     [
         ("02:00-02:30", "sun:02:29-sun:03:00", True),
         ("02:00-02:30", "sun:02:30-sun:03:00", False),
@@ -137,23 +139,23 @@ def test_schedules_of_every_form_are_taken(expression: str) -> None:
         ("05:30-06:00", "sun:06:00-sun:07:00", False),
     ],
 )
-def test_windows_meet_over_midnight_and_over_the_end_of_the_week(one: str, other: str, meet: bool) -> None:
-    assert meet_in_a_day(window_minutes(one), window_minutes(other)) is meet
+def test_windows_overlap_across_midnight_and_week_end(one: str, other: str, overlaps: bool) -> None:
+    assert overlap_daily(window_minutes(one), window_minutes(other)) is overlaps
 
 
 def test_regions_are_those_of_aws() -> None:
     assert list(REGIONS) == sorted(boto3.Session().get_available_regions("ec2"))
 
 
-def test_every_time_zone_that_the_cdk_names_is_taken() -> None:
+def test_every_time_zone_of_the_cdk_is_accepted() -> None:
     zones = [getattr(cdk.TimeZone, name).timezone_name for name in dir(cdk.TimeZone) if name.isupper()]
     assert len(zones) > 300
     for zone in zones:
         check_time_zone(zone)
 
 
-def test_the_classes_and_versions_offered_are_those_of_rds() -> None:
-    """cfn-lint carries what RDS itself says it can order."""
+def test_instance_classes_and_versions_are_those_of_rds() -> None:
+    """Source: cfn-lint's copy of RDS's orderable options."""
     versions = _aws("aws_rds_dbinstance/engine_version.json")
     rules = json.loads(_aws("aws_rds_dbinstance/db_instance_class.json"))["allOf"]
     offered = {
@@ -178,7 +180,7 @@ def _instance_classes() -> Iterator[str]:
                 yield f"{family}.{size}"
 
 
-def test_the_node_types_taken_are_those_of_elasticache() -> None:
+def test_cache_node_types_are_those_of_elasticache() -> None:
     offered = set(re.findall(r"cache\.\w+\.\w+", _aws("aws_elasticache_cachecluster/cachenodetype_enum.json")))
     taken = {f"cache.{family}.{size}" for family, sizes in CACHE_NODES.items() for size in sizes}
     assert taken - offered == set()
@@ -188,8 +190,8 @@ def _aws(name: str) -> str:
     return (Path(cfnlint.__file__).parent / "data" / "schemas" / "extensions" / name).read_text()
 
 
-def test_the_longest_name_allowed_is_cut_nowhere_where_aws_has_limits(tmp_path: Path) -> None:
-    """RDS Proxy's is the first: the CDK cuts it from 18 characters on."""
+def test_longest_environment_name_fits_all_limits_of_aws(tmp_path: Path) -> None:
+    """RDS Proxy has the lowest limit: the CDK cuts environment names from 18 characters on."""
     built = build([Settings.model_validate({"name": "longest12345"})], tmp_path)
     assert max(map(len, built.templates)) <= 128
     exports = [

@@ -9,7 +9,7 @@ import pytest
 
 from settings.loader import load
 from settings.schedules import daily_cron, fires
-from settings.working_hours import fires_outside, in_words, longest_pause_hours, open_spans, window_outside
+from settings.working_hours import describe_spans, fires_outside, longest_pause_hours, open_spans, window_outside
 from tests.conftest import Built, by_id, only
 from tools.cli.commands.buttons import scale_out
 from tools.cli.commands.wake import expect_awake, expect_deployable, wake
@@ -60,7 +60,7 @@ def test_the_borders_of_a_day_belong_to_it(cron: str, minutes: int, outside: str
 
 def test_summer_time_counts_and_so_does_a_day_that_begins_on_the_one_before() -> None:
     berlin = open_spans(WEEKDAYS, "07:00", "19:00", "Europe/Berlin")
-    assert in_words(WEEKDAYS, berlin) == "MON, TUE, WED, THU, FRI 06:15 to 17:00 UTC"
+    assert describe_spans(WEEKDAYS, berlin) == "MON, TUE, WED, THU, FRI 06:15 to 17:00 UTC"
     assert [fires_outside(f"cron(30 {hour} ? * MON *)", 0, berlin) for hour in (5, 6, 16, 17)] == ["MON 05:30", None, None, "MON 17:30"]
     tokyo = open_spans(WEEKDAYS, "07:00", "19:00", "Asia/Tokyo")  # from 22:15 of the day before
     assert fires_outside("cron(30 22 ? * SUN-THU *)", 15, tokyo) is None

@@ -205,7 +205,7 @@ def test_the_most_rules_accepted_fit_into_the_function_and_one_more_is_refused()
     most = 50
     code = viewer_request(edge(most))
     assert LONGEST_CODE * 0.8 < len(code.encode()) <= LONGEST_CODE
-    with pytest.raises(SettingsError, match="do not fit into CloudFront's function; 7500 at most"):
+    with pytest.raises(SettingsError, match="do not fit into CloudFront's function; the limit is 7500"):
         edge(most + 1)
 
 
