@@ -291,7 +291,7 @@ def test_it_is_dev_but_for_what_its_file_says(capsys: pytest.CaptureFixture[str]
 
 
 def test_its_file_is_no_environment() -> None:
-    with pytest.raises(SettingsError, match="is not an environment but the template of previews; create one with `./carmen preview up pr-123`"):
+    with pytest.raises(SettingsError, match="is not an environment but the template of previews"):
         load("preview")
 
 
