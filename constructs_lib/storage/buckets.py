@@ -16,7 +16,7 @@ from constructs_lib.foundation.acknowledgements import acknowledge, export_name,
 from settings import sections
 
 RELEASE_FILE_LOGS = "release-files/"
-SUPERSEDED = {"superseded": "true"}  # lambda_src/backup/tiers.py sets it
+SUPERSEDED = {"superseded": "true"}  # lambda_src/common/backup_store.py sets it
 
 
 class PrivateBucket(s3.Bucket):

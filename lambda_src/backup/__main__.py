@@ -1,9 +1,9 @@
-"""A backup from the command line, with all the time it needs: the Fargate task's entry, and a person's.
+"""Make a backup from the command line, without a time limit. The Fargate task runs this, and so can a person.
 
     python -m backup [--time 2026-11-24T01:00:00Z]
 
-Ends with 0 when there is a good backup of that time, 75 when the lock is held (try again later), 1 otherwise, each with a
-message. SIGTERM, which is how ECS ends a task, removes what was sent so far.
+Exit codes: 0 if the backup of that time is complete, 75 if another run holds the lock (try again later), 1 otherwise. SIGTERM,
+which ECS sends to stop a task, removes what was uploaded so far.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         time_variable=TIME_VARIABLE,
         flush=metrics.flush_metrics,
-        failure_prefix="There is no backup",
+        failure_prefix="The backup failed",
     )
 
 

@@ -1,10 +1,10 @@
-"""One pass over the database: pg_dump writes the archive, and pg_restore makes plain SQL of the same bytes as they pass.
+"""One pass over the database: pg_dump writes the archive, and pg_restore converts the same bytes to plain SQL.
 
     pg_dump -Fc ─┬─> archive ─────────────────────────> multipart upload
                  └─> pg_restore -f - ─> SQL ─> gzip ──> multipart upload
 
-Nothing is kept: every stage waits for the next one. Whatever fails kills the programs, which ends every stage. An object
-is made only when all programs have ended well and the SQL has its last line; until then there are only parts.
+Nothing is buffered: every stage waits for the next one. Any failure kills the programs, which ends every stage. The objects
+are created only after all programs succeeded and the SQL has its last line; until then there are only parts.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import client_tools
+from common.backup_store import UploadError
 from common.client_tools import ClientProcess
 
-from backup.upload import MultipartUpload, UploadError
+from backup.upload import MultipartUpload
 
 READ_BYTES = 2**20
 FOOTER = b"\n--\n-- PostgreSQL database dump complete\n--\n"
@@ -28,55 +29,55 @@ _TAIL_BYTES = 512
 
 
 class DumpError(Exception):
-    """The dump did not come to a good end; nothing of it remains."""
+    """The dump failed; nothing of it remains."""
 
 
 class DeadlineExceeded(DumpError):
-    """The time was over; whoever has more of it may begin anew."""
+    """The time limit was reached; a run with more time may start again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What pg_dump is told. `restrict_key` keeps psql from obeying commands hidden in the data, so it is new for each backup."""
+    """pg_dump's options. `restrict_key` keeps psql from obeying commands hidden in the data, so each backup has a new one."""
 
     snapshot: str
     restrict_key: str
     compression: str
 
     def arguments(self, format_name: str) -> list[str]:
-        """As recorded in the manifest; the snapshot is gone by then and is left out there."""
+        """As recorded in the manifest, without the snapshot, which does not exist later."""
         compression = [f"--compress={self.compression}"] if format_name == "custom" else []
         return [f"--format={format_name}", *compression, "--no-password", "--lock-wait-timeout=60s"]
 
 
 class Dump:
-    """Runs the pass: `run` returns when all is sealed, and raises otherwise; `abort` then removes what was sent."""
+    """The pass: `run` returns when all uploads are sealed and raises otherwise; `abort` then removes what was uploaded."""
 
     def __init__(
         self, *, archive: MultipartUpload | None, sql_gz: MultipartUpload | None, options: Options, variables: dict[str, str]
     ) -> None:
         if archive is None and sql_gz is None:
-            raise ValueError("a dump into nothing: archive, sql_gz or both")
+            raise ValueError("A dump needs an archive, sql_gz or both")
         self.archive, self.sql_gz = archive, sql_gz
         self.raw_sha256, self.raw_bytes = hashlib.sha256(), 0
         self.sequences = SequenceValues(in_archive=archive is not None)
         self._options, self._variables = options, variables
         self._running: list[ClientProcess] = []
-        self._ended: list[ClientProcess] = []  # before anything was killed
+        self._ended: list[ClientProcess] = []  # before the first kill
         self._errors: list[BaseException] = []
         self._lock = threading.Lock()
 
-    def run(self, beside: Callable[[], Any], interrupt: Callable[[], None], seconds: float | None) -> None:
-        """Dumps, with `beside` on a thread of its own meanwhile, which `interrupt` ends; raises what went wrong first."""
+    def run(self, meanwhile: Callable[[], Any], interrupt: Callable[[], None], seconds: float | None) -> None:
+        """Dump, with `meanwhile` in another thread, which `interrupt` ends. Raises the first error."""
         clock = (
-            threading.Timer(seconds, self.fail, [DeadlineExceeded(f"the dump was not finished after {seconds:.0f} s")]) if seconds else None
+            threading.Timer(seconds, self.fail, [DeadlineExceeded(f"the dump did not finish within {seconds:.0f} s")]) if seconds else None
         )
         if clock:
             clock.start()
         threads: list[threading.Thread] = []
         try:
             stages = self._start()
-            threads = [threading.Thread(target=self._guarded, args=(stage,), daemon=True) for stage in (*stages, beside)]
+            threads = [threading.Thread(target=self._guarded, args=(stage,), daemon=True) for stage in (*stages, meanwhile)]
             for thread in threads:
                 thread.start()
             for thread in threads[:-1]:
@@ -84,13 +85,13 @@ class Dump:
             if self.failed:
                 interrupt()
             threads[-1].join()
-            self._judge()
+            self._raise_cause()
         except BaseException as error:
-            if not self.failed:  # something from outside, such as a signal
+            if not self.failed:  # from outside, such as a signal
                 self.fail(error)
                 interrupt()
             for thread in threads:
-                thread.join(10)  # all it waited for was killed
+                thread.join(10)  # everything it waited for was killed
             raise
         finally:
             if clock:
@@ -99,14 +100,14 @@ class Dump:
                 process.close()
 
     def watch(self, process: ClientProcess) -> None:
-        """Another program that must end well, and ends when this fails."""
+        """Add a program: it must succeed, and is killed if the dump fails."""
         with self._lock:
             self._running.append(process)
             if self._errors:
                 process.kill()
 
     def fail(self, error: BaseException) -> None:
-        """Remembers the first error and stops everything."""
+        """Record an error and kill all programs."""
         with self._lock:
             if not self._errors:
                 self._ended = [process for process in self._running if process.has_ended]
@@ -119,9 +120,8 @@ class Dump:
         return bool(self._errors)
 
     def abort(self) -> list[str]:
-        """Removes the uploads that did not become objects; returns what could not be removed."""
-        left = [upload.abort() for upload in (self.archive, self.sql_gz) if upload]
-        return [sentence for sentence in left if sentence]
+        """Abort the uploads that did not become objects; returns a remark for each that S3 refused to abort."""
+        return [remark for upload in (self.archive, self.sql_gz) if upload and (remark := upload.abort())]
 
     def _start(self) -> list[Callable[[], None]]:
         snapshot, restrict = f"--snapshot={self._options.snapshot}", f"--restrict-key={self._options.restrict_key}"
@@ -140,7 +140,7 @@ class Dump:
         return process
 
     def _store(self, dump: ClientProcess, restore: ClientProcess | None) -> None:
-        """The archive, to its upload and to pg_restore."""
+        """Pass the archive to its upload and to pg_restore."""
         assert self.archive is not None
         while chunk := dump.stdout.read(READ_BYTES):
             self.sequences.scan(chunk)
@@ -149,11 +149,11 @@ class Dump:
                 restore.stdin.write(chunk)
         if restore:
             restore.stdin.close()
-        self._ended_well(dump)
+        self._check(dump)
         self.archive.seal()
 
     def _compress(self, source: ClientProcess) -> None:
-        """The SQL, as ordinary gzip; its last line is looked at."""
+        """Compress the SQL with gzip, and check its last line."""
         assert self.sql_gz is not None
         compressor = gzip_compressor()
         tail = b""
@@ -166,43 +166,43 @@ class Dump:
             if compressed := compressor.compress(chunk):
                 self.sql_gz.write(compressed)
         self.sql_gz.write(compressor.flush())
-        self._ended_well(source)
+        self._check(source)
         if FOOTER not in tail:
-            raise DumpError(f"the SQL ends without its last line, {FOOTER.decode().strip()!r}, though {source.name} reported no error")
+            raise DumpError(f"The SQL lacks its last line, {FOOTER.decode().strip()!r}, but {source.name} reported no error")
         self.sql_gz.seal()
 
-    def _ended_well(self, process: ClientProcess) -> None:
-        """The parts are waited for only when the data were whole."""
+    def _check(self, process: ClientProcess) -> None:
+        """Raise if the program failed, before the upload waits for its parts."""
         if failure := process.failure():
             raise DumpError(failure)
 
     def _guarded(self, stage: Callable[[], Any]) -> None:
         try:
             stage()
-        except BaseException as error:  # noqa: BLE001 (a thread's error is raised in `run`)
+        except BaseException as error:  # noqa: BLE001 (`run` raises it)
             self.fail(error)
 
-    def _judge(self) -> None:
-        """Raises what came first and is no mere consequence, with what the programs said that had ended by themselves."""
+    def _raise_cause(self) -> None:
+        """Raise the first error that is not a consequence of another, with the messages of programs that failed by themselves."""
         if not self._errors:
             return
         first = next((error for error in self._errors if not isinstance(error, BrokenPipeError)), self._errors[0])
         if isinstance(first, (DeadlineExceeded, UploadError)):
             raise first
-        said = [process.failure() for process in self._ended]
-        raise DumpError("; ".join(dict.fromkeys(sentence for sentence in (*said, str(first)) if sentence))) from first
+        failures = [process.failure() for process in self._ended]
+        raise DumpError("; ".join(dict.fromkeys(text for text in (*failures, str(first)) if text))) from first
 
 
 class SequenceValues:
-    """The values of sequences as the dump sets them: they stand outside of snapshots, so nothing else can know them.
+    """The sequences' values in the dump. They are not part of the snapshot, so no query can read them.
 
-    In an archive they are strings of its table of contents, each with its length before it; in SQL they follow a comment.
+    In an archive they are strings of its table of contents, each after its length; in SQL they follow a comment.
     """
 
     _STATEMENT = re.compile(rb"SELECT pg_catalog\.setval\('((?:[^']|'')+)', (-?\d+), (true|false)\);\n")
     _MARK = b"SELECT pg_catalog.setval("
     _LONGEST = 2**10
-    _HEAD_BYTES = 2**26  # the table of contents comes first; no data are searched for it beyond this
+    _HEAD_BYTES = 2**26  # the table of contents comes first; nothing is searched after this
 
     def __init__(self, *, in_archive: bool) -> None:
         self._in_archive = in_archive
@@ -217,17 +217,17 @@ class SequenceValues:
         text = self._rest + chunk
         if text.find(self._MARK) >= 0:
             for match in self._STATEMENT.finditer(text):
-                if self._is_an_entry(text, match):
+                if self._is_statement(text, match):
                     name = match[1].decode().replace("''", "'")
                     self._found[name] = [int(match[2]), match[3] == b"true"]
         self._rest = text[-self._LONGEST :]
 
     def among(self, live: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        """The dump's value of every sequence there is; the live one where the dump was not understood."""
+        """The dump's value of every live sequence; the live value where the dump has none."""
         return {name: self._found.get(name, value) for name, value in live.items()}
 
-    def _is_an_entry(self, text: bytes, match: re.Match[bytes]) -> bool:
-        """The same words may stand in a function's body or in a row."""
+    def _is_statement(self, text: bytes, match: re.Match[bytes]) -> bool:
+        """Whether the match is a statement of the dump: a function's body or a row may contain the same text."""
         start = match.start()
         if self._in_archive:
             return int.from_bytes(text[max(0, start - 4) : start], "little") == len(match[0])
@@ -235,7 +235,7 @@ class SequenceValues:
 
 
 def gzip_compressor() -> Any:
-    """Ordinary gzip, with ISA-L (five times zlib's speed, somewhat larger) where it is installed."""
+    """gzip, with ISA-L where it is installed (five times zlib's speed, slightly larger output)."""
     try:
         from isal import isal_zlib
     except ImportError:
@@ -244,5 +244,5 @@ def gzip_compressor() -> Any:
 
 
 def compression_of_client() -> str:
-    """zstd where the client knows it, which is as fast as no compression; client 15 knows zlib's levels only."""
+    """zstd, which is as fast as no compression; zlib with client 15, which lacks zstd."""
     return "zstd:1" if client_tools.major() >= 16 else "1"

@@ -1,19 +1,19 @@
-"""Backs the database up on schedule: here if it fits, else in a Fargate task with the same code (`python -m backup`)."""
+"""The scheduled backup: runs here if it fits, otherwise in a Fargate task with the same code (`python -m backup`)."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from common.backup_manifest import scheduled_time, stamp_of
 from common.locks import Busy
 from common.scrubbed_logs import scrubbed_logger
 
-from backup.manifest import stamp_of
-from backup.run import DeadlineExceeded, Outcome, TooLong, back_up
+from backup.backup import Outcome, TooLong, back_up
+from backup.dump import DeadlineExceeded
 from backup.settings import Settings
 
 TIME_VARIABLE = "BACKUP_SCHEDULED_TIME"
@@ -25,20 +25,20 @@ metrics = Metrics(namespace="Carmen", service="backup")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`time` of the event is the backup's: the same time again makes no second one. Raises when there is no backup now.
+    """Make the backup of the event's `time`; the same time never makes a second one. Raises if there is none afterwards.
 
-    An answer has an `outcome`: made, already there, or handed over to a task. Lambda tries a raised one again, which is
+    The answer's `outcome` is "made", "already there" or "handed over" (to a task). Lambda retries after an error, which is
     right for Busy too.
     """
     return run(event.get("time"), lambda: context.get_remaining_time_in_millis() / 1000)
 
 
-def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
-    """One backup with its metrics; the handler's and the command line's."""
+def run(event_time: str | None, seconds_left: Any) -> dict[str, Any]:
+    """Make one backup and emit its metrics, for the handler and the command line."""
     stamp = ""
     metrics.add_dimension("Environment", os.environ.get("ENVIRONMENT", "local"))
     try:
-        time = _time(scheduled_time)
+        time = scheduled_time(event_time)
         stamp = stamp_of(time)
         settings = Settings.from_environment()
         try:
@@ -47,7 +47,7 @@ def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
             from common.fargate import hand_over
 
             task = hand_over(settings.task, "backup", stamp, {TIME_VARIABLE: time.isoformat()}, str(too_long))
-            logger.info("handed over to a task", reason=str(too_long), task=task)
+            logger.info("backup handed over to a task", reason=str(too_long), task=task)
             metrics.add_metric("BackupHandedOver", MetricUnit.Count, 1)
             return {"outcome": "handed over", "stamp": stamp, "task": task, "reason": str(too_long)}
     except Busy as busy:
@@ -55,7 +55,7 @@ def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
         metrics.add_metric("BackupBusy", MetricUnit.Count, 1)
         raise
     except Exception as error:
-        logger.exception("there is no backup of this time", stamp=stamp, error=f"{type(error).__name__}: {error}")
+        logger.exception("backup failed", stamp=stamp, error=f"{type(error).__name__}: {error}")
         metrics.add_metric("BackupFailed", MetricUnit.Count, 1)
         raise
     return _answer(outcome)
@@ -74,19 +74,8 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
         "stamp": made.stamp,
         "manifest": made.key,
         "written": outcome.written,
-        "superseded": outcome.retired,
+        "superseded": outcome.superseded,
         "seconds": made.seconds,
     }
-    logger.info("the backup is good", answer=answer)
+    logger.info("backup complete", answer=answer)
     return answer
-
-
-def _time(text: str | None) -> datetime:
-    """UTC unless it says otherwise; now, where nothing is said."""
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no time a backup could be for ({error}): write it as 2026-11-24T01:00:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

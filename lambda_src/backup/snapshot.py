@@ -1,7 +1,7 @@
-"""What the database holds, as one snapshot sees it: the one that pg_dump reads too.
+"""The database's content, in the snapshot that pg_dump reads.
 
-Sequences stand outside of snapshots; their values are read from the dump itself (`dump.py`). The functions here serve
-the restore drill as well, which asks the restored database the same questions.
+Sequences are not part of a snapshot; their values come from the dump itself (`dump.py`). The restore drill asks the restored
+database the same questions with these functions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from common import client_tools
 from pg8000.native import Connection
 
-# Only hashed, never run by psql: a key that everybody knows does no harm here, and makes hashes of two days comparable.
+# Only hashed, never run by psql: a fixed key does no harm here and makes the hashes of two days comparable.
 SCHEMA_KEY = "CarmenSchema"
 
-# What the dump carries the rows of: tables of ours. An extension's own tables come with the extension, a partitioned
-# table's rows are its partitions', and materialised views are computed anew on restore.
+# The tables whose rows the dump holds. An extension's own tables come with the extension, a partitioned table's rows are in
+# its partitions, and a restore computes materialised views again.
 _TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -33,7 +33,7 @@ SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n
 
 @dataclass(kw_only=True)
 class Facts:
-    """What the manifest says about the contents."""
+    """The manifest's facts about the content."""
 
     database: str
     server_version: str
@@ -47,18 +47,18 @@ class Facts:
 
 
 def export(connection: Connection) -> str:
-    """Opens the snapshot and returns the name under which pg_dump joins it. It lasts as long as the transaction."""
+    """Open the snapshot and return its name, with which pg_dump joins it. It lasts as long as the transaction."""
     for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"):
         connection.run(f"SET {setting} = 0")
     connection.run("SELECT set_config('transaction_timeout', '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")  # 17+
     connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    connection.run("SET LOCAL row_security = off")  # a policy that would hide rows is an error, not a smaller count
+    connection.run("SET LOCAL row_security = off")  # a policy that hides rows is an error, not a smaller count
     name: str = connection.run("SELECT pg_export_snapshot()")[0][0]
     return name
 
 
 def facts(connection: Connection) -> Facts:
-    """What is read at once; `count` and the rest take longer."""
+    """The facts that are read at once; `count` and the others take longer."""
     database, version, size = connection.run(
         "SELECT current_database(), current_setting('server_version'), pg_database_size(current_database())"
     )[0]
@@ -73,7 +73,7 @@ def facts(connection: Connection) -> Facts:
 
 
 def count(connection: Connection, go_on: Callable[[], bool] = lambda: True) -> dict[str, int]:
-    """Rows of every table; stops between two tables when `go_on` says so."""
+    """Rows of every table; stops between two tables when `go_on` returns False."""
     rows = {}
     for (table,) in connection.run(_TABLES):
         if not go_on():
@@ -83,7 +83,7 @@ def count(connection: Connection, go_on: Callable[[], bool] = lambda: True) -> d
 
 
 def sequences(connection: Connection) -> dict[str, list[Any]]:
-    """The live value of every sequence, which the dump's may already be behind of."""
+    """The live value of every sequence, which may be ahead of the dump's."""
     return {
         name: list(connection.run(f"SELECT last_value, is_called FROM {name}")[0])  # noqa: S608 (format %I quoted it)
         for (name,) in connection.run(_SEQUENCES)
@@ -91,7 +91,7 @@ def sequences(connection: Connection) -> dict[str, list[Any]]:
 
 
 def invalid_indexes(connection: Connection) -> list[str]:
-    """What a failed REINDEX CONCURRENTLY leaves behind; a restore would build them, and valid."""
+    """What a failed REINDEX CONCURRENTLY leaves behind; a restore builds valid ones."""
     rows = connection.run(
         """SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
              JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 1"""
@@ -102,7 +102,7 @@ def invalid_indexes(connection: Connection) -> list[str]:
 def schema_sha256(
     variables: dict[str, str], snapshot: str | None = None, started: Callable[[client_tools.ClientProcess], None] = lambda _: None
 ) -> str:
-    """The hash of the definitions as pg_dump writes them, constant memory; the same for a faithful copy, by the same client."""
+    """The hash of the definitions as pg_dump writes them; an exact copy has the same with the same client."""
     arguments = ["--schema-only", "--no-password", f"--restrict-key={SCHEMA_KEY}", *([f"--snapshot={snapshot}"] if snapshot else [])]
     process = client_tools.ClientProcess("pg_dump", *arguments, variables=variables)
     started(process)
@@ -111,7 +111,7 @@ def schema_sha256(
         while chunk := process.stdout.read(2**18):
             digest.update(chunk)
         if failure := process.failure():
-            raise RuntimeError(f"the definitions could not be read: {failure}")
+            raise RuntimeError(f"The definitions cannot be read: {failure}")
     finally:
         process.close()
     return digest.hexdigest()

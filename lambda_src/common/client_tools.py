@@ -27,9 +27,7 @@ def program(name: str) -> str:
     """The program's path. Raises FileNotFoundError when the layer is missing."""
     path = home() / "bin" / name
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist. The client tools are a layer at {HOME}; set POSTGRESQL_HOME for another folder."
-        )
+        raise FileNotFoundError(f"{path} does not exist. The client tools are a layer at {HOME}; set POSTGRESQL_HOME for another folder.")
     return str(path)
 
 

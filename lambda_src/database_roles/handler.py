@@ -1,4 +1,4 @@
-"""Makes PostgreSQL's roles and the connection secrets what they should be: at deployment and once a day."""
+"""Correct PostgreSQL's roles and the connection secrets, at deployment and daily."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pg8000.native import Connection
 
 from database_roles import roles
 
-PATIENCE_SECONDS = 180  # a rotation holds the lock until RDS Proxy takes the new password, at most two minutes
+LOCK_WAIT_SECONDS = 180  # a rotation holds the lock until RDS Proxy accepts the new password, at most two minutes
 
 logger = scrubbed_logger()
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
-    """Called by CloudFormation, which gets its answer at the URL it sent, or by the daily schedule."""
+    """Handle CloudFormation's request, answered at its response URL, or the daily schedule's."""
     if "ResponseURL" in event:
         cloudformation.respond(event, "database-roles", correct)
         return None
@@ -30,7 +30,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
 
 
 def correct() -> dict[str, str]:
-    """Roles first, secrets after: no secret names a role that does not exist yet. Safe to repeat at any point."""
+    """Correct roles first, then secrets: no secret names a role that does not exist yet. Safe to repeat."""
     client = aws.client("secretsmanager")
     master = secrets.read(os.environ["MASTER_SECRET"], client)
     endpoints = _endpoints()
@@ -44,7 +44,7 @@ def correct() -> dict[str, str]:
                 password=master["password"],
             )
         ) as connection,
-        locks.exclusive(connection, "database roles", wait_seconds=PATIENCE_SECONDS, key=locks.LOGINS),
+        locks.exclusive(connection, "database roles", wait_seconds=LOCK_WAIT_SECONDS, key=locks.LOGINS),
     ):
         return _correct(client, connection, endpoints)
 
@@ -57,11 +57,11 @@ def _correct(client: Any, connection: Connection, endpoints: connection_secret.E
     owner_password = connection_secret.password_of(migration) or token_hex(24)
     passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
     outcome = roles.apply(connection, passwords)
-    logger.info("roles were corrected", changes=outcome.changes, refused=outcome.refused)
-    if grave := [refusal for refusal in outcome.refused if not refusal.startswith(roles.TOLERATED)]:
-        raise PermissionError(f"the master was refused: {'; '.join(grave)}")
+    logger.info("roles corrected", changes=outcome.changes, refused=outcome.refused)
+    if serious := [refusal for refusal in outcome.refused if not refusal.startswith(roles.TOLERATED)]:
+        raise PermissionError(f"PostgreSQL refused statements of the master user: {'; '.join(serious)}")
 
-    # The user in use stays in use: taking turns is rotation's business.
+    # The user in use stays in use: only rotation switches users.
     user = connection_secret.user_of(current)
     if user not in roles.APPLICATION_LOGINS:
         user = roles.APPLICATION_LOGINS[0]
@@ -77,7 +77,7 @@ def _correct(client: Any, connection: Connection, endpoints: connection_secret.E
             client,
         ),
     }
-    logger.info("secrets hold", written=written)
+    logger.info("secrets up to date", written=written)
     return {"Changes": str(len(outcome.changes)), "Refused": "; ".join(outcome.refused)}
 
 
@@ -85,7 +85,7 @@ def _endpoints() -> connection_secret.Endpoints:
     environment = os.environ
     return connection_secret.Endpoints(
         database_host=environment["DATABASE_HOST"],
-        proxy_host=environment["PROXY_HOST"] or environment["DATABASE_HOST"],  # empty: there is no proxy
+        proxy_host=environment["PROXY_HOST"] or environment["DATABASE_HOST"],  # empty without a proxy
         database_port=int(environment["DATABASE_PORT"]),
         database_name=environment["DATABASE_NAME"],
         redis_host=environment["REDIS_HOST"],

@@ -1,9 +1,8 @@
-"""Creates the database's roles and puts right what has drifted; may run at any time and never touches data.
+"""Create the database's roles and correct drift. Safe at any time; never touches data.
 
-`specification` says what must hold, `apply` makes it so, in one transaction: read the catalogue, compare, and issue
-only statements for what differs. That is more than tidiness: a master without SUPERUSER is refused even the
-statements that would change nothing (`NOREPLICATION`), and an unchanged database gets no lines in its log.
-What the master may not do is not an error but a finding: `apply` returns it, and the caller decides.
+`specification` defines the roles; `apply` establishes them in one transaction: it reads the catalogue, compares, and runs
+statements only for differences. PostgreSQL refuses a master without SUPERUSER even statements that change nothing
+(`NOREPLICATION`), and an unchanged database gets no lines in its log. `apply` returns refused statements; the caller decides.
 """
 
 from collections import defaultdict
@@ -22,13 +21,13 @@ BACKUP = "carmen_backup"
 MAINTENANCE = "carmen_maintenance"
 MONITOR = "carmen_monitor"
 MONITOR_PROXY = "carmen_monitor_proxy"
-PUBLIC = "public"  # how the catalogue's grantee 0 is called below
+PUBLIC = "public"  # the catalogue's grantee 0
 
 EXTENSIONS = ("pg_stat_statements", "pgstattuple")
 
-# From 17 on, maintenance may rebuild indexes as a member of pg_maintain, but what an interrupted rebuild leaves only its
-# owner may drop. Membership in the owner would hand over every table for that; this function lends the one right.
-OPERATIONS = "carmen_operations"  # a schema of its own: migration tools take what they find in public for the application's
+# From 17 on, maintenance may rebuild indexes as a member of pg_maintain, but only the owner may drop the remains of an
+# interrupted rebuild. Membership in the owner would give access to every table; this function gives only that right.
+OPERATIONS = "carmen_operations"  # a separate schema: migration tools treat everything in public as the application's
 DROP_LEFT_OVER_INDEX = f"{OPERATIONS}.drop_left_over_index(oid)"
 _DROP_LEFT_OVER_INDEX = """
 BEGIN
@@ -41,8 +40,8 @@ BEGIN
 END
 """
 
-# What RDS's master may be refused without harm. Whether RDS lets it give BYPASSRLS is not documented; without it the
-# backup role reads every table that has no row-level security, and pg_dump fails loudly on one that has.
+# Statements that RDS may refuse the master without harm. Whether it may grant BYPASSRLS is not documented; without it the
+# backup role reads every table without row-level security, and pg_dump fails with an error on a table with it.
 TOLERATED = (f"ALTER ROLE {BACKUP} BYPASSRLS",)
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -59,12 +58,12 @@ class Role:
 
 @dataclass(frozen=True)
 class Outcome:
-    changes: list[str] = field(default_factory=list)  # statements, passwords left out
-    refused: list[str] = field(default_factory=list)  # what the master may not do, with the server's reason
+    changes: list[str] = field(default_factory=list)  # statements, without passwords
+    refused: list[str] = field(default_factory=list)  # statements that the server refused, with its reason
 
 
 def specification(major: int) -> tuple[Role, ...]:
-    """Every role of ours, groups before their members. IAM logins have no password: RDS would ignore it."""
+    """All roles, groups before their members. IAM logins have no password: RDS would ignore it."""
     vacuums = "pg_maintain" if major >= 17 else OWNER
     return (
         Role(OWNER, password=True),
@@ -77,7 +76,7 @@ def specification(major: int) -> tuple[Role, ...]:
     )
 
 
-# Privileges on objects: kind → grantee → privileges. Whoever is not named has none. The owner is not listed.
+# Privileges on objects: kind → grantee → privileges. Roles that are missing have none. The owner is not listed.
 _DATABASE = {
     OWNER: {"CONNECT", "CREATE"},
     **{name: {"CONNECT"} for name in (APPLICATION, BACKUP, MAINTENANCE, MONITOR, MONITOR_PROXY)},
@@ -85,27 +84,27 @@ _DATABASE = {
 _OBJECTS: dict[str, dict[str, set[str]]] = {
     "SCHEMA": {name: {"USAGE"} for name in (APPLICATION, MAINTENANCE, MONITOR)},
     "TABLE": {APPLICATION: {"SELECT", "INSERT", "UPDATE", "DELETE"}},
-    "SEQUENCE": {APPLICATION: {"SELECT", "USAGE"}, MONITOR: {"SELECT"}},  # how near its end each one is
+    "SEQUENCE": {APPLICATION: {"SELECT", "USAGE"}, MONITOR: {"SELECT"}},  # to measure how much of each is left
     "ROUTINE": {APPLICATION: {"EXECUTE"}},
 }
 _EXCEPTIONS = {f"ROUTINE {DROP_LEFT_OVER_INDEX}": {MAINTENANCE: {"EXECUTE"}}}
-# pg_default_acl.defaclobjtype → the plural that ALTER DEFAULT PRIVILEGES takes, and the kind above.
+# pg_default_acl.defaclobjtype → the plural in ALTER DEFAULT PRIVILEGES, and the kind above.
 _DEFAULTS = {"n": ("SCHEMAS", "SCHEMA"), "r": ("TABLES", "TABLE"), "S": ("SEQUENCES", "SEQUENCE"), "f": ("ROUTINES", "ROUTINE")}
 
 Grants = Mapping[str, Iterable[str]]
 
 
 def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
-    """Makes the specification hold in the connected database. `passwords`: role → password, for those that have one.
+    """Establish the specification in the connected database. `passwords`: role → password, for roles with one.
 
-    The caller holds the lock LOGINS (common/locks.py) from before it reads the passwords.
+    The caller acquires the lock LOGINS (common/locks.py) before it reads the passwords.
     """
     outcome = Outcome()
     major: int = _value(connection, "SELECT current_setting('server_version_num')::int / 10000")
     roles = specification(major)
     missing = {role.name for role in roles if role.password} - passwords.keys()
     if missing:
-        raise ValueError(f"passwords are missing for {', '.join(sorted(missing))}")
+        raise ValueError(f"Passwords are missing for {', '.join(sorted(missing))}")
     connection.run("BEGIN")
     try:
         connection.run("SET LOCAL lock_timeout = '10s'")
@@ -121,7 +120,7 @@ def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
         _extensions(connection, outcome)
         connection.run(f"SET LOCAL ROLE {OWNER}")
         if major >= 17:
-            _drop_left_over_index(connection, outcome)
+            _create_drop_function(connection, outcome)
         _objects(connection, outcome)
         _default_privileges(connection, outcome)
         _large_objects(connection, major, outcome)
@@ -159,7 +158,7 @@ def _role(connection: Connection, role: Role, outcome: Outcome) -> None:
 
 
 def _password(connection: Connection, role: Role, passwords: Mapping[str, str], outcome: Outcome) -> None:
-    """Always set: RDS lets nobody read what is set. Sessions that are open do not notice."""
+    """Set the password every time, because RDS does not show the current one. Open sessions continue."""
     if not role.login:
         return
     verifier = literal(scram_verifier(passwords[role.name])) if role.password else "NULL"
@@ -167,7 +166,7 @@ def _password(connection: Connection, role: Role, passwords: Mapping[str, str], 
 
 
 def _memberships(connection: Connection, role: Role, roles: Iterable[Role], outcome: Outcome) -> None:
-    """What the role is a member of, and who is a member of it. The master stays: PostgreSQL 16 made it ADMIN itself."""
+    """Correct the role's groups and members. The master stays a member: PostgreSQL 16 itself makes it ADMIN."""
     ours = {other.name for other in roles if role.name in other.member_of}
     rows = connection.run(
         """SELECT quote_ident(g.rolname), quote_ident(m.rolname), quote_ident(by.rolname),
@@ -191,7 +190,7 @@ def _memberships(connection: Connection, role: Role, roles: Iterable[Role], outc
 
 
 def _borrow(connection: Connection, major: int, names: Iterable[str]) -> list[str]:
-    """Lets the master act as these roles until the end of the transaction; returns the statements that end it."""
+    """Let the master act as these roles until the end of the transaction; returns the statements that end it."""
     back = []
     for name in names:
         if _value(connection, f"SELECT pg_has_role(current_user, '{name}', '{'SET' if major >= 16 else 'MEMBER'}')"):
@@ -219,7 +218,7 @@ def _extensions(connection: Connection, outcome: Outcome) -> None:
             _do(connection, outcome, f"CREATE EXTENSION {name} SCHEMA public")
 
 
-def _drop_left_over_index(connection: Connection, outcome: Outcome) -> None:
+def _create_drop_function(connection: Connection, outcome: Outcome) -> None:
     if not _value(connection, f"SELECT count(*) FROM pg_namespace WHERE nspname = '{OPERATIONS}'"):
         _do(connection, outcome, f"CREATE SCHEMA {OPERATIONS}")
     if not _value(
@@ -236,7 +235,7 @@ def _drop_left_over_index(connection: Connection, outcome: Outcome) -> None:
 
 
 def _objects(connection: Connection, outcome: Outcome) -> None:
-    """Everything that the owner owns, in whatever schema; what extensions brought is not the owner's."""
+    """Correct grants on everything that the owner owns, in all schemas. Objects of extensions have another owner."""
     queries = {
         "SCHEMA": """SELECT quote_ident(nspname), coalesce(nspacl, acldefault('n', nspowner)), nspowner FROM pg_namespace
                       WHERE nspowner = {owner}""",
@@ -270,7 +269,7 @@ def _objects(connection: Connection, outcome: Outcome) -> None:
 
 
 def _default_privileges(connection: Connection, outcome: Outcome) -> None:
-    """What the owner will create. Global defaults are whole lists, a schema's defaults only add: there we want none."""
+    """Correct grants on future objects. Global defaults are complete lists; a schema's defaults only add, so there must be none."""
     for code, (plural, kind) in _DEFAULTS.items():
         acl = f"""SELECT coalesce((SELECT defaclacl FROM pg_default_acl WHERE defaclrole = '{OWNER}'::regrole
                                      AND defaclnamespace = 0 AND defaclobjtype = '{code}'),
@@ -286,7 +285,7 @@ def _default_privileges(connection: Connection, outcome: Outcome) -> None:
 
 
 def _large_objects(connection: Connection, major: int, outcome: Outcome) -> None:
-    """pg_read_all_data does not reach them. They are owned by whoever wrote them; 18 has default privileges for them."""
+    """Grant SELECT to the backup role: pg_read_all_data does not cover them. Their writer owns them; 18 has default privileges."""
     for owner in (OWNER, *APPLICATION_LOGINS):
         connection.run(f"SET LOCAL ROLE {owner}")
         for (oid,) in connection.run(
@@ -303,7 +302,7 @@ def _large_objects(connection: Connection, major: int, outcome: Outcome) -> None
 
 
 def _grants(connection: Connection, acl: str) -> dict[str, set[str]]:
-    """Grantee → privileges of one access list, given as a query for `acl` and `owner`; without the owner's own."""
+    """Grantee → privileges of one access list, from a query for `acl` and `owner`; without the owner's."""
     grants: dict[str, set[str]] = defaultdict(set)
     for grantee, privilege, grantable in connection.run(
         f"""SELECT coalesce(g.rolname, '{PUBLIC}'), e.privilege_type, e.is_grantable
@@ -338,7 +337,7 @@ def _try(connection: Connection, outcome: Outcome, statement: str) -> None:
 
 
 def _allowed(connection: Connection, outcome: Outcome, statement: str, shown: str) -> bool:
-    """A refusal for lack of privilege is a finding; it must not undo the rest."""
+    """Run a statement. Record a refusal for lack of privilege, without rolling back the rest."""
     connection.run("SAVEPOINT attempt")
     try:
         connection.run(statement)

@@ -1,9 +1,9 @@
-"""A drill from the command line, with all the time it needs: the Fargate task's entry, and a person's.
+"""Run a restore drill from the command line, without a time limit. The Fargate task runs this, and so can a person.
 
     BACKUP_BUCKET=… python -m drill [--time 2026-12-01T03:00:00Z]
 
-Ends with 0 when the newest backup was restored and proved, 1 otherwise, with a message. SIGTERM, which is how ECS ends a
-task, removes everything; what SIGKILL leaves, the next drill removes.
+Exit codes: 0 if the newest backup was restored and verified, 1 otherwise. SIGTERM, which ECS sends to stop a task, removes
+everything; after SIGKILL the next drill does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         time_variable=TIME_VARIABLE,
         flush=metrics.flush_metrics,
-        failure_prefix="No backup was proved",
+        failure_prefix="The restore drill failed",
     )
 
 

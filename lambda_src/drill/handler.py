@@ -1,9 +1,8 @@
-"""Restores the newest backup on schedule, into a server of its own: here if it fits, else in a task (`python -m drill`)."""
+"""The scheduled restore drill: runs here if it fits, otherwise in a Fargate task with the same code (`python -m drill`)."""
 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Metrics
@@ -18,54 +17,55 @@ TIME_VARIABLE = "DRILL_SCHEDULED_TIME"
 
 
 class DrillFailed(Exception):
-    """The newest backup could not be restored, or was not what it says. The report says what."""
+    """The newest backup cannot be restored, or differs from its manifest. The report lists the problems."""
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`time` of the event names the report. Raises DrillFailed when the drill did not pass."""
+    """Drill with the newest backup; the event's `time` names the report. Raises DrillFailed if the drill fails."""
     return run(event.get("time"), lambda: context.get_remaining_time_in_millis() / 1000)
 
 
-def run(scheduled_time: str | None, seconds_left: Any) -> dict[str, Any]:
-    """One drill with its metrics; the handler's and the command line's."""
-    from backup.manifest import stamp_of
+def run(event_time: str | None, seconds_left: Any) -> dict[str, Any]:
+    """Run one drill and emit its metrics, for the handler and the command line."""
     from common import aws
+    from common.backup_manifest import scheduled_time, stamp_of
+    from common.backup_store import BackupStore
 
     from drill import report as reports
     from drill.exercise import TooLarge, drill
     from drill.settings import Settings
 
-    time = datetime.fromisoformat(scheduled_time) if scheduled_time else datetime.now(UTC)
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    time = scheduled_time(event_time)
     stamp = stamp_of(time)
     metrics.add_dimension("Environment", os.environ.get("ENVIRONMENT", "local"))
     try:
         settings = Settings.from_environment()
-        s3 = aws.client("s3")
+        store = BackupStore(aws.client("s3"), settings.bucket, settings.key_arn)
         try:
-            report = drill(s3, settings, stamp, seconds_left)
+            report = drill(store, settings, stamp, seconds_left)
         except TooLarge as reason:
             if seconds_left() is not None:
-                return _hand_over(settings, stamp, time, str(reason))
-            report = reports.Report(stamp=stamp, problems=[str(reason)])  # this is the task it would be handed over to
-        key = reports.write(s3, settings, report)
+                return _hand_over(settings, stamp, time.isoformat(), str(reason))
+            report = reports.Report(stamp=stamp, problems=[str(reason)])  # this is already the task
+        key = reports.write(store, report)
         if not report.passed:
-            raise DrillFailed(f"the drill with {report.backup or 'no backup'} failed: {'; '.join(report.problems)}. Report: {key}")
+            backup = report.backup or "the newest backup"
+            raise DrillFailed(f"The drill with {backup} failed: {'; '.join(report.problems)}. Report: {store.address(key)}")
     except Exception as error:
-        logger.exception("no backup was proved", stamp=stamp, error=f"{type(error).__name__}: {error}")
+        logger.exception("drill failed", stamp=stamp, error=f"{type(error).__name__}: {error}")
         metrics.add_metric("DrillFailed", MetricUnit.Count, 1)
         raise
     return _answer(report, key)
 
 
-def _hand_over(settings: Any, stamp: str, time: datetime, reason: str) -> dict[str, Any]:
+def _hand_over(settings: Any, stamp: str, time: str, reason: str) -> dict[str, Any]:
     from common.fargate import hand_over
 
-    task = hand_over(settings.task, "drill", stamp, {TIME_VARIABLE: time.isoformat()}, reason)
+    task = hand_over(settings.task, "drill", stamp, {TIME_VARIABLE: time}, reason)
     metrics.add_metric("DrillHandedOver", MetricUnit.Count, 1)
-    logger.info("handed over to a task", reason=reason, task=task)
+    logger.info("drill handed over to a task", reason=reason, task=task)
     return {"outcome": "handed over", "stamp": stamp, "task": task, "reason": reason}
 
 
@@ -75,5 +75,5 @@ def _answer(report: Any, key: str) -> dict[str, Any]:
     metrics.add_metric("DrillRecoverySeconds", MetricUnit.Seconds, report.recovery_seconds)
     metrics.add_metric("DrillBackupAgeHours", MetricUnit.Count, report.backup_age_hours)
     answer = {"outcome": "passed", "stamp": report.stamp, "report": key, "backup": report.backup, "seconds": report.seconds}
-    logger.info("the newest backup can be restored", **answer)
+    logger.info("drill passed", **answer)
     return answer

@@ -1,7 +1,7 @@
-"""A PostgreSQL server that lives for one drill: in a folder of its own, reachable by nobody else, gone with it.
+"""A PostgreSQL server for one drill: in a private folder, reachable only over its socket, removed afterwards.
 
-Nothing is made durable, since nothing is kept: no fsync, no WAL worth the name. Lambda has no /dev/shm, so shared memory is
-mapped from files. Runs as whoever calls; root, which PostgreSQL refuses, hands it to `nobody`.
+It is not durable, because nothing is kept: no fsync, minimal WAL. Lambda has no /dev/shm, so shared memory is mapped from
+files. It runs as the current user; PostgreSQL refuses root, so root starts it as user 65534 (nobody).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Self
 from pg8000.exceptions import InterfaceError
 from pg8000.native import Connection
 
-SUPERUSER = "carmen_drill"  # no name a dump could bring along
+SUPERUSER = "carmen_drill"  # no dump contains this role
 _NOBODY = 65534
 _PREFIX = "carmen-drill-"
 _START_SECONDS = 60
@@ -43,20 +43,20 @@ _SETTINGS = {
     "jit": "off",
     "max_connections": "20",
     "max_locks_per_transaction": "1024",
-    "timezone": "GMT",  # needs no file: not every image has /usr/share/zoneinfo
+    "timezone": "GMT",  # needs no file: some images lack /usr/share/zoneinfo
     "log_timezone": "GMT",
 }
 
 
 class ServerFailed(Exception):
-    """The server could not be started, or ended by itself; the message holds what it wrote last."""
+    """The server did not start, or stopped by itself. The message contains its last log lines."""
 
 
 class EphemeralServer:
-    """`with EphemeralServer(home) as server:`; `folder` is 0700 and holds all of it, room for downloads included.
+    """`with EphemeralServer(home) as server:`. Its `folder` (0700) holds everything, also the drill's downloads.
 
-    One drill at a time below one folder: its lock ends with the process that holds it, however that ends. What a killed
-    one left behind, server and files, is ended and removed by the next.
+    A lock allows one drill at a time below `below`; it ends with its process. The next drill stops the server and removes the
+    files that a killed one left.
     """
 
     def __init__(self, home: Path, *, below: Path, memory_mb: int = 512, jobs: int = 2) -> None:
@@ -73,7 +73,7 @@ class EphemeralServer:
         self._lock = _lock(self._below)
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self.removed = _remove_left_overs(self._below)
+            self.removed = _remove_remains(self._below)
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._below))
             self.data, self.log = self.folder / "data", self.folder / "postgres.log"
             if os.getuid() == 0:
@@ -89,7 +89,7 @@ class EphemeralServer:
         self._end()
 
     def stop(self) -> None:
-        """Immediately: there is nothing to save. Whoever is connected is thrown out."""
+        """Stop at once and close all connections: there is nothing to save."""
         if self._process and self.is_running():
             self._process.send_signal(signal.SIGQUIT)
             try:
@@ -100,43 +100,43 @@ class EphemeralServer:
 
     @property
     def version(self) -> str:
-        """`17.11`, as `SHOW server_version` says it."""
-        said = self._run("postgres", "--version")
-        found = re.search(r"\d+(\.\d+)*", said)
+        """For example `17.11`, as in `SHOW server_version`."""
+        output = self._run("postgres", "--version")
+        found = re.search(r"\d+(\.\d+)*", output)
         if not found:
-            raise ServerFailed(f"{self._home}/bin/postgres --version says {said!r}")
+            raise ServerFailed(f"{self._home}/bin/postgres --version printed {output!r}, which contains no version")
         return found[0]
 
     def variables(self, database: str) -> dict[str, str]:
-        """libpq's, for client programs."""
+        """libpq's environment variables, for client programs."""
         return {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": SUPERUSER, "PGDATABASE": database, "PGAPPNAME": "carmen-drill"}
 
     @contextmanager
     def connect(self, database: str = "postgres") -> Iterator[Connection]:
-        """A superuser's connection, over the socket in the folder only we can enter."""
+        """A superuser's connection, over the socket in the private folder."""
         connection = Connection(SUPERUSER, unix_sock=str(self.folder / ".s.PGSQL.5432"), database=database, timeout=None)
         try:
             yield connection
         finally:
-            with suppress(InterfaceError, OSError):  # a server that is gone: the error that says so is on its way
+            with suppress(InterfaceError, OSError):  # a lost server is already reported
                 connection.close()
 
     def is_running(self) -> bool:
-        """Whether it still is; it ends by itself when it crashes or its disk is full at the wrong moment."""
+        """Whether the server still runs; it stops by itself after a crash or on a full disk."""
         return self._process is not None and self._process.poll() is None
 
     def last_words(self) -> str:
-        """The gravest of what the server wrote to its log, for messages."""
+        """The last serious lines of the server's log, for messages."""
         with suppress(OSError):
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
             grave = [line for line in lines if "PANIC" in line or "FATAL" in line or "could not" in line or "No space" in line]
             return "; ".join((grave or lines)[-3:])[-1000:]
-        return "it wrote no log"
+        return "its log is empty"
 
     def _initdb(self) -> None:
-        # Whatever the machine has for locales: letters are letters in CHECK constraints and in lower().
-        own = self.version.split(".")[0] not in ("15", "16")
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if own else ["--locale=C.UTF-8"]
+        # UTF-8 character classes, for CHECK constraints and lower(), on machines with any locales.
+        builtin = self.version.split(".")[0] not in ("15", "16")
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if builtin else ["--locale=C.UTF-8"]
         command = ["initdb", f"--pgdata={self.data}", f"--username={SUPERUSER}", "--encoding=UTF8", *locale, "--auth=trust"]
         self._run(*command, "--no-sync", "--no-instructions")
         settings = self._settings | {"unix_socket_directories": f'"{self.folder}"'}
@@ -154,7 +154,7 @@ class EphemeralServer:
                 start_new_session=True,
                 **_unprivileged(),
             )
-        _wait(_START_SECONDS, self._is_ready, f"PostgreSQL was not ready after {_START_SECONDS} s: {self.last_words()}")
+        _wait(_START_SECONDS, self._is_ready, f"PostgreSQL was not ready within {_START_SECONDS} s: {self.last_words()}")
 
     def _is_ready(self) -> bool:
         if not self.is_running():
@@ -167,7 +167,7 @@ class EphemeralServer:
     def _end(self) -> None:
         try:
             self.stop()
-        finally:  # the folder goes even when the server does not
+        finally:  # remove the folder even if the server does not stop
             if hasattr(self, "folder"):
                 shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self._lock)
@@ -187,7 +187,7 @@ class EphemeralServer:
         return str(done.stdout)
 
     def _environment(self) -> dict[str, str]:
-        """The libraries are for these children alone. LC_ALL=C is everywhere; the data's encoding is set apart from it."""
+        """The children's environment. Every machine has LC_ALL=C; initdb sets the encoding separately."""
         return {"PATH": os.defpath, "LD_LIBRARY_PATH": str(self._home / "lib"), "LC_ALL": "C", "TZ": "GMT", "TMPDIR": str(self.folder)}
 
 
@@ -197,12 +197,12 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise ServerFailed(f"another drill works in {folder}: wait for it, or set DRILL_FOLDER to another folder") from None
+        raise ServerFailed(f"Another drill is running in {folder}: wait until it ends, or set DRILL_FOLDER to another folder") from None
     return descriptor
 
 
-def _remove_left_overs(below: Path) -> list[str]:
-    """Ends the servers of drills that were killed, and removes their folders; the names of what went."""
+def _remove_remains(below: Path) -> list[str]:
+    """Stop the servers of killed drills and remove their folders; return the folders' names."""
     left = sorted(below.glob(f"{_PREFIX}*"))
     for folder in left:
         _kill_server(folder / "data")
@@ -211,7 +211,7 @@ def _remove_left_overs(below: Path) -> list[str]:
 
 
 def _kill_server(data: Path) -> None:
-    """The server of this data directory; a process id alone may be somebody else's by now, its working directory is not."""
+    """Stop the server of this data directory. Its working directory proves that the process id is not reused."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
     except (OSError, ValueError):
@@ -225,14 +225,14 @@ def _kill_server(data: Path) -> None:
 
     if not gone():
         os.kill(pid, signal.SIGQUIT)
-        _wait(10, gone, f"process {pid} of {data} did not end")
+        _wait(10, gone, f"Process {pid} of {data} did not stop")
 
 
-def _wait(seconds: float, until: Callable[[], bool], otherwise: str) -> None:
+def _wait(seconds: float, until: Callable[[], bool], failure: str) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         if time.monotonic() > deadline:
-            raise ServerFailed(otherwise)
+            raise ServerFailed(failure)
         time.sleep(0.02)
 
 

@@ -1,1 +1,1 @@
-"""The static files of a release, kept in a bucket for browsers that still show its pages when another release runs."""
+"""Keep the static files of a release in a bucket, for browsers that still show its pages after the next release."""

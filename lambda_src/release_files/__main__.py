@@ -1,8 +1,8 @@
-"""Keeps the static files of a release: the Fargate task's entry (constructs_lib/release_files.py).
+"""Upload the static files of a release. The Fargate task runs this (constructs_lib/service/release_files.py).
 
     FILES_FOLDER=… FILES_BUCKET=… python -m release_files
 
-Ends with 0 when all files are in the bucket, 1 otherwise, with a message.
+Exit codes: 0 if all files are in the bucket, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def main() -> int:
     try:
         done = publish(folder, bucket, client("s3"))
     except (NotAFolderOfFiles, OSError, BotoCoreError, ClientError) as error:
-        print(f"The files are not all in {bucket}: {error}", file=sys.stderr)
+        print(f"Some static files are missing in s3://{bucket}: {error}. Deploy the release again.", file=sys.stderr)
         return 1
-    print(f"In {bucket}: {done.files} files, {done.size_bytes:,} bytes")
+    print(f"Uploaded to s3://{bucket}: {done.files} files, {done.size_bytes:,} bytes")
     return 0
 
 

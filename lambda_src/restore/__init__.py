@@ -1,20 +1,17 @@
-"""From a backup in the bucket to a database: list, verify, restore.
+"""Restore a backup from the bucket into a database: list, verify, restore."""
 
-What goes wrong is one of three, and the message says what to do:
-"""
+from common.backup_manifest import BackupError
 
-
-class RestoreError(Exception):
-    """Whatever ended a restore; nothing half restored is in use."""
+RestoreError = BackupError
 
 
-class BackupDamaged(RestoreError):
-    """The backup is not what its manifest says, or not there."""
+class UsageError(BackupError):
+    """An option is missing."""
 
 
-class Refused(RestoreError):
-    """The target is not one to restore into, or somebody has to say that it is."""
+class Refused(BackupError):
+    """The target is unsuitable, or the restore needs explicit permission; nothing was changed."""
 
 
-class LoadFailed(RestoreError):
-    """Client programs or the server gave up half-way."""
+class LoadFailed(BackupError):
+    """A client program or the server failed during the restore."""

@@ -1,7 +1,7 @@
-"""Getting a backup's contents into a database: `pg_restore -j` from an archive, psql from SQL text.
+"""Load a backup into a database: `pg_restore -j` from an archive, psql from SQL text.
 
-Both write into a database that nobody uses yet (`target`), so what fails half-way is dropped. psql is nevertheless killed
-before it sees the end of its input whenever anything is wrong: an end would mean "commit what you have".
+Both write into a database that nothing uses yet (`target`), which is dropped after a failure. psql is also killed before the
+end of its input after any error, because it would commit at the end.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from backup.manifest import Manifest
 from common import client_tools
+from common.backup_manifest import BackupDamaged, Manifest
 
-from restore import BackupDamaged, LoadFailed, plain_sql
+from restore import LoadFailed, plain_sql
 
 _EXTENSION_COMMENT = re.compile(r"^\d+; \d+ \d+ COMMENT - EXTENSION ")
-_AFTERWARDS = re.compile(r"^\d+; \d+ \d+ (TRIGGER|FK CONSTRAINT) ")
+_LAST_ENTRIES = re.compile(r"^\d+; \d+ \d+ (TRIGGER|FK CONSTRAINT) ")
 _OF_DATABASE = re.compile(
     rb'^((?:GRANT|REVOKE) [A-Z, ]+ ON DATABASE |ALTER DATABASE )("(?:[^"]|"")+"|[^\s"]+)( (?:TO|FROM|SET) .*;)$', re.MULTILINE
 )
-_PATIENCE_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 Tick = Callable[[], None]
 
 
 class Server(Protocol):
-    """Where to load into: RDS over TLS, or a drill's own server over its socket."""
+    """The server to load into: RDS over TLS, or a drill's own server over its socket."""
 
     def variables(self, database: str) -> dict[str, str]:
         """libpq's variables, for client programs."""
@@ -45,69 +45,69 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive or SQL text says of itself before it is loaded."""
+    """The headers of an archive or SQL text, read before it is loaded."""
 
     server_version: str
     client_version: str
     owners: frozenset[str]
-    roles: frozenset[str]  # owners, and whoever is granted something
-    database_statements: tuple[tuple[str, str], ...] = ()  # GRANT, REVOKE, ALTER DATABASE … SET: what is before and behind its name
+    roles: frozenset[str]  # owners and grantees
+    database_statements: tuple[tuple[str, str], ...] = ()  # GRANT, REVOKE, ALTER DATABASE … SET: the text before and after its name
 
 
-def archive_contents(archive: Path, found: Manifest) -> Contents:
-    """From the archive's own table of contents, which must agree with the manifest."""
+def archive_contents(archive: Path, backup: Manifest) -> Contents:
+    """Read the archive's table of contents, which must agree with the manifest."""
     listed = _output("pg_restore", "--list", str(archive)).decode()
     fields = dict(re.findall(r"^;\s+([\w ]+): (.*)$", listed, re.MULTILINE))
     database = fields.get("dbname", "")
     schema = _output("pg_restore", "--create", "--schema-only", "--restrict-key=restore", "--file=-", str(archive))
     server, client = (fields.get(name, "?").split()[0] for name in ("Dumped from database version", "Dumped by pg_dump version"))
-    if database != found.database:
-        raise BackupDamaged(f"the archive is of database {database!r}, its manifest says {found.database!r}: use another backup")
+    if database != backup.database:
+        raise BackupDamaged(f"The archive is of database {database!r}, its manifest says {backup.database!r}: use another backup")
     contents = _contents(server, client, schema)
-    _agree(contents, found)
+    _agree(contents, backup)
     return contents
 
 
-def sql_contents(head: bytes, found: Manifest) -> Contents:
-    """From the head of SQL text; what is granted on the database itself is not in it."""
+def sql_contents(head: bytes, backup: Manifest) -> Contents:
+    """Read the head of SQL text, which holds no grants on the database itself."""
     server, client, key = plain_sql.versions(head)
-    if key != found.restrict_key:
-        raise BackupDamaged("the SQL was written with another restrict key than its manifest says: use another backup")
+    if key != backup.restrict_key:
+        raise BackupDamaged("The SQL has another restrict key than its manifest: use another backup")
     contents = _contents(server, client, head)
-    _agree(contents, found)
+    _agree(contents, backup)
     return contents
 
 
 def _contents(server: str, client: str, sql: bytes) -> Contents:
     owners = plain_sql.owners(sql)
-    statements = tuple((before.decode(), behind.decode()) for before, _, behind in _OF_DATABASE.findall(sql))
+    statements = tuple((before.decode(), after.decode()) for before, _, after in _OF_DATABASE.findall(sql))
     return Contents(server, client, frozenset(owners), frozenset(owners | plain_sql.grantees(sql)), statements)
 
 
-def _agree(contents: Contents, found: Manifest) -> None:
-    for what, dumped, said in (
-        ("database version", contents.server_version, found.server_version.split()[0]),
-        ("pg_dump version", contents.client_version, found.client_version),
+def _agree(contents: Contents, backup: Manifest) -> None:
+    for what, dumped, expected in (
+        ("database version", contents.server_version, backup.server_version.split()[0]),
+        ("pg_dump version", contents.client_version, backup.client_version),
     ):
-        if dumped != said:
-            raise BackupDamaged(f"the dump has {what} {dumped}, its manifest says {said}: use another backup")
+        if dumped != expected:
+            raise BackupDamaged(f"The dump has {what} {dumped}, its manifest says {expected}: use another backup")
 
 
 def parallel_possible(server_major: int) -> bool:
-    """pg_restore 17 and later send `SET transaction_timeout` themselves, which an older server refuses."""
+    """Whether pg_restore can load an archive: 17 and later send `SET transaction_timeout`, which an older server refuses."""
     return server_major >= 17 or client_tools.major() < 17
 
 
 def load_archive(archive: Path, server: Server, database: str, *, jobs: int, folder: Path, tick: Tick) -> None:
-    """`pg_restore -j`; stops at the first error, and with everything it started when `tick` raises.
+    """Run `pg_restore -j`; stops at the first error, and when `tick` raises.
 
-    What the archive lists from its first trigger or foreign key on has a run of its own: nothing in it makes these wait for others
-    that they disturb. Triggers of a partitioned table would fire for every row of partitions that are filled later. And a foreign key
-    of a table whose partitions are partitioned locks them all, which ends in a deadlock with the attachment of their indexes.
+    A second run loads the entries from the first trigger or foreign key on, because pg_restore does not make these wait for
+    others that they disturb: triggers of a partitioned table would fire for every row of partitions that are filled later, and a
+    foreign key of a table whose partitions are partitioned locks them all, which deadlocks with the attachment of their indexes.
     """
     lines = _output("pg_restore", "--list", str(archive)).decode().splitlines()
     entries = [line for line in lines if not line.startswith(";") and not _EXTENSION_COMMENT.match(line)]
-    first = next((place for place, line in enumerate(entries) if _AFTERWARDS.match(line)), len(entries))
+    first = next((place for place, line in enumerate(entries) if _LAST_ENTRIES.match(line)), len(entries))
     for part in (entries[:first], entries[first:]):
         if not part:
             continue
@@ -117,23 +117,23 @@ def load_archive(archive: Path, server: Server, database: str, *, jobs: int, fol
         with _program([*command, f"--dbname={database}", str(archive)], server.variables(database), stdin=subprocess.DEVNULL) as program:
             while not program.ended():
                 tick()
-                time.sleep(_PATIENCE_SECONDS)
-            program.must_have_succeeded()
+                time.sleep(_POLL_SECONDS)
+            program.check()
 
 
 def archive_as_sql(archive: Path, restrict_key: str) -> Iterator[bytes]:
-    """The same SQL text as `pg_dump -Fp` writes."""
+    """Convert an archive to the SQL text that `pg_dump -Fp` writes."""
     command = [client_tools.program("pg_restore"), f"--restrict-key={restrict_key}", "--file=-", str(archive)]
     with _program(command, {}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as program:
         assert program.process.stdout
         while block := program.process.stdout.read(1 << 20):
             yield block
         program.process.wait()
-        program.must_have_succeeded()
+        program.check()
 
 
 def load_sql(blocks: Iterable[bytes], server: Server, database: str, *, tick: Tick) -> None:
-    """psql, which sees the end of its input only after all of it proved right."""
+    """Run psql, which sees the end of its input only after all of it was verified."""
     command = [client_tools.program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--file=-"]
     with _program(command, server.variables(database), stdin=subprocess.PIPE) as program:
         stdin = program.process.stdin
@@ -144,63 +144,56 @@ def load_sql(blocks: Iterable[bytes], server: Server, database: str, *, tick: Ti
                 tick()
         except BrokenPipeError:
             program.process.wait(10)
-            program.must_have_succeeded()
-            raise LoadFailed("psql ended before the SQL did") from None
+            program.check()
+            raise LoadFailed("psql exited before the end of the SQL") from None
         stdin.close()
         while not program.ended():
             tick()
-            time.sleep(_PATIENCE_SECONDS)
-        program.must_have_succeeded()
+            time.sleep(_POLL_SECONDS)
+        program.check()
 
 
 def load_roles(sql: str, server: Server) -> list[str]:
-    """`roles.sql` into an empty server; what was refused, which may be settings that exist on RDS only."""
+    """Load `roles.sql` into an empty server; returns the errors, which may be settings that exist only on RDS."""
     command = [client_tools.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--file=-"]
     done = subprocess.run(
         command, input=sql.encode(), env=client_tools.environment(**server.variables("postgres")), capture_output=True, check=False
     )
     if done.returncode:
-        raise LoadFailed(f"psql gave up on roles.sql: {done.stderr.decode(errors='replace').strip()[-1000:]}")
+        raise LoadFailed(f"psql failed on roles.sql: {done.stderr.decode(errors='replace').strip()[-1000:]}")
     return [line for line in done.stderr.decode(errors="replace").splitlines() if "ERROR" in line]
 
 
 class _Running:
-    def __init__(self, process: subprocess.Popen[bytes], said: IO[bytes], name: str) -> None:
-        self.process, self._said, self._name = process, said, name
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], name: str) -> None:
+        self.process, self._errors, self._name = process, errors, name
 
     def ended(self) -> bool:
         return self.process.poll() is not None
 
-    def must_have_succeeded(self) -> None:
+    def check(self) -> None:
         if self.process.returncode:
-            self._said.seek(0)
-            lines = [line for line in self._said.read()[-4000:].decode(errors="replace").splitlines() if line.strip()]
-            raise LoadFailed(f"{self._name} gave up: {' | '.join(lines[:6]) or f'exit code {self.process.returncode}'}")
+            self._errors.seek(0)
+            lines = [line for line in self._errors.read()[-4000:].decode(errors="replace").splitlines() if line.strip()]
+            raise LoadFailed(f"{self._name} failed: {' | '.join(lines[:6]) or f'exit code {self.process.returncode}'}")
 
 
 @contextmanager
 def _program(command: list[str], variables: dict[str, str], **streams: Any) -> Iterator[_Running]:
-    """A client program in a process group of its own, all of which is killed unless the block ends well."""
-    with tempfile.TemporaryFile() as said:
+    """Run a client program in its own process group, which is killed unless the program ended."""
+    with tempfile.TemporaryFile() as errors:
         streams = {"stdout": subprocess.DEVNULL, **streams}
-        process = subprocess.Popen(command, stderr=said, env=client_tools.environment(**variables), start_new_session=True, **streams)
+        process = subprocess.Popen(command, stderr=errors, env=client_tools.environment(**variables), start_new_session=True, **streams)
         try:
-            yield _Running(process, said, Path(command[0]).name)
+            yield _Running(process, errors, Path(command[0]).name)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream:
-                    _close(stream)
-
-
-def _close(stream: IO[bytes]) -> None:
-    """Without an end of input having reached anybody: the process is gone by now."""
-    try:
-        stream.close()
-    except BrokenPipeError:
-        return
+                    with suppress(BrokenPipeError):  # the process has ended: it sees no end of input
+                        stream.close()
 
 
 def _output(name: str, *arguments: str) -> bytes:

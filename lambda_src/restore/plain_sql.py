@@ -1,11 +1,11 @@
-"""The text that pg_dump writes: who owns what in it, and what a server on RDS or of an older version would refuse."""
+"""The text that pg_dump writes: its owners and grantees, and the statements that RDS or an older server refuses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-from restore import BackupDamaged
+from common.backup_manifest import BackupDamaged
 
 FOOTER = b"--\n-- PostgreSQL database dump complete\n--\n"
 _DATA = b"\n-- Data for Name: "
@@ -24,30 +24,30 @@ def owners(sql: bytes) -> set[str]:
 
 
 def grantees(sql: bytes) -> set[str]:
-    """The roles that something is granted to."""
+    """The roles that receive grants."""
     found = {match[1].decode() for match in _GRANTEE.finditer(sql)} - {"PUBLIC"}
     return {_unquoted(name) for name in found}
 
 
 def created_roles(sql: str) -> set[str]:
-    """The roles in `roles.sql`, without those that every server, or every RDS, has of its own."""
+    """The roles in `roles.sql`, without those of every PostgreSQL or RDS server."""
     names = re.findall(r'^CREATE ROLE ("(?:[^"]|"")+"|[^\s"]+);$', sql, re.MULTILINE)
     return {_unquoted(name) for name in names if not re.match(r"pg_|rds", _unquoted(name))}
 
 
 def versions(sql: bytes) -> tuple[str, str, str]:
-    """Server's version, pg_dump's version and restrict key, as the dump's own head has them."""
+    """Server version, pg_dump version and restrict key, from the head of the dump."""
     found = re.search(
         rb"^\\restrict (\w+)\n(?:.*\n)*?-- Dumped from database version (\S+).*\n-- Dumped by pg_dump version (\S+)", sql, re.MULTILINE
     )
     if not found:
-        raise BackupDamaged("the SQL does not begin as pg_dump's does: use another backup")
+        raise BackupDamaged("The SQL does not begin with pg_dump's header: use another backup")
     key, server, client = (part.decode() for part in found.groups())
     return server, client, key
 
 
 def split(blocks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """What comes before the first table's data, and the rest. Extensions, schemas and types are in the first."""
+    """Split before the first table's data. Extensions, schemas and types are in the first part."""
     blocks = iter(blocks)
     head = b""
     for block in blocks:
@@ -59,10 +59,10 @@ def split(blocks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def accepted_by(major: int, head: bytes) -> bytes:
-    """The head of a dump without what this server would refuse.
+    """The head of a dump without the statements that this server refuses.
 
     pg_dump 17 and later set `transaction_timeout`, unknown before 17; COMMENT ON EXTENSION needs the extension's owner,
-    which on RDS is rdsadmin. Both are known by where pg_dump puts them: lines like these in a function's body stay.
+    which on RDS is rdsadmin. Only statements at pg_dump's places are removed: such lines in a function's body stay.
     """
     if major < 17:
         head = _TIMEOUT.sub(b"", head, count=1)
@@ -70,13 +70,13 @@ def accepted_by(major: int, head: bytes) -> bytes:
 
 
 def complete(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same blocks; raises at their end when pg_dump's last words are not there."""
+    """Pass the blocks on; raise BackupDamaged at the end if pg_dump's last line is missing."""
     tail = b""
     for block in blocks:
         tail = (tail + block)[-4096:]
         yield block
     if FOOTER not in tail:
-        raise BackupDamaged("the SQL ends before pg_dump's last words: it was cut. Use another backup")
+        raise BackupDamaged("The SQL is cut: pg_dump's last line is missing. Use another backup")
 
 
 def _unquoted(name: str) -> str:

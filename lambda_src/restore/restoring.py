@@ -1,134 +1,126 @@
-"""One restore from beginning to end: everything is looked at first, loaded beside what is there, verified, and only then named."""
+"""One restore, from the first check to the last: load next to the existing databases, verify, and only then rename."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backup.manifest import Manifest
+from common.backup_manifest import BackupDamaged, Manifest
+from common.backup_store import BackupStore
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
-from restore import BackupDamaged, LoadFailed, Refused, loading, objects, plain_sql, target, verification
+from restore import LoadFailed, Refused, loading, objects, plain_sql, target, verification
 from restore.source import Source
 from restore.target import Target
 
-Say = Callable[[str], None]
-_SAY_EVERY_SECONDS = 15
+Report = Callable[[str], None]
+_PROGRESS_SECONDS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What the closing summary tells."""
+    """The facts of the closing summary."""
 
     database: str
-    kept: str | None  # the name of the database that had the name before
+    kept: str | None  # the new name of the database that had the name before
     seconds: float
-    way: str
+    method: str
     remarks: tuple[str, ...] = ()
 
 
 def restore(
-    s3: Any,
-    bucket: str,
-    found: Manifest,
+    store: BackupStore,
+    backup: Manifest,
     to: Target,
     *,
-    say: Say,
+    report: Report,
     allowed: frozenset[str] = frozenset(),
     jobs: int = 2,
-    below: Path | None = None,
+    folder: Path | None = None,
     rds: Any = None,
 ) -> Done:
-    """Raises RestoreError with what happened; then nothing half restored is in use, and `to.database` is as it was."""
+    """Restore `backup` into `to.database`. Raises BackupError; then `to.database` is unchanged."""
     start = time.monotonic()
-    objects.check(s3, bucket, found)
-    say(f"backup {found.tier}/{found.stamp}: all objects have the size and checksum that its manifest says")
+    store.verify(backup)
+    report(f"backup {backup.name}: sizes and checksums of all objects match the manifest")
     if rds is not None:
         target.refuse_production(to, allowed, rds)
+    folder = folder or Path(tempfile.gettempdir())
+    needed = backup.files["archive"].bytes if "archive" in backup.files else 0
     try:
-        with target.administration(to) as connection, _folder(below, found) as folder:
-            return _restore(s3, bucket, found, to, connection, folder, say=say, allowed=allowed, jobs=jobs, start=start)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise Refused(f"The archive has {needed:,} bytes, but {folder} has only {free:,} free: use another --folder")
+        with target.administration(to) as connection, _scratch(folder) as scratch:
+            return _restore(store, backup, to, connection, Path(scratch), report=report, allowed=allowed, jobs=jobs, start=start)
     except (DatabaseError, InterfaceError) as error:
-        raise LoadFailed(f"the server refused or went away: {target.reason(error)}") from error
+        raise LoadFailed(f"The server reported an error or closed the connection: {target.reason(error)}") from error
     except OSError as error:
         raise LoadFailed(f"{error.strerror or error}: {error.filename or to.host}") from error
 
 
+def _scratch(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="carmen-restore-", dir=folder, ignore_cleanup_errors=True)
+
+
 def _restore(
-    s3: Any,
-    bucket: str,
-    found: Manifest,
+    store: BackupStore,
+    backup: Manifest,
     to: Target,
     connection: Connection,
     folder: Path,
     *,
-    say: Say,
+    report: Report,
     allowed: frozenset[str],
     jobs: int,
     start: float,
 ) -> Done:
     major = target.server_major(connection)
-    source = Source(s3, bucket, found, folder, major)
+    source = Source(store, backup, folder, major)
     replaces = target.refuse_unfit(connection, to, source.contents, major, allowed)
-    say(f"{to.host}: PostgreSQL {major}, {'database ' + to.database + ' will be replaced' if replaces else 'a new database'}; {source.way}")
-    roles = plain_sql.created_roles(objects.text(s3, bucket, found.files["roles"]))
-    with target.staging(connection, to, source.contents, roles, found.stamp) as (name, take_the_name):
-        source.load(to, name, jobs=jobs, tick=_progress(connection, name, found, say))
-        say(f"loaded after {time.monotonic() - start:.0f} s; comparing it with the manifest")
-        remarks = _verify(to, name, found, major)
+    place = f"replacing database {to.database}" if replaces else f"new database {to.database}"
+    report(f"{to.host}: PostgreSQL {major}, {place}, with {source.method}")
+    roles = plain_sql.created_roles(objects.text(store, backup.files["roles"]))
+    with target.staging(connection, to, source.contents, roles, backup.stamp) as (name, rename):
+        source.load(to, name, jobs=jobs, tick=_progress(connection, name, backup, report))
+        report(f"loaded after {time.monotonic() - start:.0f} s; comparing with the manifest")
+        remarks = _verify(to, name, backup, major)
         with to.connect(name) as restored:
-            say("the same rows, sequences, large objects and definitions; gathering statistics for the planner")
+            report("rows, sequences, large objects and definitions match; gathering statistics for the query planner")
             restored.run("ANALYZE")
-        kept = take_the_name(replaces)
-    remarks += () if source.contents.database_statements else (
-        "what is granted on the database itself is not in a .sql.gz: run the database-roles function",
-    )  # fmt: skip
-    return Done(database=to.database, kept=kept, seconds=time.monotonic() - start, way=source.way, remarks=remarks)
+        kept = rename(replaces)
+    if not source.contents.database_statements:
+        remarks += ("a .sql.gz holds no grants on the database itself: run the database-roles function",)
+    return Done(database=to.database, kept=kept, seconds=time.monotonic() - start, method=source.method, remarks=remarks)
 
 
-def _verify(to: Target, name: str, found: Manifest, major: int) -> tuple[str, ...]:
+def _verify(to: Target, name: str, backup: Manifest, major: int) -> tuple[str, ...]:
     with to.connect(name) as restored:
-        wrong = verification.differences(restored, found)
-    same = int(found.server_version.split(".")[0]) == major
+        wrong = verification.differences(restored, backup)
+    same = int(backup.server_version.split(".")[0]) == major
     if same:
-        wrong += verification.schema_difference(to, name, found)
+        wrong += verification.schema_difference(to, name, backup)
     if wrong:
-        raise BackupDamaged(f"what was restored is not what the manifest says: {'; '.join(wrong)}. It was dropped; use another backup")
-    return () if same else (f"definitions were not compared by hash: the backup is of PostgreSQL {found.server_version}",)
+        raise BackupDamaged(f"The restored database differs from the manifest: {'; '.join(wrong)}. It was dropped; use another backup")
+    return () if same else (f"definitions were not compared by hash, because the backup is of PostgreSQL {backup.server_version}",)
 
 
-def _progress(connection: Connection, name: str, found: Manifest, say: Say) -> loading.Tick:
-    """A line now and then, with the size of what is there: a silent terminal at night is a question."""
+def _progress(connection: Connection, name: str, backup: Manifest, report: Report) -> loading.Tick:
+    """Report the size of the loaded data every few seconds."""
     start = last = time.monotonic()
 
     def tick() -> None:
         nonlocal last
-        if (now := time.monotonic()) - last < _SAY_EVERY_SECONDS:
+        if (now := time.monotonic()) - last < _PROGRESS_SECONDS:
             return
         last = now
         (size,) = connection.run("SELECT pg_database_size(:name)", name=name)[0]
-        say(f"{now - start:.0f} s: {size / 1e6:,.0f} MB are there, the original had {found.database_bytes / 1e6:,.0f} MB, indexes included")
+        report(f"{now - start:.0f} s: {size / 1e6:,.0f} MB loaded; the original has {backup.database_bytes / 1e6:,.0f} MB with indexes")
 
     return tick
-
-
-@contextmanager
-def _folder(below: Path | None, found: Manifest) -> Iterator[Path]:
-    """A folder for the archive, gone afterwards; refuses to begin when the archive does not fit."""
-    below = below or Path(tempfile.gettempdir())
-    needed = found.files["archive"].bytes if "archive" in found.files else 0
-    free = shutil.disk_usage(below).free
-    if free < needed:
-        raise Refused(f"the archive has {needed:,} bytes, {below} has room for {free:,}: give another FOLDER")
-    path = Path(tempfile.mkdtemp(prefix="carmen-restore-", dir=below))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

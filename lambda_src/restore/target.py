@@ -1,4 +1,4 @@
-"""The server and the database to restore into: what may be touched, and how the restored one takes the name at the very end."""
+"""The target server and database: what a restore may touch, and how the restored database gets its name at the end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from restore.loading import Contents
 
 NON_EMPTY, PRODUCTION = "non-empty", "production"
 MAJORS = range(15, 19)
-ADMINISTRATION = "postgres"  # the database that every server has and nobody uses
+ADMINISTRATION = "postgres"  # every server has this database, and nothing uses it
 _LOCK = 0x6361726D656E02
 _NAME_LIMIT = 63
-# Whatever a person could have made; an untouched database has none of it.
+# Everything a person could have created; an untouched database has none.
 _OBJECTS = """SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                        WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_temp'
                          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'))
@@ -33,7 +33,7 @@ _OBJECTS = """SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.o
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A database on a server, and who logs in there: a role that may create databases (on RDS the master)."""
+    """A database on a server, and the login: a role that may create databases (on RDS the master)."""
 
     host: str
     port: int
@@ -46,7 +46,7 @@ class Target:
 
     @contextmanager
     def connect(self, name: str) -> Iterator[Connection]:
-        """Verified TLS; no deadline for statements: an index takes as long as it takes."""
+        """A connection over verified TLS, without a statement timeout, because an index may take hours."""
         connection = database.connect(
             host=self.host,
             port=self.port,
@@ -59,14 +59,14 @@ class Target:
         try:
             yield connection
         finally:
-            with suppress(InterfaceError, OSError):  # a server that is gone: the error that says so is on its way
+            with suppress(InterfaceError, OSError):  # a lost server is already reported
                 connection.close()
 
 
 def refuse_production(target: Target, allowed: frozenset[str], rds: Any) -> None:
-    """The instance that a CarmenProd stack deployed is production; a copy restored from it is not, until it is swapped in.
+    """Raise Refused if a CarmenProd stack deployed the instance. A copy restored from it is not production until it is swapped in.
 
-    When RDS cannot be asked, every RDS host might be it.
+    If RDS does not answer, every RDS host counts as production.
     """
     if PRODUCTION in allowed:
         return
@@ -75,13 +75,14 @@ def refuse_production(target: Target, allowed: frozenset[str], rds: Any) -> None
     except Exception as error:
         if target.host.endswith(".rds.amazonaws.com"):
             raise Refused(
-                f"{target.host} may be production: RDS could not be asked ({error}). ALLOW={PRODUCTION} restores into it nevertheless"
+                f"{target.host} may be production: RDS did not answer DescribeDBInstances ({error}). "
+                f"`--allow {PRODUCTION}` restores into it anyway"
             ) from error
         return
     if stack and stack.startswith("CarmenProd"):
         raise Refused(
             f"{target.host} is production: {stack} deployed it. Restore into another instance "
-            f"(docs/runbooks/restore-a-backup.md), or say ALLOW={PRODUCTION}"
+            f"(docs/runbooks/restore-a-backup.md), or add `--allow {PRODUCTION}`"
         )
 
 
@@ -106,43 +107,45 @@ def _addresses(host: str) -> set[str]:
 
 @contextmanager
 def administration(target: Target) -> Iterator[Connection]:
-    """A connection beside the target, which holds the lock against a second restore for as long as it is open."""
+    """A connection to the administration database; while it is open, it holds the lock against a second restore."""
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(target.connect(ADMINISTRATION))
         except (DatabaseError, InterfaceError, OSError) as error:
-            raise Refused(f"{target.user} cannot log in to {target.host}:{target.port} ({reason(error)})") from error
+            raise Refused(f"{target.user} cannot log in to {target.host}:{target.port}: {reason(error)}") from error
         if not _value(connection, f"SELECT pg_try_advisory_lock({_LOCK})"):
-            raise Refused(f"another restore into {target.host}:{target.port} is under way: wait until it has ended")
+            raise Refused(f"Another restore into {target.host}:{target.port} is running: wait until it ends")
         yield connection
 
 
 def server_major(connection: Connection) -> int:
-    """The target's major version, when there is a way to restore into it from here."""
+    """The server's major version. Raises Refused if this client cannot restore into it."""
     version: str = _value(connection, "SELECT current_setting('server_version')")
     major = int(version.split(".")[0].split()[0])
     if major not in MAJORS:
-        raise Refused(f"the server is PostgreSQL {version}; this restores into {MAJORS[0]} to {MAJORS[-1]}")
+        raise Refused(f"The server is PostgreSQL {version}; a restore needs version {MAJORS[0]} to {MAJORS[-1]}")
     if client_tools.major() < major:
         raise Refused(
-            f"the client is PostgreSQL {client_tools.version()}, older than the server's {version}: set POSTGRESQL_HOME to a newer one"
+            f"The client programs are PostgreSQL {client_tools.version()}, older than the server's {version}: "
+            "set POSTGRESQL_HOME to newer ones"
         )
     return major
 
 
 def refuse_unfit(connection: Connection, target: Target, contents: Contents, major: int, allowed: frozenset[str]) -> bool:
-    """Refuses before anything is done; returns whether the database is there already."""
+    """Raise Refused before anything changes; return whether the database exists already."""
     if int(contents.server_version.split(".")[0]) > major:
         raise Refused(
-            f"the backup is of PostgreSQL {contents.server_version}, the server is {major}: restore into {contents.server_version}"
+            f"The backup is of PostgreSQL {contents.server_version}, the server is older ({major}): restore into version "
+            f"{contents.server_version.split('.')[0]} or newer"
         )
     if not _value(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
-        raise Refused(f"{target.user} may not create databases: log in as the master")
-    there = {name for (name,) in connection.run("SELECT rolname FROM pg_roles")}
-    if missing := sorted(contents.roles - there):
+        raise Refused(f"{target.user} may not create databases: use the master's login")
+    existing = {name for (name,) in connection.run("SELECT rolname FROM pg_roles")}
+    if missing := sorted(contents.roles - existing):
         raise Refused(
-            f"roles of the backup are missing on {target.host}: {', '.join(missing)}. The database-roles function makes them; "
-            "the backup's roles.sql says what they are"
+            f"{target.host} lacks roles of the backup: {', '.join(missing)}. Run the database-roles function, or create them as in the "
+            "backup's roles.sql"
         )
     if not connection.run("SELECT FROM pg_database WHERE datname = :name", name=target.database):
         return False
@@ -150,8 +153,8 @@ def refuse_unfit(connection: Connection, target: Target, contents: Contents, maj
         objects = _value(inside, _OBJECTS)
     if objects and NON_EMPTY not in allowed:
         raise Refused(
-            f"database {target.database} on {target.host} is not empty ({objects} objects). Give another DATABASE, or say "
-            f"ALLOW={NON_EMPTY}: the restored one then takes its name, and it is kept under another"
+            f"Database {target.database} on {target.host} is not empty ({objects} objects). Use another --database, or add "
+            f"`--allow {NON_EMPTY}`: the restored database then gets its name, and the old one is renamed and kept"
         )
     return True
 
@@ -160,12 +163,12 @@ def refuse_unfit(connection: Connection, target: Target, contents: Contents, maj
 def staging(
     connection: Connection, target: Target, contents: Contents, roles: set[str], stamp: str
 ) -> Iterator[tuple[str, Callable[[bool], str | None]]]:
-    """A new database for this restore, and the function that gives it the target's name as the last act.
+    """A new database for this restore, and the function that finally gives it the target's name.
 
-    Dropped when the block raises, and when the server or this process died, by the next restore.
+    The database is dropped if the block raises, or by the next restore if the server or this process dies.
     """
     prefix = f"{target.database[:30]}_restoring_"
-    _drop_left_overs(connection, prefix)
+    _drop_remains(connection, prefix)
     name = f"{prefix}{stamp.lower()}_{os.getpid()}"[:_NAME_LIMIT]
     connection.run(f"CREATE DATABASE {identifier(name)} TEMPLATE template0 ENCODING 'UTF8'")
     borrowed: list[str] = []
@@ -173,7 +176,7 @@ def staging(
         borrowed = _borrow(connection, contents.owners | roles)
         for before, behind in contents.database_statements:
             connection.run(f"{before}{identifier(name)}{behind}")
-        if not contents.database_statements:  # owners of schemas need it, and SQL text does not bring it
+        if not contents.database_statements:  # owners of schemas need it, and SQL text lacks it
             for owner in sorted(contents.owners):
                 connection.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
 
@@ -186,7 +189,7 @@ def staging(
 
 
 def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> str | None:
-    """Both names change in one transaction; returns the name under which the database before is kept."""
+    """Rename both databases in one transaction; returns the new name of the previous database."""
     before = f"{wanted[:30]}_before_{stamp.lower()}_{os.getpid()}" if stamp else None
     for database_name in [name, *([wanted] if before else [])]:
         connection.run(
@@ -207,10 +210,10 @@ def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> 
 
 
 def _borrow(connection: Connection, roles: Iterable[str]) -> list[str]:
-    """Lets the restoring role act as the owners of what it restores; returns the statements that end it.
+    """Let the restoring role act as the owners of what it restores; returns the statements that end it.
 
-    Which roles own something is known of archives; of SQL text, large objects' owners stand behind the data. So all roles
-    of ours are tried, and where one is refused that was needed, loading says so.
+    An archive lists all owners; SQL text names the owners of large objects only after the data. So all roles of the backup
+    are tried, and loading fails if a refused one was necessary.
     """
     back = []
     new = _value(connection, "SELECT current_setting('server_version_num')::int") >= 160000
@@ -228,18 +231,18 @@ def _borrow(connection: Connection, roles: Iterable[str]) -> list[str]:
 
 def _give_back(connection: Connection, statements: list[str]) -> None:
     for statement in statements:
-        with suppress(DatabaseError, InterfaceError, OSError):  # the database-roles function puts it right once a day
+        with suppress(DatabaseError, InterfaceError, OSError):  # the database-roles function corrects it daily
             connection.run(statement)
 
 
-def _drop_left_overs(connection: Connection, prefix: str) -> None:
-    """Of restores that died: the lock is ours, so nobody restores into them."""
+def _drop_remains(connection: Connection, prefix: str) -> None:
+    """Drop the databases of restores that died. The lock proves that none is running."""
     for (name,) in connection.run("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)", prefix=prefix):
         _drop(connection, name)
 
 
 def _drop(connection: Connection, name: str) -> None:
-    """Not WITH (FORCE): that may not end autovacuum, which a plain DROP does by itself."""
+    """Without WITH (FORCE), which may not end autovacuum; a plain DROP does."""
     connection.run(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name AND backend_type = 'client backend'", name=name
     )
@@ -251,13 +254,13 @@ def _drop_failed(connection: Connection, name: str, error: BaseException) -> Non
         _drop(connection, name)
     except (DatabaseError, InterfaceError, OSError) as second:
         raise LoadFailed(
-            f"{error}; and the server does not answer any more ({reason(second)}). Database {name} may be left on it, half restored: "
-            "nothing uses it, and the next restore drops it"
+            f"{error}; then the server stopped answering ({reason(second)}). The incomplete database {name} may remain: nothing uses it, "
+            "and the next restore drops it"
         ) from error
 
 
 def reason(error: BaseException) -> str:
-    """What the server or the network said, without the dictionary around it."""
+    """The server's or the network's message, without the dictionary around it."""
     details = error.args[0] if error.args else error
     return str(details.get("M", details)) if isinstance(details, dict) else str(details)
 

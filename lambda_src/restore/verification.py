@@ -1,7 +1,7 @@
-"""Whether a restored database is what its manifest says: every table's rows, sequences, definitions, and the whole text.
+"""Compare a restored database with its manifest: rows of every table, sequences, definitions, and the complete dump.
 
-The strongest proof is the last one: with the restrict key of then, a dump of the restored database is byte for byte the
-dump that was taken. Row counts miss a changed cell, this misses nothing.
+The last is the strongest: with the backup's restrict key, a dump of the restored database equals the original dump byte for
+byte. Row counts miss a changed cell, this misses nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from backup import snapshot
-from backup.manifest import Manifest
 from common import client_tools
+from common.backup_manifest import Manifest
 from pg8000.native import Connection
 
 from restore import LoadFailed
@@ -25,47 +25,47 @@ _SHOWN = 5
 
 
 class Digest(NamedTuple):
-    """What is kept of a text that is too long to keep."""
+    """Hash, checksum and size of a text."""
 
     sha256: str
     crc32: int
     size: int
 
 
-def differences(connection: Connection, found: Manifest) -> list[str]:
-    """What the restored database holds otherwise than the manifest says, in words; empty when all is well."""
+def differences(connection: Connection, backup: Manifest) -> list[str]:
+    """Describe what differs between the restored database and the manifest; empty if nothing does."""
     facts = snapshot.facts(connection)
-    wrong = _compare("table", "rows", found.tables, snapshot.count(connection))
-    wrong += _compare("sequence", "value", found.sequences, snapshot.sequences(connection))
-    missing = sorted(found.extensions.keys() ^ facts.extensions.keys())
-    wrong += [f"extension {name} is {'missing' if name in found.extensions else 'not in the backup'}" for name in missing]
-    if facts.large_objects != found.large_objects:
-        wrong.append(f"{facts.large_objects} large objects instead of {found.large_objects}")
+    wrong = _compare("table", "rows", backup.tables, snapshot.count(connection))
+    wrong += _compare("sequence", "value", backup.sequences, snapshot.sequences(connection))
+    missing = sorted(backup.extensions.keys() ^ facts.extensions.keys())
+    wrong += [f"extension {name} is {'missing' if name in backup.extensions else 'not in the backup'}" for name in missing]
+    if facts.large_objects != backup.large_objects:
+        wrong.append(f"{facts.large_objects} large objects instead of {backup.large_objects}")
     wrong += [f"index {name} is invalid" for name in facts.invalid_indexes]
     return wrong
 
 
-def schema_difference(server: Server, database: str, found: Manifest) -> list[str]:
-    """Compares definitions by hash; for the same major version only, as pg_dump writes another text for others."""
-    text = dump(server, database, found, ["--schema-only"], snapshot.SCHEMA_KEY)
-    return [] if text.sha256 == found.schema_sha256 else ["definitions differ: pg_dump --schema-only has another SHA-256"]
+def schema_difference(server: Server, database: str, backup: Manifest) -> list[str]:
+    """Compare definitions by hash. Valid only for the same major version, because pg_dump's text depends on it."""
+    text = dump(server, database, backup, ["--schema-only"], snapshot.SCHEMA_KEY)
+    return [] if text.sha256 == backup.schema_sha256 else ["definitions differ: pg_dump --schema-only has another SHA-256"]
 
 
-def dump(server: Server, database: str, found: Manifest, options: Iterable[str], key: str) -> Digest:
-    """A fresh plain dump, digested as the server and client of the backup would have signed it."""
+def dump(server: Server, database: str, backup: Manifest, options: Iterable[str], key: str) -> Digest:
+    """Digest a new plain dump, with the versions of the backup's server and client in its head."""
     arguments = ["--no-password", f"--restrict-key={key}", *options]
     process = client_tools.ClientProcess("pg_dump", *arguments, variables=client_tools.environment(**server.variables(database)))
     try:
-        digested = digest(as_signed(iter(lambda: process.stdout.read(1 << 18), b""), found))
+        digested = digest(with_versions_of(iter(lambda: process.stdout.read(1 << 18), b""), backup))
         if failure := process.failure():
-            raise LoadFailed(f"the restored database cannot be dumped: {failure}")
+            raise LoadFailed(f"The restored database cannot be dumped: {failure}")
     finally:
         process.close()
     return digested
 
 
 def digest(blocks: Iterable[bytes]) -> Digest:
-    """Of a text that comes in blocks."""
+    """Digest a text that comes in blocks."""
     sha256, crc32, size = hashlib.sha256(), 0, 0
     for block in blocks:
         sha256.update(block)
@@ -74,14 +74,17 @@ def digest(blocks: Iterable[bytes]) -> Digest:
     return Digest(sha256.hexdigest(), crc32, size)
 
 
-def as_signed(blocks: Iterator[bytes], found: Manifest) -> Iterator[bytes]:
-    """The same text with the versions in its head that the backup's has: a minor update changes nothing else."""
+def with_versions_of(blocks: Iterator[bytes], backup: Manifest) -> Iterator[bytes]:
+    """Replace the versions in the head with the backup's: a minor update changes nothing else."""
     head = b""
     for block in blocks:
         head += block
         if len(head) >= _HEAD_BYTES:
             break
-    for what, version in ((b"Dumped from database version ", found.server_version), (b"Dumped by pg_dump version ", found.client_version)):
+    for what, version in (
+        (b"Dumped from database version ", backup.server_version),
+        (b"Dumped by pg_dump version ", backup.client_version),
+    ):
         head = re.sub(rb"^-- " + what + rb"\S+", b"-- " + what + version.encode(), head, count=1, flags=re.MULTILINE)
     yield head
     yield from blocks

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from backup import manifest, snapshot
+from backup import snapshot
 from backup.handler import handler
 from common import client_tools
+from common.backup_manifest import FILE_NAME, TIERS, Manifest
+from common.backup_store import BackupStore
 from database_roles.roles import apply
 from pg8000.native import Connection
 
@@ -74,8 +76,12 @@ class Erp:
     s3: Any
     bucket: str
 
-    def back_up(self, time: str = TIME) -> manifest.Manifest:
-        return manifest.read(self.s3, self.bucket, handler({"time": time}, CONTEXT)["manifest"])
+    @property
+    def store(self) -> BackupStore:
+        return BackupStore(self.s3, self.bucket)
+
+    def back_up(self, time: str = TIME) -> Manifest:
+        return self.store.read(handler({"time": time}, CONTEXT)["manifest"].removesuffix(f"/{FILE_NAME}"))
 
     def read(self, key: str) -> bytes:
         body: bytes = self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
@@ -84,9 +90,9 @@ class Erp:
     def objects(self) -> list[str]:
         return sorted(entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", []))
 
-    def looks_whole(self) -> list[str]:
-        """What a restore would take for a backup."""
-        return [key for tier in manifest.TIERS for key in manifest.keys(self.s3, self.bucket, tier)]
+    def complete(self) -> list[str]:
+        """The names of the backups that a restore would use."""
+        return [name for tier in TIERS for name in self.store.names(tier)]
 
     def open_uploads(self) -> list[str]:
         return [upload["Key"] for upload in self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])]
@@ -143,5 +149,4 @@ def environment(server: LocalRds, database: str, bucket: str) -> dict[str, str]:
         "RDS_CA_FILE": str(server.ca_file),
         "POSTGRESQL_HOME": str(install(MAJORS[-1], INSTALLATIONS)),
         "BACKUP_BUCKET": bucket,
-        "BACKUP_LOCK_WAIT_SECONDS": "0",
     }

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from backup.manifest import Manifest
+from common.backup_manifest import Manifest
 
 Damage = Callable[[bytes], bytes]
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from backup import manifest, snapshot
-from backup.manifest import File, Manifest
+from backup import snapshot
 from common import client_tools, database
+from common.backup_manifest import File, Manifest
+from common.backup_store import BackupStore
 from database_roles import roles
 
 from local.services.postgres import LocalRds
@@ -54,7 +55,7 @@ class Given:
 
     def put(self, s3: Any, bucket: str) -> Manifest:
         self.put_again(s3, bucket)
-        manifest.write(s3, bucket, self.manifest)
+        BackupStore(s3, bucket).write(self.manifest)
         return self.manifest
 
 

@@ -13,8 +13,9 @@ from typing import Any, cast
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from backup import handler as backup
-from backup import manifest
 from common import client_tools
+from common.backup_manifest import Manifest
+from common.backup_store import BackupStore
 from drill import handler as drill
 from restore.__main__ import main as restore
 
@@ -48,20 +49,21 @@ def test_the_whole_circle(
         with monkeypatch.context() as function:
             for name, value in {"DATABASE_HOST": "localhost", "DATABASE_PORT": server.port, "DATABASE_NAME": original}.items():
                 function.setenv(name, str(value))
-            found = manifest.read(s3, bucket, backup.handler({"time": TIME}, CONTEXT)["manifest"])
+            assert backup.handler({"time": TIME}, CONTEXT)["outcome"] == "made"
+            found = BackupStore(s3, bucket).find()
         with monkeypatch.context() as function:
             function.setenv("POSTGRESQL_SERVER_HOME", str(install(server.major, INSTALLATIONS)))
             function.setenv("DRILL_FOLDER", folder)
             assert drill.handler({"time": TIME}, CONTEXT)["backup"] == found.key
         monkeypatch.setenv("PGPASSWORD", server.password)
-        to = ["--host=localhost", f"--port={server.port}", f"--user={server.master}", f"--database={restored}", f"--folder={folder}"]
+        to = ["--host=localhost", f"--port={server.port}", f"--login={server.master}", f"--database={restored}", f"--folder={folder}"]
         assert restore(["list"]) == restore(["verify"]) == restore(["restore", *to]) == 0
         try:
             said = capsys.readouterr().out
             assert f"{sum(found.tables.values()):,} in {len(found.tables)} tables" in said  # list
-            assert "this backup is whole" in said
-            assert f"is database {restored} on localhost now" in said
-            assert restore(["restore", *to]) == 1
+            assert "the backup is intact" in said
+            assert f"Restored: database {restored} on localhost is {original}" in said
+            assert restore(["restore", *to]) == 3
             assert "is not empty" in capsys.readouterr().err
             assert hashlib.sha256(_dump(server, restored, found)).hexdigest() == found.files["sql_gz"].raw_sha256
         finally:
@@ -69,25 +71,25 @@ def test_the_whole_circle(
         assert list(Path(folder).iterdir()) == []
 
 
-def _dump(server: LocalRds, name: str, found: manifest.Manifest) -> bytes:
+def _dump(server: LocalRds, name: str, found: Manifest) -> bytes:
     """As the backup role, with the restrict key of then."""
     variables = client_tools.connection("carmen_backup", "a token", host="localhost", port=server.port, name=name)
     command = [client_tools.program("pg_dump"), "--no-password", f"--restrict-key={found.restrict_key}"]
     return subprocess.run(command, env=client_tools.environment(**variables), check=True, stdout=subprocess.PIPE).stdout
 
 
-def test_a_person_gets_a_sentence_and_no_traceback(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for arguments, sentence in {
-        ("list", f"--bucket={bucket}"): f"s3://{bucket} holds no finished backup",
-        ("verify", f"--bucket={bucket}", "--backup=yesterday"): "'yesterday' names no backup",
-        ("verify", "--bucket=no-such-bucket"): "NoSuchBucket",
-        ("list", "--env=dev"): "CarmenDevStorage has no backup bucket",
-        ("restore", f"--bucket={bucket}"): "--host (make: HOST=…) and --database (make: DATABASE=…) must be given",
-        ("restore", f"--bucket={bucket}", "--host=h", "--database=d"): "who logs in? --user (make: LOGIN=…)",
-        ("restore", f"--bucket={bucket}", "--host=h", "--database=d", "--user=u"): "the password of u is in neither $PGPASSWORD",
+def test_errors_are_messages_without_traceback(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, (code, message) in {
+        ("list", f"--bucket={bucket}"): (1, f"s3://{bucket} holds no complete backup. `./carmen backup now` makes one"),
+        ("verify", f"--bucket={bucket}", "--backup=yesterday"): (1, "'yesterday' is not the name of a backup"),
+        ("verify", "--bucket=no-such-bucket"): (1, "NoSuchBucket"),
+        ("list", "--env=dev"): (1, "CarmenDevStorage has no backup bucket"),
+        ("restore", f"--bucket={bucket}"): (2, "restore needs --host and --database"),
+        ("restore", f"--bucket={bucket}", "--host=h", "--database=d"): (2, "restore needs --login and $PGPASSWORD, or --secret"),
+        ("restore", f"--bucket={bucket}", "--host=h", "--database=d", "--login=u"): (2, "restore needs the password of u"),
     }.items():
         command = [sys.executable, "-m", "restore", *arguments]
         done = subprocess.run(command, cwd=ROOT / "lambda_src", stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert sentence in done.stderr
+        assert done.returncode == code
+        assert message in done.stderr
         assert "Traceback" not in done.stderr

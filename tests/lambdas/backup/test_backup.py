@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup import manifest
 from backup.handler import handler
 from common import client_tools
 from pg8000.native import Connection
@@ -29,7 +28,7 @@ def test_one_pass_makes_archive_sql_roles_and_the_manifest_last(erp: Erp, s3: An
     names = [entry["Key"].removeprefix(f"daily/{STAMP}/") for entry in sorted(entries, key=lambda entry: entry["LastModified"])]
     assert sorted(names) == [f"carmen_backup_{STAMP}.dump", f"carmen_backup_{STAMP}.sql.gz", "manifest.json", "roles.sql"]
     assert names[-1] == "manifest.json"
-    made = manifest.read(s3, bucket, answer["manifest"])
+    made = erp.store.find()
     for file in made.files.values():
         body = erp.read(file.key)
         assert (len(body), hashlib.sha256(body).hexdigest()) == (file.bytes, file.sha256)
@@ -110,7 +109,7 @@ def test_row_level_security_is_an_error_and_never_a_smaller_backup(erp: Erp, ser
     erp.as_owner("CREATE TABLE secret (id int)", "ALTER TABLE secret ENABLE ROW LEVEL SECURITY", "INSERT INTO secret VALUES (1)")
     with pytest.raises(Exception, match=r"row-level security|row security"):
         handler({"time": TIME}, CONTEXT)
-    assert erp.looks_whole() == []
+    assert erp.complete() == []
     server.as_rdsadmin("ALTER ROLE carmen_backup BYPASSRLS")
     try:
         assert erp.back_up().tables["public.secret"] == 1

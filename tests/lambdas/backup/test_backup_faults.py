@@ -13,7 +13,7 @@ from typing import Any, cast
 import boto3
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from backup import manifest, snapshot, upload
+from backup import backup, snapshot, upload
 from backup.__main__ import main
 from backup.dump import Dump
 from backup.handler import handler
@@ -21,6 +21,7 @@ from backup.settings import Bucket
 from backup.upload import MultipartUpload
 from botocore.awsrequest import AWSResponse
 from common import locks
+from common.backup_store import BackupStore
 from pg8000.native import Connection
 
 from local.services.postgres import LocalRds
@@ -46,7 +47,7 @@ def fails(erp: Erp, message: str) -> None:
     """The run fails with this message, and leaves nothing that looks whole and no open upload."""
     with pytest.raises(Exception, match=message):
         handler({"time": TIME}, CONTEXT)
-    assert erp.looks_whole() == []
+    assert erp.complete() == []
     assert erp.open_uploads() == []
 
 
@@ -78,15 +79,15 @@ def midway(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
 def s3_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any]], None]:
     """`s3_calls("before-send.s3.UploadPart", hook)`: botocore's own events, on every client the function makes."""
     hooks: list[tuple[str, Callable[..., Any]]] = []
-    real = Bucket.client
+    real = Bucket.store
 
-    def client(self: Bucket) -> Any:
+    def store(self: Bucket) -> BackupStore:
         made = real(self)
         for event, hook in hooks:
-            made.meta.events.register(event, hook)
+            made.s3.meta.events.register(event, hook)
         return made
 
-    monkeypatch.setattr(Bucket, "client", client)
+    monkeypatch.setattr(Bucket, "store", store)
     return lambda event, hook: hooks.append((event, hook))
 
 
@@ -160,7 +161,7 @@ def test_the_session_with_lock_and_snapshot_is_lost(big: Erp, server: LocalRds, 
 
     with monkeypatch.context() as patch:
         patch.setattr(snapshot, "count", lost)
-        fails(big, "the session that held lock and snapshot was lost before the end")
+        fails(big, "The session that held lock and snapshot was lost before the end")
     succeeds(big)
 
 
@@ -203,7 +204,7 @@ def test_the_completion_is_refused(erp: Erp, s3_calls: Any, nth: int) -> None:
         return answer(403, "AccessDenied") if len(calls) == nth else None
 
     s3_calls("before-send.s3.CompleteMultipartUpload", refuse)
-    fails(erp, "S3 refused to complete the upload: .*AccessDenied")
+    fails(erp, "S3 refused CompleteMultipartUpload: .*AccessDenied")
     succeeds(erp)
 
 
@@ -226,7 +227,7 @@ def test_what_s3_stored_is_not_what_was_sent(erp: Erp, s3_calls: Any) -> None:
             parsed["ChecksumCRC32"] = "AAAAAA=="
 
     s3_calls("after-call.s3.HeadObject", other)
-    fails(erp, "is not what was sent: .* CRC32 AAAAAA==.* No manifest names it")
+    fails(erp, "differs from what was sent: .* CRC32 AAAAAA==.* No manifest names it")
     wrong.clear()
     succeeds(erp)
 
@@ -239,10 +240,10 @@ def test_a_run_that_dies_before_its_manifest_is_passed_by(erp: Erp, monkeypatch:
         raise RuntimeError("killed before the manifest")
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "write", dies)
+        patch.setattr(BackupStore, "write", dies)
         fails(erp, "killed before the manifest")
     succeeds(erp)
-    assert manifest.read(erp.s3, erp.bucket, erp.looks_whole()[0]).files["archive"].key.endswith("-2.dump")
+    assert erp.store.read(erp.complete()[0]).files["archive"].key.endswith("-2.dump")
 
 
 @pytest.mark.long
@@ -259,7 +260,7 @@ def test_a_privilege_is_missing(erp: Erp, master: Connection) -> None:
 def test_the_login_is_refused(erp: Erp, master: Connection) -> None:
     master.run("REVOKE rds_iam FROM carmen_backup")
     try:
-        fails(erp, "carmen_backup was not let in: password authentication failed.*rds-db:connect")
+        fails(erp, "refused the login of carmen_backup: password authentication failed.*rds-db:connect")
     finally:
         master.run("GRANT rds_iam TO carmen_backup")
     succeeds(erp)
@@ -268,10 +269,11 @@ def test_the_login_is_refused(erp: Erp, master: Connection) -> None:
 @pytest.mark.long
 def test_the_server_does_not_prove_who_it_is(erp: Erp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RDS_CA_FILE")
-    fails(erp, "could not be reached: .*certificate verify failed")
+    fails(erp, "cannot be reached: .*certificate verify failed")
 
 
-def test_maintenance_holds_the_lock(erp: Erp, server: LocalRds) -> None:
+def test_maintenance_holds_the_lock(erp: Erp, server: LocalRds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "LOCK_WAIT_SECONDS", 0)
     with connect(server, server.master, server.password, erp.database) as session, locks.exclusive(session, "carmen-maintenance weekly"):
         fails(erp, "carmen-backup 20261124T010000Z did not start: 'carmen-maintenance weekly' .* holds the lock")
         assert main(["--time", TIME]) == 75  # try again later, as a task's exit code
@@ -279,7 +281,8 @@ def test_maintenance_holds_the_lock(erp: Erp, server: LocalRds) -> None:
 
 
 @pytest.mark.long
-def test_two_backups_at_once(big: Erp, midway: Any) -> None:
+def test_two_backups_at_once(big: Erp, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "LOCK_WAIT_SECONDS", 0)
     errors: list[BaseException] = []
 
     def second() -> None:
@@ -314,7 +317,7 @@ def task(aws: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.long
 def test_what_will_not_fit_is_handed_over_before_it_begins(erp: Erp, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKUP_ASSUMED_BYTES_PER_SECOND", "1000")
+    monkeypatch.setattr(backup, "ASSUMED_BYTES_PER_SECOND", 1000)
     answer = handler({"time": TIME}, CONTEXT)
     assert answer["outcome"] == "handed over"
     assert "would take about" in answer["reason"]
@@ -325,24 +328,24 @@ def test_what_will_not_fit_is_handed_over_before_it_begins(erp: Erp, task: Any, 
     assert erp.objects() == []
     monkeypatch.setenv("BACKUP_SCHEDULED_TIME", "2026-11-24T01:00:00+00:00")
     assert main([]) == 0  # what the task runs
-    assert erp.looks_whole()[0] == "daily/20261124T010000Z/manifest.json"
+    assert erp.complete()[0] == "daily/20261124T010000Z"
 
 
 def test_the_time_is_over_midway(big: Erp, task: Any, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prediction was wrong: all is tidied up, and the task begins anew."""
-    monkeypatch.setenv("BACKUP_ASSUMED_BYTES_PER_SECOND", "1000000000")
-    monkeypatch.setenv("BACKUP_MARGIN_SECONDS", "1")
+    monkeypatch.setattr(backup, "ASSUMED_BYTES_PER_SECOND", 1_000_000_000)
+    monkeypatch.setattr(backup, "MARGIN_SECONDS", 1)
     midway(lambda: threading.Event().wait(3))
     answer = handler({"time": TIME}, cast(LambdaContext, Context(seconds_left=3)))
-    assert (answer["outcome"], answer["reason"]) == ("handed over", "the dump was not finished after 2 s")
-    assert big.looks_whole() == []
+    assert (answer["outcome"], answer["reason"]) == ("handed over", "the dump did not finish within 2 s")
+    assert big.complete() == []
     assert big.open_uploads() == []
     succeeds(big)
 
 
 @pytest.mark.long
 def test_the_time_is_over_and_nobody_takes_over(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BACKUP_ASSUMED_BYTES_PER_SECOND", "1000")
+    monkeypatch.setattr(backup, "ASSUMED_BYTES_PER_SECOND", 1000)
     fails(erp, "does not fit a function .*set BACKUP_TASK_DEFINITION")
 
 
@@ -356,5 +359,5 @@ def test_a_task_that_is_ended_removes_what_it_sent(big: Erp, midway: Any, capsys
     finally:
         signal.signal(signal.SIGTERM, before)
     assert ended.value.code == 143
-    assert (big.looks_whole(), big.open_uploads()) == ([], [])
+    assert (big.complete(), big.open_uploads()) == ([], [])
     succeeds(big)

@@ -9,11 +9,10 @@ from typing import Any
 
 import boto3
 import pytest
-from backup import manifest, tiers
 from backup.handler import handler
-from backup.manifest import File, Manifest
 from backup.settings import Settings
-from backup.upload import UploadError, put
+from common.backup_manifest import TIERS, BackupDamaged, Manifest, parse_stamp, stamp_of
+from common.backup_store import SUPERSEDED, BackupStore, UploadError, is_due
 
 from tests.lambdas.backups import CONTEXT, TIME, Erp
 
@@ -42,15 +41,15 @@ def at(text: str) -> datetime:
     ],
 )
 def test_when_a_copy_is_due(tier: str, now: str, newest: str | None, due: bool) -> None:
-    settings = Settings.from_environment(SETTINGS)
-    assert tiers.due(tier.split()[0].replace("daily", "monthly"), at(now), at(newest) if newest else None, settings) is due
+    assert is_due(tier.split()[0].replace("daily", "monthly"), at(now), at(newest) if newest else None, "SUN", 1) is due
 
 
 def test_the_days_of_tiers_are_settings() -> None:
     settings = Settings.from_environment({**SETTINGS, "BACKUP_WEEKLY_DAY": "WED", "BACKUP_MONTHLY_DAY": "15"})
-    assert tiers.due("weekly", at("2026-11-25T01:00"), at("2026-11-22T01:00"), settings)
-    assert not tiers.due("monthly", at("2026-11-14T01:00"), at("2026-10-15T01:00"), settings)
-    assert tiers.due("monthly", at("2026-11-15T01:00"), at("2026-10-15T01:00"), settings)
+    days = (settings.weekly_day, settings.monthly_day)
+    assert is_due("weekly", at("2026-11-25T01:00"), at("2026-11-22T01:00"), *days)
+    assert not is_due("monthly", at("2026-11-14T01:00"), at("2026-10-15T01:00"), *days)
+    assert is_due("monthly", at("2026-11-15T01:00"), at("2026-10-15T01:00"), *days)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,6 @@ def test_the_days_of_tiers_are_settings() -> None:
     [
         ("BACKUP_WEEKLY_DAY", "Sunday", "one or more of MON, TUE"),
         ("BACKUP_MONTHLY_DAY", "31", "a whole number from 1 to 28"),
-        ("BACKUP_COPIES_KEPT", "0", "a whole number from 1 to 100"),
         ("BACKUP_FORMATS", "sql", "one or more of archive, sql_gz"),
         ("BACKUP_BUCKET", "", "the name of the bucket"),
     ],
@@ -70,56 +68,51 @@ def test_a_wrong_setting_names_itself_and_what_is_allowed(name: str, value: str,
 
 def a_backup(s3: Any, bucket: str, time: datetime) -> Manifest:
     """A small one, without a database."""
-    stamp = manifest.stamp_of(time)
-    encryption: dict[str, str] = {}
-    files: dict[str, File] = {
-        name: put(s3, bucket, f"daily/{stamp}/{name}.{stamp}", stamp.encode(), content_type="text/plain", encryption=encryption)
-        for name in ("archive", "roles")
-    }
+    stamp, store = stamp_of(time), BackupStore(s3, bucket)
+    files = {name: store.put(f"daily/{stamp}/{name}.{stamp}", stamp.encode(), content_type="text/plain") for name in ("archive", "roles")}
     made = Manifest(
         stamp=stamp, tier="daily", database="carmen", server_version="17.11", client_version="18.6", pg_dump_options=[], restrict_key="k",
         started_at="", finished_at="", seconds=1, database_bytes=1, bytes_per_second=1, files=files, tables={}, sequences={},
         schema_sha256="", extensions={}, large_objects=0,
     )  # fmt: skip
-    manifest.write(s3, bucket, made)
+    store.write(made)
     return made
 
 
 def superseded(s3: Any, bucket: str) -> set[str]:
-    """The objects that lifecycle may remove when they are old enough, `manifest.json` of each backup standing for it."""
-    keys = [key for tier in manifest.TIERS for key in manifest.keys(s3, bucket, tier)]
-    return {key for key in keys if tiers.SUPERSEDED in s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]}
+    """The names of the backups that lifecycle rules may remove when they are old enough."""
+    names = [name for tier in TIERS for name in BackupStore(s3, bucket).names(tier)]
+    return {name for name in names if SUPERSEDED in s3.get_object_tagging(Bucket=bucket, Key=f"{name}/manifest.json")["TagSet"]}
 
 
 @pytest.mark.long
 def test_ten_days_without_a_backup_age_nothing_out(s3: Any, bucket: str) -> None:
     """Lifecycle removes what is tagged and older than its tier's days: whatever the day, three good ones of each tier stay."""
-    settings = Settings.from_environment({**SETTINGS, "BACKUP_BUCKET": bucket})
+    store = BackupStore(s3, bucket)
     start, failing = at("2026-09-01T01:00"), range(12, 22)
     for day in range(32):
         now = start + timedelta(days=day)
-        before = {tier: manifest.keys(s3, bucket, tier) for tier in manifest.TIERS}
+        before = {tier: store.names(tier) for tier in TIERS}
         if day not in failing:
-            made = a_backup(s3, bucket, now)
-            tiers.spread(s3, made, settings)
-            tiers.retire(s3, bucket, settings.copies_kept)
-        for key in superseded(s3, bucket):  # what S3's lifecycle does at night
-            tier, stamp, _ = key.split("/")
-            if now - manifest.parse_stamp(stamp) >= timedelta(days=DAYS[tier]):
-                for entry in s3.list_objects_v2(Bucket=bucket, Prefix=f"{tier}/{stamp}/")["Contents"]:
-                    s3.delete_object(Bucket=bucket, Key=entry["Key"])
+            store.copy_to_tiers(a_backup(s3, bucket, now), weekly_day="SUN", monthly_day=1)
+            store.tag_superseded()
+        for name in superseded(s3, bucket):  # as S3's lifecycle rules do at night
+            tier, stamp = name.split("/")
+            if now - parse_stamp(stamp) >= timedelta(days=DAYS[tier]):
+                for key, _ in list(store.objects(f"{name}/")):
+                    s3.delete_object(Bucket=bucket, Key=key)
         for tier, known in before.items():
-            left = manifest.keys(s3, bucket, tier)
+            left = store.names(tier)
             assert len(left) >= min(3, len(known)), (day, tier)
             assert day not in failing or left[0] == known[0], (day, tier)
-    assert len(manifest.keys(s3, bucket, "daily")) == DAYS["daily"]  # and what is old does go
+    assert len(store.names("daily")) == DAYS["daily"]  # and what is old does go
 
 
 def test_left_overs_without_a_manifest_go_with_their_time(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="daily/20260901T010000Z/carmen_backup_20260901T010000Z.dump", Body=b"half")
     for day in range(2, 5):
         a_backup(s3, bucket, at(f"2026-09-0{day}T01:00"))
-    assert tiers.retire(s3, bucket, 3) == 1
+    assert BackupStore(s3, bucket).tag_superseded() == 1
     assert superseded(s3, bucket) == set()
 
 
@@ -127,7 +120,9 @@ def test_left_overs_without_a_manifest_go_with_their_time(s3: Any, bucket: str) 
 def test_weekly_and_monthly_copies_are_whole_backups(erp: Erp, s3: Any, bucket: str) -> None:
     answer = handler({"time": TIME}, CONTEXT)
     assert [key.split("/")[3] for key in answer["written"]] == ["daily", "weekly", "monthly"]
-    daily, weekly = (manifest.read(s3, bucket, manifest.keys(s3, bucket, tier)[0]) for tier in ("daily", "weekly"))
+    daily, weekly = (erp.store.newest(tier) for tier in ("daily", "weekly"))
+    assert daily
+    assert weekly
     assert replace(weekly, tier="daily", files=daily.files) == daily
     for file in weekly.files.values():
         assert file.key.startswith("weekly/")
@@ -153,25 +148,25 @@ def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, b
     answer = handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)
     assert answer["outcome"] == "already there"
     assert len(answer["written"]) == 4  # two daily ones, one weekly, one monthly
-    for tier in manifest.TIERS:
-        assert manifest.keys(elsewhere, copies, tier) == manifest.keys(s3, bucket, tier)
-    copied = manifest.read(elsewhere, copies, manifest.keys(elsewhere, copies, "daily")[0])
+    for tier in TIERS:
+        assert BackupStore(elsewhere, copies).names(tier) == erp.store.names(tier)
+    copied = BackupStore(elsewhere, copies).find()
     found = elsewhere.get_object(Bucket=copies, Key=copied.files["archive"].key)
     assert hashlib.sha256(found["Body"].read()).hexdigest() == copied.files["archive"].sha256
     assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
 
 
-def test_a_manifest_that_lies_is_refused(s3: Any, bucket: str) -> None:
-    made = a_backup(s3, bucket, at("2026-11-24T01:00"))
+def test_a_wrong_manifest_is_refused(s3: Any, bucket: str) -> None:
+    made, store = a_backup(s3, bucket, at("2026-11-24T01:00")), BackupStore(s3, bucket)
     s3.copy_object(Bucket=bucket, Key="daily/20261125T010000Z/manifest.json", CopySource={"Bucket": bucket, "Key": made.key})
-    with pytest.raises(manifest.ManifestError, match=r"says it is daily/20261124T010000Z/manifest\.json: somebody moved it"):
-        manifest.newest(s3, bucket)
-    with pytest.raises(manifest.ManifestError, match="there is no finished backup of that time"):
-        manifest.read(s3, bucket, manifest.key_of("daily", "20261126T010000Z"))
-    for text, says in (
-        ("{", "no manifest of a backup"),
-        ('{"version": 2}', "this code reads 1"),
-        ('{"version": 1, "files": {}}', "no manifest"),
+    with pytest.raises(BackupDamaged, match=r"says that it is daily/20261124T010000Z/manifest\.json: it was moved"):
+        store.newest()
+    with pytest.raises(BackupDamaged, match="there is no complete backup of that time"):
+        store.read("daily/20261126T010000Z")
+    for text, message in (
+        ("{", "is not a backup manifest"),
+        ('{"version": 2}', "this code reads version 1"),
+        ('{"version": 1, "files": {}}', "is not a backup manifest"),
     ):
-        with pytest.raises(manifest.ManifestError, match=says):
+        with pytest.raises(BackupDamaged, match=message):
             Manifest.from_json(text, "s3://b/k")

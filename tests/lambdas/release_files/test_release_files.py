@@ -104,8 +104,8 @@ def _too_long(folder: Path) -> None:
 
 
 TRICKS: dict[Callable[[Path], None], str] = {
-    **dict.fromkeys((_link_to_a_file, _link_to_a_folder, _link_to_itself, _pipe, _socket), "is a link or another thing that is no file"),
-    _no_text: "is no UTF-8",
+    **dict.fromkeys((_link_to_a_file, _link_to_a_folder, _link_to_itself, _pipe, _socket), "is not a regular file"),
+    _no_text: "is not UTF-8",
     _too_long: "is longer than S3's 1024 bytes",
 }
 
@@ -124,7 +124,7 @@ def test_what_no_build_leaves_is_refused_and_nothing_is_put(
 
 def test_a_folder_that_is_empty_or_not_there_is_refused(s3: Any, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "empty" / "chunks").mkdir(parents=True)
-    with pytest.raises(NotAFolderOfFiles, match="holds no file"):
+    with pytest.raises(NotAFolderOfFiles, match="contains no files"):
         publish(tmp_path / "empty", bucket, s3)
     with pytest.raises(NotAFolderOfFiles, match="No such file or directory"):
         publish(tmp_path / "nowhere", bucket, s3)
@@ -159,8 +159,8 @@ def test_the_task_says_what_it_did_or_why_not(
     aws: str, s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _build(tmp_path, ["1a.js"])
-    assert (_run(tmp_path, bucket, monkeypatch), capsys.readouterr().out) == (0, f"In {bucket}: 1 files, 5 bytes\n")
+    assert (_run(tmp_path, bucket, monkeypatch), capsys.readouterr().out) == (0, f"Uploaded to s3://{bucket}: 1 files, 5 bytes\n")
     assert _run(tmp_path, "not-there-" + bucket, monkeypatch) == 1
-    assert "The files are not all in not-there-" in capsys.readouterr().err
+    assert "Some static files are missing in s3://not-there-" in capsys.readouterr().err
     assert _run(tmp_path / "no", bucket, monkeypatch) == 1
     assert "No such file or directory" in capsys.readouterr().err

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from backup.manifest import Manifest
 from common import client_tools
-from restore import BackupDamaged, LoadFailed, Refused, RestoreError, loading, objects, plain_sql, restoring
+from common.backup_manifest import BackupDamaged, BackupError, Manifest
+from common.backup_store import BackupStore
+from restore import LoadFailed, Refused, loading, plain_sql, restoring
 from restore.target import Target, administration, refuse_production
 
 from local.services.postgres import LocalRds
@@ -72,8 +73,8 @@ def _databases(server: LocalRds, prefix: str) -> list[str]:
 
 
 def _restore(s3: Any, bucket: str, target: Target, below: Path, **options: Any) -> restoring.Done:
-    said: list[str] = []
-    return restoring.restore(s3, bucket, objects.find(s3, bucket), target, say=said.append, below=below, **options)
+    store = BackupStore(s3, bucket)
+    return restoring.restore(store, store.find(), target, report=lambda _: None, folder=below, **options)
 
 
 @every_major
@@ -87,10 +88,10 @@ def test_what_is_restored_dumps_to_the_same_bytes(
     done = _restore(s3, bucket, target, tmp_path)
     assert done.kept is None
     if "archive" in formats and server.major >= 17:
-        assert done.way == "pg_restore, in parallel"
+        assert done.method == "pg_restore, in parallel"
         assert done.remarks == ()
     else:
-        assert done.way.startswith("psql")
+        assert done.method.startswith("psql")
         erp.apply_roles(server, target.database)
     again = given_backup.dump(server, target.database)
     assert hashlib.sha256(again).hexdigest() == given.manifest.files["sql_gz"].raw_sha256
@@ -188,7 +189,7 @@ def test_it_is_not_restored_either_when_only_reading_shows_the_damage(
     """As if it were damaged on its way, or after the check: psql has then got most of the SQL before anybody knows."""
     found = given.only(form).put(s3, bucket)
     damage(s3, bucket, found.files[form].key, DAMAGES[how])
-    monkeypatch.setattr(objects, "check", lambda *_: None)
+    monkeypatch.setattr(BackupStore, "verify", lambda *_: None)
     with pytest.raises(BackupDamaged, match="use another backup"):
         _restore(s3, bucket, target, tmp_path)
     given.only(form).put_again(s3, bucket)
@@ -199,10 +200,10 @@ def test_it_is_not_restored_either_when_only_reading_shows_the_damage(
 def test_a_backup_that_goes_away_between_list_and_read_is_said(given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
     found = given.put(s3, bucket)
     s3.delete_object(Bucket=bucket, Key=found.files["archive"].key)
-    with pytest.raises(BackupDamaged, match="is gone, though a manifest names it"):
+    with pytest.raises(BackupDamaged, match="is missing, but a manifest names it"):
         _restore(s3, bucket, target, tmp_path)
     s3.delete_object(Bucket=bucket, Key=found.key)
-    with pytest.raises(BackupDamaged, match="holds no finished backup"):
+    with pytest.raises(BackupDamaged, match="holds no complete backup"):
         _restore(s3, bucket, target, tmp_path)
 
 
@@ -216,7 +217,7 @@ def test_a_target_with_something_in_it_is_refused_or_kept_beside(
         master.run(f"CREATE DATABASE {target.database}")
     with connect(server, server.master, server.password, target.database) as inside:
         inside.run("CREATE TABLE precious (id int)")
-    with pytest.raises(Refused, match=r"is not empty .1 objects.*ALLOW=non-empty"):
+    with pytest.raises(Refused, match=r"is not empty .1 objects.*`--allow non-empty`"):
         _restore(s3, bucket, target, tmp_path)
     with connect(server, server.master, server.password, target.database):  # somebody is in it, and is thrown out
         done = _restore(s3, bucket, target, tmp_path, allowed=frozenset({"non-empty"}))
@@ -256,11 +257,11 @@ class _Rds:
 def test_production_takes_an_explicit_word(given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
     given.put(s3, bucket)
     for by in ("localhost", "127.0.0.1"):  # whatever it is called
-        with pytest.raises(Refused, match=r"is production: CarmenProdData.*ALLOW=production"):
+        with pytest.raises(Refused, match=r"is production: CarmenProdData.*`--allow production`"):
             _restore(s3, bucket, replace(target, host=by), tmp_path, rds=_Rds(target, "CarmenProdData"))
     refuse_production(target, frozenset(), _Rds(target, "CarmenDevData"))
     refuse_production(target, frozenset({"production"}), _Rds(target, "CarmenProdData"))
-    with pytest.raises(Refused, match="may be production: RDS could not be asked"):
+    with pytest.raises(Refused, match="may be production: RDS did not answer"):
         refuse_production(replace(target, host="x.abc.us-east-1.rds.amazonaws.com"), frozenset(), object())
 
 
@@ -274,14 +275,14 @@ def test_what_cannot_work_is_said_before_anything_is_done(
     owner = replace(target, user="carmen_owner", password=erp.PASSWORDS["carmen_owner"])
     with pytest.raises(Refused, match="carmen_owner may not create databases"):
         _restore(s3, bucket, owner, tmp_path)
-    with administration(target), pytest.raises(Refused, match=r"another restore into localhost.* is under way"):
+    with administration(target), pytest.raises(Refused, match=r"Another restore into localhost.* is running"):
         _restore(s3, bucket, target, tmp_path)
     with monkeypatch.context() as older:
         older.setenv("POSTGRESQL_HOME", str(install(15, INSTALLATIONS)))
-        with pytest.raises(Refused, match=r"the client is PostgreSQL 15\..*older than the server's 17"):
+        with pytest.raises(Refused, match=r"client programs are PostgreSQL 15\..*older than the server's 17"):
             _restore(s3, bucket, target, tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1))
-    with pytest.raises(Refused, match=f"the archive has {found.files['archive'].bytes:,} bytes.*give another FOLDER"):
+    with pytest.raises(Refused, match=f"The archive has {found.files['archive'].bytes:,} bytes.*use another --folder"):
         _restore(s3, bucket, target, tmp_path)
 
 
@@ -314,9 +315,9 @@ def test_a_server_killed_half_way_holds_nothing_that_is_in_use(
                 time.sleep(0.5)
 
         monkeypatch.setattr(loading, "load_archive", killed)
-        with pytest.raises(LoadFailed, match=r"gave up|went away") as failed:
+        with pytest.raises(LoadFailed, match=r"pg_restore failed|closed the connection") as failed:
             _restore(s3, bucket, target, tmp_path)
-        assert "may be left on it, half restored: nothing uses it, and the next restore drops it" in str(failed.value)
+        assert "may remain: nothing uses it, and the next restore drops it" in str(failed.value)
     with server:
         left = _databases(server, "restored")
         assert [name for name in left if "restoring" not in name] == []
@@ -359,20 +360,20 @@ def test_roles_and_owners_are_read_from_the_text_as_they_are_quoted() -> None:
 
 def test_a_name_that_is_no_backups_is_explained(s3: Any, bucket: str) -> None:
     for name in ("yesterday", "hourly/20261124T020000Z", "20261124"):
-        with pytest.raises(RestoreError, match="names no backup: give newest"):
-            objects.find(s3, bucket, name)
-    with pytest.raises(RestoreError, match="ACTION=list shows"):
-        objects.find(s3, bucket, "20261124T020000Z")
+        with pytest.raises(BackupError, match="is not the name of a backup: use newest"):
+            BackupStore(s3, bucket).find(name)
+    with pytest.raises(BackupError, match=r"`\./carmen backup list` shows"):
+        BackupStore(s3, bucket).find("20261124T020000Z")
 
 
 def test_the_newest_of_all_tiers_is_found_and_of_equal_ones_the_daily(given_elsewhere: Given, s3: Any, bucket: str) -> None:
     def put(found: Manifest) -> None:
         s3.put_object(Bucket=bucket, Key=found.key, Body=found.to_json())
 
-    daily = given_elsewhere.manifest
+    daily, store = given_elsewhere.manifest, BackupStore(s3, bucket)
     put(daily.in_tier("weekly"))
-    assert objects.find(s3, bucket).tier == "weekly"
+    assert store.find().tier == "weekly"
     put(daily)
-    assert objects.find(s3, bucket).tier == "daily"
-    assert objects.find(s3, bucket, f"weekly/{daily.stamp}").tier == "weekly"
-    assert objects.find(s3, bucket, daily.stamp).tier == "daily"
+    assert store.find().tier == "daily"
+    assert store.find(f"weekly/{daily.stamp}").tier == "weekly"
+    assert store.find(daily.stamp).tier == "daily"
