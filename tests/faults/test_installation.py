@@ -197,6 +197,7 @@ def test_interrupted_installation_is_repeated(bare_copy: Copy) -> None:
     assert run.exit_code() == 130
     assert "Traceback" not in run.shown
     assert not _is_installed(bare_copy, "node_modules")
-    done = bare_copy.run("make", "lint")
+    done = bare_copy.run("make", "install")
     assert done.returncode == 0, done.stderr
+    assert bare_copy.run("node_modules/.bin/cdk", "--version", PATH=f"{python.parent}:{os.environ['PATH']}").returncode == 0
     assert subprocess.run([python, "-m", "pip", "check"], capture_output=True, check=False).returncode == 0
