@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -11,23 +10,30 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from constructs_lib.foundation.acknowledgements import opt_out_name
 from settings.field_metadata import Protective, declarations, value_at
 from settings.loader import load
 from settings.model import Settings
 from tests.conftest import ROOT, Built
+from tests.rules.imports import Graph, cycle_errors, dependency_errors, import_graph, imported_packages
 from tests.rules.rules import without
 
-# Who may import whom; a room that is not listed is imported by nobody but itself and the tests.
-ALLOWED = {
-    "app": {"stacks", "environments"},
-    "stacks": {"constructs_lib", "environments"},
-    "constructs_lib": {"environments"},
-    "environments": set(),
+# Folder or file → what it may import besides itself. A sub-folder with a rule is not part of its parent.
+ALLOWED: dict[str, set[str]] = {
+    "app.py": {"stacks", "settings"},
+    "stacks": {"constructs_lib", "settings"},
+    "constructs_lib": {"settings"},
+    "settings": set(),
     "lambda_src": set(),
-    "local": {"environments", "stacks", "constructs_lib", "lambda_src", "app", "tools"},
-    "tools": {"environments", "stacks", "constructs_lib", "lambda_src", "local", "app"},
+    "tools": {"stacks", "constructs_lib", "settings", "lambda_src"},
+    "tools/benchmarks": {"tools", "local"},
+    "local": {"tools", "stacks", "constructs_lib", "settings", "lambda_src"},
+    "tests": {"app.py", "stacks", "constructs_lib", "settings", "lambda_src", "tools", "tools/benchmarks", "local"},
 }
+# Synthesis reads no clock, network, process environment or machine.
+FORBIDDEN_IN_SYNTHESIS = {"os", "socket", "datetime", "time", "random", "uuid", "platform", "boto3", "urllib", "subprocess"}
 STATEFUL = {
     "AWS::KMS::Key",
     "AWS::S3::Bucket",
@@ -39,36 +45,24 @@ STATEFUL = {
 PINNED = ROOT / "tests" / "rules" / "stateful_resources.json"
 
 
-def _room(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return import_graph(ROOT)
 
 
-def _imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found
+def test_folders_import_only_what_they_may(graph: Graph) -> None:
+    assert dependency_errors(graph, ALLOWED) == []
 
 
-def test_dependencies_point_one_way() -> None:
-    packages = {path.name for path in (ROOT / "lambda_src").iterdir() if path.is_dir()}
-    wrong = []
-    for path in [ROOT / "app.py", *(p for room in ALLOWED for p in (ROOT / room).rglob("*.py"))]:
-        room = _room(path)
-        own = {room} | (packages if "lambda_src" in {room, *ALLOWED[room]} else set())
-        foreign = (_imports(path) & (set(ALLOWED) | packages)) - own - ALLOWED[room]
-        wrong += [f"{path.relative_to(ROOT)} imports {name}" for name in sorted(foreign)]
+def test_no_import_cycles(graph: Graph) -> None:
+    assert cycle_errors(graph, ALLOWED) == []
+
+
+def test_synthesis_reads_nothing_from_outside(graph: Graph) -> None:
+    files = [file for file in graph if file.parts[0] in ("stacks", "constructs_lib", "settings")]
+    assert len(files) > 90
+    wrong = [f"{file} imports {name}" for file in files for name in imported_packages(ROOT / file) & FORBIDDEN_IN_SYNTHESIS]
     assert wrong == []
-
-
-def test_constructs_import_no_stack_and_synthesis_reads_nothing_from_outside() -> None:
-    forbidden = {"os", "socket", "datetime", "time", "random", "uuid", "platform", "boto3", "urllib", "subprocess"}
-    for room in ("stacks", "constructs_lib", "environments"):
-        for path in (ROOT / room).glob("*.py"):
-            assert not _imports(path) & forbidden, path
 
 
 def test_the_top_stack_takes_all_others_along(built: Built) -> None:

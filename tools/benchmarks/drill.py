@@ -10,12 +10,10 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from local.services.postgres import LocalRds
-
-if TYPE_CHECKING:
-    from tools.benchmarks.backup import Bench
+from tools.benchmarks.common import Bench
 
 RUNS = 3
 MUST = 1.5  # issue 4
