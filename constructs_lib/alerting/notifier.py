@@ -46,7 +46,7 @@ class Notifier(Construct):
         working_hours: sections.WorkingHours | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.webhook = operator_secret(self, "SlackWebhook", name=WEBHOOK, description="Slack's incoming webhook for alerts")
+        self.webhook = operator_secret(self, "SlackWebhook", name=WEBHOOK, description="Incoming webhook of Slack for alerts")
         self.table = self._define_table()
         self.function = self._define_function(settings, environment_name, topics, fallback_alerting, libraries)
         self.queue = self._define_queue(topics)
@@ -56,7 +56,7 @@ class Notifier(Construct):
         for alarm in (self.function.failure_alarm, self.undelivered):
             topics.allow_alarm(alarm)
         if digest:
-            self.function.add_schedule("Digest", settings.digest_schedule, description="Tells how the day was", action="digest")
+            self.function.add_schedule("Digest", settings.digest_schedule, description="Sends the daily digest", action="digest")
         if working_hours:
             self._define_quiet_hours(working_hours)
 
@@ -87,7 +87,7 @@ class Notifier(Construct):
             self,
             "Function",
             package="notifier",
-            description="Tells Slack and people what alarms say, once",
+            description="Sends alerts to Slack and e-mail, once per state change",
             timeout=TIMEOUT,
             layers=[libraries],
             environment={
@@ -141,7 +141,7 @@ class Notifier(Construct):
     def _define_quiet_hours(self, hours: sections.WorkingHours) -> None:
         """Send nothing from the end of a day until the next has started up; incidents still open then are sent."""
         morning = format_time(minute_of_day(hours.starts) + QUIET_AFTER_START_MINUTES)
-        for name, time, description in (("Night", hours.ends, "Begins the quiet time"), ("Morning", morning, "Ends the quiet time")):
+        for name, time, description in (("Night", hours.ends, "Starts quiet hours"), ("Morning", morning, "Ends quiet hours")):
             cron = daily_cron(time, hours.days)
             self.function.add_schedule(name, cron, description=description, time_zone=hours.time_zone, action=name.lower())
 
@@ -159,7 +159,8 @@ class Notifier(Construct):
             function.execution_role.node.find_child("DefaultPolicy"),
             {
                 "AwsSolutions-IAM5[Resource::*]": (
-                    "CloudWatch's GetMetricData knows no resources (AWS Service Authorization Reference, CloudWatch); it reads figures."
+                    "cloudwatch:GetMetricData supports no resource-level permissions (AWS Service Authorization Reference, CloudWatch). "
+                    "It only reads metrics."
                 )
             },
         )
@@ -169,7 +170,7 @@ class Notifier(Construct):
         return fallback_alerting.alarm(
             self,
             "Undelivered",
-            description="An alert could not be told: it waits among the notifier's dead letters.",
+            description="An alert was not delivered. It is in the notifier's dead-letter queue.",
             runbook="undelivered-alerts",
             severity="page",
             metric=Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": self.function.dlq.queue_name}, "Maximum"),

@@ -73,7 +73,7 @@ class AlertTopics(Construct):
         key = kms.Key(
             self,
             "Key",
-            description="Encrypts alerts on their way through SNS",
+            description="Encrypts alerts in SNS",
             enable_key_rotation=True,
             pending_window=Duration.days(7),
             removal_policy=RemovalPolicy.DESTROY,

@@ -183,7 +183,7 @@ class Distribution(Construct):
             distribution,
             {
                 "AwsSolutions-CFR1": (
-                    "Carmen is used by travelling staff: no country is shut out. `edge.rate_limits` and the address lists bound abuse."
+                    "Staff use Carmen while travelling, so no country is blocked. `edge.rate_limits` and the IP sets limit abuse."
                 )
             },
         )
@@ -196,7 +196,7 @@ class Distribution(Construct):
                 distribution,
                 {
                     "AwsSolutions-CFR4": (
-                        "No domain is set, so CloudFront's own certificate serves, whose minimum protocol AWS fixes at TLSv1."
+                        "Without a domain, CloudFront uses its own certificate, for which AWS sets the minimum protocol to TLSv1."
                     )
                 },
             )

@@ -53,8 +53,8 @@ class LoadBalancer(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._network = network
-        self.security_group = self._define_security_group("SecurityGroup", "Load balancer: from the VPC origin of CloudFront, to the tasks")
-        self.task_security_group = self._define_security_group("TaskSecurityGroup", "Tasks: from the load balancer, to data and AWS")
+        self.security_group = self._define_security_group("SecurityGroup", "Load balancer: from the CloudFront VPC origin to the tasks")
+        self.task_security_group = self._define_security_group("TaskSecurityGroup", "Tasks: from the load balancer to data stores and AWS")
         self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs)
         self.target_group = self._define_target_group()
         self._name = self.load_balancer.load_balancer_full_name
@@ -156,7 +156,11 @@ class LoadBalancer(Construct):
         policy = lookup.node.find_child("CustomResourcePolicy")
         acknowledge(
             policy,
-            {"AwsSolutions-IAM5[Resource::*]": "ec2:DescribeSecurityGroups knows no resources (AWS Service Authorization Reference, EC2)."},
+            {
+                "AwsSolutions-IAM5[Resource::*]": (
+                    "ec2:DescribeSecurityGroups supports no resource-level permissions (AWS Service Authorization Reference, EC2)."
+                )
+            },
         )
         source = lookup.get_response_field("SecurityGroups.0.GroupId")
         ec2.CfnSecurityGroupIngress(
@@ -167,5 +171,5 @@ class LoadBalancer(Construct):
             ip_protocol="tcp",
             from_port=443 if https else 80,
             to_port=443 if https else 80,
-            description="The VPC origin of CloudFront",
+            description="From the CloudFront VPC origin",
         )

@@ -72,7 +72,7 @@ class WebFirewall(Construct):
 
     def _operator_rules(self) -> list[Rule]:
         """Rules that operators control: `./carmen firewall block` and `./carmen firewall attack-mode`."""
-        blocked = self._from_ip_set("Blocked", "Addresses whose requests are refused: make block adds to them")
+        blocked = self._from_ip_set("Blocked", "Blocked addresses, managed by ./carmen firewall block and unblock")
         return [_block("BlockedAddresses", blocked), *self._attack_mode_rules()]
 
     def _from_ip_set(self, name: str, description: str) -> Statement:
@@ -87,7 +87,7 @@ class WebFirewall(Construct):
 
     def _attack_mode_rules(self) -> list[Rule]:
         """Challenge browsers and lower the rate limit. `./carmen firewall attack-mode on` adds all addresses to the IP set."""
-        attacked = self._from_ip_set("AttackMode", "All addresses while make under-attack is on, none otherwise")
+        attacked = self._from_ip_set("AttackMode", "All addresses in attack mode, otherwise none: ./carmen firewall attack-mode")
         api, static = _path_starts_with("/api/"), self._static()
         challenge = Rule(
             name="AttackModeChallenge",

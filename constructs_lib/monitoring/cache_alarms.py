@@ -23,7 +23,7 @@ class CacheAlarms(Construct):
         self.down = alerting.alarm(
             self,
             "Unreachable",
-            description="Redis does not answer the probe: pages are slow, and nobody counts who calls too often.",
+            description="Redis does not answer the probe. Pages are slow, and rate limits do not work.",
             runbook="redis",
             severity="page",
             metric=alerting.function_metric("RedisUp", statistic="Minimum", label="Redis answers"),
@@ -33,21 +33,21 @@ class CacheAlarms(Construct):
         )
         self.memory = watch(
             "Memory",
-            description="Redis has used up its memory: from here on each new entry pushes an older one out.",
+            description="Redis's memory is full. New entries evict older ones.",
             runbook="redis",
             metric=self._worst("DatabaseMemoryUsageCountedForEvictPercentage", "memory (%)"),
             at_least=limits.redis_memory_percent,
         )
         self.evictions = watch(
             "Evictions",
-            description="Redis throws entries away before they are used again: the database does the work instead.",
+            description="Redis evicts entries before they are used again. The load moves to the database.",
             runbook="redis",
             metric=self._worst("Evictions", "evictions", "Sum"),
             at_least=limits.redis_evictions_per_minute * 5,
         )
         self.cpu = watch(
             "Cpu",
-            description="Redis's one thread is busy all the time: everything waits for it.",
+            description="Redis's single thread is always busy. All commands wait for it.",
             runbook="redis",
             metric=self._worst("EngineCPUUtilization", "CPU of the engine (%)"),
             at_least=limits.redis_cpu_percent,
@@ -56,7 +56,7 @@ class CacheAlarms(Construct):
         if settings.replicas:
             self.lag = watch(
                 "ReplicationLag",
-                description="Redis's replica is behind: a failover would lose what was written since.",
+                description="Redis's replica lags behind. A failover would lose recent writes.",
                 runbook="redis",
                 metric=self._worst("ReplicationLag", "replication lag (s)"),
                 at_least=limits.redis_replication_lag_seconds,
@@ -64,7 +64,7 @@ class CacheAlarms(Construct):
         self.overloaded = alerting.composite(
             self,
             "Overloaded",
-            description="Redis works at its limit: Carmen becomes slower, and its database busier.",
+            description="Redis works at its limit. Carmen gets slower, and its database busier.",
             runbook="redis",
             severity="ticket",
             alarms=[alarm for alarm in (self.memory, self.evictions, self.cpu, self.lag) if alarm],

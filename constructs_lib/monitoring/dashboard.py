@@ -94,7 +94,7 @@ class Dashboard(Construct):
         return self.dashboard.ref
 
     def _lay_out(self, notifying: Sequence[Alarm], sections: Sequence[Section]) -> list[dict[str, Any]]:
-        widgets = [_place(_status(f"Carmen {self._alerting.environment}: is it well?", notifying), 0, 0, WIDTH, STATUS_HEIGHT)]
+        widgets = [_place(_status(f"Carmen {self._alerting.environment}: alarms", notifying), 0, 0, WIDTH, STATUS_HEIGHT)]
         top = STATUS_HEIGHT
         for section in sections:
             widgets.append(_place(self._heading(section), 0, top, WIDTH, TEXT_HEIGHT))
@@ -126,35 +126,35 @@ def _users(alerting: Alerting, uptime: UptimeAlarms, slo: Slo) -> Section:
     )
     kinds = ("Availability", "Latency")
     return Section(
-        "Users: do they get what was promised?",
+        "Users: availability and latency",
         [uptime.down, uptime.certificate, *slo.notifying],
         [
             Graph(
                 f"Error budget left, {WINDOW_DAYS} days (%)", [slo.budget_left(kind) for kind in kinds], days=WINDOW_DAYS, as_number=True
             ),
             Graph("Bad answers (%)", [replace(slo.bad_percent(kind, FIVE_MINUTES), label=kind.lower()) for kind in kinds]),
-            Graph("Endpoints down, from outside", [uptime.endpoints]),
-            Graph("Answer time from outside (ms)", [answer_time]),
+            Graph("Public endpoints down", [uptime.endpoints]),
+            Graph("Response time of public endpoints (ms)", [answer_time]),
         ],
     )
 
 
 def _edge(edge: EdgeAlarms, region: str) -> Section:
     return Section(
-        "Edge: CloudFront and the firewall",
+        "Edge: CloudFront and WAF",
         [edge.failing, edge.blocks, *([edge.latency] if edge.latency else [])],
         [
             Graph("Requests", [edge.requests], region),
-            Graph("5xx at the edge (%)", [edge.errors], region),
-            *([Graph("Wait for the origin, p90 (ms)", [edge.latency], region)] if edge.latency else []),
-            Graph("Refused by the firewall (%)", [edge.blocks], region),
+            Graph("5xx of CloudFront (%)", [edge.errors], region),
+            *([Graph("Origin latency, p90 (ms)", [edge.latency], region)] if edge.latency else []),
+            Graph("Blocked by WAF (%)", [edge.blocks], region),
         ],
     )
 
 
 def _balancer(balancer: LoadBalancer, service: ServiceAlarms) -> Section:
     return Section(
-        "Load balancer: what it sees of the tasks",
+        "Load balancer and its targets",
         [service.server_errors, service.unhealthy, service.slow],
         [
             Graph("Requests per minute", [balancer.metric("RequestCount", label="requests")]),
@@ -167,7 +167,7 @@ def _balancer(balancer: LoadBalancer, service: ServiceAlarms) -> Section:
 
 def _service(service: ServiceAlarms) -> Section:
     return Section(
-        "Service: the tasks themselves",
+        "Service: tasks",
         [service.overloaded, service.memory],
         [
             Graph("CPU of tasks (%)", [service.cpu]),
@@ -183,7 +183,7 @@ def _database(database: DatabaseAlarms) -> Section:
         "Database: PostgreSQL",
         [database.down, database.overloaded, database.storage, database.transaction, database.transaction_ids, database.deadlocks],
         [
-            Graph("Answers the probe", [database.unreachable]),
+            Graph("Database answers the probe", [database.unreachable]),
             Graph("CPU (%)", [database.cpu]),
             Graph("Connections", [database.connections]),
             Graph("Free memory (bytes)", [database.free_memory]),
@@ -200,12 +200,12 @@ def _database(database: DatabaseAlarms) -> Section:
 
 
 def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
-    titles = ("Wait for a connection (µs)", "Pinned connections (% of maximum)", "Clients of the proxy")
+    titles = ("Wait for a connection (µs)", "Pinned connections (% of maximum)", "Clients of RDS Proxy")
     return Section(
         "RDS Proxy and Redis" if database.proxy_unreachable else "Redis",
         [database.connections, cache.down],
         [
-            *([Graph("Proxy answers the probe", [database.proxy_unreachable])] if database.proxy_unreachable else []),
+            *([Graph("RDS RDS Proxy answers the probe", [database.proxy_unreachable])] if database.proxy_unreachable else []),
             *(Graph(title, [alarm]) for title, alarm in zip(titles, database.pool)),  # noqa: B905 (none without a proxy)
             Graph("Redis answers the probe", [cache.down]),
             Graph("Memory of Redis (%)", [cache.memory]),
@@ -223,7 +223,7 @@ def _staleness(staleness: StalenessAlarms) -> Section:
         graphs = {
             "Daily backup (hours)": [daily],
             "Weekly and monthly backup (hours)": [weekly, monthly],
-            "Size of the newest (% of median)": [staleness.backup_shrunk],
+            "Size of the newest backup (% of median)": [staleness.backup_shrunk],
             "Restore drill (days)": staleness.drill.children,
         }
     graphs |= {
@@ -231,7 +231,7 @@ def _staleness(staleness: StalenessAlarms) -> Section:
         "Rotation (days)": staleness.rotation.children,
     }
     return Section(
-        "Backups, drills, maintenance, rotation: how long ago",
+        "Time since backup, drill, maintenance and rotation",
         staleness.notifying,
         [Graph(title, shown, days=STALENESS_DAYS) for title, shown in graphs.items()],
     )

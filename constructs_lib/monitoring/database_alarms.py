@@ -36,10 +36,12 @@ class DatabaseAlarms(Construct):
         self._alerting, self._limits, self._settings = alerting, alerting.settings, settings
         self._instance = {"DBInstanceIdentifier": database.instance.instance_identifier}
         self._proxy = {"ProxyName": proxy.proxy.db_proxy_name} if proxy else {}
-        self.unreachable = self._define_unreachable("Database", "PostgreSQL does not answer the probe: Carmen cannot work.")
+        self.unreachable = self._define_unreachable("Database", "PostgreSQL does not answer the probe. Carmen cannot work.")
         self.proxy_unreachable: Alarm | None = None
         if proxy:
-            self.proxy_unreachable = self._define_unreachable("Proxy", "RDS Proxy does not answer the probe: Carmen reaches no database.")
+            self.proxy_unreachable = self._define_unreachable(
+                "Proxy", "RDS Proxy does not answer the probe. Carmen cannot reach the database."
+            )
         self.down = self._define_down()
         self.cpu, self.credits, self.free_memory = self._define_instance_load()
         self.read_latency, self.write_latency = (self._define_disk_latency(operation) for operation in ("Read", "Write"))
@@ -78,7 +80,7 @@ class DatabaseAlarms(Construct):
         return self._alerting.composite(
             self,
             "Down",
-            description="Carmen has no database: PostgreSQL or the proxy does not answer.",
+            description="Carmen has no database: PostgreSQL or RDS Proxy does not answer.",
             runbook="database-down",
             severity="page",
             alarms=[alarm for alarm in (self.unreachable, self.proxy_unreachable) if alarm],
@@ -88,7 +90,7 @@ class DatabaseAlarms(Construct):
         watch = partial(self._alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         cpu = watch(
             "Cpu",
-            description="PostgreSQL has used up its processors for a quarter of an hour: queries take longer.",
+            description="PostgreSQL's CPU has been fully used for 15 minutes. Queries take longer.",
             runbook="database-overloaded",
             metric=self._rds("CPUUtilization", label="CPU (%)"),
             at_least=self._limits.database_cpu_percent,
@@ -97,14 +99,14 @@ class DatabaseAlarms(Construct):
         if self._settings.instance_class.startswith("t"):
             credits = watch(
                 "CpuCredits",
-                description="PostgreSQL's machine has nearly used up its CPU credits: from then on AWS charges for more, or slows it down.",
+                description="The database instance has almost no CPU credits left. AWS will then charge for more, or throttle it.",
                 runbook="database-overloaded",
                 metric=self._rds("CPUCreditBalance", statistic="Minimum", label="CPU credits"),
                 below=self._limits.database_cpu_credits,
             )
         memory = watch(
             "FreeMemory",
-            description="PostgreSQL's machine is short of memory: it begins to swap, then to end connections.",
+            description="The database instance is low on memory. It will swap, then drop connections.",
             runbook="high-memory",
             metric=self._rds("FreeableMemory", label="free memory (bytes)"),
             below=instance_memory_gib(self._settings.instance_class) * GIB * self._limits.database_free_memory_percent / 100,
@@ -115,7 +117,7 @@ class DatabaseAlarms(Construct):
         return self._alerting.alarm(
             self,
             f"{operation}Latency",
-            description=f"PostgreSQL waits for its disk: a {operation.lower()} takes longer than it should.",
+            description=f"PostgreSQL waits for its disk: {operation.lower()} latency is too high.",
             runbook="database-overloaded",
             severity="ticket",
             metric=self._rds(f"{operation}Latency", label=f"{operation.lower()} (s)"),
@@ -130,7 +132,7 @@ class DatabaseAlarms(Construct):
         connections = self._alerting.alarm(
             self,
             "Connections",
-            description="PostgreSQL is running out of connections: at the maximum, requests fail.",
+            description="PostgreSQL is running out of connections. At the maximum, requests fail.",
             runbook="database-connections",
             severity="ticket",
             metric=self._rds("DatabaseConnections", statistic="Maximum", period_seconds=60, label="connections"),
@@ -142,7 +144,7 @@ class DatabaseAlarms(Construct):
         transaction = self._alerting.alarm(
             self,
             "LongTransaction",
-            description="A transaction has been open for too long: it holds locks, and what VACUUM should clean up.",
+            description="A transaction has been open for too long. It holds locks and blocks VACUUM.",
             runbook="long-transaction",
             severity="ticket",
             metric=self._alerting.function_metric("DatabaseLongestTransaction", label="longest transaction (s)"),
@@ -160,14 +162,14 @@ class DatabaseAlarms(Construct):
         )
         borrow = watch(
             "BorrowLatency",
-            description="Requests wait for a connection of the proxy's pool.",
+            description="Requests wait for a connection from RDS Proxy's pool.",
             metric=self._of_proxy("DatabaseConnectionsBorrowLatency", "Average", "wait for a connection (µs)"),
             at_least=self._limits.proxy_borrow_ms * 1000,
             periods=3,
         )
         pinned = watch(
             "Pinned",
-            description="Nearly all connections the proxy may have are pinned: the next task would get none.",
+            description="Almost all of RDS Proxy's connections are pinned. The next task would get none.",
             metric=Expression(
                 "100 * pinned / most",
                 {
@@ -182,7 +184,7 @@ class DatabaseAlarms(Construct):
         clients = watch(
             "ClientConnections",
             description=(
-                "More clients are connected to the proxy than two full sets of tasks open: connections leak, or somebody else uses it."
+                "RDS Proxy has more clients than twice the maximum number of tasks opens. Connections leak, or another client uses it."
             ),
             metric=self._of_proxy("ClientConnections", "Sum", "clients of the proxy"),
             at_least=max_tasks * 2 * self._settings.pool.connections_per_task + self._settings.pool.reserve,
@@ -198,7 +200,7 @@ class DatabaseAlarms(Construct):
         return self._alerting.composite(
             self,
             "Overloaded",
-            description="The database works at its limit; users may soon notice.",
+            description="The database works at its limit. Users may soon notice.",
             runbook="database-overloaded",
             severity="ticket",
             alarms=[alarm for alarm in parts if alarm],
@@ -209,7 +211,7 @@ class DatabaseAlarms(Construct):
         free = self._alerting.alarm(
             self,
             "FreeStorage",
-            description="The database's disk is nearly full, and has not grown: when it is full, PostgreSQL stops.",
+            description="The database's disk is almost full and has not grown. When it is full, PostgreSQL stops.",
             runbook="database-storage",
             severity="page",
             metric=self._rds("FreeStorageSpace", statistic="Minimum", label="free storage (bytes)"),
@@ -238,7 +240,7 @@ class DatabaseAlarms(Construct):
         watch = partial(self._alerting.alarm, self, severity="ticket")
         ids = watch(
             "TransactionIds",
-            description="PostgreSQL uses up its transaction ids: when they run out, it refuses to write.",
+            description="PostgreSQL is running out of transaction ids. When none is left, it refuses writes.",
             runbook="transaction-ids",
             metric=self._alerting.function_metric("DatabaseTransactionIdsUsed", period_seconds=HOUR, label="transaction ids (%)"),
             at_least=self._limits.database_transaction_ids_percent,
@@ -247,7 +249,7 @@ class DatabaseAlarms(Construct):
         )
         deadlocks = watch(
             "Deadlocks",
-            description="Transactions block each other: PostgreSQL ends one of each pair, and its user sees an error.",
+            description="Deadlocks: PostgreSQL aborts one transaction of each, and its user sees an error.",
             runbook="deadlocks",
             metric=self._alerting.function_metric("DatabaseDeadlocks", statistic="Sum", period_seconds=FIVE_MINUTES, label="deadlocks"),
             at_least=self._limits.database_deadlocks,
@@ -255,7 +257,7 @@ class DatabaseAlarms(Construct):
         )
         lag = watch(
             "ReplicationLag",
-            description="A replica is behind the database: what is read there is old.",
+            description="A read replica lags behind. Reads from it return old data.",
             runbook="replication-lag",
             metric=self._alerting.function_metric("DatabaseReplicationLag", label="replication lag (s)"),
             at_least=self._limits.database_replication_lag_seconds,

@@ -39,7 +39,7 @@ class EdgeAlarms(Construct):
         self.errors = alerting.alarm(
             self,
             "ErrorRate",
-            description="CloudFront answers users with 5xx.",
+            description="CloudFront returns 5xx errors to users.",
             runbook="edge-errors",
             severity="page",
             metric=metric(name="5xxErrorRate", label="5xx (%)"),
@@ -52,7 +52,7 @@ class EdgeAlarms(Construct):
             self.latency = alerting.alarm(
                 self,
                 "OriginLatency",
-                description="CloudFront waits long for Carmen: every tenth request is slow.",
+                description="CloudFront waits too long for Carmen: one request in ten is slow.",
                 runbook="slow-responses",
                 severity="page",
                 metric=metric(name="OriginLatency", statistic="p90", label="origin latency p90 (ms)"),
@@ -64,7 +64,7 @@ class EdgeAlarms(Construct):
         self.failing = alerting.composite(
             self,
             "Failing",
-            description="Users get errors at the edge, or wait there.",
+            description="Users get errors or slow answers from CloudFront.",
             runbook="edge-errors",
             severity="page",
             alarms=[alarm for alarm in (self.errors, self.latency) if alarm],
@@ -78,7 +78,7 @@ class EdgeAlarms(Construct):
         self.blocks = alerting.alarm(
             self,
             "BlockedRequests",
-            description="The firewall refuses far more requests than it ever should: an attack, or a rule that hits users.",
+            description="WAF blocks an unusual share of requests: an attack, or a rule that blocks users.",
             runbook="ddos",
             severity="ticket",
             # A ratio with a minimum, not an anomaly band: it works from the first day and is easy to explain.
@@ -108,13 +108,13 @@ class CrossRegionForwarder(Construct):
             self,
             "Role",
             assumed_by=same_account_principal("events.amazonaws.com"),
-            description=f"Passes the edge's alarms on to {region}",
+            description=f"Forwards the edge's alarms to {region}",
         )
         role.add_to_policy(iam.PolicyStatement(sid="PutEvents", actions=["events:PutEvents"], resources=[bus]))
         events.CfnRule(
             self,
             "Rule",
-            description=f"Passes the edge's alarms on to {region}, where the alert topic is",
+            description=f"Forwards the edge's alarms to {region}, where the notifier is",
             event_pattern={"source": ["aws.cloudwatch"], "detail-type": [STATE_CHANGE], "resources": [alarm.arn for alarm in alarms]},
             targets=[events.CfnRule.TargetProperty(id="EventBus", arn=bus, role_arn=role.role_arn)],
         )
@@ -142,7 +142,7 @@ class CrossRegionReceiver(Construct):
         events.CfnRule(
             self,
             "Rule",
-            description=f"Tells the edge's alarms, which stand in {from_region}",
+            description=f"Sends the edge's alarms from {from_region} to the notifier",
             event_pattern={"source": ["aws.cloudwatch"], "detail-type": [STATE_CHANGE], "resources": [{"prefix": alarms}]},
             targets=[
                 events.CfnRule.TargetProperty(

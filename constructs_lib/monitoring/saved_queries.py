@@ -23,7 +23,7 @@ class SavedQuery:
 
 
 _MESSAGE = "coalesce(msg, message, @message) as what"
-REQUEST_ID = {"requestId": "The x-request-id of the request: in the application's lines, or on the error page that a user saw"}
+REQUEST_ID = {"requestId": "The request's x-request-id: in the application's log, or on the user's error page"}
 
 APPLICATION = (
     SavedQuery(
@@ -62,7 +62,7 @@ APPLICATION = (
             "sort @timestamp asc",
             "limit 1000",
         ],
-        {"userId": "The user's id, as the application's log has it"},
+        {"userId": "The user's id in the application's log"},
     ),
     SavedQuery(
         "Log of one request",
@@ -117,7 +117,7 @@ FUNCTIONS = (
     SavedQuery(
         "Log of one run",
         ['filter @message like "{{runId}}"', "fields @timestamp, level, @message", "sort @timestamp asc", "limit 1000"],
-        {"runId": "The function_request_id of the run, from Failures"},
+        {"runId": "The run's function_request_id, from the query Failures"},
     ),
 )
 

@@ -46,7 +46,7 @@ class ServiceAlarms(Construct):
         self.backend_down = alerting.composite(
             self,
             "OriginDown",
-            description="Carmen or a store behind it is down: silences what would only say the same of the edge.",
+            description="Carmen or a data store is down. Suppresses alarms of the edge, uptime and SLOs about the same problem.",
             runbook="server-errors",
             severity="page",
             alarms=[data_stores_down, self.degraded],
@@ -57,7 +57,7 @@ class ServiceAlarms(Construct):
         return self._alerting.alarm(
             self,
             "SlowResponses",
-            description="Users wait: one answer in a hundred takes longer than the limit.",
+            description="Answers are slow: one in a hundred takes longer than the limit.",
             runbook="slow-responses",
             severity="page",
             metric=balancer.metric_of_targets("TargetResponseTime", statistic="p99", period_seconds=300, label="p99 (s)"),
@@ -74,7 +74,7 @@ class ServiceAlarms(Construct):
             self._alerting.alarm,
             self,
             "TasksMissing",
-            description="Fewer tasks run than are wanted: tasks die, or new ones cannot start.",
+            description="Fewer tasks run than desired: tasks stop, or new ones cannot start.",
             runbook="unhealthy-tasks",
             severity="page",
             periods=10,  # replacing a task in a deployment takes less
@@ -95,14 +95,14 @@ class ServiceAlarms(Construct):
         return (
             watch(
                 "Cpu",
-                description="Tasks have used up their processors for a quarter of an hour: answers take longer.",
+                description="The tasks' CPU has been fully used for 15 minutes. Answers take longer.",
                 runbook="service-at-its-limit",
                 metric=Metric("AWS/ECS", "CPUUtilization", self._service, period_seconds=300, label="CPU (%)"),
                 at_least=limits.service_cpu_percent,
             ),
             watch(
                 "Memory",
-                description="Tasks have nearly used up their memory: the kernel ends them at the limit.",
+                description="The tasks' memory is almost full. At the limit, the kernel kills them.",
                 runbook="high-memory",
                 metric=Metric("AWS/ECS", "MemoryUtilization", self._service, period_seconds=300, label="memory (%)"),
                 at_least=limits.service_memory_percent,
@@ -119,7 +119,7 @@ class ServiceAlarms(Construct):
         return self._alerting.alarm(
             self,
             "AtMaximum",
-            description="The service runs as many tasks as it may, for half an hour: more load would slow it down.",
+            description="The service has run its maximum number of tasks for 30 minutes. More load would slow it down.",
             runbook="service-at-its-limit",
             severity="ticket",
             metric=self.running,
@@ -133,7 +133,7 @@ class ServiceAlarms(Construct):
         return self._alerting.composite(
             self,
             "Unhealthy",
-            description="Carmen serves its users badly: errors, slow answers, or too few tasks.",
+            description="Carmen is degraded: errors, slow answers, or too few tasks.",
             runbook="server-errors",
             severity="page",
             alarms=[alarm for alarm in (*web.rollback_alarms, self.slow, self.tasks_missing) if alarm],
@@ -144,7 +144,7 @@ class ServiceAlarms(Construct):
         return self._alerting.composite(
             self,
             "Overloaded",
-            description="Carmen works at its limit; users may soon notice.",
+            description="Carmen works at its limit. Users may soon notice.",
             runbook="service-at-its-limit",
             severity="ticket",
             alarms=[alarm for alarm in (self.cpu, self.memory, self.at_maximum) if alarm],

@@ -92,7 +92,7 @@ class Slo(Construct):
             self._alerting.alarm(
                 self,
                 f"{kind}{burn.name}{window}",
-                description=f"Answers {what} {burn.rate:g} times as often as the objective allows, over {seconds // 60} minutes.",
+                description=f"Over {seconds // 60} minutes, answers {what} {burn.rate:g} times as often as the objective allows.",
                 runbook="slo",
                 severity=burn.severity,
                 metric=self.bad_percent(kind, seconds, floor[window]),
@@ -105,7 +105,7 @@ class Slo(Construct):
         return self._alerting.composite(
             self,
             f"{kind}{burn.name}",
-            description=f"Users are promised better: answers {what} {burn.rate:g} times as often as the error budget allows.",
+            description=f"The SLO is at risk: answers {what} {burn.rate:g} times as often as the error budget allows.",
             runbook="slo",
             severity=burn.severity,
             alarms=parts,

@@ -32,7 +32,7 @@ class StalenessAlarms(Construct):
             self.backup, self.drill, self.backup_shrunk = self._define_backup_alarms(age)
         self.maintenance = self._define_overdue(
             "Maintenance",
-            "Maintenance of the database is overdue: it grows, and becomes slower.",
+            "Database maintenance is overdue. The database grows and gets slower.",
             "ticket",
             {
                 "weekly": (age("MaintenanceAgeDaysWeekly", label="weekly"), limits.weekly_maintenance_age_days),
@@ -60,7 +60,7 @@ class StalenessAlarms(Construct):
         limits = self._alerting.settings
         backup = self._define_overdue(
             "Backup",
-            "Backups are overdue: what is written now could be lost.",
+            "Backups are overdue. New data could be lost.",
             "page",
             {
                 "daily": (age("BackupAgeHoursDaily", label="daily"), limits.daily_backup_age_hours),
@@ -70,14 +70,14 @@ class StalenessAlarms(Construct):
         )
         drill = self._define_overdue(
             "Drill",
-            "No restore drill has passed for too long: nobody knows whether backups can be restored.",
+            "The last successful restore drill is too old. It is unknown whether backups can be restored.",
             "ticket",
             {"restore": (age("DrillAgeDays", label="since a drill passed"), limits.drill_age_days)},
         )
         return backup, drill, self._define_backup_shrunk()
 
     def _define_probe_silent(self, probe_failing: Alarm) -> Alarm:
-        description = "The probe publishes nothing: nobody sees whether database, proxy and Redis answer."
+        description = "The probe publishes no metrics. It is unknown whether the database, RDS Proxy and Redis answer."
         no_metrics = self._alerting.alarm(
             self,
             "NoMeasurements",
@@ -108,7 +108,7 @@ class StalenessAlarms(Construct):
             self._alerting.alarm(
                 self,
                 f"{name.capitalize()}{what}Age",
-                description=f"{description} This one: {name}.",
+                description=f"{description} Overdue: {name}.",
                 runbook=runbook,
                 severity=severity,
                 metric=metric,
@@ -134,7 +134,7 @@ class StalenessAlarms(Construct):
         return self._alerting.alarm(
             self,
             "BackupShrunken",
-            description="The newest backup is far smaller than those before: data has gone, or was left out.",
+            description="The newest backup is much smaller than earlier ones. Data was deleted, or is missing from the backup.",
             runbook="backup-shrunken",
             severity="page",
             metric=self._alerting.function_metric(

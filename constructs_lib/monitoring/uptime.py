@@ -37,7 +37,7 @@ class Uptime(Construct):
             self,
             "Function",
             package="uptime",
-            description="Asks the site from outside: status, body, redirects, certificate, time",
+            description="Checks the public endpoints: status, body, redirects, certificate, response time",
             timeout=Duration.seconds(longest + MARGIN_SECONDS),
             layers=[libraries],
             environment={"ENVIRONMENT": environment, "SITE_URL": url, "ENDPOINTS": endpoints_as_json(settings)},
@@ -45,7 +45,7 @@ class Uptime(Construct):
             alerting=alerting,
             failures_tolerated=2,  # it runs every minute
         )
-        self.function.add_schedule("Minutely", EVERY_MINUTE, description="Asks every endpoint of the site")
+        self.function.add_schedule("Minutely", EVERY_MINUTE, description="Checks every public endpoint")
 
 
 def endpoints_as_json(settings: sections.Uptime) -> str:

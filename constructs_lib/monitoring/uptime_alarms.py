@@ -18,7 +18,7 @@ class UptimeAlarms(Construct):
         self.endpoints = alerting.alarm(
             self,
             "EndpointsDown",
-            description="Carmen does not answer from outside as it should.",
+            description="Public endpoints of Carmen fail their checks.",
             runbook="endpoints-down",
             severity="page",
             metric=alerting.function_metric("EndpointsDown", service="uptime", label="endpoints down"),
@@ -31,7 +31,7 @@ class UptimeAlarms(Construct):
         self.down = alerting.composite(
             self,
             "Down",
-            description="Users do not reach Carmen, or nobody looks whether they do.",
+            description="Users cannot reach Carmen, or the endpoints are not checked.",
             runbook="endpoints-down",
             severity="page",
             alarms=[self.endpoints],
@@ -41,7 +41,7 @@ class UptimeAlarms(Construct):
         self.certificate = alerting.alarm(
             self,
             "CertificateExpiring",
-            description="The certificate users see is about to expire, and has not been renewed.",
+            description="The public certificate expires soon and has not been renewed.",
             runbook="certificate",
             severity="ticket",
             metric=alerting.function_metric(

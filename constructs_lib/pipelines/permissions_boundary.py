@@ -57,7 +57,7 @@ class PermissionsBoundary(Construct):
             self,
             "Policy",
             managed_policy_name=NAME,
-            description="Bounds the CDK's execution role and every role that it makes",
+            description="Permissions boundary of the CDK's execution role and every role it creates",
             statements=[*self._allow_services(), *self._deny_unbounded_roles(), *self._deny_foreign_resources()],
         )
         acknowledge(self.policy, self._wildcard_reasons(self._allow_services()))
@@ -101,7 +101,7 @@ class PermissionsBoundary(Construct):
         ]
 
     def _wildcard_reasons(self, statements: list[iam.PolicyStatement]) -> dict[str, str]:
-        reason = "A boundary gives nothing: it is the widest that the policies of those whom it bounds may be."
+        reason = "A permissions boundary grants nothing: it limits the policies of the roles that have it."
         actions = {action for one in statements for action in one.actions if "*" in action}
         resources = {resource for one in statements for resource in one.resources if "*" in resource}
         return {

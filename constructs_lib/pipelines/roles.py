@@ -16,8 +16,8 @@ from settings.sections import Pipeline
 
 MAX_SESSION = Duration.hours(2)  # the first deployment creates a database and a distribution
 READ_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
-NAME_UNKNOWN = "CloudFormation begins the names of resources with their stack's name, and ends them with letters nobody knows before."
-NO_RESOURCE_LEVEL = "The action knows no resources (AWS Service Authorization Reference)."
+NAME_UNKNOWN = "CloudFormation names resources with their stack's name and a random suffix."
+NO_RESOURCE_LEVEL = "The action supports no resource-level permissions (AWS Service Authorization Reference)."
 PUSH = [
     *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"),
     *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan of the pushed image
@@ -81,7 +81,7 @@ class PipelineReaders(Construct):
         self.drift = self._define_drift(names, [platforms[issuer(one)].branch(one.repository, one) for one in branches.values()])
 
     def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
-        role = iam.Role(self, "Diff", description="Pull requests: what is deployed", assumed_by=iam.CompositePrincipal(*trusted))
+        role = iam.Role(self, "Diff", description="Pull requests: reads the deployed stacks", assumed_by=iam.CompositePrincipal(*trusted))
         actions = [*READ_STACKS, "cloudformation:DescribeStackResourceDrifts", "cloudformation:GetTemplate"]
         _allow(role, "DescribeStacks", actions, [stack for one in names for stack in one.stacks()])
         return role
@@ -90,7 +90,7 @@ class PipelineReaders(Construct):
         role = iam.Role(
             self,
             "Drift",
-            description="Branches: what is deployed, and does it still say what the templates say",
+            description="Branches: reads the deployed stacks and detects drift",
             assumed_by=iam.CompositePrincipal(*trusted),
         )
         _allow(role, "AssumeLookupRole", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
@@ -129,7 +129,7 @@ class PipelineWriters(Construct):
             role.node.find_child("DefaultPolicy"),
             {
                 "Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]": (
-                    "The token is what docker logs in with; the repository's own statement says what it opens."
+                    "docker logs in with the token; what it may access depends on the statement for the repository."
                 ),
             },
         )
@@ -149,7 +149,7 @@ class PipelineWriters(Construct):
                 role.node.find_child("DefaultPolicy"),
                 {
                     "Parliament::UNKNOWN_ACTION[Unknown action ecr:DescribeImageSigningStatus]": (
-                        "An action since November 2025 (Amazon ECR API Reference, DescribeImageSigningStatus); parliament's list is older."
+                        "The action exists since November 2025 (Amazon ECR API Reference); parliament's list is older."
                     ),
                 },
             )
@@ -212,7 +212,7 @@ class PreviewPipeline(Construct):
         self.role = iam.Role(
             self,
             "Role",
-            description="Makes and removes previews",
+            description="Creates and removes previews",
             assumed_by=iam.CompositePrincipal(*trusted),
             max_session_duration=MAX_SESSION,
         )
@@ -227,7 +227,7 @@ class PreviewPipeline(Construct):
             "FindPreviews",
             ["cloudformation:DescribeStacks"],
             ["*"],
-            wildcard_reason="All stacks are listed, to find those with the tag.",
+            wildcard_reason="Lists all stacks to find those with the preview tag.",
         )
         actions = ["cloudformation:DeleteStack", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources"]
         _allow(self.role, "RemovePreviews", actions, names.stacks())
@@ -260,7 +260,7 @@ def _allow_notify(role: iam.Role, names: EnvironmentNames) -> None:
                 "kms:ViaService": f"sns.{names.settings.region}.amazonaws.com",
             }
         },
-        wildcard_reason="A key is named by a number that nobody knows before; its tag and the service it serves through narrow it down.",
+        wildcard_reason="The key's id is unknown before deployment; conditions on its tag and on SNS limit the access.",
     )
 
 

@@ -103,8 +103,7 @@ class ContainerEnvironment(Construct):
             _construct_id(name),
             description=f"{name} of the application",
             no_rotation_reason=(
-                f"A new {name} ends every session and signature made with the old one: it is changed by a "
-                f"person, at a time of their choosing."
+                f"A new {name} invalidates every session and signature made with the old one, so an operator changes it manually."
             ),
             length=extra.length,
             exclude_characters=PUNCTUATION if extra.alphabet == "alphanumeric" else EXCLUDED_FROM_PRINTABLE,

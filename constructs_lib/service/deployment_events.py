@@ -20,7 +20,7 @@ class DeploymentEvents(Construct):
         events.CfnRule(
             self,
             "Rule",
-            description="Deployments of the service, to the notifier",
+            description="Sends deployment events of the service to the notifier",
             event_pattern={"source": ["aws.ecs"], "detail-type": ["ECS Deployment State Change"], "resources": [service.service_arn]},
             targets=[events.CfnRule.TargetProperty(arn=queue.queue_arn, id="Notifier")],
         )

@@ -39,7 +39,7 @@ class MigrationTask(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.security_group = ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Migration task: to PostgreSQL and AWS over HTTPS"
+            self, "SecurityGroup", vpc=network.vpc, description="Migration task: to PostgreSQL, and to AWS over HTTPS"
         )
         self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Image, secrets and logs")
         self.connections = self.security_group.connections
@@ -58,7 +58,7 @@ class MigrationTask(Construct):
         allow_application_pull(self.task_definition, repository, [settings.placeholder_image])
         acknowledge(
             self.task_definition,
-            {"AwsSolutions-ECS2": "Two plain values that are no secrets; the database URL comes from Secrets Manager."},
+            {"AwsSolutions-ECS2": "The two plain values are not secret; the database URLs come from Secrets Manager."},
         )
 
 
@@ -81,7 +81,7 @@ class OperationsTask(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.security_group = ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Operations task: to data and AWS over HTTPS"
+            self, "SecurityGroup", vpc=network.vpc, description="Operations task: to data stores, and to AWS over HTTPS"
         )
         self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Images, secrets, logs and ECS Exec")
         self.connections = self.security_group.connections
@@ -106,7 +106,8 @@ class OperationsTask(Construct):
         allow_pull(self.task_definition, [settings.psql_image, settings.redis_cli_image])
         self._allow_exec()
         acknowledge(
-            self.task_definition, {"AwsSolutions-ECS2": "Host names and ports in plain; user and passwords come from Secrets Manager."}
+            self.task_definition,
+            {"AwsSolutions-ECS2": "Host names and ports are plain text; user names and passwords come from Secrets Manager."},
         )
 
     def _allow_exec(self) -> None:
@@ -122,7 +123,8 @@ class OperationsTask(Construct):
             self.task_definition.task_role.node.find_child("DefaultPolicy"),
             {
                 "AwsSolutions-IAM5[Resource::*]": (
-                    "ssmmessages knows no resources (AWS Service Authorization Reference, Session Manager Message Gateway)."
+                    "ssmmessages actions support no resource-level permissions (AWS Service Authorization Reference, "
+                    "Session Manager Message Gateway)."
                 )
             },
         )

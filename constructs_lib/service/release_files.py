@@ -41,7 +41,7 @@ class ReleaseFilesTask(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.security_group = ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="Task that keeps static files: to AWS over HTTPS"
+            self, "SecurityGroup", vpc=network.vpc, description="Task that copies static files: to AWS over HTTPS"
         )
         self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "Images, code, files and logs")
         self.task_definition = fargate_task(self, "Task", settings=settings, cpu=512, memory_mib=1024)
@@ -88,8 +88,8 @@ class ReleaseFilesTask(Construct):
             role.node.find_child("DefaultPolicy"),
             {
                 f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, self)}/_next/static/*]": (
-                    "The static files of releases, whose names only their builds know; the bucket holds nothing else."
+                    "The names of static files depend on the build; the bucket contains nothing else."
                 )
             },
         )
-        acknowledge(self.task_definition, {"AwsSolutions-ECS2": "Names and folders in plain; the task has no secret."})
+        acknowledge(self.task_definition, {"AwsSolutions-ECS2": "The values are names and folders; the task has no secrets."})

@@ -43,7 +43,7 @@ class ApplicationImage(Construct):
             "Parameter",
             type="AWS::SSM::Parameter::Value<String>",
             default=parameter_name,
-            description="The application image, by digest; 'placeholder' until the first release",
+            description="Digest of the application image; 'placeholder' until the first release",
         )
         self._health_path = settings.health_path
         self._is_placeholder = CfnCondition(self, "IsPlaceholder", expression=Fn.condition_equals(parameter.value_as_string, PLACEHOLDER))
@@ -124,11 +124,7 @@ class WebService(Construct):
         allow_application_pull(task, repository, [self._settings.placeholder_image])
         acknowledge(
             task,
-            {
-                "AwsSolutions-ECS2": (
-                    "The environment contract's plain values are settings without secrets; every secret comes from Secrets Manager."
-                )
-            },
+            {"AwsSolutions-ECS2": ("The plain values are settings, not secrets; every secret comes from Secrets Manager.")},
         )
         return task
 
@@ -191,7 +187,7 @@ class WebService(Construct):
         alarms = [
             errors(
                 "ServerErrors",
-                description="Tasks answer users with 5xx; a running deployment is rolled back.",
+                description="Tasks return 5xx errors to users. ECS rolls back a running deployment.",
                 runbook="server-errors",
                 metric=balancer.metric_of_targets("HTTPCode_Target_5XX_Count", label="5xx of the tasks"),
                 at_least=limit,
@@ -199,7 +195,7 @@ class WebService(Construct):
             ),
             errors(
                 "UnreachableTasks",
-                description="The load balancer reaches no task and answers users with 5xx; a running deployment is rolled back.",
+                description="The load balancer reaches no task and returns 5xx errors to users. ECS rolls back a running deployment.",
                 runbook="server-errors",
                 metric=balancer.metric("HTTPCode_ELB_5XX_Count", label="5xx of the balancer"),
                 at_least=limit,
@@ -207,7 +203,7 @@ class WebService(Construct):
             ),
             errors(
                 "UnhealthyTasks",
-                description="Tasks fail their health check; a running deployment is rolled back.",
+                description="Tasks fail their health checks. ECS rolls back a running deployment.",
                 runbook="unhealthy-tasks",
                 metric=balancer.metric_of_targets("UnHealthyHostCount", statistic="Maximum", label="unhealthy"),
                 at_least=1,
@@ -235,7 +231,7 @@ def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
         role.node.find_child("DefaultPolicy"),
         {
             f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/*]": (
-                "Users' files are all objects of this one bucket; it holds nothing else."
+                "Users' files are all objects of this bucket; it contains nothing else."
             )
         },
     )
