@@ -1,71 +1,116 @@
-"""A deployed environment as people's tools see it, and one way for all of them to fail: a message, and 1."""
+"""A deployed environment: its stack outputs and physical ids, and the errors of everything that works on one."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
-from settings.loader import SettingsError, load
-from settings.model import Settings
+from settings.constants import PREVIEW_PREFIX
 
-NOT_THERE = "ValidationError"  # what CloudFormation calls a stack that is not there
+if TYPE_CHECKING:  # loading the settings takes half a second, which `./carmen --help` does not need
+    from settings.model import Settings
+
+NOT_THERE = "ValidationError"  # CloudFormation's code for a stack that does not exist
+NO_CREDENTIALS = (*(NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound, SSOError, TokenRetrievalError),)
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
+SIGN_IN = (
+    "Sign in with `aws sso login`, choose a profile with `export AWS_PROFILE=NAME` (`aws configure sso` creates one), "
+    "or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+)
 
 
 class NotDeployedError(Exception):
-    """The stack is not there, or its deployment has not ended."""
+    """A stack, output or resource does not exist; `advice` says where it was looked for and which command creates it."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.advice = advice
 
 
 class RefusedError(Exception):
-    """What was asked for cannot be done, or must not be: the message says why, and what can."""
+    """A command refuses, for safety, to do what was asked: the message says why and what is possible."""
 
 
-FAILURES = (SettingsError, RefusedError, BotoCoreError, ClientError)  # what a tool ends with
+class FailedError(Exception):
+    """An operation failed: the message says where, why and what to do."""
+
+
+def describe_error(error: Exception) -> str:
+    """What went wrong and what to do, in one line."""
+    if isinstance(error, NotDeployedError):
+        return str(error) + error.advice
+    if isinstance(error, NO_CREDENTIALS):
+        return f"No usable AWS credentials ({error}). {SIGN_IN}"
+    if isinstance(error, ClientError):
+        details = error.response["Error"]
+        message = f"AWS refused {error.operation_name}: {details.get('Message') or details.get('Code')}"
+        return f"{message.rstrip('.')}. {SIGN_IN}" if details.get("Code") in EXPIRED else message
+    return f"AWS cannot be reached: {error}" if isinstance(error, BotoCoreError) else str(error)
+
+
+def missing_credentials() -> str | None:
+    """What to do when no AWS credentials are configured; None when there are some, valid or not."""
+    import boto3
+
+    try:
+        found = boto3.Session().get_credentials() is not None
+    except BotoCoreError as error:
+        return describe_error(error)
+    return None if found else describe_error(NoCredentialsError())
+
+
+def _approved(change: str, undo: str) -> None:
+    """Local deployments and tests do not ask."""
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """An environment in the account of these credentials."""
+    """An environment in the account of `session`'s credentials. `approve` states a change and its undo, and may refuse it."""
 
     settings: Settings
     session: Any
+    approve: Callable[[str, str], None] = field(default=_approved, repr=False, compare=False)
     _listed: dict[tuple[str, str | None], list[dict[str, Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """Those of the top stack. NotDeployedError when there is none."""
+        """Outputs of the top stack. Raises NotDeployedError."""
         name = self.settings.stack_prefix
         try:
             found = self.session.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0].get("Outputs", [])
         except ClientError as error:
-            if error.response["Error"]["Code"] == NOT_THERE:
-                raise NotDeployedError(f"{name} is not there") from None
-            raise
+            raise self._translated(error, name) from None
         return {output["OutputKey"]: output["OutputValue"] for output in found}
 
     def output(self, key: str) -> str:
-        """One of them. NotDeployedError when it is not there (yet)."""
+        """One output of the top stack. Raises NotDeployedError."""
         try:
             return self.outputs[key]
         except KeyError:
-            raise NotDeployedError(f"{self.settings.stack_prefix} has no output {key} yet") from None
+            raise self._missing(f"{self.settings.stack_prefix} has no output {key} yet") from None
 
     def resource(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> str:
-        """The physical id of the one resource of a type in the stack called so, whose logical id begins so."""
+        """Physical id of the only resource of type `kind` in a stack whose logical id starts with `starts`."""
         found = self.resources(stack, kind, starts, region=region)
         if len(found) != 1:
-            raise NotDeployedError(
-                f"{self.settings.stack_prefix}{stack} has {len(found)} resources {kind} {starts}… where there should be one"
-            )
+            raise self._missing(f"{self.settings.stack_prefix}{stack} has {len(found)} resources {kind} {starts}… instead of one")
         return found[0]
 
     def resources(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> list[str]:
-        """The physical ids of all of them. NotDeployedError when the stack is not there."""
+        """Physical ids of all such resources. Raises NotDeployedError when the stack does not exist."""
         return [
             str(resource["PhysicalResourceId"])
             for resource in self._resources(self.settings.stack_prefix + stack, region)
@@ -73,45 +118,37 @@ class Deployed:
         ]
 
     def network(self, security_group: str) -> dict[str, Any]:
-        """Where a task beside the service's runs: its subnets, behind the security group of the service's stack that begins so."""
+        """Network configuration of a one-off task: the service's subnets and the service stack's security group of that logical id."""
         found = self.session.client("ecs").describe_services(cluster=self.output("Cluster"), services=[self.output("Service")])
         network = dict(found["services"][0]["networkConfiguration"]["awsvpcConfiguration"])
         group = self.resource("Service", "AWS::EC2::SecurityGroup", security_group)
         return {"awsvpcConfiguration": {**network, "securityGroups": [group], "assignPublicIp": "DISABLED"}}
 
     def _resources(self, name: str, region: str | None) -> list[dict[str, Any]]:
-        """Of a stack; listed once."""
+        """All resources of a stack, listed once."""
         if (name, region) not in self._listed:
             pages = self.session.client("cloudformation", region_name=region).get_paginator("list_stack_resources").paginate(StackName=name)
             try:
                 self._listed[name, region] = [resource for page in pages for resource in page["StackResourceSummaries"]]
             except ClientError as error:
-                if error.response["Error"]["Code"] == NOT_THERE:
-                    raise NotDeployedError(f"{name} is not there") from None
-                raise
+                raise self._translated(error, name) from None
         return self._listed[name, region]
 
+    def _translated(self, error: ClientError, stack: str) -> Exception:
+        return self._missing(f"{stack} is not deployed") if error.response["Error"]["Code"] == NOT_THERE else error
 
-def run(name: str, action: Callable[[Deployed], object]) -> int:
-    """What a tool returns: 0, or 1 after a message that says what to do."""
-    try:
-        settings = load(name)
-        try:
-            action(Deployed(settings, boto3.Session(region_name=settings.region)))
-        except NotDeployedError as error:
-            return _failed(f"{error} in {settings.region}, in the account of these credentials: `make deploy ENV={name}` makes it.")
-    except FAILURES as error:
-        return _failed(in_words(error))
-    return 0
+    def _missing(self, what: str) -> NotDeployedError:
+        name = self.settings.name
+        preview = name.removeprefix(PREVIEW_PREFIX)
+        create = f"./carmen deploy --env {name}" if preview == name else f"./carmen preview up {preview}"
+        return NotDeployedError(what, f" in {self.settings.region}, in the account of these credentials. Create it with `{create}`.")
 
 
-def in_words(error: Exception) -> str:
-    """What one of `FAILURES` tells a person."""
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
-        return f"No AWS credentials that can be used ({error}): sign in, say with `aws sso login`, or set AWS_PROFILE."
-    return f"AWS did not answer as hoped: {error}" if isinstance(error, (BotoCoreError, ClientError)) else str(error)
+def connect(name: str, approve: Callable[[str, str], None] = _approved) -> Deployed:
+    """The environment `name`, with the credentials of this shell. Raises SettingsError."""
+    import boto3
 
+    from settings.loader import load
 
-def _failed(message: str) -> int:
-    print(message, file=sys.stderr)
-    return 1
+    settings = load(name)
+    return Deployed(settings, boto3.Session(region_name=settings.region), approve)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from local.acceptance import alerting, backup, database, functions, operator_commands, preview, release, rotation
 from local.acceptance.assertions import NotAccepted
 from local.deployment import Deployment
-from tools.environment import NotDeployedError, RefusedError
+from tools.environment import FailedError, NotDeployedError, RefusedError
 
 # Each check builds on what the checks before it left.
 CHECKS: tuple[Callable[[Deployment], str], ...] = (
@@ -40,7 +40,7 @@ def accept(deployment: Deployment, say: Callable[[str], None]) -> None:
     for check in CHECKS:
         try:
             say(check(deployment))
-        except (RefusedError, NotDeployedError) as refused:
+        except (RefusedError, FailedError, NotDeployedError) as refused:
             deployment.expect_room()
             raise NotAccepted(f"{check.__name__.replace('_', ' ')}: {refused}") from refused
         deployment.expect_room()

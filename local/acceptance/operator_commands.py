@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import time
-from collections.abc import Iterator
+from ipaddress import ip_network
 
 from botocore.exceptions import ClientError
 from pg8000.exceptions import DatabaseError
@@ -15,28 +14,29 @@ from local.acceptance import runbooks
 from local.acceptance.access import connect_as
 from local.acceptance.assertions import NotAccepted, expect
 from local.deployment import Deployment
-from tools.cli.commands import buttons, checklist
+from tools.cli.commands import checklist, firewall, tasks
+from tools.cli.commands.backup import backup_now
 from tools.reports import drift
 from tools.reports.diff import live
 from tools.reports.diff.__main__ import against_deployed
 from tools.reports.diff.checkout import head_alone
 
 # An operator supplies the secrets; the emulator's load balancer answers no request; the tree may have uncommitted changes.
-OPEN_CHECKS = ("✗ secrets are given", "✗ endpoints answer", "✗ tree is committed")
+OPEN_CHECKS = ("✗ secrets are filled", "✗ endpoints answer", "✗ tree is committed")
 
 
 def operator_commands(deployment: Deployment) -> str:
     """Block and unblock an address, switch attack mode, restart tasks, back up."""
-    deployed, output = deployment.deployed, io.StringIO()
-    with contextlib.redirect_stdout(output), pressed(ADDRESS="203.0.113.7", ON="yes"):
-        buttons.block(deployed)
-        buttons.under_attack(deployed)
-        buttons.restart_tasks(deployed)
-        buttons.backup_now(deployed)
-    with contextlib.redirect_stdout(io.StringIO()), pressed(ADDRESS="203.0.113.7", ON="no"):
-        buttons.unblock(deployed)
-        buttons.under_attack(deployed)
-    for sentence in ("Blocked: 203.0.113.7/32.", "Under attack: pages ask for a proof", "is being rolled", '"outcome": "made"'):
+    deployed, output, address = deployment.deployed, io.StringIO(), ip_network("203.0.113.7")
+    with contextlib.redirect_stdout(output):
+        firewall.block(deployed, address)
+        firewall.set_attack_mode(deployed, on=True)
+        tasks.restart_tasks(deployed)
+        backup_now(deployed)
+    with contextlib.redirect_stdout(io.StringIO()):
+        firewall.unblock(deployed, address)
+        firewall.set_attack_mode(deployed, on=False)
+    for sentence in ("Blocked: 203.0.113.7/32.", "Attack mode is on", "is being restarted", '"outcome": "made"'):
         expect(sentence in output.getvalue(), True)
     waf = deployment.client("wafv2")
     sets = waf.list_ip_sets(Scope="CLOUDFRONT")["IPSets"]
@@ -120,14 +120,3 @@ def upload(deployment: Deployment) -> str:
     expect(answer.get("ServerSideEncryption"), "aws:kms")
     s3.delete_object(Bucket=bucket, Key="acceptance/ö.bin")
     return f"uploads: 1 MiB written to {bucket} and read back, encrypted with the deployed key"
-
-
-@contextlib.contextmanager
-def pressed(**variables: str) -> Iterator[None]:
-    """Set variables of the environment temporarily."""
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            del os.environ[name]

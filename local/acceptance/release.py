@@ -14,7 +14,7 @@ from local.acceptance.clients import Clients
 from local.deployment import Deployment
 from local.services.stand_in_carmen import CONTRACT, static_files
 from tools.cli.commands.release import NONE_YET, release, releases, rollback
-from tools.environment import Deployed, RefusedError
+from tools.environment import Deployed, FailedError
 
 CONTENT_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".woff2": "font/woff2"}
 
@@ -113,8 +113,8 @@ def _release_with_failing_migration(deployed: Deployed, deployment: Deployment, 
         with Clients(deployment) as clients:
             try:
                 release(deployed, image, allow_unscanned=True)
-            except RefusedError as refused:
-                expect("The migration failed" in str(refused), True)
+            except FailedError as failure:
+                expect("The migration failed" in str(failure), True)
             else:
                 raise NotAccepted("a failed migration did not stop the release")
         owner.run("DROP TABLE public.must_fail")

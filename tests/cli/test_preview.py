@@ -1,4 +1,4 @@
-"""What `make preview` and its like do, against an account that is played; local/acceptance/preview.py tries it for real on the embedded AWS."""
+"""`./carmen preview` with a fake account; local/acceptance/preview.py runs it on the embedded AWS."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError, WaiterError
 
 from settings.loader import SettingsError, load, main, preview_ends, preview_environment
 from tools.cli.commands import preview as tool
-from tools.cli.commands.preview import BUCKET, Preview, Previews, days_asked, make, over, pull_request_is_closed
-from tools.environment import Deployed, RefusedError
+from tools.cli.commands.preview import BUCKET, Preview, Previews, make, over, print_previews, prune, pull_request_is_closed
+from tools.environment import Deployed, FailedError
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PARTS = ("Network", "Storage", "Data", "")  # in the order in which they are made
@@ -183,10 +183,10 @@ def test_a_bucket_that_was_written_to_meanwhile_is_emptied_again(account: Accoun
 
 def test_what_does_not_go_is_told_and_the_next_removal_goes_on(account: Account) -> None:
     account.stubborn = {"CarmenPreview-pr-1Network": 3}
-    with pytest.raises(RefusedError) as told:
+    with pytest.raises(FailedError) as failed:
         previews(account).remove("pr-1")
-    assert str(told.value) == (
-        "CarmenPreview-pr-1Network was not deleted: Vpc: has dependencies. Remove what holds it, and run this again."
+    assert str(failed.value) == (
+        "CarmenPreview-pr-1Network was not deleted: Vpc: has dependencies. Remove what blocks it, then run this again."
     )
     assert [stack.name for one in previews(account).all() if one.name == "pr-1" for stack in one.stacks] == ["CarmenPreview-pr-1Network"]
     previews(account).remove("pr-1")
@@ -196,7 +196,7 @@ def test_what_does_not_go_is_told_and_the_next_removal_goes_on(account: Account)
 def test_what_has_gone_already_is_no_failure(account: Account) -> None:
     said: list[str] = []
     Previews(account, ["us-east-1"], say=said.append).remove("pr-77")
-    assert said == ["No stack of a preview pr-77 is there: nothing is left of it."]
+    assert said == ["No stack of a preview pr-77 exists: nothing is left of it."]
     assert account.done == ["/carmen/preview-pr-77/image"]
 
 
@@ -211,8 +211,8 @@ def test_one_that_fails_does_not_keep_the_others(account: Account, monkeypatch: 
     account.stubborn = {"CarmenPreview-pr-1": 3}
     monkeypatch.setattr(tool, "over", lambda found, *rest: found)
     monkeypatch.setattr(tool, "WAIT_SECONDS", 1)
-    with pytest.raises(RefusedError, match="CarmenPreview-pr-1 was not deleted"):
-        tool._remove_old(Deployed(load("preview-any"), account))
+    with pytest.raises(FailedError, match="CarmenPreview-pr-1 was not deleted"):
+        prune(Deployed(load("preview-any"), account))
     assert {one.name for one in previews(account).all()} == {"pr-1"}
 
 
@@ -241,18 +241,6 @@ def test_it_is_deployed_with_its_last_day_and_then_released(monkeypatch: pytest.
 
 def test_what_runs_already_is_not_released_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made(1, "one@sha256:1", monkeypatch, runs="one@sha256:1")[1] == made(1, "", monkeypatch)[1] == []
-
-
-@pytest.mark.parametrize(("given", "days"), [("", 3), ("1", 1), ("14", 14)])
-def test_days_are_counted(given: str, days: int) -> None:
-    assert days_asked(given) == days
-
-
-@pytest.mark.parametrize("given", ["0", "15", "-1", "3 days", "1.5"])
-def test_other_days_are_refused_with_what_is_allowed(given: str) -> None:
-    with pytest.raises(RefusedError) as told:
-        days_asked(given)
-    assert str(told.value) == f"DAYS={given}: a preview lasts 1 to 14 days, 3 unless said; `make preview` again prolongs it."
 
 
 # Names and settings
@@ -356,7 +344,7 @@ def test_a_pull_request_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPat
         for name, value in {"GITHUB_REPOSITORY": "example/carmen", "GITHUB_TOKEN": "a-token", "GITHUB_API_URL": url}.items():
             monkeypatch.setenv(name, value)
         assert [pull_request_is_closed(name) for name in ("pr-7", "pr-8", "pr-9", "new-menu", "pr-x")] == [True, False, False, False, False]
-        with pytest.raises(RefusedError, match="GitHub does not say whether pull request 10 is closed"):
+        with pytest.raises(FailedError, match="GitHub did not answer whether pull request 10 is closed"):
             pull_request_is_closed("pr-10")
     monkeypatch.delenv("GITHUB_TOKEN")
     assert pull_request_is_closed("pr-7") is False
@@ -364,12 +352,12 @@ def test_a_pull_request_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPat
 
 def test_the_list_says_how_old_and_until_when(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     account.stacks[-1]["StackStatus"] = "ROLLBACK_FAILED"
-    tool._list(Deployed(load("preview-any"), account))
+    print_previews(previews(account).all(), T.date())
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("pr-1 ")
     assert "2026-11-23" in first
     assert second.endswith("CarmenPreview-pr-12 is ROLLBACK_FAILED")
-    tool._list(Deployed(load("preview-any"), Account()))
+    print_previews([], T.date())
     assert capsys.readouterr().out == "There is no preview.\n"
 
 

@@ -1,14 +1,15 @@
-"""What a release and the buttons refuse, before anything is touched; what they do is proven in make local."""
+"""What releases and operator commands refuse before any change, and the order of a release; `make local` proves the effects."""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from settings.loader import load, validated
-from tools.cli.commands import buttons, checklist, release
-from tools.environment import Deployed, NotDeployedError, RefusedError
+from tools.cli.commands import checklist, firewall, release, tasks
+from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError
 
 REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/carmen"
 DIGEST = "sha256:" + "a" * 64
@@ -21,7 +22,7 @@ TOP_STACK = {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} fo
 
 
 class Aws:
-    """Answers what a test says, and fails a test that asks for more."""
+    """Returns the answers of a test; another call fails."""
 
     def __init__(self, **answers: Any) -> None:
         self._answers = answers
@@ -44,7 +45,7 @@ def _deployed(**answers: Any) -> Deployed:
 @pytest.mark.parametrize(
     ("image", "details", "refusal"),
     [
-        (f"{REPOSITORY}:v1", {}, "named by its digest, since tags move"),
+        (f"{REPOSITORY}:v1", {}, "give the image by digest, because tags move"),
         (f"elsewhere.example/carmen@{DIGEST}", {}, "may pull from 000000000000"),
         (f"{REPOSITORY}@{DIGEST}", {}, "was not scanned: wait for the scan"),
         (f"{REPOSITORY}@{DIGEST}", {"imageScanStatus": {"status": "IN_PROGRESS"}}, "was not scanned"),
@@ -53,10 +54,10 @@ def _deployed(**answers: Any) -> Deployed:
             {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindingsSummary": {"findingSeverityCounts": {"CRITICAL": 2}}},
             "has 2 critical findings",
         ),
-        ("placeholder", {}, "is what runs already"),
+        ("placeholder", {}, "runs already"),
     ],
 )
-def test_an_image_that_must_not_run_is_refused_with_what_to_do(image: str, details: dict[str, Any], refusal: str) -> None:
+def test_unfit_image_is_refused(image: str, details: dict[str, Any], refusal: str) -> None:
     deployed = _deployed(get_parameter={"Parameter": {"Value": "placeholder"}}, describe_images={"imageDetails": [details]})
     with pytest.raises(RefusedError, match=refusal):
         release.release(deployed, image)
@@ -66,7 +67,7 @@ PROFILE = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/carmen"
 
 
 class Signing(Aws):
-    """ECR, signing an image: it answers one of `statuses` after the other, and the last one for ever."""
+    """ECR signing an image: returns one of `statuses` after the other, then always the last."""
 
     def __init__(self, *statuses: list[dict[str, str]]) -> None:
         super().__init__(
@@ -91,16 +92,16 @@ def _signed(status: str, by: str = PROFILE, **why: str) -> list[dict[str, str]]:
         ([_signed("COMPLETE")], "^good$"),
         ([_signed("COMPLETE", by=f"{PROFILE}_old") + _signed("COMPLETE")], "^good$"),
         ([_signed("IN_PROGRESS"), _signed("IN_PROGRESS"), _signed("COMPLETE")], "^good$"),
-        ([[]], f"is not signed by {PROFILE}, which service.signing_profile asks for: not begun"),
-        ([_signed("COMPLETE", by=f"{PROFILE}_old")], "not begun"),
-        ([_signed("IN_PROGRESS")], r"asks for: IN_PROGRESS\. ECR signs what is pushed once"),
+        ([[]], f"is not signed by {PROFILE}, which service.signing_profile requires: not started"),
+        ([_signed("COMPLETE", by=f"{PROFILE}_old")], "not started"),
+        ([_signed("IN_PROGRESS")], r"requires: IN_PROGRESS\. ECR signs an image after the push"),
         (
             [_signed("FAILED", failureCode="AccessDenied", failureReason="may not use it")],
-            r"asks for: FAILED \(AccessDenied: may not use it\)",
+            r"requires: FAILED \(AccessDenied: may not use it\)",
         ),
     ],
 )
-def test_where_a_signature_is_asked_for_an_image_without_it_is_refused(
+def test_image_without_the_required_signature_is_refused(
     statuses: list[list[dict[str, str]]], refusal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_good(deployed: Deployed) -> None:
@@ -109,65 +110,49 @@ def test_where_a_signature_is_asked_for_an_image_without_it_is_refused(
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
     monkeypatch.setattr("time.monotonic", lambda: sum(waited))
-    monkeypatch.setattr(release, "expect_awake", is_good)  # what comes after the signature
+    monkeypatch.setattr(release, "expect_awake", is_good)  # the next check
     settings = validated({"service": {"signing_profile": PROFILE}}, "prod")
     with pytest.raises(RefusedError, match=refusal):
         release.release(Deployed(settings, Signing(*statuses)), f"{REPOSITORY}@{DIGEST}")
-    assert sum(waited) <= release.SIGNED_WITHIN_SECONDS + release.LOOK_SECONDS
+    assert sum(waited) <= release.SIGNED_WITHIN_SECONDS + release.POLL_SECONDS
 
 
-@pytest.mark.parametrize(
-    ("button", "variables", "refusal"),
-    [
-        ("block", {"ADDRESS": "203.0.113.256"}, "an address or a range, such as"),  # pragma: allowlist secret (no address)
-        ("block", {"ADDRESS": "0.0.0.0/0"}, "is everybody"),
-        ("under-attack", {"ON": "maybe"}, "yes or no"),
-        ("under-attack", {}, "yes or no"),
-        ("scale-out", {"TASKS": "many"}, "a whole number from 1 to 100"),
-        ("scale-out", {"TASKS": "101"}, "a whole number from 1 to 100"),
-    ],
-)
-def test_a_button_says_what_it_takes(button: str, variables: dict[str, str], refusal: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(RefusedError, match=refusal):
-        buttons.BUTTONS[button](_deployed())
+def test_block_of_all_addresses_is_refused() -> None:
+    with pytest.raises(RefusedError, match="blocks all visitors"):
+        firewall.block(_deployed(), ip_network("0.0.0.0/0"))
 
 
-def test_scaling_out_past_the_settings_says_what_it_may_cost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("TASKS", "20")
-    buttons.scale_out(_deployed(register_scalable_target={}))
-    said = capsys.readouterr().out
-    assert said.startswith("From 20 to 20 tasks. Undo: make scale-out, without TASKS.")
-    assert "more than the database's connections were counted for (6 tasks" in said
+def test_scaling_above_the_settings_names_the_connections(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks.scale(_deployed(register_scalable_target={}), 20)
+    output = capsys.readouterr().out
+    assert output.startswith("From 20 to 20 tasks. Undo: `./carmen tasks scale --env prod`.")
+    assert "more than the database's connections are sized for (6 tasks" in output
 
 
-def test_a_flight_with_something_in_the_way_says_what_and_fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checklist_with_a_failed_check_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def missing(deployed: Deployed) -> checklist.Finding:
-        raise NotDeployedError("CarmenProd is not there")
+        raise NotDeployedError("CarmenProd is not deployed")
 
     def well(deployed: Deployed) -> checklist.Finding:
         return checklist.Finding(True, "as it should be")
 
     monkeypatch.setattr(checklist, "CHECKS", {"preflight": (well, missing), "postflight": (well, missing)})
-    checklist.fly(_deployed(), "preflight")
-    with pytest.raises(RefusedError, match="1 of 2 are not as they should be"):
-        checklist.fly(_deployed(), "postflight")
+    checklist.run_checks(_deployed(), "preflight")
+    with pytest.raises(FailedError, match="1 of 2 checks failed"):
+        checklist.run_checks(_deployed(), "postflight")
     said = capsys.readouterr().out
-    assert "✓ well: as it should be\n- missing: CarmenProd is not there" in said
-    assert "✗ missing: CarmenProd is not there\n\nFor a person to say:\n  [ ] Somebody signed in" in said
+    assert "✓ well: as it should be\n- missing: CarmenProd is not deployed" in said
+    assert "✗ missing: CarmenProd is not deployed\n\nTo be checked by a person:\n  [ ] A person signed in" in said
 
 
-def test_what_ran_twice_in_a_row_is_one_release() -> None:
+def test_the_same_image_twice_in_a_row_is_one_release() -> None:
     history = [{"Value": value, "LastModifiedDate": None} for value in ("placeholder", "a", "a", "b")]
     deployed = _deployed(get_parameter_history=[{"Parameters": history}])
     assert [one.image for one in release.releases(deployed)] == ["b", "a", "placeholder"]
 
 
 class Account:
-    """An environment that runs `before`. `done` is what a release did to it, in order; `fails` says how a task's containers end."""
+    """An environment that runs `before`. `done`: what a release did, in order; `fails`: exit codes of a task's containers."""
 
     def __init__(self, before: str, fails: dict[str, dict[str, Any]] | None = None) -> None:
         self.value, self.done, self._fails = before, list[str](), fails or {}
@@ -252,13 +237,13 @@ def _release(account: Account) -> None:
     release.release(Deployed(load("prod"), account), f"{REPOSITORY}@{NEXT}")
 
 
-def test_files_of_the_new_image_and_of_the_one_it_replaces_are_kept_before_anything_is_changed() -> None:
+def test_static_files_of_both_images_are_kept_first() -> None:
     account = Account(f"{REPOSITORY}@{DIGEST}")
     _release(account)
     assert account.done == KEEPS + MIGRATES_AND_ROLLS
 
 
-def test_before_the_first_image_there_are_no_older_files() -> None:
+def test_first_image_has_no_older_files_to_keep() -> None:
     account = Account("placeholder")
     _release(account)
     assert account.done == KEEPS[:2] + MIGRATES_AND_ROLLS
@@ -267,29 +252,29 @@ def test_before_the_first_image_there_are_no_older_files() -> None:
 @pytest.mark.parametrize(
     "codes", [{"copy": 1, "release_files": None}, {"release_files": 1}, {"copy": None, "release_files": None}], ids=str
 )
-def test_files_that_are_not_kept_stop_the_release_and_change_nothing(codes: dict[str, Any]) -> None:
+def test_failure_to_keep_files_stops_the_release(codes: dict[str, Any]) -> None:
     account = Account(f"{REPOSITORY}@{DIGEST}", {"ReleaseFiles b": codes})
-    with pytest.raises(RefusedError, match=r"Keeping the static files failed .* of copy.* of release_files.*aws logs tail /ReleaseFiles"):
+    with pytest.raises(FailedError, match=r"Keeping the static files failed .* of copy.* of release_files.*aws logs tail /ReleaseFiles"):
         _release(account)
     assert account.done == KEEPS[:2]
     assert account.value == f"{REPOSITORY}@{DIGEST}"
 
 
-def test_an_old_image_whose_files_cannot_be_kept_again_does_not_keep_the_next_one_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_to_keep_old_files_does_not_stop_the_release(capsys: pytest.CaptureFixture[str]) -> None:
     account = Account(f"{REPOSITORY}@{DIGEST}", {"ReleaseFiles a": {"copy": None, "release_files": None}})
     _release(account)
     assert account.done == KEEPS + MIGRATES_AND_ROLLS
-    assert f"Pages of {REPOSITORY}@{DIGEST} that are open now may have to be loaded anew" in capsys.readouterr().out
+    assert f"Open pages of {REPOSITORY}@{DIGEST} may have to be reloaded" in capsys.readouterr().out
 
 
-def test_a_migration_that_fails_stops_the_release_after_the_files() -> None:
+def test_failed_migration_stops_the_release() -> None:
     account = Account(f"{REPOSITORY}@{DIGEST}", {"Migration b": {"migration": 1}})
-    with pytest.raises(RefusedError, match=r"The migration failed \(ended; exit code 1 of migration\), and the old image runs on"):
+    with pytest.raises(FailedError, match=r"The migration failed \(ended; exit code 1 of migration\), and the old image keeps running"):
         _release(account)
     assert account.done == KEEPS + MIGRATES_AND_ROLLS[:2]
 
 
-def test_a_rollback_waits_for_nothing() -> None:
+def test_rollback_runs_no_tasks() -> None:
     account = Account(f"{REPOSITORY}@{NEXT}")
     release.rollback(Deployed(load("prod"), account))
     assert account.done == ["names a", "rolls"]

@@ -1,4 +1,4 @@
-"""A swap to a restored instance, against an RDS that renames and refuses as AWS's does: done whole, resumed anywhere, or refused untouched."""
+"""The swap to a restored instance, with a fake RDS that renames and refuses like AWS: complete, resumed at any step, or refused before changes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from settings.loader import load
-from tools.cli.commands import swap
-from tools.environment import Deployed, RefusedError
+from tools.cli.commands.database import swap
+from tools.environment import Deployed, FailedError, RefusedError
 
 OURS = {
     "Engine": "postgres",
@@ -33,7 +33,7 @@ OURS = {
     "EnabledCloudwatchLogsExports": ["postgresql", "upgrade"],
     "DBParameterGroups": [{"DBParameterGroupName": "ours", "ParameterApplyStatus": "in-sync"}],
 }
-# What a restore to a point in time makes when nothing is asked of it.
+# Result of a restore to a point in time without options.
 BARE = {
     "DeletionProtection": False,
     "MultiAZ": False,
@@ -50,7 +50,7 @@ RESOURCES = {
     ],
     "CarmenProdOperations": [("AWS::IAM::Role", "BackupRole", "backup-role"), ("AWS::IAM::Role", "OtherRole", "other-role")],
 }
-CHANGES = 12  # that a whole swap makes
+CHANGES = 12  # of a complete swap
 
 
 def _login(resource_id: str) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def _login(resource_id: str) -> dict[str, Any]:
     return {"Statement": [{"Effect": "Allow", "Action": "rds-db:connect", "Resource": arn}]}
 
 
-class Ended(Exception):
-    """As by Ctrl-C."""
+class Interrupted(Exception):
+    """Stands for Ctrl-C."""
 
 
 class Aws:
-    """One account. Changes are counted, and the one numbered `ends_at` is made but its answer never arrives."""
+    """One account. Changes are counted; number `ends_at` is made but its answer never arrives."""
 
     def __init__(self) -> None:
         self.instances: dict[str, dict[str, Any]] = {
@@ -99,7 +99,7 @@ class Aws:
     def changed(self, what: str) -> None:
         self.changes.append(what)
         if len(self.changes) == self.ends_at:
-            raise Ended
+            raise Interrupted
 
     def describe_stacks(self, **_: Any) -> dict[str, Any]:
         outputs = {"Cluster": "c", "Service": "s"}
@@ -120,7 +120,7 @@ class Aws:
         instance = self.instances[DBInstanceIdentifier]
         if name := given.pop("NewDBInstanceIdentifier", None):
             assert name not in self.instances
-            assert self.tasks == 0, "renamed beneath a Carmen that writes"
+            assert self.tasks == 0, "renamed while Carmen writes"
             self.instances[name] = self.instances.pop(DBInstanceIdentifier)
         if groups := given.pop("VpcSecurityGroupIds", None):
             instance["VpcSecurityGroups"] = [{"VpcSecurityGroupId": group} for group in groups]
@@ -185,12 +185,12 @@ class Aws:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
-    monkeypatch.setattr(swap, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(swap, "POLL_SECONDS", 0)
     return Aws()
 
 
-def _press(aws: Aws, restored: str = "restored") -> None:
-    swap.swap(Deployed(load("prod"), aws), restored)
+def _swap(aws: Aws, restored: str = "restored") -> None:
+    swap.swap_instance(Deployed(load("prod"), aws), restored)
 
 
 def _is_done(aws: Aws) -> None:
@@ -206,47 +206,46 @@ def _is_done(aws: Aws) -> None:
     assert (aws.tasks, aws.suspended) == (load("prod").service.min_tasks, False)
 
 
-def test_the_restored_instance_takes_the_place_and_a_second_time_changes_nothing(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
-    _press(aws)
+def test_swap_is_complete_and_a_second_one_changes_nothing(aws: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    _swap(aws)
     _is_done(aws)
     assert aws.changes.index("reboot_db_instance") < aws.changes.index("update_service"), "made ready while the old one serves"
     assert "the old one is kept as prod-db-before" in capsys.readouterr().out
     changes = len(aws.changes)
-    _press(aws)
+    _swap(aws)
     assert len(aws.changes) == changes
-    assert "Nothing is left to be done" in capsys.readouterr().out
+    assert "Nothing is left to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", range(1, CHANGES + 1))
-def test_ended_after_any_change_it_goes_on_when_started_again(aws: Aws, number: int) -> None:
+def test_swap_interrupted_after_any_change_continues(aws: Aws, number: int) -> None:
     aws.ends_at = number
-    with pytest.raises(Ended):
-        _press(aws)
-    _press(aws)
+    with pytest.raises(Interrupted):
+        _swap(aws)
+    _swap(aws)
     _is_done(aws)
 
 
-def test_there_are_no_more_changes_than_were_tried(aws: Aws) -> None:
-    _press(aws)
+def test_swap_makes_the_number_of_changes_interrupted_above(aws: Aws) -> None:
+    _swap(aws)
     assert len(aws.changes) == CHANGES, aws.changes
 
 
-def test_roles_that_cannot_be_put_right_leave_carmen_stopped_and_say_so(aws: Aws) -> None:
+def test_failure_to_correct_roles_leaves_carmen_stopped(aws: Aws) -> None:
     aws.roles_fail = True
-    with pytest.raises(RefusedError, match="Carmen is stopped still: no such role"):
-        _press(aws)
+    with pytest.raises(FailedError, match="Carmen is still stopped: no such role"):
+        _swap(aws)
     assert aws.tasks == 0
     aws.roles_fail = False
-    _press(aws)
+    _swap(aws)
     _is_done(aws)
 
 
 @pytest.mark.parametrize(
     ("restored", "prepare", "refusal"),
     [
-        ("", lambda aws: None, r"RESTORED=… is no instance in .*There are: another, prod-db, restored"),
-        ("restord", lambda aws: None, "RESTORED=restord is no instance"),
-        ("prod-db", lambda aws: None, "one of the environment's own names"),
+        ("restord", lambda aws: None, r"does not exist in .*Instances: another, prod-db, restored"),
+        ("prod-db", lambda aws: None, "is the environment's own instance"),
         ("restored", lambda aws: aws.instances["restored"].update(EngineVersion="16.9"), "EngineVersion is 16.9, not 17.x"),
         ("restored", lambda aws: aws.instances["restored"].update(KmsKeyId="default"), "KmsKeyId is default, not key"),
         (
@@ -254,13 +253,11 @@ def test_roles_that_cannot_be_put_right_leave_carmen_stopped_and_say_so(aws: Aws
             lambda aws: aws.instances["restored"].update(DBSubnetGroup={"DBSubnetGroupName": "default"}),
             "its subnet group is default",
         ),
-        ("restored", lambda aws: aws.instances.update({"prod-db-before": dict(OURS)}), "is there from an earlier swap"),
+        ("restored", lambda aws: aws.instances.update({"prod-db-before": dict(OURS)}), "exists from an earlier swap"),
     ],
 )
-def test_what_cannot_take_the_place_is_refused_before_anything_is_touched(
-    aws: Aws, restored: str, prepare: Callable[[Aws], None], refusal: str
-) -> None:
+def test_unfit_instance_is_refused_before_any_change(aws: Aws, restored: str, prepare: Callable[[Aws], None], refusal: str) -> None:
     prepare(aws)
     with pytest.raises(RefusedError, match=refusal):
-        _press(aws, restored)
+        _swap(aws, restored)
     assert not aws.changes

@@ -6,8 +6,6 @@ credentials may assume it (a pipeline's credentials may do nothing else), otherw
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +17,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from settings.model import Settings
-from tools.environment import NOT_THERE, Deployed, RefusedError, run
+from tools.environment import NOT_THERE, Deployed
 
 PATIENCE_SECONDS = 900
 QUALIFIER = "hnb659fds"  # of the CDK's roles (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
@@ -152,15 +150,8 @@ def lookup_client(session: Any, settings: Settings, region: str) -> Any:
     return boto3.Session(*keys).client("cloudformation", region_name=region)
 
 
-def drift(deployed: Deployed) -> None:
-    """Print the report. RefusedError if a stack has drifted, does not exist or cannot be read."""
+def find(deployed: Deployed) -> list[StackDrift]:
+    """Compare all stacks of an environment."""
     stacks = stacks_of(deployed.settings)
     regions = sorted({region for _, region in stacks})
-    found = detect({region: lookup_client(deployed.session, deployed.settings, region) for region in regions}, stacks)
-    print(markdown(deployed.settings.name, found))
-    if wrong := [stack.name for stack in found if not stack.in_sync]:
-        raise RefusedError(f"Stacks that do not match their templates: {', '.join(wrong)}")
-
-
-if __name__ == "__main__":
-    sys.exit(run(os.environ.get("ENV", "prod"), drift))
+    return detect({region: lookup_client(deployed.session, deployed.settings, region) for region in regions}, stacks)

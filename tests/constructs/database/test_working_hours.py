@@ -1,19 +1,14 @@
-"""Working hours: what of a schedule lies within, what the templates make of them, and what people's tools do about them."""
+"""Working hours: what of a schedule lies within, and what the templates make of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from settings.loader import load
 from settings.schedules import daily_cron, fires
 from settings.working_hours import describe_spans, fires_outside, longest_pause_hours, open_spans, window_outside
 from tests.conftest import Built, by_id, only
-from tools.cli.commands.buttons import scale_out
-from tools.cli.commands.wake import expect_awake, expect_deployable, wake
-from tools.environment import Deployed, NotDeployedError, RefusedError
 
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI")
 UTC_DAY = open_spans(WEEKDAYS, "07:00", "19:00", "Etc/UTC")
@@ -123,94 +118,3 @@ def test_the_notifier_keeps_quiet_from_the_evening_until_the_day_has_settled(bui
 def test_only_development_sleeps(built: Built) -> None:
     sleeping = {name.split("/")[0] for name in built.resources("AWS::Scheduler::Schedule") if "WorkingHours" in name}
     assert sleeping == {"CarmenDevData"}
-
-
-# What people's tools do about them
-
-
-@dataclass
-class Account:
-    """RDS and autoscaling of an environment whose database has this status; None: it is not deployed."""
-
-    status: str | None
-    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def client(self, service: str, **options: Any) -> Account:
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        def call(**arguments: Any) -> Any:
-            self.calls.append((name, arguments))
-            return {"DBInstances": [{"DBInstanceStatus": self.status}]}
-
-        return call
-
-    def get_waiter(self, name: str) -> Account:
-        return self
-
-    @property
-    def started(self) -> bool:
-        return "start_db_instance" in dict(self.calls)
-
-    @property
-    def tasks(self) -> list[tuple[int, int]]:
-        return [(each["MinCapacity"], each["MaxCapacity"]) for name, each in self.calls if name == "register_scalable_target"]
-
-
-class Sleeper(Deployed):
-    """Deployed, as far as these tools look."""
-
-    def output(self, key: str) -> str:
-        return key
-
-    def resource(self, stack: str, kind: str, starts: str = "", *, region: str | None = None) -> str:
-        if cast(Account, self.session).status is None:
-            raise NotDeployedError("CarmenDevData is not there")
-        return "database"
-
-
-def deployed(status: str | None, name: str = "dev") -> tuple[Sleeper, Account]:
-    account = Account(status)
-    return Sleeper(load(name), account), account
-
-
-@pytest.mark.parametrize("status", ["stopped", "stopping", "starting"])
-def test_what_needs_the_database_is_refused_while_it_sleeps_and_says_what_to_do(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment, account = deployed(status)
-    for action in (expect_awake, expect_deployable):
-        with pytest.raises(RefusedError) as refused:
-            action(environment)
-        assert str(refused.value) == (
-            f"The database of dev is {status}: it works MON, TUE, WED, THU, FRI from 07:00 to 19:00 Etc/UTC. "
-            "`make wake ENV=dev` starts it until the next evening."
-        )
-    monkeypatch.setenv("TASKS", "2")
-    with pytest.raises(RefusedError, match="make wake ENV=dev"):
-        scale_out(environment)
-    assert account.tasks == []
-
-
-@pytest.mark.parametrize(("name", "status"), [("dev", "available"), ("dev", "backing-up"), ("dev", None), ("prod", None)])
-def test_awake_or_not_there_or_never_asleep_goes_on(name: str, status: str | None) -> None:
-    expect_deployable(deployed(status, name)[0])
-
-
-def test_waking_starts_what_is_stopped_and_lets_as_many_tasks_run_as_the_settings_say() -> None:
-    environment, account = deployed("stopped")
-    assert wake(environment) == "database is available, and 1 to 2 tasks run, until the next evening."
-    assert (account.started, account.tasks) == (True, [(1, 2)])
-    environment, account = deployed("available")
-    wake(environment)
-    assert (account.started, account.tasks) == (False, [(1, 2)])
-
-
-def test_what_cannot_be_woken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RefusedError, match="try again in some minutes"):
-        wake(deployed("stopping")[0])
-    with pytest.raises(RefusedError, match=r"prod has no \[working_hours\], and never sleeps"):
-        wake(deployed("available", "prod")[0])
-
-
-def test_a_preview_is_deployed_by_its_own_target() -> None:
-    with pytest.raises(RefusedError, match="`make preview NAME=pr-1` deploys it"):
-        expect_deployable(deployed("available", "preview-pr-1")[0])

@@ -1,8 +1,8 @@
-"""Puts a report onto the pull request it is about, as one comment that later reports replace: `make comment REPORT=report.md`.
+"""`./carmen comment`: write a report to its pull request, as one comment that later reports replace.
 
-On GitHub and GitLab alike: who asks, what for, and with which token comes from the variables that each sets in a job. The
-report's first line is its marker; a comment that holds it is the one to replace. GitHub shows the report on the run's own page
-besides, which is where that of a job without a pull request is read.
+Works on GitHub and GitLab: repository, pull request and token come from the variables of the job. The report's first line is a
+marker; the comment with that marker is replaced. GitHub also shows the report on the page of the run, the only place for a job
+without a pull request.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -18,27 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
+from tools.environment import FailedError
+
 MARKER = "<!-- carmen-diff-report -->"
 TIMEOUT_SECONDS = 30
 PAGE = 100
 
 
 class NoPullRequestError(Exception):
-    """The job is not one of a pull request, or may not write to it: the message says what is missing."""
+    """The job has no pull request, or may not write to it: the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Thread:
     """The comments of one pull request."""
 
-    comments: str  # where they are listed and added
-    one: str  # where one of them is; `{id}` is its own
+    comments: str  # URL to list and add comments
+    one: str  # URL of one comment, with `{id}`
     headers: Mapping[str, str]
-    update: str  # the method that replaces one
+    update: str  # HTTP method that replaces one
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Thread:
-        """The one of this job. NoPullRequestError when there is none."""
+        """The pull request of this job. Raises NoPullRequestError."""
         if pull := re.fullmatch(r"refs/pull/(\d+)/merge", variables.get("GITHUB_REF", "")):
             issues = f"{variables['GITHUB_API_URL']}/repos/{variables['GITHUB_REPOSITORY']}/issues"
             headers = {"Authorization": f"Bearer {_token(variables, 'GITHUB_TOKEN')}", "Accept": "application/vnd.github+json"}
@@ -46,49 +49,48 @@ class Thread:
         if number := variables.get("CI_MERGE_REQUEST_IID"):
             notes = f"{variables['CI_API_V4_URL']}/projects/{variables['CI_PROJECT_ID']}/merge_requests/{number}/notes"
             return cls(notes, f"{notes}/{{id}}", {"PRIVATE-TOKEN": _token(variables, "REPORT_TOKEN")}, "PUT")
-        raise NoPullRequestError("This is no job of a pull request: neither GITHUB_REF nor CI_MERGE_REQUEST_IID names one.")
+        raise NoPullRequestError("This job has no pull request: neither GITHUB_REF nor CI_MERGE_REQUEST_IID names one.")
 
     def put(self, text: str) -> str:
-        """Replaces the comment with the marker, or adds one; returns which."""
+        """Replace the comment with the marker, or add one; returns which."""
         before = next((comment for comment in self._all() if MARKER in comment["body"]), None)
         if before:
-            self._ask(self.update, self.one.format(id=before["id"]), {"body": text})
+            self._request(self.update, self.one.format(id=before["id"]), {"body": text})
             return "replaced"
-        self._ask("POST", self.comments, {"body": text})
+        self._request("POST", self.comments, {"body": text})
         return "added"
 
     def _all(self) -> Iterator[Any]:
         page = 1
-        while found := self._ask("GET", f"{self.comments}?per_page={PAGE}&page={page}"):
+        while found := self._request("GET", f"{self.comments}?per_page={PAGE}&page={page}"):
             yield from found
             page += 1
 
-    def _ask(self, method: str, url: str, body: dict[str, str] | None = None) -> Any:
+    def _request(self, method: str, url: str, body: dict[str, str] | None = None) -> Any:
         if not url.startswith("https://") and not url.startswith("http://127.0.0.1:"):
-            raise NoPullRequestError(f"{url}: the platform's API is asked over https only.")
+            raise NoPullRequestError(f"{url}: the platform's API is used over https only.")
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(url, data, {**self.headers, "Content-Type": "application/json"}, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            if error.code in (401, 403):  # the token of a fork's pull request may read alone
+            if error.code in (401, 403):  # the token of a fork's pull request is read-only
                 raise NoPullRequestError(f"The token may not write comments ({error.code}); the report is the job's artifact.") from None
             raise
 
 
 def _token(variables: Mapping[str, str], name: str) -> str:
     if not variables.get(name):
-        raise NoPullRequestError(f"{name} is not set, so nobody may write the comment; the report is the job's artifact.")
+        raise NoPullRequestError(f"{name} is not set, so the comment cannot be written; the report is the job's artifact.")
     return variables[name]
 
 
-def main(variables: Mapping[str, str]) -> int:
-    """0 also where no comment can be written, since the check is the report, not the comment; 1 without a report."""
-    report = Path(variables.get("REPORT") or "report.md")
-    if not report.is_file():
-        print(f"{report} is not there: `make diff-report OUT={report}` writes it.", file=sys.stderr)
-        return 1
+def publish(report: Path, variables: Mapping[str, str]) -> str:
+    """Write the report to the run's page and the pull request; returns what was done.
+
+    A job that may not comment is no failure, because the check is the report. Raises FailedError when the platform does not answer.
+    """
     text = report.read_text(encoding="utf-8")
     if MARKER not in text:
         text = f"{MARKER}\n{text}"
@@ -96,14 +98,22 @@ def main(variables: Mapping[str, str]) -> int:
         with Path(summary).open("a", encoding="utf-8") as page:
             page.write(text)
     try:
-        print(f"The comment was {Thread.of(variables).put(text)}.")
+        return f"The comment was {Thread.of(variables).put(text)}."
     except NoPullRequestError as error:
-        print(error)
-    except (OSError, ValueError) as error:  # the platform does not answer as hoped
-        print(f"The comment could not be written: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return str(error)
+    except (OSError, ValueError) as error:
+        raise FailedError(f"The comment could not be written: {error}") from error
 
 
-if __name__ == "__main__":
-    sys.exit(main(os.environ))
+@click.command("comment")
+@click.argument("report", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def command(report: Path) -> None:
+    """Write a report to the pull request of this job.
+
+    `./carmen diff --output report.md` creates a report.
+
+    \b
+    Example:
+      ./carmen comment report.md
+    """
+    print(publish(report, os.environ))

@@ -1,13 +1,17 @@
-"""The names that runbooks' commands use: `eval "$(make names ENV=prod)"` makes shell variables of what the deployment calls its parts."""
+"""`./carmen names`: physical ids of a deployment as shell variables, for the commands of runbooks."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
+from typing import TYPE_CHECKING
 
-from settings.model import Settings
-from tools.environment import Deployed, run
+import click
+
+from tools.cli.options import json_option, print_json, reads_environment
+from tools.environment import Deployed
+
+if TYPE_CHECKING:
+    from settings.model import Settings
 
 # Variable → output of the top stack.
 OUTPUTS = {
@@ -19,7 +23,7 @@ OUTPUTS = {
     "OPERATIONS_TASK": "OperationsTask",
 }
 FUNCTION, LOG_GROUP, QUEUE = "AWS::Lambda::Function", "AWS::Logs::LogGroup", "AWS::SQS::Queue"
-# Variable → stack, type, and how the logical id begins of the one resource.
+# Variable → stack, type, and start of the logical id of the only such resource.
 RESOURCES = {
     "CARMEN_LOG": ("Service", LOG_GROUP, "WebLogGroup"),
     "OPERATIONS_GROUP": ("Service", "AWS::EC2::SecurityGroup", "OperationsSecurityGroup"),
@@ -44,14 +48,14 @@ RESOURCES = {
 
 
 def resources(settings: Settings) -> dict[str, tuple[str, str, str]]:
-    """Those of `RESOURCES` that an environment has by its settings."""
+    """The entries of `RESOURCES` that an environment has, by its settings."""
     absent = set() if settings.database.proxy else {"PROXY"}
     absent |= set() if settings.alarms.watched else {"PROBE_FUNCTION", "PROBE_LOG", "UPTIME_LOG"}
     return {name: place for name, place in RESOURCES.items() if name not in absent}
 
 
 def names(deployed: Deployed) -> dict[str, str]:
-    """Variable → value, the region first: commands are to go where the deployment is. NotDeployedError when something is not there."""
+    """Variable → value; the region first, so that commands go where the deployment is. Raises NotDeployedError."""
     return {
         "AWS_REGION": deployed.settings.region,
         "STACK": deployed.settings.stack_prefix,
@@ -63,10 +67,19 @@ def names(deployed: Deployed) -> dict[str, str]:
     }
 
 
-def _show(deployed: Deployed) -> None:
-    for name, value in names(deployed).items():
+@click.command("names")
+@json_option
+@reads_environment
+def command(deployed: Deployed, as_json: bool) -> None:
+    """Print the names of resources as shell variables.
+
+    \b
+    Example:
+      eval "$(./carmen names --env prod)"
+    """
+    found = names(deployed)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
         print(f"export {name}={shlex.quote(value)}")
-
-
-if __name__ == "__main__":
-    sys.exit(run(os.environ.get("ENV", "prod"), _show))

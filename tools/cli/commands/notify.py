@@ -1,31 +1,30 @@
-"""Tells what a pipeline did on the one path of alerts: `make notify ENV=prod WHAT=Deployment RESULT=success`.
+"""`./carmen notify`: send the result of a pipeline to the environment's alert topic.
 
-The notifier passes it on quietly, as a notice (lambda_src/notifier/events.py); where the run is to be seen comes from the
-platform's own variables.
+The notifier passes it on as a notice (lambda_src/notifier/events.py). The link to the run comes from the platform's variables.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 
-from tools.environment import Deployed, RefusedError, run
+import click
 
-# What GitHub (`job.status`) and GitLab (`CI_JOB_STATUS`) call how a job ended.
-ENDS = {"success": "succeeded", "failure": "failed", "failed": "failed", "cancelled": "was cancelled", "canceled": "was cancelled"}
+from tools.cli.options import reads_environment
+from tools.environment import Deployed
+
+# Results of a job on GitHub (`job.status`) and GitLab (`CI_JOB_STATUS`).
+RESULTS = {"success": "succeeded", "failure": "failed", "failed": "failed", "cancelled": "was cancelled", "canceled": "was cancelled"}
 
 
 def message(environment: str, what: str, result: str, variables: Mapping[str, str]) -> str:
-    """The notice; the same run and end make the same, which is told once. RefusedError for an end that is none."""
-    if result not in ENDS:
-        raise RefusedError(f"RESULT={result}: how it ended is one of {', '.join(ENDS)}.")
+    """The notice as JSON. The same run and result have the same key, so that they are sent once."""
     url, commit, by = _of_github(variables) if "GITHUB_RUN_ID" in variables else _of_gitlab(variables)
-    told = f"{what} of {environment} {ENDS[result]}"
+    title = f"{what} of {environment} {RESULTS[result]}"
     lines = [line for line in (f"Commit {commit[:12]}" if commit else "", f"Started by {by}" if by else "") if line]
     links = [["The run", url]] if url else []
-    return json.dumps({"carmen": "notice", "key": f"{url or commit} {told}", "title": told, "lines": lines, "links": links})
+    return json.dumps({"carmen": "notice", "key": f"{url or commit} {title}", "title": title, "lines": lines, "links": links})
 
 
 def _of_github(variables: Mapping[str, str]) -> tuple[str, str, str]:
@@ -35,17 +34,24 @@ def _of_github(variables: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def _of_gitlab(variables: Mapping[str, str]) -> tuple[str, str, str]:
-    """Of a person's own machine, nothing."""
+    """All empty on a person's machine."""
     return variables.get("CI_JOB_URL", ""), variables.get("CI_COMMIT_SHA", ""), variables.get("GITLAB_USER_LOGIN", "")
 
 
-def notify(deployed: Deployed) -> None:
-    """Publishes WHAT and RESULT to the environment's alert topic."""
-    text = message(deployed.settings.name, os.environ.get("WHAT") or "Pipeline", os.environ.get("RESULT", ""), os.environ)
+@click.command("notify")
+@click.argument("what")
+@click.argument("result", type=click.Choice(list(RESULTS)))
+@reads_environment
+def command(deployed: Deployed, what: str, result: str) -> None:
+    """Send the result of a pipeline to the alert topic.
+
+    WHAT is a name such as Deployment.
+
+    \b
+    Example:
+      ./carmen notify Deployment success --env prod
+    """
+    text = message(deployed.settings.name, what, result, os.environ)
     topic = deployed.resource("Alerts", "AWS::SNS::Topic", "AlertsTopic")
     deployed.session.client("sns").publish(TopicArn=topic, Message=text)
     print(json.loads(text)["title"])
-
-
-if __name__ == "__main__":
-    sys.exit(run(os.environ.get("ENV", "prod"), notify))

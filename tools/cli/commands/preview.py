@@ -1,7 +1,7 @@
-"""Previews: `make preview NAME=pr-123`, `make previews`, `make remove-preview NAME=…`, `make remove-old-previews`.
+"""`./carmen preview`: small environments for some days, of dev.toml with preview.toml over it (docs/previews.md).
 
-A preview is an environment of its own, `preview-pr-123`, of dev.toml with preview.toml over it. Its stacks carry its name as a
-tag, and the last day that it is there: what is found by these is a preview, and nothing else is ever removed.
+A preview is an environment of its own, such as `preview-pr-123`. Its stacks carry its name and its last day as tags: only stacks
+with these tags are previews, and nothing else is ever removed.
 """
 
 from __future__ import annotations
@@ -9,31 +9,29 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+import click
 from botocore.exceptions import ClientError, WaiterError
 
 from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
-from settings.loader import SettingsError, load, preview_environment
+from tools.cli.cdk import OFFLINE, run_cdk
 from tools.cli.commands.release import release, releases
-from tools.environment import Deployed, RefusedError, run
+from tools.cli.options import json_option, print_json
+from tools.cli.terminal import on_ctrl_c, step
+from tools.environment import Deployed, FailedError, connect
 
-ROOT = Path(__file__).parents[3]
-CDK = ROOT / "node_modules" / ".bin" / "cdk"
 PREFIX = f"Carmen{PREVIEW_PREFIX.capitalize()}"
 DAYS, MOST_DAYS = 3, 14
-ATTEMPTS = 3  # at emptying a bucket that is written to while it is emptied
-WAIT_SECONDS, PATIENCE_SECONDS = 10, 60 * 60  # of one stack: network interfaces of functions alone take up to forty minutes
+ATTEMPTS = 3  # to empty a bucket that is written to at the same time
+WAIT_SECONDS, PATIENCE_SECONDS = 10, 60 * 60  # for one stack: network interfaces of functions alone take up to forty minutes
 BUCKET, PARAMETER = "AWS::S3::Bucket", "/carmen/{}/image"
-# Log groups that services make for themselves, by the resource that they are of: they carry no tag, and no stack deletes them.
+# Log groups that services create, by the resource that writes to them: they have no tag, and no stack deletes them.
 LOG_GROUPS = {
     "AWS::RDS::DBInstance": ["/aws/rds/instance/{}/postgresql", "/aws/rds/instance/{}/upgrade"],
     "AWS::RDS::DBProxy": ["/aws/rds/proxy/{}"],
@@ -44,7 +42,7 @@ RunCdk = Callable[..., object]
 
 @dataclass(frozen=True)
 class Stack:
-    """One of a preview's, as CloudFormation tells it."""
+    """A stack of a preview."""
 
     name: str
     region: str
@@ -54,11 +52,11 @@ class Stack:
 
 @dataclass(frozen=True)
 class Preview:
-    """`stacks` in the order in which they were made; `ends` is the last day that it is there."""
+    """`stacks` in order of creation; `ends` is the last day."""
 
     name: str
     stacks: list[Stack]
-    told_end: str | None = None
+    tagged_end: str | None = None
 
     @property
     def made(self) -> datetime:
@@ -66,22 +64,22 @@ class Preview:
 
     @property
     def ends(self) -> date:
-        """Where no stack tells it, as after a removal that failed: as late as it can be."""
-        return date.fromisoformat(self.told_end) if self.told_end else (self.made + timedelta(days=MOST_DAYS)).date()
+        """The latest possible day where no stack has the tag, as after a failed removal."""
+        return date.fromisoformat(self.tagged_end) if self.tagged_end else (self.made + timedelta(days=MOST_DAYS)).date()
 
 
 @dataclass
 class Previews:
-    """Those of the account of these credentials. `poll_seconds`: how often a deletion is looked at."""
+    """All previews in the account of these credentials. `poll_seconds`: how often a deletion is checked."""
 
     session: Any
     regions: Sequence[str]
     poll_seconds: int = WAIT_SECONDS
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = step
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, init=False)
 
     def all(self) -> list[Preview]:
-        """Whatever carries a preview's tag and is called so."""
+        """Stacks with a preview's tag and its name, grouped by preview."""
         found: dict[str, list[tuple[Stack, dict[str, str]]]] = {}
         for region in self.regions:
             for page in self._client("cloudformation", region).get_paginator("describe_stacks").paginate():
@@ -98,17 +96,20 @@ class Previews:
         return previews
 
     def remove(self, name: str) -> None:
-        """Deletes all of it and nothing else; again after a failure, it goes on. Raises RefusedError with what did not go.
+        """Delete a preview completely, the newest stack first: a stack depends on older ones. After a failure, a second call continues.
 
-        The last made goes first: a stack is made after those that it depends on.
+        Raises FailedError with the stack that was not deleted.
         """
+        from settings.loader import preview_environment
+
         environment = preview_environment(name)
         preview = next((one for one in self.all() if one.name == name), None)
         for stack in reversed(preview.stacks if preview else []):
             self.say(f"deleting {stack.name}")
-            self._delete(stack)
+            with on_ctrl_c(f"The deletion of {stack.name} continues in AWS; `./carmen preview remove {name}` deletes the rest."):
+                self._delete(stack)
         self._delete_parameter(PARAMETER.format(environment))
-        self.say(f"{name} is removed." if preview else f"No stack of a preview {name} is there: nothing is left of it.")
+        self.say(f"{name} is removed." if preview else f"No stack of a preview {name} exists: nothing is left of it.")
 
     def _delete(self, stack: Stack) -> None:
         resources = list(self._resources(stack))
@@ -126,8 +127,8 @@ class Previews:
                 break
             except WaiterError as error:
                 if attempt == ATTEMPTS - 1:
-                    why = _why(cloudformation, stack.name) or error
-                    raise RefusedError(f"{stack.name} was not deleted: {why}. Remove what holds it, and run this again.") from error
+                    why = _reason(cloudformation, stack.name) or error
+                    raise FailedError(f"{stack.name} was not deleted: {why}. Remove what blocks it, then run this again.") from error
         for kind, identifier in resources:
             for pattern in LOG_GROUPS.get(kind, ()):
                 self._ignoring(
@@ -137,32 +138,32 @@ class Previews:
                 )
 
     def _resources(self, stack: Stack) -> Iterator[tuple[str, str]]:
-        """(type, physical id) of what is there."""
+        """Type and physical id of every resource that is not deleted."""
         for page in self._client("cloudformation", stack.region).get_paginator("list_stack_resources").paginate(StackName=stack.name):
             for resource in page["StackResourceSummaries"]:
                 if resource.get("PhysicalResourceId") and resource["ResourceStatus"] != "DELETE_COMPLETE":
                     yield resource["ResourceType"], resource["PhysicalResourceId"]
 
     def _empty(self, bucket: str, region: str) -> None:
-        """Every version of every object; a bucket that has gone is empty."""
+        """Delete every version of every object; a bucket that does not exist is empty."""
         s3 = self._client("s3", region)
         try:
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-                doomed = [
+                versions = [
                     {"Key": one["Key"], "VersionId": one["VersionId"]}
                     for kind in ("Versions", "DeleteMarkers")
                     for one in page.get(kind, [])
                 ]
-                if doomed:
-                    failed = s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True}).get("Errors", [])
+                if versions:
+                    failed = s3.delete_objects(Bucket=bucket, Delete={"Objects": versions, "Quiet": True}).get("Errors", [])
                     if failed:
-                        raise RefusedError(f"{bucket} was not emptied: {failed[0]['Key']}: {failed[0]['Message']}")
+                        raise FailedError(f"{bucket} was not emptied: {failed[0]['Key']}: {failed[0]['Message']}")
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchBucket":
                 raise
 
     def _delete_parameter(self, name: str) -> None:
-        """Made by a call at deployment, so no stack's."""
+        """The image parameter is created by a call at deployment and belongs to no stack."""
         self._ignoring("ParameterNotFound", self._client("ssm", self.regions[0]).delete_parameter, Name=name)
 
     def _ignoring(self, code: str, call: Callable[..., Any], **arguments: Any) -> None:
@@ -178,116 +179,148 @@ class Previews:
         return self._clients[service, region]
 
 
-def _why(cloudformation: Any, stack: str) -> str:
+def _reason(cloudformation: Any, stack: str) -> str:
     events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
     failed = [one for one in events if one["ResourceStatus"] == "DELETE_FAILED" and one["LogicalResourceId"] != stack]
     return f"{failed[0]['LogicalResourceId']}: {failed[0].get('ResourceStatusReason', '')}" if failed else ""
 
 
 def make(deployed: Deployed, days: int, image: str, run_cdk: RunCdk, today: date) -> str:
-    """Deploys it, or once more with what has changed, and until `days` from today; returns its URL. With `image`, releases that."""
+    """Deploy a preview, or its changes, until `days` from today, and release `image` if given; returns its URL."""
     settings = deployed.settings
     ends = today + timedelta(days=days)
     run_cdk(
         "deploy", settings.stack_prefix, "--context", f"env={settings.name}", "--context", f"preview-ends={ends}",
         "--require-approval", "never",
     )  # fmt: skip
-    deployed = Deployed(settings, deployed.session)  # nothing of what was read before
+    deployed = Deployed(settings, deployed.session)  # without the outputs read before
     if image and image != releases(deployed)[0].image:
         release(deployed, image)
     return deployed.output("Url")
 
 
 def over(previews: Iterable[Preview], today: date, is_closed: Callable[[str], bool]) -> list[Preview]:
-    """Those whose last day is past, or whose pull request is closed."""
+    """Previews whose last day has passed, or whose pull request is closed."""
     return [one for one in previews if one.ends < today or is_closed(one.name)]
 
 
 def pull_request_is_closed(name: str) -> bool:
-    """On GitHub, whether `pr-123` is a closed pull request of the repository whose job this is; elsewhere nobody knows: no."""
+    """Whether `pr-123` is a closed pull request of the GitHub repository of this job; False outside GitHub."""
     repository, token = os.environ.get("GITHUB_REPOSITORY", ""), os.environ.get("GITHUB_TOKEN", "")
     number = name.removeprefix("pr-")
     if not (repository and token and name.startswith("pr-") and number.isdecimal()):
         return False
     api = os.environ.get("GITHUB_API_URL", "https://api.github.com")
-    asked = urllib.request.Request(f"{api}/repos/{repository}/pulls/{number}", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+    request = urllib.request.Request(f"{api}/repos/{repository}/pulls/{number}", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return bool(json.load(answer)["state"] == "closed")
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            return False  # no pull request of that number: its days decide
-        raise RefusedError(f"GitHub does not say whether pull request {number} is closed: {error}") from error
+            return False  # no pull request has that number: its last day counts
+        raise FailedError(f"GitHub did not answer whether pull request {number} is closed: {error}") from error
 
 
-def days_asked(given: str) -> int:
-    """Raises RefusedError for what is no number of days."""
-    if not given:
-        return DAYS
-    if not (given.isdecimal() and 1 <= int(given) <= MOST_DAYS):
-        raise RefusedError(f"DAYS={given}: a preview lasts 1 to {MOST_DAYS} days, {DAYS} unless said; `make preview` again prolongs it.")
-    return int(given)
+def prune(deployed: Deployed) -> None:
+    """Remove every preview that is over. A failure does not stop the others."""
+    previews, failed = _previews(deployed), []
+    for one in over(previews.all(), datetime.now(UTC).date(), pull_request_is_closed):
+        try:
+            previews.remove(one.name)
+        except FailedError as error:
+            failed.append(str(error))
+    if failed:
+        raise FailedError("\n".join(failed))
 
 
-def _cdk(*arguments: str) -> None:
-    done = subprocess.run(
-        [CDK, *arguments, "--no-notices", "--no-validation"], cwd=ROOT, env={**os.environ, "CDK_VALIDATION": "false"}, check=False
-    )
-    if done.returncode:
-        raise RefusedError("It was not deployed: the CDK says why, above. What is there goes with `make remove-preview`.")
-
-
-def _make(deployed: Deployed) -> None:
-    days, today = days_asked(os.environ.get("DAYS", "")), datetime.now(UTC).date()
-    url = make(deployed, days, os.environ.get("IMAGE", ""), _cdk, today)
-    environment = deployed.settings.name
-    print(f"{url} until {today + timedelta(days=days)}. Every target takes it as ENV={environment}, `make release` among them.")
+def print_previews(previews: list[Preview], today: date) -> None:
+    for one in previews:
+        wrong = [f"{stack.name} is {stack.status}" for stack in one.stacks if not stack.status.endswith("E_COMPLETE")]
+        left = (one.ends - today).days
+        until = f"until {one.ends} ({left} days left)" if left >= 0 else f"over since {one.ends}: `./carmen preview prune` removes it"
+        print(f"{one.name:<14} {(today - one.made.date()).days} days old, {until}{'; ' + ', '.join(wrong) if wrong else ''}")
+    if not previews:
+        print("There is no preview.")
 
 
 def _previews(deployed: Deployed) -> Previews:
     return Previews(deployed.session, deployed.settings.regions)
 
 
-def _list(deployed: Deployed) -> None:
-    today, previews = datetime.now(UTC).date(), _previews(deployed).all()
-    for one in previews:
-        wrong = [f"{stack.name} is {stack.status}" for stack in one.stacks if not stack.status.endswith("E_COMPLETE")]
-        left = (one.ends - today).days
-        until = f"until {one.ends} ({left} days left)" if left >= 0 else f"over since {one.ends}: make remove-old-previews"
-        print(f"{one.name:<14} {(today - one.made.date()).days} days old, {until}{'; ' + ', '.join(wrong) if wrong else ''}")
-    if not previews:
-        print("There is no preview.")
+def _connect(name: str) -> Deployed:
+    """Raises SettingsError for a name that a preview cannot have."""
+    from settings.loader import preview_environment
+
+    return connect(preview_environment(name))
 
 
-def _remove_old(deployed: Deployed) -> None:
-    """One that fails does not keep the others."""
-    previews, failed = _previews(deployed), []
-    for one in over(previews.all(), datetime.now(UTC).date(), pull_request_is_closed):
-        try:
-            previews.remove(one.name)
-        except RefusedError as error:
-            failed.append(str(error))
-    if failed:
-        raise RefusedError("\n".join(failed))
+def _run_cdk(name: str, *arguments: str) -> None:
+    continues = f"The deployment continues in AWS. `./carmen preview up {name}` completes it, `./carmen preview remove {name}` removes it."
+    if run_cdk([*arguments, *OFFLINE], continues):
+        raise FailedError(f"{name} was not deployed: see the CDK's error above. `./carmen preview remove {name}` removes what exists.")
 
 
-def main(arguments: list[str]) -> int:
-    """`preview`, `previews`, `remove-preview` or `remove-old-previews`; which one is NAME."""
-    name = os.environ.get("NAME", "")
-    try:
-        environment = preview_environment(name if arguments[0] in ("preview", "remove-preview") else "any")
-        load(environment)
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    actions: dict[str, Callable[[Deployed], None]] = {
-        "preview": _make,
-        "previews": _list,
-        "remove-preview": lambda deployed: _previews(deployed).remove(name),
-        "remove-old-previews": _remove_old,
-    }
-    return run(environment, actions[arguments[0]])
+@click.group(name="preview")
+def group() -> None:
+    """Create, list and remove previews: small environments for some days."""
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+@group.command("up")
+@click.argument("name")
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), default=DAYS, show_default=True, help="Days from today until it is removed.")
+@click.option("--image", default="", help="Release this image in it, given by digest.")
+def up_command(name: str, days: int, image: str) -> None:
+    """Create a preview, or deploy changes and prolong it.
+
+    \b
+    Example:
+      ./carmen preview up pr-123 --days 7
+    """
+    deployed, today = _connect(name), datetime.now(UTC).date()
+    url = make(deployed, days, image, lambda *arguments: _run_cdk(name, *arguments), today)
+    environment = deployed.settings.name
+    print(f"{url} until {today + timedelta(days=days)}. Other commands take it as `--env {environment}`.")
+
+
+@group.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List all previews, their age and last day.
+
+    \b
+    Example:
+      ./carmen preview list --json
+    """
+    found = _previews(_connect("any")).all()
+    if as_json:
+        print_json([
+            {"name": one.name, "created": one.made, "ends": one.ends, "stacks": {stack.name: stack.status for stack in one.stacks}}
+            for one in found
+        ])  # fmt: skip
+    else:
+        print_previews(found, datetime.now(UTC).date())
+
+
+@group.command("remove")
+@click.argument("name")
+def remove_command(name: str) -> None:
+    """Remove a preview with all its data.
+
+    \b
+    Example:
+      ./carmen preview remove pr-123
+    """
+    _previews(_connect(name)).remove(name)
+
+
+@group.command("prune")
+def prune_command() -> None:
+    """Remove previews that are over.
+
+    Over are those whose last day has passed, or whose pull request is closed.
+
+    \b
+    Example:
+      ./carmen preview prune
+    """
+    prune(_connect("any"))

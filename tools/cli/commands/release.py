@@ -1,39 +1,40 @@
-"""Which image runs: `make release IMAGE=…`, `make rollback`, `make releases`.
+"""`./carmen release`: which image an environment runs.
 
-A release writes the image parameter and has CloudFormation deploy the service's stack as it is, so that it reads the parameter
-anew: no template changes. One that fails puts the parameter back, which the stack has then rolled back to already.
+A release writes the image parameter and has CloudFormation update the service's stack with its present template, so that it reads
+the parameter again: no template changes. A failed release restores the parameter, as the stack has rolled back by then.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import click
 from botocore.exceptions import ClientError, WaiterError
 
-from tools.cli.commands.buttons import backup_now
-from tools.cli.commands.wake import expect_awake
-from tools.environment import Deployed, RefusedError, run
+from tools.cli.commands.backup import backup_now
+from tools.cli.commands.database.working_hours import expect_awake
+from tools.cli.options import changes_environment, json_option, print_json, reads_environment
+from tools.cli.terminal import on_ctrl_c, step
+from tools.environment import Deployed, FailedError, RefusedError
 
 NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-LOOK_SECONDS = 2
-# What a task definition is registered with, its containers apart (ECS API, RegisterTaskDefinition).
+POLL_SECONDS = 2
+# Fields of RegisterTaskDefinition (ECS API) that a registered copy takes over, besides its containers.
 REGISTERED = (
     *("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory", "runtimePlatform"),
 )
-SIGNED_WITHIN_SECONDS = 60  # ECR signs on its own after the push, usually in seconds
-WAIT = {"Delay": 10, "MaxAttempts": 180}  # a roll-out, a rolled back one included: half an hour
+SIGNED_WITHIN_SECONDS = 60  # ECR signs after the push, usually within seconds
+WAIT = {"Delay": 10, "MaxAttempts": 180}  # half an hour for a deployment and its rollback
 
 
 @dataclass(frozen=True)
 class Release:
-    """One value the parameter had."""
+    """One value of the image parameter."""
 
     image: str
     since: datetime
@@ -42,7 +43,7 @@ class Release:
 
 @dataclass(frozen=True)
 class OneOff:
-    """A task that a release runs with an image: deployed under the output `<name>Task`, behind `<name>SecurityGroup`."""
+    """A task that a release runs with an image: output `<name>Task`, security group `<name>SecurityGroup`."""
 
     name: str
     container: str  # the one that gets the image
@@ -51,16 +52,16 @@ class OneOff:
     alone: bool
 
     @property
-    def said(self) -> str:
+    def title(self) -> str:
         return self.what[0].upper() + self.what[1:]
 
 
-RELEASE_FILES = OneOff("ReleaseFiles", "copy", "keeping the static files", 10, alone=False)  # twice does no harm
+RELEASE_FILES = OneOff("ReleaseFiles", "copy", "keeping the static files", 10, alone=False)  # idempotent
 MIGRATION = OneOff("Migration", "migration", "the migration", 30, alone=True)
 
 
 def releases(deployed: Deployed) -> list[Release]:
-    """All of them, the newest first; the same image twice in a row is one."""
+    """All releases, the newest first; the same image twice in a row is one."""
     name = deployed.output("ImageParameter")
     pages = deployed.session.client("ssm").get_paginator("get_parameter_history").paginate(Name=name)
     history = [
@@ -70,79 +71,97 @@ def releases(deployed: Deployed) -> list[Release]:
 
 
 def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ran_before: bool = False) -> None:
-    """Has the service run `image`, by digest. RefusedError when it must not, or did not come up: then the old one runs on.
+    """Deploy `image`, given by digest. An image that `ran_before` was checked, and the database migrated, at that time.
 
-    One that `ran_before` was looked at and migrated to then.
+    Raises RefusedError before any change, and FailedError when the image does not start: then the old image keeps running.
     """
     name = deployed.output("ImageParameter")
     ssm = deployed.session.client("ssm")
     before: str = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     if image == before:
-        raise RefusedError(f"{image} is what runs already.")
+        raise RefusedError(f"{image} runs already.")
     details = _find(deployed, image)
     if not ran_before:
-        _must_be_scanned(image, details, allow_unscanned)
-        _must_be_signed(deployed, image)
+        _require_scan(image, details, allow_unscanned)
+        _require_signature(deployed, image)
     expect_awake(deployed)
+    environment = deployed.settings.name
+    undo = f"./carmen release rollback --env {environment}"
+    deployed.approve(f"image {before} -> {image}", f"{undo} (database migrations stay)")
     if not ran_before:
-        _keep_files(deployed, image, before)  # first, since it leaves no trace when a release stops here
+        _keep_files(deployed, image, before)  # first, because it leaves nothing to undo when the release stops here
         if deployed.settings.service.backup_before_release:
             backup_now(deployed)
-        _run(deployed, MIGRATION, image)
+        _run_task(deployed, MIGRATION, image)
+    stack = f"{deployed.settings.stack_prefix}Service"
+    step(f"updating {stack}")
     ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
     try:
-        _deploy(deployed)
+        changed = _start_update(deployed, stack)
     except BaseException:
         ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
         raise
-    print(f"{deployed.settings.stack_prefix} runs {image}")
+    continues = (
+        f"The deployment continues in AWS; `./carmen release list --env {environment}` shows its state. "
+        f"If it fails and {stack} rolls back, run `{undo}`."
+    )
+    try:
+        with on_ctrl_c(continues):
+            if changed:
+                _wait_for_update(deployed, stack)
+    except Exception:  # not Ctrl-C: CloudFormation goes on with this image, and the parameter must name it
+        ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
+        raise
+    step(f"{deployed.settings.stack_prefix} runs {image}")
 
 
 def rollback(deployed: Deployed) -> None:
-    """Has the service run what ran before. Database migrations stay: they must be ones that the older image can live with."""
+    """Deploy the image that ran before. Database migrations stay: the older image must work with them."""
     older = [one.image for one in releases(deployed)[1:] if one.image != NONE_YET]
     if not older:
-        raise RefusedError("There is no earlier image to roll back to: `make releases` lists what has run.")
+        raise RefusedError(
+            f"No earlier image to roll back to: `./carmen release list --env {deployed.settings.name}` lists the images that ran."
+        )
     release(deployed, older[0], ran_before=True)
 
 
 def _find(deployed: Deployed, image: str) -> dict[str, Any]:
-    """ECR's details of it; RefusedError unless it is named by digest and in the environment's own repository."""
+    """ECR's details of the image. Raises RefusedError unless it is given by digest and in the environment's repository."""
     repository = deployed.output("ImageRepository")
     if not BY_DIGEST.fullmatch(image):
-        raise RefusedError(f"IMAGE={image}: an image is named by its digest, since tags move: {repository}@sha256:…")
+        raise RefusedError(f"{image}: give the image by digest, because tags move: {repository}@sha256:…")
     if not image.startswith(f"{repository}@"):
-        raise RefusedError(f"IMAGE={image}: the service may pull from {repository} only; push the image there.")
+        raise RefusedError(f"{image}: the service may pull from {repository} only. Push the image there.")
     name, digest = _in_ecr(image)
     try:
         (found,) = deployed.session.client("ecr").describe_images(repositoryName=name, imageIds=[{"imageDigest": digest}])["imageDetails"]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ImageNotFoundException":
-            raise RefusedError(f"IMAGE={image}: {repository} holds no such image.") from None
+            raise RefusedError(f"{image} does not exist in {repository}.") from None
         raise
     return dict(found)
 
 
 def _in_ecr(image: str) -> tuple[str, str]:
-    """Its repository's name and its digest."""
+    """Repository name and digest."""
     repository, digest = image.split("@", 1)
     return repository.split("/", 1)[1], digest
 
 
-def _must_be_scanned(image: str, found: dict[str, Any], allow_unscanned: bool) -> None:
-    """Without critical findings."""
+def _require_scan(image: str, found: dict[str, Any], allow_unscanned: bool) -> None:
+    """Refuse an image that was not scanned or has critical findings."""
     if found.get("imageScanStatus", {}).get("status") != "COMPLETE" and not allow_unscanned:
         raise RefusedError(
-            f"IMAGE={image} was not scanned: wait for the scan that its push began and try again, or release it with ALLOW=unscanned."
+            f"{image} was not scanned: wait for the scan that the push started and try again, or release it with `--allow unscanned`."
         )
     if critical := found.get("imageScanFindingsSummary", {}).get("findingSeverityCounts", {}).get("CRITICAL"):
         raise RefusedError(
-            f"IMAGE={image} has {critical} critical findings: `aws ecr describe-image-scan-findings` lists them; build it on a mended base."
+            f"{image} has {critical} critical findings: `aws ecr describe-image-scan-findings` lists them. Build it on a fixed base image."
         )
 
 
-def _must_be_signed(deployed: Deployed, image: str) -> None:
-    """By the profile of `service.signing_profile`, where one is set. Source:
+def _require_signature(deployed: Deployed, image: str) -> None:
+    """Refuse an image that `service.signing_profile`, where set, has not signed. Source:
     https://docs.aws.amazon.com/AmazonECR/latest/userguide/managed-signing.html
     """
     profile = deployed.settings.service.signing_profile
@@ -152,74 +171,77 @@ def _must_be_signed(deployed: Deployed, image: str) -> None:
     until = time.monotonic() + SIGNED_WITHIN_SECONDS
     while True:
         answer = deployed.session.client("ecr").describe_image_signing_status(repositoryName=name, imageId={"imageDigest": digest})
-        signed = next((one for one in answer["signingStatuses"] if one["signingProfileArn"] == profile), {"status": "not begun"})
+        signed = next((one for one in answer["signingStatuses"] if one["signingProfileArn"] == profile), {"status": "not started"})
         if signed["status"] == "COMPLETE":
             return
         if signed["status"] != "IN_PROGRESS" or time.monotonic() > until:
             why = f" ({signed['failureCode']}: {signed['failureReason']})" if signed["status"] == "FAILED" else ""
             raise RefusedError(
-                f"IMAGE={image} is not signed by {profile}, which service.signing_profile asks for: {signed['status']}{why}. "
-                "ECR signs what is pushed once its signing configuration names the profile, as whoever pushes (docs/first-pipeline.md)."
+                f"{image} is not signed by {profile}, which service.signing_profile requires: {signed['status']}{why}. ECR signs an image "
+                "after the push when its signing configuration names the profile and the pushing role may use it (docs/first-pipeline.md)."
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _keep_files(deployed: Deployed, image: str, before: str) -> None:
-    """Static files of both, before a task serves pages of `image`. Those of `before` may have expired while it ran (ADR 0019)."""
-    _run(deployed, RELEASE_FILES, image)
+    """Keep the static files of both images before a task serves pages of `image`; those of `before` may have expired (ADR 0019)."""
+    _run_task(deployed, RELEASE_FILES, image)
     if before != NONE_YET:
         try:
-            _run(deployed, RELEASE_FILES, before)
-        except RefusedError as refused:  # an image that cannot be pulled any more must not keep the next one out
-            print(f"Pages of {before} that are open now may have to be loaded anew: {refused}")
+            _run_task(deployed, RELEASE_FILES, before)
+        except (RefusedError, FailedError) as error:  # an old image that cannot be pulled any more must not block the next release
+            print(f"Open pages of {before} may have to be reloaded: {error}")
 
 
-def _run(deployed: Deployed, one_off: OneOff, image: str) -> None:
-    """The deployed task with this image; RefusedError when it does not end well."""
+def _run_task(deployed: Deployed, one_off: OneOff, image: str) -> None:
+    """Run the deployed task with this image. Raises RefusedError when it runs already, FailedError when it fails."""
     ecs = deployed.session.client("ecs")
     deployed_task = ecs.describe_task_definition(taskDefinition=deployed.output(f"{one_off.name}Task"))["taskDefinition"]
     running = ecs.list_tasks(cluster=deployed.output("Cluster"), family=deployed_task["family"])["taskArns"] if one_off.alone else []
     if running:
-        raise RefusedError(f"{one_off.said} is under way ({running[0]}): try again when it has ended. Nothing was changed.")
+        raise RefusedError(f"{one_off.title} is already running ({running[0]}): try again when it has ended. Nothing was changed.")
     fields = {name: deployed_task[name] for name in REGISTERED if deployed_task.get(name)}
     containers = [{**one, "image": image} if one["name"] == one_off.container else one for one in deployed_task["containerDefinitions"]]
+    step(f"{one_off.what} of {image}")
     with_image = ecs.register_task_definition(**fields, containerDefinitions=containers)["taskDefinition"]["taskDefinitionArn"]
     try:
-        _run_to_the_end(deployed, one_off, with_image)
+        _wait_for_task(deployed, one_off, with_image)
     finally:
         ecs.deregister_task_definition(taskDefinition=with_image)
 
 
-def _run_to_the_end(deployed: Deployed, one_off: OneOff, definition: str) -> None:
+def _wait_for_task(deployed: Deployed, one_off: OneOff, definition: str) -> None:
     ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
     network = deployed.network(f"{one_off.name}SecurityGroup")
     started = ecs.run_task(
         cluster=cluster, taskDefinition=definition, launchType="FARGATE", startedBy="release", networkConfiguration=network
     )
     if not started["tasks"]:
-        raise RefusedError(f"ECS did not start {one_off.what}: {started['failures']}. Nothing was changed.")
+        raise FailedError(f"ECS did not start {one_off.what}: {started['failures']}. Nothing was changed.")
     task = started["tasks"][0]["taskArn"]
+    continues = f"{one_off.title} continues in AWS as task {task}. The old image keeps running; the release stops here."
     try:
-        ecs.get_waiter("tasks_stopped").wait(
-            cluster=cluster, tasks=[task], WaiterConfig={"Delay": LOOK_SECONDS, "MaxAttempts": one_off.minutes * 60 // LOOK_SECONDS}
-        )
+        with on_ctrl_c(continues):
+            ecs.get_waiter("tasks_stopped").wait(
+                cluster=cluster, tasks=[task], WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": one_off.minutes * 60 // POLL_SECONDS}
+            )
     except WaiterError as error:
         ecs.stop_task(cluster=cluster, task=task, reason="the time limit of a release")
-        raise RefusedError(
-            f"{one_off.said} did not end within {one_off.minutes} minutes and was stopped; the old image runs on."
+        raise FailedError(
+            f"{one_off.title} did not end within {one_off.minutes} minutes and was stopped; the old image keeps running."
         ) from error
     (found,) = ecs.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
-    _must_have_ended_well(ecs, one_off, found)
+    _require_success(ecs, one_off, found)
 
 
-def _must_have_ended_well(ecs: Any, one_off: OneOff, task: dict[str, Any]) -> None:
-    """A container that ECS never started, since one before it failed, has no exit code."""
+def _require_success(ecs: Any, one_off: OneOff, task: dict[str, Any]) -> None:
+    """A container that ECS never started, because one before it failed, has no exit code."""
     codes = {container["name"]: container.get("exitCode") for container in task["containers"]}
     if set(codes.values()) != {0}:
         ended = ", ".join(f"exit code {code} of {name}" for name, code in codes.items())
         log = f"aws logs tail {_log_group(ecs, task['taskDefinitionArn'])} --since 30m"
-        raise RefusedError(
-            f"{one_off.said} failed ({task.get('stoppedReason', 'no reason given')}; {ended}), and the old image runs on. Its log: {log}"
+        raise FailedError(
+            f"{one_off.title} failed ({task.get('stoppedReason', 'no reason given')}; {ended}), and the old image keeps running. Log: {log}"
         )
 
 
@@ -228,49 +250,94 @@ def _log_group(ecs: Any, definition: str) -> str:
     return str(container["logConfiguration"]["options"]["awslogs-group"])
 
 
-def _deploy(deployed: Deployed) -> None:
-    """The service's stack as it is; its parameters keep their names, and are read anew."""
-    cloudformation, stack = deployed.session.client("cloudformation"), f"{deployed.settings.stack_prefix}Service"
+def _start_update(deployed: Deployed, stack: str) -> bool:
+    """Update the stack with its present template and parameters. False when it runs this image already."""
+    cloudformation = deployed.session.client("cloudformation")
     keys = [one["ParameterKey"] for one in cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])]
-    cloudformation.update_stack(
-        StackName=stack,
-        UsePreviousTemplate=True,
-        Parameters=[{"ParameterKey": key, "UsePreviousValue": True} for key in keys],
-        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-    )
+    try:
+        cloudformation.update_stack(
+            StackName=stack,
+            UsePreviousTemplate=True,
+            Parameters=[{"ParameterKey": key, "UsePreviousValue": True} for key in keys],
+            Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        )
+    except ClientError as error:
+        if "No updates are to be performed" in error.response["Error"].get("Message", ""):
+            return False
+        raise
+    return True
+
+
+def _wait_for_update(deployed: Deployed, stack: str) -> None:
+    cloudformation = deployed.session.client("cloudformation")
     try:
         cloudformation.get_waiter("stack_update_complete").wait(StackName=stack, WaiterConfig=WAIT)
     except WaiterError as error:
-        raise RefusedError(f"The new image did not come up, and the old one runs on. {_why(cloudformation, stack)}") from error
+        raise FailedError(f"The new image did not start, and the old one keeps running. {_reason(cloudformation, stack)}") from error
 
 
-def _why(cloudformation: Any, stack: str) -> str:
-    """CloudFormation's own first error of the update."""
+def _reason(cloudformation: Any, stack: str) -> str:
+    """CloudFormation's first error of the update."""
     events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
     failed = [one for one in events if one["ResourceStatus"].endswith("_FAILED") and "cancelled" not in one.get("ResourceStatusReason", "")]
     if not failed:
-        return f"`aws cloudformation describe-stack-events --stack-name {stack}` says what happened."
+        return f"`aws cloudformation describe-stack-events --stack-name {stack}` shows why."
     return f"{failed[-1]['LogicalResourceId']}: {failed[-1].get('ResourceStatusReason', failed[-1]['ResourceStatus'])}"
 
 
-def _show(deployed: Deployed) -> None:
-    for number, one in enumerate(releases(deployed)):
-        print(f"{'runs now' if number == 0 else '':<9} {one.since:%Y-%m-%d %H:%M}  {one.image}  {one.by}".rstrip())
+@click.group(name="release")
+def group() -> None:
+    """Deploy, roll back and list images of the application."""
 
 
-def main(arguments: list[str]) -> int:
-    """`release`, `rollback` or `releases`, for ENV; the image is IMAGE."""
-    environment = os.environ.get("ENV", "prod")
-    match arguments:
-        case ["release"] if image := os.environ.get("IMAGE", ""):
-            return run(environment, lambda deployed: release(deployed, image, allow_unscanned=os.environ.get("ALLOW") == "unscanned"))
-        case ["release"]:
-            print("Which image? `make release ENV=prod IMAGE=<repository>@sha256:…`; `make releases` lists what has run.", file=sys.stderr)
-            return 1
-        case ["rollback"]:
-            return run(environment, rollback)
-    return run(environment, _show)
+@group.command("deploy")
+@click.argument("image")
+@click.option("--allow", type=click.Choice(["unscanned"]), help="Release an image that ECR has not scanned.")
+@changes_environment
+def deploy_command(deployed: Deployed, image: str, allow: str | None) -> None:
+    """Deploy an image, given by digest.
+
+    The release keeps the static files of the old and the new image, makes a backup where the settings say so, runs the migrations
+    and replaces the tasks. When one of these fails, the old image keeps running.
+
+    \b
+    Example:
+      ./carmen release deploy 123456789012.dkr.ecr.us-east-1.amazonaws.com/carmen@sha256:… --env staging
+    """
+    release(deployed, image, allow_unscanned=allow is not None)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+@group.command("rollback")
+@changes_environment
+def rollback_command(deployed: Deployed) -> None:
+    """Deploy the image that ran before.
+
+    Database migrations stay: the older image must work with them.
+
+    \b
+    Example:
+      ./carmen release rollback --env prod
+    """
+    rollback(deployed)
+
+
+@group.command("list")
+@json_option
+@reads_environment
+def list_command(deployed: Deployed, as_json: bool) -> None:
+    """List the images that ran, the newest first.
+
+    \b
+    Example:
+      ./carmen release list --env prod --json
+    """
+    stack = f"{deployed.settings.stack_prefix}Service"
+    found = releases(deployed)
+    status = deployed.session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+    if as_json:
+        print_json({"stack": stack, "status": status, "releases": [asdict(one) for one in found]})
+        return
+    for number, one in enumerate(found):
+        print(f"{'current' if number == 0 else '':<9} {one.since:%Y-%m-%d %H:%M}  {one.image}  {one.by}".rstrip())
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        print(f"{stack} is {status}.")

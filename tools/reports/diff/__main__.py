@@ -1,14 +1,10 @@
-"""The command line: writes the report of this folder against a base.
+"""The report of this folder against a base: `./carmen diff`.
 
-    python -m tools.reports.diff BASE [OUT]
-
-BASE is a branch, tag or commit; or `deployed`, which is what the account of the credentials has, of all environments, and
-`deployed:prod` of one (a branch of that name is `heads/deployed`). Without OUT the whole report is printed. With it, the file stays
-below the 65,536 characters of a comment on GitHub; when it had to be cut, the whole is beside it in OUT with `.whole` before the
-suffix, below GitLab's 1,000,000. A danger is accepted by what this folder adds to the base's docs/accepted-dangers.toml; against what
-is deployed, by any entry of that file.
-
-Exit codes: 0 no danger, or all accepted; 3 danger that nobody accepted; 1 no report could be made. (`make` turns any but 0 into 2.)
+The base is a branch, tag or commit; or `deployed`: what the account of the credentials has, of all environments or of one (a branch
+of that name is `heads/deployed`). Without an output file the whole report is printed. The file stays below the 65,536 characters of a
+comment on GitHub; when the report had to be cut, the whole is in a second file with `.whole` before the suffix, below GitLab's
+1,000,000. A danger is accepted by what this folder adds to the base's docs/accepted-dangers.toml; against what is deployed, by any
+entry of that file.
 """
 
 from __future__ import annotations
@@ -19,12 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from settings.loader import environment_names
-from tools.environment import FAILURES, RefusedError, in_words
-from tools.processes import Ended, end_on_signals
 from tools.reports.assembly import Assembly
 from tools.reports.diff import live as deployed_base
-from tools.reports.diff.acceptances import FILE, AcceptanceError, added, ever
-from tools.reports.diff.checkout import ROOT, CheckoutError, both, head_alone, text_in
+from tools.reports.diff.acceptances import FILE, added, ever
+from tools.reports.diff.checkout import ROOT, both, head_alone, text_in
 from tools.reports.diff.collect import compare
 from tools.reports.diff.costs import Costs
 from tools.reports.diff.dangers import find_dangers
@@ -59,40 +53,21 @@ def write(made: Report, out: Path) -> None:
         whole.write_text(made.markdown(GITLAB_LIMIT), encoding="utf-8")
 
 
-def main(arguments: list[str]) -> int:
-    """3 when there is danger that nobody accepted, 1 with a message when there is no report."""
-    end_on_signals()
-    if not 1 <= len(arguments) <= 2:
-        print("Usage: make diff-report BASE=origin/main [OUT=report.md], or BASE=deployed [ENV=prod] [OUT=report.md]", file=sys.stderr)
-        return 1
-    (base, _, environment), out = arguments[0].partition(":"), Path(arguments[1]) if len(arguments) == 2 else None
+def run(base: str, environment: str | None, output: Path | None) -> int:
+    """Write or print the report; returns 3 when it has a danger that is not accepted."""
     file = ROOT / FILE
-    try:
-        acceptances = file.read_text(encoding="utf-8") if file.exists() else ""
-        made = _against_deployed(environment, acceptances) if base == DEPLOYED else _against(base, environment, acceptances)
-        if out:
-            write(made, out)
-        else:
-            print(made.markdown())
-    except FAILURES as error:
-        print(in_words(error), file=sys.stderr)
-        return 1
-    except (AcceptanceError, CheckoutError, OSError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except Ended:
-        print("Ended; what was made for the report is gone.", file=sys.stderr)
-        raise
+    acceptances = file.read_text(encoding="utf-8") if file.exists() else ""
+    made = _against_deployed(environment or "", acceptances) if base == DEPLOYED else _against(base, acceptances)
+    if output:
+        write(made, output)
+    else:
+        print(made.markdown())
     for danger in made.refused:
         print(f"Danger {danger.id} ({', '.join(danger.environments)}): {danger.words}", file=sys.stderr)
     return DANGER if made.refused else 0
 
 
-def _against(base: str, environment: str, acceptances: str) -> Report:
-    if environment:
-        raise RefusedError(
-            f"ENV={environment} chooses an environment with BASE={DEPLOYED} alone: against a branch, the report and its ids are of all."
-        )
+def _against(base: str, acceptances: str) -> Report:
     accepted = added(text_in(base, FILE), acceptances)
     with both(base) as (old, new):
         return report(old, new, base, accepted)
@@ -105,7 +80,3 @@ def _against_deployed(environment: str, acceptances: str) -> Report:
         base = head.with_name("base")
         there = deployed_base.read(account, wanted, head, base, named=bool(environment))
         return against_deployed(base, head, there, acceptances)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,12 +9,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from tools.environment import FailedError
 from tools.reports.diff.dangers import Danger
 
 FILE = "docs/accepted-dangers.toml"
 
 
-class AcceptanceError(Exception):
+class AcceptanceError(FailedError):
     """An acceptance that says too little, or what is none."""
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
+from tools.environment import FailedError
 from tools.processes import run
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +30,7 @@ HEAD = "the head (this folder)"
 SHOWN_LINES = 20
 
 
-class CheckoutError(Exception):
+class CheckoutError(FailedError):
     """A side that cannot be had, and what to do about it."""
 
 

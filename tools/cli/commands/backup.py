@@ -1,0 +1,159 @@
+"""`./carmen backup`: make, list, verify and restore backups.
+
+`list`, `verify` and `restore` are lambda_src/restore with the PostgreSQL client programs of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tools.cli.options import environment_option, json_option, reads_environment, yes_option
+from tools.cli.terminal import PRODUCTION, approve, on_ctrl_c, step
+from tools.environment import Deployed, FailedError, RefusedError
+
+ROOT = Path(__file__).parents[3]
+READ_TIMEOUT_SECONDS = 910  # the backup function's fifteen minutes
+HALF_RESTORED = "Stopping; what was loaded is dropped. The database is as it was."
+
+
+def backup_now(deployed: Deployed) -> None:
+    """Make a backup besides the nightly one, in the tier of its day. Takes minutes; prints the result."""
+    from botocore.config import Config
+
+    function = deployed.resource("Operations", "AWS::Lambda::Function", "BackupFunction")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    config = Config(read_timeout=READ_TIMEOUT_SECONDS, retries={"total_max_attempts": 1})
+    step("making a backup")
+    with on_ctrl_c(f"The backup continues in AWS; `./carmen backup list --env {deployed.settings.name}` shows it when it is complete."):
+        answer = deployed.session.client("lambda", config=config).invoke(
+            FunctionName=function, Payload=json.dumps({"source": "person", "time": now})
+        )
+        result = json.loads(answer["Payload"].read())
+    if answer.get("FunctionError"):
+        raise FailedError(f"The backup failed: {result.get('errorMessage')}")
+    print(json.dumps(result, indent=1))
+
+
+def run_restore(action: str, environment: str, **options: Any) -> None:
+    """Run lambda_src/restore with these options: those that are None are left out."""
+    sys.path.insert(0, str(ROOT / "lambda_src"))
+    from common.backup_manifest import BackupError
+    from restore import Refused, UsageError
+    from restore import __main__ as restore
+
+    from settings.loader import load
+    from tools.build.postgres_wheels import MAJORS, install
+
+    arguments = [action, "--env", environment]
+    for name, value in options.items():
+        if value is True:
+            arguments.append(f"--{name}")
+        for one in value if isinstance(value, tuple) else [] if value in (None, False, True) else [value]:
+            arguments += [f"--{name}", str(one)]
+    os.environ.setdefault("AWS_REGION", load(environment).region)
+    parsed = restore.parser().parse_args(arguments)
+    if action != "list" and not os.environ.get("POSTGRESQL_HOME"):
+        os.environ["POSTGRESQL_HOME"] = str(install(max(MAJORS), ROOT / ".local" / "postgresql"))
+    try:
+        with on_ctrl_c(HALF_RESTORED if action == "restore" else "Stopping. Nothing was changed."):
+            restore.run(parsed)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+    except Refused as error:
+        raise RefusedError(str(error)) from error
+    except BackupError as error:
+        raise FailedError(str(error)) from error
+
+
+@click.group(name="backup")
+def group() -> None:
+    """Make, list, verify and restore backups."""
+
+
+bucket_option = click.option("--bucket", help="Another bucket than the environment's.")
+backup_option = click.option("--backup", default="newest", show_default=True, help="newest, STAMP or TIER/STAMP, as in `backup list`.")
+folder_option = click.option(
+    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where to put the archive meanwhile."
+)
+
+
+@group.command("now")
+@reads_environment
+def now_command(deployed: Deployed) -> None:
+    """Make a backup besides the nightly one.
+
+    \b
+    Example:
+      ./carmen backup now --env prod
+    """
+    backup_now(deployed)
+
+
+@group.command("list")
+@environment_option
+@bucket_option
+@json_option
+def list_command(environment: str, bucket: str | None, as_json: bool) -> None:
+    """List the complete backups.
+
+    \b
+    Example:
+      ./carmen backup list --env prod --json
+    """
+    run_restore("list", environment, bucket=bucket, json=as_json)
+
+
+@group.command("verify")
+@environment_option
+@bucket_option
+@backup_option
+@folder_option
+def verify_command(environment: str, **options: Any) -> None:
+    """Compare a backup with its manifest, every byte.
+
+    \b
+    Example:
+      ./carmen backup verify --backup weekly/20261124T020000Z --env prod
+    """
+    run_restore("verify", environment, **options)
+
+
+@group.command("restore")
+@environment_option
+@yes_option
+@bucket_option
+@backup_option
+@click.option("--host", required=True, help="Server to restore to; its TLS certificate must be valid for this name.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True)
+@click.option("--login", help="A role that may create databases: on RDS the master. Its password is $PGPASSWORD, or asked for.")
+@click.option("--secret", help="Name or ARN of a secret with username and password, instead.")
+@click.option("--database", required=True, help="The name that the restored database gets at the very end.")
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(["non-empty", "production"]),
+    help="non-empty: keep the database of that name under another name. production: restore to this host.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Tables and indexes to load at a time.")
+@folder_option
+def restore_command(environment: str, yes: bool, **options: Any) -> None:
+    """Restore a backup into a database.
+
+    Runbook: docs/runbooks/restore-a-backup.md. The backup is loaded beside what is there, verified, and gets the database's name only then.
+
+    \b
+    Example:
+      ./carmen backup restore --host db.example.com --login carmen_admin --database carmen_restored
+    """
+    if "production" in options["allow"]:
+        change = f"database {options['database']} on {options['host']} becomes backup {options['backup']}"
+        undo = "rename the databases: the one of before is kept under the name that the last lines print"
+        approve(PRODUCTION, yes, change, undo)
+    run_restore("restore", environment, **options)

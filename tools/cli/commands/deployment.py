@@ -1,0 +1,192 @@
+"""`./carmen deploy` and what belongs to a deployment: diff, cost, settings, synth, bootstrap, cdk, access."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from tools.cli.cdk import OFFLINE, ROOT, run_cdk
+from tools.cli.options import EnvironmentName, environment_option, json_option, print_json, yes_option
+from tools.cli.terminal import approve, on_ctrl_c, step
+from tools.environment import FailedError, connect, missing_credentials
+
+NEVER_ASK = ("--require-approval", "never")  # `approve` asks
+OUTPUT = "cdk.out"
+UNDO = "deploy the previous commit: `git switch --detach COMMIT` and the same command"
+NOTHING_CHANGED = "Stopping. Nothing was changed."
+
+
+def deploy(environment: str, stack: str, yes: bool, context: tuple[str, ...], undo: str) -> int:
+    """Show what a deployment of `stack` changes, ask, and deploy exactly that; returns the CDK's exit code."""
+    app = context
+    if not yes and sys.stdin.isatty():
+        step(f"comparing {stack} with what is deployed")
+        if code := run_cdk(["diff", *OFFLINE, *context, stack], NOTHING_CHANGED):
+            return code
+        app = ("--app", OUTPUT)
+    approve(environment, yes, f"{stack} becomes what this folder synthesizes", undo, always=True)
+    step(f"deploying {stack}")
+    continues = f"The deployment of {stack} continues in AWS. The CloudFormation console shows its state; the same command completes it."
+    return run_cdk(["deploy", *OFFLINE, *NEVER_ASK, *app, stack], continues)
+
+
+@click.command("deploy")
+@environment_option
+@yes_option
+def deploy_command(environment: str, yes: bool) -> int:
+    """Deploy an environment to AWS.
+
+    On a terminal it shows the changes first. The application's image stays: `./carmen release` changes it.
+
+    \b
+    Example:
+      ./carmen deploy --env staging
+    """
+    from tools.cli.commands.database.working_hours import expect_deployable
+
+    deployed = connect(environment)
+    if advice := missing_credentials():
+        raise FailedError(advice)
+    expect_deployable(deployed)
+    return deploy(environment, deployed.settings.stack_prefix, yes, ("-c", f"env={environment}"), UNDO)
+
+
+@click.command("access")
+@yes_option
+def access_command(yes: bool) -> int:
+    """Deploy the roles of pipelines.
+
+    The stack is CarmenPipelineAccess. Needs an administrator's credentials.
+
+    \b
+    Example:
+      ./carmen access
+    """
+    if advice := missing_credentials():
+        raise FailedError(advice)
+    return deploy("the account", "CarmenPipelineAccess*", yes, (), UNDO)
+
+
+@click.command("synth")
+@environment_option
+def synth_command(environment: str) -> int:
+    """Synthesize into cdk.out, without credentials.
+
+    \b
+    Example:
+      ./carmen synth --env dev
+    """
+    shutil.rmtree(ROOT / OUTPUT, ignore_errors=True)  # the CDK CLI shows what an earlier validation-report.json says
+    return run_cdk(["synth", "--quiet", *OFFLINE, "-c", f"env={environment}"], NOTHING_CHANGED)
+
+
+@click.command("bootstrap", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="aws://ACCOUNT/REGION [CDK OPTION]...")
+def bootstrap_command(arguments: tuple[str, ...]) -> int:
+    """Prepare an account and region for the CDK, once.
+
+    \b
+    Example:
+      ./carmen bootstrap aws://123456789012/us-east-1
+    """
+    if not arguments:
+        raise click.UsageError("Give at least one account and region, such as aws://123456789012/us-east-1.")
+    return run_cdk(["bootstrap", "--no-notices", *arguments], "The bootstrap stack CDKToolkit continues in AWS.", shares_terminal=True)
+
+
+@click.command("cdk", context_settings={"ignore_unknown_options": True})
+@click.option("--env", "environment", type=EnvironmentName(), help="Only this environment. Without it: all.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[CDK ARGUMENT]...")
+def cdk_command(environment: str | None, arguments: tuple[str, ...]) -> int:
+    """Run the pinned CDK CLI in the project's folder.
+
+    Its own help: `./carmen cdk -- --help`.
+
+    \b
+    Example:
+      ./carmen cdk diff --env staging
+    """
+    context = ("-c", f"env={environment}") if environment else ()
+    continues = "What CloudFormation has started continues in AWS; `./carmen cdk diff` shows the state."
+    return run_cdk([*arguments, "--no-notices", *context], continues, shares_terminal=True)
+
+
+@click.command("diff")
+@click.option("--base", default="origin/main", show_default=True, help="A branch, tag or commit; or `deployed`: what the account has.")
+@click.option(
+    "--env", "environment", type=EnvironmentName(), envvar="CARMEN_ENV", help="With `--base deployed`: this environment. Without it: all."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, short enough for a comment.")
+@click.pass_context
+def diff_command(context: click.Context, base: str, environment: str | None, output: Path | None) -> int:
+    """Report what this folder changes, as in pull requests.
+
+    Exit code 3 when a danger is not accepted in docs/accepted-dangers.toml. The CDK's own comparison is `./carmen cdk diff`.
+
+    \b
+    Example:
+      ./carmen diff --base deployed --env prod --output report.md
+    """
+    from tools.reports.diff.__main__ import DEPLOYED, run
+
+    if base != DEPLOYED and environment:
+        if context.get_parameter_source("environment") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--env {environment} needs `--base {DEPLOYED}`: against a branch, the report is of all environments.")
+        environment = None
+    with on_ctrl_c("Stopping; temporary folders are removed.", "Temporary folders may remain: `git worktree prune` and your TMPDIR."):
+        return run(base, environment, output)
+
+
+@click.command("cost")
+@environment_option
+@json_option
+def cost_command(environment: str, as_json: bool) -> None:
+    """Print the monthly cost, and what would cost less.
+
+    \b
+    Example:
+      ./carmen cost --env staging
+    """
+    from datetime import UTC, datetime
+
+    from settings.loader import load
+    from tools.reports.cost.__main__ import of_all_environments, warning
+    from tools.reports.cost.page import page
+    from tools.reports.cost.savings import savings
+
+    settings = load(environment)
+    bill = of_all_environments()
+    if as_json:
+        items = [asdict(item) for item in bill.items if item.environment == environment]
+        totals = {"total": bill.total(environment), "total_by_use": bill.total(environment, by_use=True)}
+        print_json({"environment": environment, **totals, "items": items, "unknown": bill.unknown})
+    else:
+        print(page(bill, environment, savings(settings)))
+    if text := warning(datetime.now(UTC).date()):
+        click.echo(text, err=True)
+
+
+@click.command("settings")
+@environment_option
+@json_option
+def settings_command(environment: str, as_json: bool) -> None:
+    """Print all settings and where each value comes from.
+
+    \b
+    Example:
+      ./carmen settings --env dev
+    """
+    from settings.loader import resolved
+
+    rows = resolved(environment)
+    if as_json:
+        print_json([dict(zip(("key", "value", "source"), row, strict=True)) for row in rows])
+        return
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for key, value, source in rows:
+        print(f"{key:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {source}")

@@ -1,0 +1,88 @@
+"""What every command does with its terminal: progress lines, confirmation of changes, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import click
+
+from tools import processes
+from tools.environment import RefusedError
+
+PRODUCTION = "prod"
+_START = time.monotonic()
+
+
+def step(text: str) -> None:
+    """Print one line of progress with the seconds since the command started."""
+    print(f"[{time.monotonic() - _START:6.1f} s] {text}", flush=True)
+
+
+def approve(environment: str, yes: bool, change: str, undo: str, *, always: bool = False) -> None:
+    """State a change and how to undo it; for production, or `always`, ask for confirmation.
+
+    Raises RefusedError when it is not given, or cannot be because there is no terminal.
+    """
+    click.echo(f"Change of {environment}: {change}\nUndo: {undo}", err=True)
+    if yes or not (always or environment == PRODUCTION):
+        return
+    if not sys.stdin.isatty():
+        raise RefusedError(f"Nothing was changed: a change of {environment} needs confirmation on a terminal, or the option --yes.")
+    try:
+        confirmed = click.confirm("Continue?", err=True)
+    except click.Abort:  # end of input
+        confirmed = False
+    if not confirmed:
+        raise RefusedError("Nothing was changed: not confirmed.")
+
+
+class _CtrlC:
+    """Messages for the first and the second Ctrl-C of this process, innermost block last."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = [("Stopping. Nothing continues in AWS.", "Nothing continues in AWS.")]
+        self.remaining: str | None = None  # set by the first Ctrl-C
+
+    def __call__(self, then: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+        if self.remaining is not None:
+            _write(f"\nStopped at once. {self.remaining}\n")
+            os._exit(128 + number)  # child processes end with us: each has a watcher (tools/processes.py)
+        message, self.remaining = self.messages[-1]
+        _write(f"\n{message}\n")
+        then(number, frame)
+
+
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        os.write(2, text.encode())
+
+
+_ctrl_c = _CtrlC()
+
+
+@contextlib.contextmanager
+def on_ctrl_c(message: str, remaining: str = "") -> Iterator[None]:
+    """During this block Ctrl-C prints `message`: what is cleaned up, or continues in AWS. A second one prints `remaining`."""
+    _ctrl_c.messages.append((message, remaining or message))
+    try:
+        yield
+    finally:
+        _ctrl_c.messages.pop()
+
+
+def handle_signals() -> None:
+    """From now on the first signal prints its message and raises `processes.Ended`; the second ends the process at once."""
+    processes.end_on_signals()
+    _ctrl_c.remaining = None
+    for number in processes.ENDINGS:
+        then = signal.getsignal(number)
+        if callable(then) and not isinstance(then, partial):
+            signal.signal(number, partial(_ctrl_c, then))
