@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -284,20 +283,3 @@ def resolved(name: str, folder: Path = FOLDER) -> list[tuple[str, str, str]]:
         return rows
 
     return walk(settings, {**values, "name": name}, "")
-
-
-def main(arguments: list[str]) -> int:
-    """Print the settings of an environment; return the exit code."""
-    try:
-        rows = resolved(arguments[0] if arguments else "prod")
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for key, value, source in rows:
-        print(f"{key:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {source}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

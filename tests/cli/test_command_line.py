@@ -289,7 +289,9 @@ def test_settings_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(capsys.readouterr().out)
     assert {"key": "name", "value": "'dev'", "source": "environments/dev.toml"} in rows
     assert main(["settings", "--env", "preview-pr-1"]) == 0
-    assert "preview.toml over dev.toml" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "preview.toml merged into dev.toml" in output
+    assert "database.pool.connections_per_task" in output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -318,10 +320,10 @@ def test_completion_of_environments(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 )
 def test_wrong_cdk_context_is_refused_by_the_app(context: dict[str, str], message: str) -> None:
     """`./carmen cdk synth -c env=qa`: app.py reads the context. That it prints the error is below."""
-    from settings.loader import SettingsError, environments_wanted, load_all
+    from settings.loader import SettingsError, load_all, selected_environments
 
     with pytest.raises(SettingsError) as error:
-        load_all(environments_wanted(context))
+        load_all(selected_environments(context))
     assert message in str(error.value)
 
 

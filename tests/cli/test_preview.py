@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from settings.loader import SettingsError, load, main, preview_ends, preview_environment
+from settings.loader import SettingsError, load, preview_ends, preview_environment
 from tools.cli.commands import preview as tool
 from tools.cli.commands.preview import BUCKET, Preview, Previews, make, over, print_previews, prune, pull_request_is_closed
 from tools.environment import Deployed, FailedError
@@ -267,15 +267,13 @@ def test_without_a_name_it_says_what_one_is() -> None:
         preview_environment("")
 
 
-def test_it_is_dev_but_for_what_its_file_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_of_a_preview_are_those_of_dev_and_its_file() -> None:
     dev, preview = load("dev"), load("preview-pr-1")
     assert preview.database.instance_class == dev.database.instance_class
     assert (dev.keep_data, preview.keep_data) == (True, False)
     assert dev.working_hours is not None
     assert preview.working_hours is None
     assert preview.network.cidr != dev.network.cidr
-    assert main(["preview-pr-1"]) == 0
-    assert "preview.toml merged into dev.toml" in capsys.readouterr().out
 
 
 def test_its_file_is_no_environment() -> None:

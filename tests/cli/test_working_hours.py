@@ -96,5 +96,5 @@ def test_wake_is_refused_while_stopping_or_without_working_hours() -> None:
 
 
 def test_deploy_of_a_preview_names_its_own_command() -> None:
-    with pytest.raises(RefusedError, match="`./carmen preview up pr-1` deploys it"):
+    with pytest.raises(RefusedError, match=r"`\./carmen preview up pr-1` deploys it"):
         expect_deployable(deployed("available", "preview-pr-1")[0])

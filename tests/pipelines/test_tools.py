@@ -16,7 +16,7 @@ from notifier.events import Notice, read
 
 from settings.loader import load
 from tools.cli.commands import comment, notify
-from tools.environment import RefusedError
+from tools.environment import FailedError
 from tools.reports import drift
 
 # Notices
@@ -66,12 +66,6 @@ def test_one_end_is_told_once_and_another_run_again() -> None:
     assert told("success", GITHUB).key == told("success", GITHUB).key
     assert told("success", GITHUB).key != told("failure", GITHUB).key
     assert told("success", GITHUB).key != told("success", {**GITHUB, "GITHUB_RUN_ATTEMPT": "3"}).key
-
-
-@pytest.mark.parametrize("result", ["", "ok", "SUCCESS"])
-def test_an_end_that_is_none_is_refused(result: str) -> None:
-    with pytest.raises(RefusedError, match="is one of success, failure"):
-        notify.message("prod", "Deployment", result, {})
 
 
 # The comment
@@ -126,12 +120,12 @@ def platform() -> Iterator[tuple[type[Platform], str]]:
         server.shutdown()
 
 
-def variables(kind: str, url: str, report: Path, **more: str) -> dict[str, str]:
+def variables(kind: str, url: str, **more: str) -> dict[str, str]:
     if kind == "github":
         own = {"GITHUB_REF": "refs/pull/7/merge", "GITHUB_API_URL": url, "GITHUB_REPOSITORY": "example/carmen", "GITHUB_TOKEN": "one"}
     else:
         own = {"CI_MERGE_REQUEST_IID": "7", "CI_API_V4_URL": url, "CI_PROJECT_ID": "9", "REPORT_TOKEN": "one"}
-    return {"REPORT": str(report), **own, **more}
+    return {**own, **more}
 
 
 @pytest.mark.parametrize("kind", ["github", "gitlab"])
@@ -140,38 +134,36 @@ def test_a_report_is_added_once_and_then_replaced(kind: str, platform: tuple[typ
     report = tmp_path / "report.md"
     for text in ("first", "second", "third"):
         report.write_text(f"{comment.MARKER}\n{text}", encoding="utf-8")
-        assert comment.main(variables(kind, url, report)) == 0
+        comment.publish(report, variables(kind, url))
     assert [one["body"] for one in state.comments] == ["words 0", "words 1", "words 2", f"{comment.MARKER}\nthird"]
     place = "/repos/example/carmen/issues/7/comments" if kind == "github" else "/projects/9/merge_requests/7/notes"
     assert f"POST {place} {'Bearer one' if kind == 'github' else 'one'}" in state.asked
 
 
 @pytest.mark.parametrize("kind", ["github", "gitlab"])
-def test_a_forks_token_writes_no_comment_and_fails_nothing(
-    kind: str, platform: tuple[type[Platform], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_forks_token_writes_no_comment_and_fails_nothing(kind: str, platform: tuple[type[Platform], str], tmp_path: Path) -> None:
     state, url = platform
     state.refused = True
     report, summary = tmp_path / "report.md", tmp_path / "summary.md"
     report.write_text("words", encoding="utf-8")
-    assert comment.main(variables(kind, url, report, GITHUB_STEP_SUMMARY=str(summary))) == 0
-    assert "may not write comments (403)" in capsys.readouterr().out
+    assert "may not write comments (403)" in comment.publish(report, variables(kind, url, GITHUB_STEP_SUMMARY=str(summary)))
     assert summary.read_text(encoding="utf-8") == f"{comment.MARKER}\nwords"
 
 
-def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = tmp_path / "report.md"
-    assert comment.main(variables("github", "https://127.0.0.1:1", report)) == 1
-    assert "make diff-report OUT=" in capsys.readouterr().err
+def test_job_that_may_not_comment_is_no_failure(tmp_path: Path) -> None:
+    report, page = tmp_path / "report.md", tmp_path / "page.md"
     report.write_text("words", encoding="utf-8")
-    assert comment.main({**variables("gitlab", "https://127.0.0.1:1", report), "REPORT_TOKEN": ""}) == 0
-    assert "REPORT_TOKEN is not set" in capsys.readouterr().out
-    assert comment.main({"REPORT": str(report), "GITHUB_STEP_SUMMARY": str(tmp_path / "page.md")}) == 0
-    assert (tmp_path / "page.md").read_text(encoding="utf-8") == f"{comment.MARKER}\nwords"
-    assert "no job of a pull request" in capsys.readouterr().out
-    assert comment.main(variables("github", "http://api.example.com", report)) == 0
-    assert "over https only" in capsys.readouterr().out
-    assert comment.main(variables("github", "https://127.0.0.1:1", report)) == 1  # nobody is there
+    assert "REPORT_TOKEN is not set" in comment.publish(report, {**variables("gitlab", "https://127.0.0.1:1"), "REPORT_TOKEN": ""})
+    assert "This job has no pull request" in comment.publish(report, {"GITHUB_STEP_SUMMARY": str(page)})
+    assert page.read_text(encoding="utf-8") == f"{comment.MARKER}\nwords"
+    assert "over https only" in comment.publish(report, variables("github", "http://api.example.com"))
+
+
+def test_platform_without_an_answer_is_a_failure(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    report.write_text("words", encoding="utf-8")
+    with pytest.raises(FailedError, match="The comment could not be written"):
+        comment.publish(report, variables("github", "https://127.0.0.1:1"))
 
 
 # Drift

@@ -321,12 +321,11 @@ def _given(base: Path, head: Path) -> Iterator[tuple[Path, Path]]:
 
 def test_exit_codes(production: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     head = _edited(production, tmp_path / "head", _one_change)
-    monkeypatch.setattr(command, "end_on_signals", lambda: None)
     monkeypatch.setattr(command, "both", lambda base: _given(production.folder, head))
     monkeypatch.setattr(command, "text_in", lambda base, path: "")
     monkeypatch.setattr(command, "ROOT", tmp_path)
     out = tmp_path / "report.md"
-    assert command.main(["main", str(out)]) == 3
+    assert command.run("main", None, out) == 3
     told = capsys.readouterr()
     (danger,) = report(production.folder, head, "main").dangers
     assert told.err == f"Danger {danger.id} (prod): {danger.words}\n"
@@ -334,19 +333,15 @@ def test_exit_codes(production: Assembly, tmp_path: Path, monkeypatch: pytest.Mo
     accepted = tmp_path / "docs" / "accepted-dangers.toml"
     accepted.parent.mkdir()
     accepted.write_text(_accepting(danger.id), encoding="utf-8")
-    assert command.main(["main"]) == 0
+    assert command.run("main", None, None) == 0
     assert capsys.readouterr().out.startswith(MARKER)
-    assert command.main([]) == 1
-    assert (
-        capsys.readouterr().err == "Usage: make diff-report BASE=origin/main [OUT=report.md], or BASE=deployed [ENV=prod] [OUT=report.md]\n"
-    )
 
 
-def test_a_base_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(command, "end_on_signals", lambda: None)
-    assert command.main(["no-such-branch"]) == 1
-    assert capsys.readouterr().err == (
-        "There is no no-such-branch here. BASE= takes a branch, a tag or a commit; `git fetch origin` may bring it.\n"
+def test_base_that_does_not_exist() -> None:
+    with pytest.raises(CheckoutError) as error:
+        command.run("no-such-branch", None, None)
+    assert str(error.value) == (
+        "--base no-such-branch does not exist here. It must be a branch, a tag or a commit; `git fetch origin` may bring it."
     )
     with pytest.raises(CheckoutError), both("--upload-pack=x"):
         pass

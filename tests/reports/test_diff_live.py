@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError
 
 from settings.loader import load
 from settings.model import Settings
@@ -368,30 +368,14 @@ def test_what_was_accepted_in_more_environments_was_accepted_in_each() -> None:
 # The command
 
 
-def test_the_command_says_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def without_credentials(wanted: object) -> None:
-        raise NoCredentialsError
-
-    monkeypatch.setattr(command, "end_on_signals", lambda: None)
-    monkeypatch.setattr(live, "account", without_credentials)
-    for base, told in (
-        ("deployed", "No AWS credentials that can be used (Unable to locate credentials): sign in, say with `aws sso login`"),
-        ("deployed:prd", "environments/prd.toml does not exist; did you mean 'prod'?"),
-        ("origin/main:prod", "ENV=prod chooses an environment with BASE=deployed alone"),
-    ):
-        assert command.main([base]) == 1
-        assert capsys.readouterr().err.startswith(told)
-
-
 def test_the_command_from_end_to_end(
     built: Built, account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The head is synthesized as it is deployed: with cdk.json's context, one environment alone."""
     account.stacks["CarmenProdReports"] = {"template": {"Resources": {}}}
-    monkeypatch.setattr(command, "end_on_signals", lambda: None)
     monkeypatch.setattr(live, "account", lambda wanted: live.CloudFormation(account))
     out = tmp_path / "report.md"
-    assert command.main(["deployed:prod", str(out)]) == 3
+    assert command.run("deployed", "prod", out) == 3
     assert capsys.readouterr().err.startswith("Danger ")
     text = out.read_text(encoding="utf-8")
     assert text.startswith(MARKER)

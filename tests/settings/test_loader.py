@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from settings.constants import ENGINE_VERSIONS
-from settings.loader import SettingsError, environment_names, load, main, resolved, selected_environments
+from settings.loader import SettingsError, environment_names, load, resolved, selected_environments
 from settings.model import Settings
 from settings.schedules import check_cron, overlap_daily, window_minutes
 from settings.types import CACHE_NODES, REGIONS, SIZE_OF_LARGE, check_time_zone, instance_memory_gib
@@ -92,13 +92,6 @@ def test_resolved_lists_the_source_of_each_value() -> None:
     assert rows["database.engine_major"] == ("'17'", "default")
     assert rows["edge.redirects"] == ("[{source = '/dashboard/', destination = '/dashboard', permanent = true}]", "default")
     assert len(rows) > 100
-
-
-def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prod"]) == 0
-    assert "database.pool.connections_per_task" in capsys.readouterr().out
-    assert main(["qa"]) == 1
-    assert "environments/qa.toml does not exist" in capsys.readouterr().err
 
 
 def test_only_one_option_selects_an_environment() -> None:

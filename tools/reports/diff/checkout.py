@@ -64,7 +64,7 @@ def text_in(base: str, path: str, root: Path = ROOT) -> str:
 def _commit(base: str, root: Path) -> str:
     commit = run(["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"], cwd=root)
     if commit.returncode:
-        raise CheckoutError(f"There is no {base} here. BASE= takes a branch, a tag or a commit; `git fetch origin` may bring it.")
+        raise CheckoutError(f"--base {base} does not exist here. It must be a branch, a tag or a commit; `git fetch origin` may bring it.")
     return commit.stdout.strip()
 
 

@@ -74,7 +74,8 @@ def shell_command(deployed: Deployed) -> None:
 def swap_command(deployed: Deployed, instance: str) -> None:
     """Let the application use a restored instance.
 
-    Runbook: docs/runbooks/swap-to-a-restored-instance.md. Each step checks whether it was done: after a failure or Ctrl-C, the same command continues.
+    Runbook: docs/runbooks/swap-to-a-restored-instance.md. Each step checks whether it was done: after a failure or Ctrl-C, the same
+    command continues.
 
     \b
     Example:
