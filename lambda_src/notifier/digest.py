@@ -1,4 +1,4 @@
-"""Once a day, quietly: how old backups, drill, maintenance and credentials are, and what incidents there were."""
+"""The daily digest: age of backups, restore drill, maintenance and credentials, and the day's incidents."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from notifier.incidents import Record
+from notifier.incidents import AlarmState
 
-LOOKS_BACK = timedelta(hours=48)  # the ages are measured once a day
+LOOK_BACK = timedelta(hours=48)  # the ages are measured once a day
 PERIOD = timedelta(hours=1)
-# Line → (name in it, metric, its own dimensions, unit). Published by lambda_src/probe/ages.py and lambda_src/rotation/handler.py.
+# Line → (name, metric, dimensions, unit). Published by lambda_src/probe/ages.py and lambda_src/rotation/handler.py.
 PROBE = {"service": "probe"}
 PERCENT = "%"
 FIGURES: dict[str, list[tuple[str, str, dict[str, str], str]]] = {
@@ -23,16 +23,16 @@ FIGURES: dict[str, list[tuple[str, str, dict[str, str], str]]] = {
 UNKNOWN = "not measured"
 
 
-def lines(cloudwatch: Any, alarms: list[Record], environment: str, now: datetime) -> list[str]:
-    """The digest's text. What was not measured in two days is called so."""
+def lines(cloudwatch: Any, alarms: list[AlarmState], environment: str, now: datetime) -> list[str]:
+    """The digest's text. Names figures without a measurement in two days."""
     newest = _newest(cloudwatch, environment, now)
     numbers = iter(range(sum(map(len, FIGURES.values()))))
-    figures = [f"{what}: {', '.join(_said(newest.get(next(numbers)), *figure) for figure in row)}" for what, row in FIGURES.items()]
+    figures = [f"{what}: {', '.join(_format(newest.get(next(numbers)), *figure) for figure in row)}" for what, row in FIGURES.items()]
     return [*figures, *_incidents(alarms, now)]
 
 
 def _newest(cloudwatch: Any, environment: str, now: datetime) -> dict[int, float]:
-    """The figures' newest values, by their number."""
+    """The newest value of each figure, by its number."""
     queries = [
         {
             "Id": f"figure{number}",
@@ -49,7 +49,7 @@ def _newest(cloudwatch: Any, environment: str, now: datetime) -> dict[int, float
         for number, (_, metric, dimensions, _) in enumerate(figure for row in FIGURES.values() for figure in row)
     ]
     pages = cloudwatch.get_paginator("get_metric_data").paginate(
-        MetricDataQueries=queries, StartTime=now - LOOKS_BACK, EndTime=now, ScanBy="TimestampDescending"
+        MetricDataQueries=queries, StartTime=now - LOOK_BACK, EndTime=now, ScanBy="TimestampDescending"
     )
     found: dict[int, float] = {}
     for page in pages:
@@ -59,16 +59,16 @@ def _newest(cloudwatch: Any, environment: str, now: datetime) -> dict[int, float
     return found
 
 
-def _said(value: float | None, name: str, metric: str, dimensions: dict[str, str], unit: str) -> str:
+def _format(value: float | None, name: str, metric: str, dimensions: dict[str, str], unit: str) -> str:
     if value is None:
         return f"{name} {UNKNOWN}".strip()
     return f"{value:.0f} {unit} {name}" if unit == PERCENT else f"{name} {value:.1f} {unit} ago".strip()
 
 
-def _incidents(alarms: list[Record], now: datetime) -> Iterator[str]:
-    lately = {record.sentence: sum(now - moment < timedelta(days=1) for moment in record.openings) for record in alarms}
-    happened = [f"{sentence}{f' ({times} times)' if times > 1 else ''}" for sentence, times in sorted(lately.items()) if times]
-    going_on = sorted(record.sentence for record in alarms if record.opened)
-    yield f"Incidents of the last day: {'; '.join(happened) or 'none'}"
-    if going_on:
-        yield f"Going on: {'; '.join(going_on)}"
+def _incidents(alarms: list[AlarmState], now: datetime) -> Iterator[str]:
+    counts = {alarm.summary: sum(now - moment < timedelta(days=1) for moment in alarm.openings) for alarm in alarms}
+    recent = [f"{summary}{f' ({times} times)' if times > 1 else ''}" for summary, times in sorted(counts.items()) if times]
+    still_open = sorted(alarm.summary for alarm in alarms if alarm.opened)
+    yield f"Incidents of the last day: {'; '.join(recent) or 'none'}"
+    if still_open:
+        yield f"Still open: {'; '.join(still_open)}"

@@ -1,6 +1,6 @@
-"""What can arrive in the queue, read: changes of alarms, and notices of all other kinds.
+"""Parsing of the queue's messages: alarm changes, and notices of all other kinds.
 
-Nothing that arrives is lost or makes this fail: what is of no known form is a notice of itself, word for word.
+No message is lost or causes an error: an unrecognized message becomes a notice with its full text.
 Sources: CloudWatch User Guide, "Alarm events and EventBridge" and "Notify users on alarm changes"; ECS Developer Guide, "Amazon
 ECS service deployment state change events"; Cost Management User Guide, "Getting started with AWS Cost Anomaly Detection".
 """
@@ -27,14 +27,14 @@ BUDGET_FIELDS = r"^(Budget Name|Budgeted Amount|Alert Type|Alert Threshold|(?:AC
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm that went to ALARM or OK. `raw` is the message it was read from."""
+    """An alarm's change to ALARM or OK. `raw` is the original message."""
 
     id: str
     name: str
     region: str
     state: str
     at: datetime
-    sentence: str
+    summary: str
     runbook: str
     pages: bool
     figure: str
@@ -43,13 +43,13 @@ class Alarm:
 
     @property
     def key(self) -> str:
-        """The same for one change, however often and in whatever message it arrives."""
+        """Identifies the change, in every message about it."""
         return f"{self.id} {self.state} {self.at.isoformat()}"
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """Our own reminder to look whether the recovery at `since` has lasted."""
+class RecoveryCheck:
+    """The notifier's own message: check whether the recovery at `since` has lasted."""
 
     alarm: Alarm
     since: datetime
@@ -61,7 +61,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to pass on quietly, once; `verbatim` is shown as it came."""
+    """Information to pass on once, without paging. `verbatim` is shown unchanged."""
 
     key: str
     title: str
@@ -70,11 +70,11 @@ class Notice:
     verbatim: str = ""
 
 
-Event = Alarm | Recovery | Notice
+Event = Alarm | RecoveryCheck | Notice
 
 
 def read(body: str) -> Event:
-    """The event in one message of the queue: out of SNS's envelope, from EventBridge, or our own."""
+    """Parse a message of the queue: from SNS, from EventBridge, or the notifier's own."""
     outer = _object(body)
     enveloped = outer.get("Type") == "Notification" and isinstance(outer.get("Message"), str)
     text, subject = (outer["Message"], str(outer.get("Subject") or "")) if enveloped else (body, "")
@@ -82,12 +82,12 @@ def read(body: str) -> Event:
     try:
         return _read(_object(text), text, subject, key)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        return Notice(key, subject or "A message of no known form", verbatim=text)
+        return Notice(key, subject or "Unrecognized message", verbatim=text)
 
 
 def _read(message: dict[str, Any], text: str, subject: str, key: str) -> Event:
     readers: dict[str, Callable[[dict[str, Any], str], Event]] = {
-        "carmen": _own,
+        "carmen": _own_message,
         "AlarmName": _alarm,
         "anomalyId": _cost_anomaly,
     }
@@ -98,25 +98,25 @@ def _read(message: dict[str, Any], text: str, subject: str, key: str) -> Event:
         return _deployment(message)
     if fields := dict(re.findall(BUDGET_FIELDS, text, re.MULTILINE)):
         return _budget(fields, subject, key)
-    return Notice(key, subject or "A message of no known form", verbatim=text)
+    return Notice(key, subject or "Unrecognized message", verbatim=text)
 
 
-def reminder(alarm: Alarm, since: datetime) -> str:
-    """The body that `read` makes a Recovery of."""
+def recovery_check(alarm: Alarm, since: datetime) -> str:
+    """The message body of a RecoveryCheck."""
     return json.dumps({"carmen": "recovery", "since": since.isoformat(), "alarm": alarm.raw})
 
 
 def notice(key: str, title: str, lines: list[str]) -> str:
-    """The body that `read` makes a Notice of."""
+    """The message body of a Notice."""
     return json.dumps({"carmen": "notice", "key": key, "title": title, "lines": lines})
 
 
-def _own(message: dict[str, Any], key: str) -> Event:
+def _own_message(message: dict[str, Any], key: str) -> Event:
     if message["carmen"] == "recovery":
         alarm = _alarm(message["alarm"], key)
         if not isinstance(alarm, Alarm):
-            raise ValueError("a recovery is an alarm's")
-        return Recovery(alarm, datetime.fromisoformat(message["since"]))
+            raise ValueError("a recovery check needs an alarm's message")
+        return RecoveryCheck(alarm, datetime.fromisoformat(message["since"]))
     links = tuple((str(label), str(url)) for label, url in message.get("links", ()))
     return Notice(str(message["key"])[:500] or key, str(message["title"]), tuple(map(str, message["lines"])), links)
 
@@ -126,19 +126,19 @@ def _alarm(message: dict[str, Any], key: str) -> Alarm | Notice:
     arn = str(message.get("AlarmArn") or f"{message.get('AWSAccountId', '')}:{name}")
     region = arn.split(":")[3] if arn.startswith("arn:") else os.environ.get("AWS_REGION", "us-east-1")
     lines = str(message.get("AlarmDescription") or "").splitlines()
-    told = {label: value.strip() for label, colon, value in (line.partition(":") for line in lines) if colon}
-    sentence = next((line.strip() for line in lines if line.strip()), name)
+    fields = {label: value.strip() for label, colon, value in (line.partition(":") for line in lines) if colon}
+    summary = next((line.strip() for line in lines if line.strip()), name)
     if state not in ("ALARM", "OK"):
-        return Notice(key, f"{sentence} ({name} is {state})", (reason,))
+        return Notice(key, f"{summary} ({name} is {state})", (reason,))
     return Alarm(
         id=arn,
         name=name,
         region=region,
         state=state,
         at=_moment(message["StateChangeTime"]),
-        sentence=sentence,
-        runbook=told.get("Runbook", ""),
-        pages=told.get("Severity") == "page",
+        summary=summary,
+        runbook=fields.get("Runbook", ""),
+        pages=fields.get("Severity") == "page",
         figure=_figure(message.get("Trigger") or {}, reason) or reason,
         children=tuple(child["Arn"].rpartition(":alarm:")[2] for child in message.get("TriggeringChildren", ())),
         raw=message,
@@ -146,14 +146,14 @@ def _alarm(message: dict[str, Any], key: str) -> Alarm | Notice:
 
 
 def _figure(trigger: dict[str, Any], reason: str) -> str:
-    """`CPUUtilization 93 ≥ 80 (Maximum of 60 s)`; nothing when the reason names no figure."""
+    """`CPUUtilization 93 ≥ 80 (Maximum of 60 s)`; empty if the reason contains no figure."""
     operator = OPERATORS.get(str(trigger.get("ComparisonOperator")))
     if not operator:
         return ""
     threshold, metric, statistic = f"{float(trigger['Threshold']):.10g}", *_metric(trigger)
     of_what = f" ({statistic} of {trigger['Period']} s)" if statistic and trigger.get("Period") else ""
     if "no datapoints were received" in reason:
-        return f"{metric}: no figures came, and here that is a failure in itself; the threshold is {operator} {threshold}{of_what}"
+        return f"{metric}: no data, which counts as a failure; threshold {operator} {threshold}{of_what}"
     points = re.findall(r"(-?\d[\d.]*(?:E-?\d+)?) \((\d\d/\d\d/\d\d \d\d:\d\d:\d\d)\)", reason)
     if not points:
         return ""
@@ -163,7 +163,7 @@ def _figure(trigger: dict[str, Any], reason: str) -> str:
 
 
 def _metric(trigger: dict[str, Any]) -> tuple[str, str]:
-    """Name and statistic: of the one metric, or of the expression whose result is compared."""
+    """Name and statistic of the metric, or of the expression that is compared."""
     for entry in trigger.get("Metrics") or ():
         if entry.get("ReturnData", True):
             stat = entry.get("MetricStat") or {}

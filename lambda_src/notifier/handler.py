@@ -1,7 +1,7 @@
-"""Tells people what alarms and other messages in the queue say; `{"action": "digest"}` puts the day's digest there.
+"""Sends the queue's alarms and notices to Slack and e-mail. `{"action": "digest"}` puts the daily digest into the queue.
 
-Where an environment has working hours, `{"action": "night"}` begins a quiet time, and `{"action": "morning"}` ends it: what opened
-in it and goes on is told then.
+In an environment with working hours, `{"action": "night"}` begins a quiet period and `{"action": "morning"}` ends it. The morning
+message reports the night's incidents that are still open.
 """
 
 from __future__ import annotations
@@ -17,96 +17,101 @@ from common import aws
 from common.scrubbed_logs import scrubbed_logger
 
 from notifier import digest
-from notifier.desk import Desk
+from notifier.batch import BatchProcessor
+from notifier.clock import Clock
 from notifier.events import notice
 from notifier.incidents import Rules
-from notifier.ledger import Ledger
+from notifier.messages import NotificationFactory
 from notifier.slack import Webhook
-from notifier.telling import Wording
+from notifier.store import AlertStore
 
 logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="notifier")
-webhooks: dict[str, Webhook] = {}  # as long as the process: it keeps the secret for some minutes
+webhooks: dict[str, Webhook] = {}  # for the life of the process: a webhook caches its secret for some minutes
+clock = Clock()
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """For a batch, which messages are to come again; for a digest, its lines."""
+    """Process a batch, and return the messages to retry; or run a scheduled action, and return its lines."""
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
     if "Records" in event:
-        return _work(event["Records"], context)
+        return _process(event["Records"], context)
     actions = {"digest": _digest, "night": _night, "morning": _morning}
     if event.get("action") in actions:
         return actions[event["action"]](str(event.get("time", datetime.now(UTC).isoformat())))
-    raise ValueError(f"The event has neither Records (of the queue) nor an action {', '.join(actions)} (of a schedule): {sorted(event)}")
+    raise ValueError(
+        f"The event has neither Records (from the queue) nor an action {', '.join(actions)} (from a schedule): {sorted(event)}"
+    )
 
 
-def _work(records: list[dict[str, Any]], context: LambdaContext) -> Any:
-    ledger = _ledger()
+def _process(records: list[dict[str, Any]], context: LambdaContext) -> Any:
+    store = _store()
     secret = os.environ["WEBHOOK_SECRET"]
     if secret not in webhooks:
-        webhooks[secret] = Webhook(secret, aws.client("secretsmanager"), ledger)
-    desk = Desk(
-        ledger=ledger,
-        wording=_wording(),
+        webhooks[secret] = Webhook(secret, aws.client("secretsmanager"), store, clock)
+    processor = BatchProcessor(
+        store=store,
+        factory=_factory(),
         webhook=webhooks[secret],
         sqs=aws.client("sqs"),
         queue_url=os.environ["QUEUE_URL"],
         sns=aws.client("sns"),
-        people=os.environ["PEOPLE_TOPIC"],
+        email_topic=os.environ["PEOPLE_TOPIC"],
         logger=logger,
+        clock=clock,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
     )
-    answer = desk.work(records)
-    metrics.add_metric("AlertsSent", MetricUnit.Count, sum(desk.sent.values()))
-    metrics.add_metric("AlertsFailed", MetricUnit.Count, desk.failed)
-    logger.info("worked", messages=len(records), mails=desk.sent["mail"], posts=desk.sent["slack"], come_again=desk.failed)
+    answer = processor.process(records)
+    metrics.add_metric("AlertsSent", MetricUnit.Count, sum(processor.sent.values()))
+    metrics.add_metric("AlertsFailed", MetricUnit.Count, processor.failed)
+    sent = processor.sent
+    logger.info("batch processed", messages=len(records), emails=sent["email"], slack_posts=sent["slack"], retries=processor.failed)
     return answer
 
 
-def _wording() -> Wording:
+def _factory() -> NotificationFactory:
     environment = os.environ
     rules = Rules(
         settle=timedelta(seconds=int(environment["SETTLE_SECONDS"])),
         openings=int(environment["FLAPPING_OPENINGS"]),
         window=timedelta(minutes=int(environment["FLAPPING_MINUTES"])),
     )
-    return Wording(environment["ENVIRONMENT"], environment.get("RUNBOOKS_URL", ""), rules)
+    return NotificationFactory(environment["ENVIRONMENT"], environment["RUNBOOKS_URL"], rules)
 
 
 def _digest(time: str) -> list[str]:
-    """Through the queue, like everything else; the same time again is told once."""
-    ledger = _ledger()
-    lines = digest.lines(aws.client("cloudwatch"), ledger.alarms(), os.environ["ENVIRONMENT"], datetime.now(UTC))
-    _queue(f"digest {time}", "The last day", lines)
+    """Put the digest into the queue. The same `time` again sends nothing."""
+    lines = digest.lines(aws.client("cloudwatch"), _store().alarms(), os.environ["ENVIRONMENT"], datetime.now(UTC))
+    _queue_notice(f"digest {time}", "Daily digest", lines)
     metrics.add_metric("DigestsMade", MetricUnit.Count, 1)
     return lines
 
 
 def _night(time: str) -> list[str]:
-    """From the scheduled time on, not from when this runs: the first alarms of the evening may be earlier."""
-    _ledger().keep_quiet(datetime.fromisoformat(time), None)
+    """Begin a quiet period at the scheduled time: this may run after the evening's first alarms."""
+    _store().set_quiet_period(datetime.fromisoformat(time), None)
     return []
 
 
 def _morning(time: str) -> list[str]:
-    """Through the queue, like everything else; nothing where all is well."""
-    ledger, now = _ledger(), datetime.fromisoformat(time)
-    quiet = ledger.quiet()
-    if quiet is None or quiet.until is not None:
+    """End the quiet period. Put the incidents that are still open into the queue, if any."""
+    store, now = _store(), datetime.fromisoformat(time)
+    period = store.quiet_period()
+    if period is None or period.until is not None:
         return []
-    ledger.keep_quiet(quiet.since, now)
-    lasting = (record for record in ledger.alarms() if record.state == "ALARM" and quiet.covers(record.opened))
-    lines = [f"Since {record.opened:%Y-%m-%d %H:%M} UTC: {record.sentence}" for record in lasting]
+    store.set_quiet_period(period.since, now)
+    still_open = (alarm for alarm in store.alarms() if alarm.state == "ALARM" and period.covers(alarm.opened))
+    lines = [f"Since {alarm.opened:%Y-%m-%d %H:%M} UTC: {alarm.summary}" for alarm in still_open]
     if lines:
-        _queue(f"morning {time}", "The day begins, and not all is well", sorted(lines))
+        _queue_notice(f"morning {time}", "Incidents of the night that are still open", sorted(lines))
     return lines
 
 
-def _ledger() -> Ledger:
-    return Ledger(os.environ["TABLE"], aws.client("dynamodb"))
+def _store() -> AlertStore:
+    return AlertStore(os.environ["TABLE"], aws.client("dynamodb"))
 
 
-def _queue(key: str, title: str, lines: list[str]) -> None:
+def _queue_notice(key: str, title: str, lines: list[str]) -> None:
     aws.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=notice(key, title, lines))

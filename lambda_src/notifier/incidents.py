@@ -1,7 +1,7 @@
-"""When a change of an alarm is worth a message. Pure: the record of an alarm before, what happened, the record after.
+"""Which changes of an alarm lead to a notification. Pure functions: alarm state and event in, new state and decision out.
 
-An incident begins with the first ALARM and ends with a recovery that has lasted. Messages may arrive twice, late, and in the
-wrong order; each bears the time of its change, and the newest change decides what the state is.
+An incident begins with the first ALARM and ends with a recovery that lasts. Messages may arrive twice, late and in the wrong
+order. Each has the time of its change, and the newest change determines the state.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from notifier.events import Alarm, Recovery
+from notifier.events import Alarm, RecoveryCheck
 
-REMEMBERED = timedelta(days=1)  # of openings; the digest tells them, and flapping looks back less
-MOST_REMEMBERED = 100
+OPENINGS_KEPT = timedelta(days=1)  # for the digest; flapping looks back less
+MAX_OPENINGS = 100
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """`settle`: how long a recovery lasts to be told. `openings` within `window` are flapping, which ends when `window` was quiet."""
+    """A recovery counts after `settle`. `openings` within `window` are flapping, which ends after a quiet `window`."""
 
     settle: timedelta
     openings: int
@@ -26,88 +26,88 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is known of one alarm. `opened` is when the incident that goes on began."""
+class AlarmState:
+    """The known state of one alarm. `opened` is the start of the current incident."""
 
     state: str = "OK"
     changed: datetime = BEGINNING
     opened: datetime | None = None
     flapping: bool = False
     openings: tuple[datetime, ...] = ()
-    sentence: str = ""
+    summary: str = ""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is told: `opened`, `flapping`, `recovered`, `notice`, or nothing.
+class Decision:
+    """The kind of notification to send: `opened`, `flapping`, `recovered`, `notice`, or none.
 
-    `since` is when it opened, `until` when it recovered; `look_at`, when to look whether that has lasted.
+    `since` is the time of the opening, `until` of the recovery, `check_at` when to check whether the recovery has lasted.
     """
 
-    tell: str = ""
+    kind: str = ""
     since: datetime | None = None
     until: datetime | None = None
     times: int = 1
-    look_at: datetime | None = None
+    check_at: datetime | None = None
 
 
 @dataclass(frozen=True)
-class Quiet:
-    """A time outside working hours, until now if `until` is None: what opens in it is not told, nor that it is over."""
+class QuietPeriod:
+    """A time outside working hours. Without `until` it still lasts. Incidents that begin in it are not sent, nor are their recoveries."""
 
     since: datetime
     until: datetime | None = None
 
     def covers(self, opened: datetime | None) -> bool:
-        """Whether an incident that opened then is one of this time."""
+        """Whether an incident that began at `opened` belongs to this period."""
         return opened is not None and self.since <= opened and (self.until is None or opened < self.until)
 
 
-def judge(record: Record, event: Alarm | Recovery, now: datetime, rules: Rules) -> tuple[Record, Verdict]:
-    """The record after `event`, and what is to be told of it."""
-    if isinstance(event, Recovery):
-        return _lasted(record, event.since, now, rules)
-    record = replace(record, sentence=event.sentence)
-    return _opened(record, event.at, rules) if event.state == "ALARM" else _closed(record, event.at, rules)
+def decide(state: AlarmState, event: Alarm | RecoveryCheck, now: datetime, rules: Rules) -> tuple[AlarmState, Decision]:
+    """The state after `event`, and the decision about it."""
+    if isinstance(event, RecoveryCheck):
+        return _check_recovery(state, event.since, now, rules)
+    state = replace(state, summary=event.summary)
+    return _open(state, event.at, rules) if event.state == "ALARM" else _close(state, event.at, rules)
 
 
-def _opened(record: Record, at: datetime, rules: Rules) -> tuple[Record, Verdict]:
-    is_newest = at >= record.changed
-    openings = record.openings if is_newest and record.state == "ALARM" else tuple(sorted({*record.openings, at}))
-    openings = tuple(moment for moment in openings if at - moment < REMEMBERED)[-MOST_REMEMBERED:]
+def _open(state: AlarmState, at: datetime, rules: Rules) -> tuple[AlarmState, Decision]:
+    is_newest = at >= state.changed
+    openings = state.openings if is_newest and state.state == "ALARM" else tuple(sorted({*state.openings, at}))
+    openings = tuple(moment for moment in openings if at - moment < OPENINGS_KEPT)[-MAX_OPENINGS:]
     times = sum(at - moment < rules.window for moment in openings)
     flaps = times >= rules.openings
-    tell = "flapping" if flaps and not record.flapping else "" if record.opened else "opened"
+    kind = "flapping" if flaps and not state.flapping else "" if state.opened else "opened"
     after = replace(
-        record,
-        state="ALARM" if is_newest else record.state,
-        changed=max(at, record.changed),
-        opened=min(at, record.opened or at),
-        flapping=record.flapping or flaps,
+        state,
+        state="ALARM" if is_newest else state.state,
+        changed=max(at, state.changed),
+        opened=min(at, state.opened or at),
+        flapping=state.flapping or flaps,
         openings=openings,
     )
-    return after, replace(_waiting(after, rules), tell=tell, since=at, times=times)
+    return after, replace(_pending_check(after, rules), kind=kind, since=at, times=times)
 
 
-def _closed(record: Record, at: datetime, rules: Rules) -> tuple[Record, Verdict]:
-    if at >= record.changed and (record.state == "ALARM" or record.opened is None):  # a recovery counts from its beginning
-        record = replace(record, state="OK", changed=at)
-    return record, _waiting(record, rules)
+def _close(state: AlarmState, at: datetime, rules: Rules) -> tuple[AlarmState, Decision]:
+    if at >= state.changed and (state.state == "ALARM" or state.opened is None):  # a recovery counts from its beginning
+        state = replace(state, state="OK", changed=at)
+    return state, _pending_check(state, rules)
 
 
-def _lasted(record: Record, since: datetime, now: datetime, rules: Rules) -> tuple[Record, Verdict]:
-    waiting = _waiting(record, rules)
-    if waiting.look_at is None or waiting.until != since:
-        return record, Verdict()  # it opened again, or was told already
-    if now < waiting.look_at:
-        return record, waiting
-    assert record.opened
-    times = max(1, sum(moment >= record.opened for moment in record.openings))
-    return replace(record, opened=None, flapping=False), Verdict("recovered", since=record.opened, until=since, times=times)
+def _check_recovery(state: AlarmState, since: datetime, now: datetime, rules: Rules) -> tuple[AlarmState, Decision]:
+    pending = _pending_check(state, rules)
+    if pending.check_at is None or pending.until != since:
+        return state, Decision()  # the alarm opened again, or the recovery was sent already
+    if now < pending.check_at:
+        return state, pending
+    assert state.opened
+    times = max(1, sum(moment >= state.opened for moment in state.openings))
+    return replace(state, opened=None, flapping=False), Decision("recovered", since=state.opened, until=since, times=times)
 
 
-def _waiting(record: Record, rules: Rules) -> Verdict:
-    """Nothing to tell, but to look again if the incident may be over."""
-    if record.opened is None or record.state != "OK":
-        return Verdict()
-    return Verdict(until=record.changed, look_at=record.changed + (rules.window if record.flapping else rules.settle))
+def _pending_check(state: AlarmState, rules: Rules) -> Decision:
+    """A decision without notification, with a check if the incident may have ended."""
+    if state.opened is None or state.state != "OK":
+        return Decision()
+    return Decision(until=state.changed, check_at=state.changed + (rules.window if state.flapping else rules.settle))

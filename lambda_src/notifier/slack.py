@@ -1,4 +1,4 @@
-"""Slack's incoming webhook: one message a second, the URL a secret, and every failure a reason to come again."""
+"""Slack's incoming webhook: one message per second, a secret URL, and retries after every failure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import queue
 import ssl
 import threading
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from http.client import HTTPConnection, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,20 +15,22 @@ from urllib.parse import urlsplit
 from common import secrets
 from common.scrubbed_logs import hide, scrub
 
-from notifier.ledger import Ledger
-from notifier.telling import Post
+from notifier.clock import Clock
+from notifier.messages import SlackPost
+from notifier.store import AlertStore
 
-ANSWERS_WITHIN = 10.0  # seconds in all: a server that drips keeps a socket's own time-out from ever ending
-SECRET_KEPT = 300.0  # seconds: so soon a new webhook is used
-RESERVE = 5.0  # seconds to write down what was told
+TIMEOUT_SECONDS = 10.0  # in total: a server that sends single bytes never reaches a socket's own time-out
+SECRET_CACHED = timedelta(minutes=5)  # a new webhook is used after this time
+RESERVE_SECONDS = 5.0  # to record what was delivered
+SEE_SECRETS = "`./carmen secrets` prints the command that sets it."
 
 
-class Undelivered(Exception):
-    """Not told now; `after` is how many seconds Slack asked to wait."""
+class NotDelivered(Exception):
+    """Slack did not take the message. `retry_after` is the number of seconds that Slack asks for."""
 
-    def __init__(self, reason: str, after: float = 0) -> None:
+    def __init__(self, reason: str, retry_after: float = 0) -> None:
         super().__init__(scrub(reason))
-        self.after = after
+        self.retry_after = retry_after
 
 
 class _Answer(NamedTuple):
@@ -39,69 +40,70 @@ class _Answer(NamedTuple):
 
 
 class Webhook:
-    """`secret` holds `{"value": "https://hooks.slack.com/…"}`, or an empty value: then there is no Slack."""
+    """`secret` contains `{"value": "https://hooks.slack.com/…"}`. An empty value switches Slack off."""
 
-    def __init__(self, secret: str, client: Any, ledger: Ledger) -> None:
-        self._secret, self._client, self._ledger = secret, client, ledger
-        self._url, self._read_at = "", -SECRET_KEPT
+    def __init__(self, secret: str, client: Any, store: AlertStore, clock: Clock) -> None:
+        self._secret, self._client, self._store, self._clock = secret, client, store, clock
+        self._url = ""
+        self._read_at: datetime | None = None
 
-    def send(self, post: Post, seconds_left: Callable[[], float]) -> bool:
-        """False when there is no webhook. Raises Undelivered."""
+    def send(self, post: SlackPost, seconds_left: Callable[[], float]) -> bool:
+        """Send `post`. Return False without a webhook. Raises NotDelivered."""
         url = self._current_url()
         if not url:
             return False
         sections = [{"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in post.blocks]
-        answer = self._in_turn(url, {"text": post.summary, "blocks": sections}, seconds_left)
-        if answer.status == 400:  # something in the blocks that Slack does not take: the words alone
-            answer = self._in_turn(url, {"text": "\n".join(post.blocks)}, seconds_left)
+        answer = self._send_in_slot(url, {"text": post.summary, "blocks": sections}, seconds_left)
+        if answer.status == 400:  # Slack refuses the blocks: send plain text
+            answer = self._send_in_slot(url, {"text": "\n".join(post.blocks)}, seconds_left)
         if answer.status == 200:
             return True
-        after = float(answer.retry_after) if answer.retry_after.isdecimal() else 0.0
+        retry_after = float(answer.retry_after) if answer.retry_after.isdecimal() else 0.0
         if answer.status == 429:
-            self._ledger.hold("slack", datetime.now(UTC), max(1.0, after))
+            self._store.block("slack", self._clock.now(), max(1.0, retry_after))
         if 400 <= answer.status < 429:
-            self._read_at = -SECRET_KEPT  # perhaps it was replaced
-        raise Undelivered(f"Slack answered {answer.status}: {answer.text[:200]}", after)
+            self._read_at = None  # the webhook may have been replaced
+        raise NotDelivered(f"Slack answered {answer.status}: {answer.text[:200]}", retry_after)
 
-    def _in_turn(self, url: str, payload: dict[str, object], seconds_left: Callable[[], float]) -> _Answer:
-        patience = seconds_left() - ANSWERS_WITHIN - RESERVE
-        if patience < 0:
-            raise Undelivered("no time is left to ask Slack")
-        time.sleep(self._ledger.slot("slack", datetime.now(UTC), patience))
-        return _within(ANSWERS_WITHIN, url, payload)
+    def _send_in_slot(self, url: str, payload: dict[str, object], seconds_left: Callable[[], float]) -> _Answer:
+        max_wait = seconds_left() - TIMEOUT_SECONDS - RESERVE_SECONDS
+        if max_wait < 0:
+            raise NotDelivered("too little time is left for a request to Slack")
+        self._clock.sleep(self._store.reserve_slot("slack", self._clock.now(), max_wait))
+        return _post_within(TIMEOUT_SECONDS, url, payload)
 
     def _current_url(self) -> str:
-        if time.monotonic() - self._read_at > SECRET_KEPT:
+        if self._read_at is None or self._clock.now() - self._read_at > SECRET_CACHED:
             try:
                 self._url = secrets.read(self._secret, self._client).get("value", "").strip()
             except (AttributeError, ValueError):
-                raise Undelivered('the webhook\'s secret is not {"value": "https://…"}: `make secrets` prints the command') from None
+                raise NotDelivered(f'The webhook\'s secret is not {{"value": "https://…"}}. {SEE_SECRETS}') from None
             if self._url:
                 hide(self._url)
                 parts = urlsplit(self._url)
                 if parts.scheme != "https" and parts.hostname != "127.0.0.1":
-                    raise Undelivered("the webhook given is no https:// URL: `make secrets` prints the command that gives another one")
-            self._read_at = time.monotonic()
+                    raise NotDelivered(f"The webhook is not an https:// URL. {SEE_SECRETS}")
+            self._read_at = self._clock.now()
         return self._url
 
 
-def _within(seconds: float, url: str, payload: dict[str, object]) -> _Answer:
-    """In a thread, which is left to itself when the time is over."""
+def _post_within(seconds: float, url: str, payload: dict[str, object]) -> _Answer:
+    """Post in a thread, and abandon it after `seconds`."""
     answers: queue.SimpleQueue[_Answer | Exception] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def request() -> None:
         try:
             answers.put(_post(url, payload, seconds))
-        except Exception as error:  # noqa: BLE001 (the caller's to raise)
+        except Exception as error:  # noqa: BLE001 (raised below)
             answers.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=request, daemon=True).start()
     try:
         answer = answers.get(timeout=seconds)
     except queue.Empty:
-        raise Undelivered(f"Slack has not answered within {seconds:.0f} s") from None
+        raise NotDelivered(f"Slack did not answer within {seconds:.0f} s") from None
     if isinstance(answer, Exception):
-        raise Undelivered(f"Slack cannot be reached: {type(answer).__name__}: {answer}") from None
+        raise NotDelivered(f"Slack cannot be reached: {type(answer).__name__}: {answer}") from None
     return answer
 
 

@@ -18,11 +18,12 @@ from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
 from local.services.postgres import LocalRds
+from tests.conftest import ROOT
 from tests.lambdas.backups import INSTALLATIONS, connect
 from tools.build.libraries import pack
 from tools.build.postgres_wheels import install
 
-task_bootstrap = Path(__file__).parents[2] / "lambda_src" / "common" / "task_bootstrap.py"
+task_bootstrap = ROOT / "lambda_src" / "common" / "task_bootstrap.py"
 
 
 def test_the_token_is_the_one_boto3_makes(aws: str) -> None:

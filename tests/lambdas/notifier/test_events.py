@@ -1,4 +1,4 @@
-"""What the notifier reads in each kind of message, and when a change of an alarm is worth one."""
+"""Parsing of each kind of message, and decisions about alarm changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from notifier.events import Alarm, Notice, Recovery, read, reminder
-from notifier.incidents import Record, Rules, Verdict, judge
-from notifier.telling import MOST_OF_A_BLOCK, Telling, escaped, mails, posts
+from notifier.events import Alarm, Notice, RecoveryCheck, read, recovery_check
+from notifier.incidents import AlarmState, Decision, Rules, decide
+from notifier.messages import MAX_BLOCK, Notification, emails, escape, slack_posts
 
-from tests.lambdas.notifier.notified import alarm
+from tests.lambdas.notifier.world import alarm
 
 T = datetime(2026, 11, 24, 3, 12, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -43,14 +43,14 @@ def _notice(body: str) -> Notice:
 # Alarms
 
 
-def test_a_metric_alarm() -> None:
+def test_metric_alarm() -> None:
     found = _alarm()
     assert (found.name, found.region, found.state, found.at, found.pages) == ("Sign-in", "us-east-1", "ALARM", T, True)
-    assert (found.sentence, found.runbook) == ("Nobody can do Sign-in", "docs/runbooks/sign-in.md")
+    assert (found.summary, found.runbook) == ("Nobody can do Sign-in", "docs/runbooks/sign-in.md")
     assert found.figure == "CPUUtilization 93.25 ≥ 80 (Maximum of 60 s)"
 
 
-def test_the_figure_is_the_newest_one_whatever_its_place() -> None:
+def test_figure_is_the_newest_data_point() -> None:
     reason = "Threshold Crossed: 3 out of the last 3 datapoints [1.5E-4 (24/11/26 03:11:00), 97.0 (24/11/26 03:12:00), 3.0 (23/11/26 23:59:00)] were greater than or equal to the threshold (80.0)."
     assert _alarm(NewStateReason=reason).figure.startswith("CPUUtilization 97 ≥ 80")
 
@@ -64,11 +64,11 @@ def test_the_figure_is_the_newest_one_whatever_its_place() -> None:
         ("GreaterThanOrEqualToThreshold", "≥"),
     ],
 )
-def test_every_comparison_has_its_sign(operator: str, sign: str) -> None:
+def test_comparison_operators(operator: str, sign: str) -> None:
     assert f" {sign} 80" in _alarm(Trigger={**alarm()["Trigger"], "ComparisonOperator": operator}).figure
 
 
-def test_of_metric_math_the_result_is_named() -> None:
+def test_metric_math_shows_the_result() -> None:
     metrics = [
         {"Id": "rate", "Expression": "100 * errors / requests", "Label": "Errors (%)", "ReturnData": True},
         {"Id": "errors", "MetricStat": {"Metric": {"MetricName": "5xx"}, "Period": 60, "Stat": "Sum"}, "ReturnData": False},
@@ -77,17 +77,17 @@ def test_of_metric_math_the_result_is_named() -> None:
     assert _alarm(Trigger=trigger).figure == "Errors (%) 93.25 > 5"
 
 
-def test_missing_data_is_called_so() -> None:
+def test_missing_data_is_shown() -> None:
     reason = "Threshold Crossed: no datapoints were received for 3 periods and 3 missing datapoints were treated as [Breaching]."
-    assert _alarm(NewStateReason=reason).figure.startswith("CPUUtilization: no figures came, and here that is a failure in itself")
+    assert _alarm(NewStateReason=reason).figure.startswith("CPUUtilization: no data, which counts as a failure; threshold ≥ 80")
 
 
 @pytest.mark.parametrize("trigger", [None, {}, {"ComparisonOperator": "LessThanLowerOrGreaterThanUpperThreshold"}])
-def test_without_a_figure_the_reason_stands_for_itself(trigger: Any) -> None:
+def test_reason_is_shown_without_a_figure(trigger: Any) -> None:
     assert _alarm(Trigger=trigger, NewStateReason="Because.").figure == "Because."
 
 
-def test_a_composite_alarm_names_its_causes() -> None:
+def test_composite_alarm_names_its_causes() -> None:
     arn = "arn:aws:cloudwatch:eu-central-1:000000000000:alarm:"
     message = {
         "AlarmName": "Database", "AlarmDescription": "The database is down\nRunbook: docs/runbooks/database.md\nSeverity: page",
@@ -101,30 +101,30 @@ def test_a_composite_alarm_names_its_causes() -> None:
     assert (found.children, found.region, found.figure) == (("ProxyDown",), "eu-central-1", message["NewStateReason"])
 
 
-def test_one_change_has_one_key_and_another_another() -> None:
+def test_each_change_has_one_key() -> None:
     assert _alarm().key == _alarm(AlarmDescription="Other words").key
     assert len({_alarm().key, _alarm(NewStateValue="OK").key, _alarm(StateChangeTime="2026-11-24T03:12:06.000+0000").key}) == 3
 
 
-def test_an_alarm_without_a_severity_does_not_page() -> None:
+def test_alarm_without_severity_does_not_page() -> None:
     found = _alarm(AlarmDescription=None)
-    assert (found.sentence, found.runbook, found.pages) == ("Sign-in", "", False)
+    assert (found.summary, found.runbook, found.pages) == ("Sign-in", "", False)
 
 
-def test_an_alarm_without_data_is_a_notice() -> None:
+def test_insufficient_data_is_a_notice() -> None:
     assert _notice(_sns(alarm(state="INSUFFICIENT_DATA"))).title == "Nobody can do Sign-in (Sign-in is INSUFFICIENT_DATA)"
 
 
-def test_a_reminder_is_read_as_what_it_was_written_for() -> None:
-    found = read(reminder(_alarm(state="OK"), T + MINUTE))
-    assert isinstance(found, Recovery)
-    assert (found.since, found.alarm.sentence) == (T + MINUTE, "Nobody can do Sign-in")
+def test_recovery_check_round_trip() -> None:
+    found = read(recovery_check(_alarm(state="OK"), T + MINUTE))
+    assert isinstance(found, RecoveryCheck)
+    assert (found.since, found.alarm.summary) == (T + MINUTE, "Nobody can do Sign-in")
 
 
 # Other kinds
 
 
-def test_a_cost_anomaly() -> None:
+def test_cost_anomaly() -> None:
     """The example of the Cost Management User Guide."""
     found = _notice(_sns({
         "accountId": "123456789012", "anomalyDetailsLink": "https://console.aws.amazon.com/cost-management/home#/anomaly-detection/1",
@@ -139,7 +139,7 @@ def test_a_cost_anomaly() -> None:
     assert found.links == (("Details", "https://console.aws.amazon.com/cost-management/home#/anomaly-detection/1"),)
 
 
-def test_a_budget() -> None:
+def test_budget() -> None:
     text = (
         "AWS Budget Notification November 24, 2026\nAWS Account 123456789012\n\nDear AWS Customer,\n\nYou requested that we alert you.\n\n"
         "Budget Name: carmen\nBudget Type: Cost\nBudgeted Amount: $100.00\nAlert Type: FORECASTED\nAlert Threshold: > $100.00\nFORECASTED Amount: $112.40\n"
@@ -158,9 +158,9 @@ def test_a_budget() -> None:
      '{"AlarmName": "x", "NewStateValue": "ALARM", "StateChangeTime": 5}', "\x00\ufffd🙂"],
 )  # fmt: skip
 @pytest.mark.parametrize("enveloped", [True, False])
-def test_what_is_of_no_known_form_is_passed_on_word_for_word(message: str, enveloped: bool) -> None:
+def test_unrecognized_message_keeps_its_text(message: str, enveloped: bool) -> None:
     found = _notice(_sns(message) if enveloped else message)
-    assert (found.title, found.verbatim) == ("A message of no known form", message)
+    assert (found.title, found.verbatim) == ("Unrecognized message", message)
     assert found.key
 
 
@@ -168,31 +168,31 @@ def test_what_is_of_no_known_form_is_passed_on_word_for_word(message: str, envel
 
 
 def _play(*events: tuple[str, float], rules: Rules = RULES) -> list[str]:
-    """What is told of changes at these minutes, each reminder at its time."""
-    record, told, waiting = Record(), [], list[tuple[datetime, Recovery]]()
+    """The kinds of notifications after changes at these minutes. Each recovery check runs when it is due."""
+    state, kinds, waiting = AlarmState(), [], list[tuple[datetime, RecoveryCheck]]()
 
-    def happen(event: Alarm | Recovery, now: datetime) -> None:
-        nonlocal record
-        record, verdict = judge(record, event, now, rules)
-        if verdict.tell:
-            told.append(verdict.tell)
-        if verdict.look_at:
-            assert verdict.until
-            source = event.alarm if isinstance(event, Recovery) else event
-            waiting.append((max(now, verdict.look_at), Recovery(source, verdict.until)))
+    def handle(event: Alarm | RecoveryCheck, now: datetime) -> None:
+        nonlocal state
+        state, decision = decide(state, event, now, rules)
+        if decision.kind:
+            kinds.append(decision.kind)
+        if decision.check_at:
+            assert decision.until
+            source = event.alarm if isinstance(event, RecoveryCheck) else event
+            waiting.append((max(now, decision.check_at), RecoveryCheck(source, decision.until)))
 
-    for state, minute in (*events, ("", 10_000)):
+    for new_state, minute in (*events, ("", 10_000)):
         now = T + minute * MINUTE
         for due in sorted((due for due in waiting if due[0] <= now), key=lambda one: one[0]):
             waiting.remove(due)
-            happen(due[1], due[0])
-        if state:
-            happen(_of(alarm(state=state, at=now)), now)
-    return told
+            handle(due[1], due[0])
+        if new_state:
+            handle(_of(alarm(state=new_state, at=now)), now)
+    return kinds
 
 
 @pytest.mark.parametrize(
-    ("events", "told"),
+    ("events", "kinds"),
     [
         ([("ALARM", 0)], ["opened"]),
         ([("OK", 0)], []),
@@ -206,51 +206,51 @@ def _play(*events: tuple[str, float], rules: Rules = RULES) -> list[str]:
         ([("ALARM", 0), ("OK", 3000), ("ALARM", 6000), ("OK", 6001)], ["opened", "recovered"] * 2),
     ],
 )
-def test_what_is_told_of_an_alarm(events: list[tuple[str, float]], told: list[str]) -> None:
-    assert _play(*events) == told
+def test_decisions_about_an_alarm(events: list[tuple[str, float]], kinds: list[str]) -> None:
+    assert _play(*events) == kinds
 
 
-def test_in_whatever_order_and_however_often_messages_come_the_end_is_the_same() -> None:
+def test_order_and_duplicates_do_not_change_the_result() -> None:
     history = [alarm(at=T), alarm(state="OK", at=T + MINUTE), alarm(at=T + 2 * MINUTE), alarm(state="OK", at=T + 3 * MINUTE)]
     for order in permutations(history):
-        record = Record()
-        told: list[str] = []
+        state = AlarmState()
+        kinds: list[str] = []
         for raw in (*order, *order):
-            record, verdict = judge(record, _of(raw), T + 4 * MINUTE, RULES)
-            told.append(verdict.tell)
-        assert told.count("opened") == 1, order
-        assert (record.state, record.changed) == ("OK", T + 3 * MINUTE), order
-        record, verdict = judge(record, Recovery(_alarm(), record.changed), T + 20 * MINUTE, RULES)
-        assert (verdict.tell, verdict.since, verdict.until) == ("recovered", T, T + 3 * MINUTE), order
-        assert judge(record, Recovery(_alarm(), T + 3 * MINUTE), T + 20 * MINUTE, RULES)[1] == Verdict()
+            state, decision = decide(state, _of(raw), T + 4 * MINUTE, RULES)
+            kinds.append(decision.kind)
+        assert kinds.count("opened") == 1, order
+        assert (state.state, state.changed) == ("OK", T + 3 * MINUTE), order
+        state, decision = decide(state, RecoveryCheck(_alarm(), state.changed), T + 20 * MINUTE, RULES)
+        assert (decision.kind, decision.since, decision.until) == ("recovered", T, T + 3 * MINUTE), order
+        assert decide(state, RecoveryCheck(_alarm(), T + 3 * MINUTE), T + 20 * MINUTE, RULES)[1] == Decision()
 
 
 # Limits
 
 
-def test_escaping_never_cuts_an_entity() -> None:
-    for most in range(1, 40):
-        cut = escaped("a&b<c>" * 10, most)
-        assert len(cut) <= most
+def test_escape_never_cuts_an_entity() -> None:
+    for limit in range(1, 40):
+        cut = escape("a&b<c>" * 10, limit)
+        assert len(cut) <= limit
         assert not cut.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").count("&")
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 200])
-def test_whatever_is_told_stays_within_the_limits(count: int) -> None:
+def test_messages_stay_within_the_limits(count: int) -> None:
     huge = "<&>é" * 2_000
     links = tuple(("label", f"https://example.com/{'x' * 3_000}") for _ in range(20))
-    told = [Telling(str(number), "opened", huge, (huge,) * 20, links, huge, True) for number in range(count)]
-    made = posts(told, "production12")
-    assert [telling for post in made for telling in post.tellings] == told
-    for post in made:
+    notifications = [Notification(str(number), "opened", huge, (huge,) * 20, links, huge, True) for number in range(count)]
+    posts = slack_posts(notifications, "production12")
+    assert [notification for post in posts for notification in post.notifications] == notifications
+    for post in posts:
         assert len(post.blocks) <= 50
-        assert max(map(len, post.blocks)) <= MOST_OF_A_BLOCK + len("<!channel> ")
+        assert max(map(len, post.blocks)) <= MAX_BLOCK + len("<!channel> ")
         assert sum(map(len, post.blocks)) < 13_000
         assert len(post.summary) <= 300
-    sent = mails(told, "production12")
-    assert [telling for mail in sent for telling in mail.tellings] == told
-    for mail in sent:
-        assert len(mail.text.encode()) < 256 * 1024
-        assert len(mail.subject) < 100
-        assert mail.subject.isascii()
-        assert mail.subject.isprintable()
+    sent = emails(notifications, "production12")
+    assert [notification for email in sent for notification in email.notifications] == notifications
+    for email in sent:
+        assert len(email.text.encode()) < 256 * 1024
+        assert len(email.subject) < 100
+        assert email.subject.isascii()
+        assert email.subject.isprintable()

@@ -1,4 +1,4 @@
-"""Around the notifier: its queues, topics and table in the embedded AWS, a receiver that stands for Slack, and Lambda's poller."""
+"""The notifier's surroundings: queues, topics and table in the embedded AWS, an HTTP server in place of Slack, and Lambda's poller."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any, cast
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from notifier import handler as notifier
+from notifier.clock import Clock
 
 from tools.processes import LOCALHOST
 
@@ -33,11 +34,11 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     text: str = "ok"
     hangs: float = 0.0  # seconds
-    drips: bool = False  # a byte now and then, for 3 s
+    drips: bool = False  # single bytes for 3 s
 
 
 class Slack:
-    """Answers `answers` one by one, and then well; keeps what came, and when."""
+    """An HTTP server in place of Slack. Sends `answers` one by one, then 200. Keeps the requests and their times."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -90,16 +91,51 @@ class Slack:
 
     @property
     def texts(self) -> list[str]:
-        """What people read, message by message."""
-        return [shown(payload) for payload in self.accepted]
+        """The text of each message."""
+        return [text_of(payload) for payload in self.accepted]
 
 
-def shown(payload: dict[str, Any]) -> str:
+def text_of(payload: dict[str, Any]) -> str:
     return "\n".join(block["text"]["text"] for block in payload.get("blocks", ())) or str(payload["text"])
 
 
+class MovedClock(Clock):
+    """A clock that stands still until a test, or code that sleeps, moves it."""
+
+    def __init__(self) -> None:
+        self._now, self._lock = datetime.now(UTC), threading.Lock()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+
+
+class DelayingQueue:
+    """An SQS client whose delays follow a clock: it keeps delayed messages until `send_due`."""
+
+    def __init__(self, client: Any, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        self._delayed: list[tuple[datetime, dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def send_message(self, *, DelaySeconds: int = 0, **message: Any) -> None:
+        self._delayed.append((self._clock.now() + DelaySeconds * SECOND, message))
+        self.send_due()
+
+    def send_due(self) -> None:
+        due = [entry for entry in self._delayed if entry[0] <= self._clock.now()]
+        for entry in due:
+            self._delayed.remove(entry)
+            self._client.send_message(**entry[1])
+
+
 class Context:
-    """A function with this many seconds."""
+    """A Lambda context with the given time limit."""
 
     function_name, memory_limit_in_mb, aws_request_id = "notifier", 256, "request"
     invoked_function_arn = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:notifier"
@@ -121,16 +157,18 @@ class World:
     secret: str
     table: str
     log: io.StringIO
+    clock: Clock
 
     def __post_init__(self) -> None:
         self.sns, self.sqs, self.secrets = boto3.client("sns"), boto3.client("sqs"), boto3.client("secretsmanager")
+        self.delaying_queue = DelayingQueue(self.sqs, self.clock)
 
     def publish(self, message: object, subject: str = "") -> None:
         text = message if isinstance(message, str) else json.dumps(message)
         self.sns.publish(TopicArn=self.topic, Message=text, **({"Subject": subject} if subject else {}))
 
     def receive(self, most: int = 100, wait: int = 0) -> list[dict[str, Any]]:
-        """A batch of the queue, as Lambda hands it over; `wait` seconds for its first message."""
+        """A batch of the queue, as Lambda passes it. Waits up to `wait` seconds for the first message."""
         found: list[dict[str, Any]] = []
         while len(found) < most:
             received = self.sqs.receive_message(
@@ -155,41 +193,44 @@ class World:
         ]
 
     def invoke(self, records: list[dict[str, Any]], seconds: float = 60) -> int:
-        """The function, and what Lambda does with its answer; how many messages come again."""
+        """Invoke the function, and delete messages as Lambda does. Return the number of retries."""
         answer = notifier.handler({"Records": records}, cast(LambdaContext, Context(seconds)))
-        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        retries = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         for record in records:
-            if record["messageId"] not in again:
-                with suppress(self.sqs.exceptions.ReceiptHandleIsInvalid):  # deleted by the other invocation that had it
+            if record["messageId"] not in retries:
+                with suppress(self.sqs.exceptions.ReceiptHandleIsInvalid):  # the other invocation deleted it
                     self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=record["receiptHandle"])
-        return len(again)
+        return len(retries)
 
-    def work(self, seconds: float = 60) -> int:
-        """All that is there, which is something."""
+    def process(self, seconds: float = 60) -> int:
+        """Process the queue's messages; there must be some."""
         records = self.receive(wait=3)
         assert records
         return self.invoke(records, seconds)
 
-    def work_for(self, seconds: float) -> None:
-        """Whatever comes."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass by the clock, and process the messages that arrive."""
+        end = self.clock.now() + seconds * SECOND
+        while True:
+            self.delaying_queue.send_due()
             if records := self.receive():
                 self.invoke(records)
-            time.sleep(0.1)
+            if self.clock.now() >= end:
+                return
+            self.clock.sleep(0.5)
 
-    def give_webhook(self, text: str) -> None:
+    def set_webhook(self, text: str) -> None:
         self.secrets.put_secret_value(SecretId=self.secret, SecretString=text)
         notifier.webhooks.clear()
 
-    def mails(self) -> list[dict[str, str]]:
-        """Those that came since the last time."""
-        return [json.loads(body) for body in self._taken(self.mailbox)]
+    def emails(self) -> list[dict[str, str]]:
+        """The e-mails since the last call."""
+        return [json.loads(body) for body in self._take_all(self.mailbox)]
 
     def dead(self) -> list[str]:
-        return self._taken(self.dead_letters)
+        return self._take_all(self.dead_letters)
 
-    def _taken(self, queue: str) -> list[str]:
+    def _take_all(self, queue: str) -> list[str]:
         bodies: list[str] = []
         while received := self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
             for message in received:
@@ -198,8 +239,8 @@ class World:
         return bodies
 
 
-def build(slack: Slack, url: str, log: io.StringIO) -> tuple[World, dict[str, str]]:
-    """A world of its own, and the function's variables in it. A mailbox is a queue that is subscribed to the people's topic."""
+def build(slack: Slack, url: str, log: io.StringIO, clock: Clock) -> tuple[World, dict[str, str]]:
+    """A separate world, and the function's variables. The mailbox is a queue that is subscribed to the e-mail topic."""
     name = f"n{uuid.uuid4().hex[:10]}"
     sns, sqs, dynamodb = boto3.client("sns"), boto3.client("sqs"), boto3.client("dynamodb")
     dead, mailbox = (sqs.create_queue(QueueName=f"{name}-{kind}")["QueueUrl"] for kind in ("dead", "mailbox"))
@@ -227,7 +268,7 @@ def build(slack: Slack, url: str, log: io.StringIO) -> tuple[World, dict[str, st
         "RUNBOOKS_URL": "https://github.com/example/carmen/blob/main", "SETTLE_SECONDS": "2", "FLAPPING_OPENINGS": "4",
         "FLAPPING_MINUTES": "60",
     }  # fmt: skip
-    return World(slack, topic, queue, dead, mailbox, secret, name, log), variables
+    return World(slack, topic, queue, dead, mailbox, secret, name, log, clock), variables
 
 
 def _arn(sqs: Any, queue: str) -> str:
@@ -238,7 +279,7 @@ def _arn(sqs: Any, queue: str) -> str:
 def alarm(
     name: str = "Sign-in", state: str = "ALARM", *, at: datetime | None = None, severity: str = "page", **more: Any
 ) -> dict[str, Any]:
-    """What CloudWatch publishes of a metric alarm (CloudWatch User Guide, "Notify users on alarm changes")."""
+    """CloudWatch's message about a metric alarm (CloudWatch User Guide, "Notify users on alarm changes")."""
     moment = at or datetime.now(UTC)
     crossed = "was greater than or equal to" if state == "ALARM" else "was not greater than or equal to"
     figure = 93.25 if state == "ALARM" else 41.0
@@ -270,5 +311,5 @@ def alarm(
 
 
 def names_in(text: str, pattern: str) -> list[str]:
-    """Every match, with Slack's escaping undone."""
+    """All matches, without Slack's escaping."""
     return re.findall(pattern, html.unescape(text))
