@@ -1,4 +1,4 @@
-"""One deployment to the embedded AWS: start it, run the real CDK CLI against it, end it."""
+"""One deployment to the embedded AWS: start it, run the real CDK CLI against it, stop it."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SERVER = "local.emulator.server"
 
 
 class DeploymentError(Exception):
-    """What went wrong and what to do, in words for the person who ran the command."""
+    """A failed deployment; the message says what happened and what to do."""
 
 
-class LeftToLookAt(DeploymentError):
-    """The same, when the embedded AWS stays as it is: there is something to look at, and to go on from."""
+class FailedButRunning(DeploymentError):
+    """A failed deployment that leaves the embedded AWS running, to inspect and to continue from."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +59,35 @@ class Deployment:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Refuses to run beside another command of the same folder."""
+        """Refuse to run while another command uses the same folder."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with self.folder.with_name(f"{self.folder.name}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise DeploymentError("Another `make local…` is at work in this folder: wait for it, or end it.") from None
+                raise DeploymentError("Another `make local…` command is running in this folder. Wait for it, or stop it.") from None
             yield
 
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:
-        """Started anew, and ended again when the block fails without leaving something to look at."""
+        """Start, and stop again when the block fails, except with FailedButRunning."""
         try:
             self.start()
             yield
-        except LeftToLookAt:
+        except FailedButRunning:
             raise
         except BaseException:
             self.stop()
             raise
 
     def start(self) -> None:
-        """Ends what an earlier run left, and starts anew; what does not start is ended again."""
+        """Stop a server of an earlier run and start a new one; stop it again if it does not become ready."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._need(NEEDED_BYTES)
         try:
-            install(17, INSTALLATIONS)  # with this process's settings for pip; the server has none
+            install(17, INSTALLATIONS)  # here, because the server's environment has no pip settings
         except RuntimeError as error:
             raise DeploymentError(str(error)) from None
         command = [sys.executable, "-m", SERVER, "--folder", str(self.folder)]
@@ -100,33 +100,33 @@ class Deployment:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """Ends the server by its process id, and with it all it started."""
+        """Stop the server by its process id, with everything it started."""
         if state := self._state():
             try:
                 stop(state["pid"], SERVER, str(self.folder))
             except PermissionError:
                 raise DeploymentError(
-                    f"The embedded AWS of this folder is another user's (process {state['pid']}): only they can end it."
+                    f"The embedded AWS of this folder belongs to another user (process {state['pid']}), who must stop it."
                 ) from None
             (self.folder / "server.json").unlink(missing_ok=True)
 
     @property
     def endpoint(self) -> str:
-        """The URL of every AWS service; raises DeploymentError when there is no server."""
+        """The URL of every AWS service; raise DeploymentError when no server runs."""
         state = self._state()
         if state is None:
-            raise DeploymentError("Nothing is deployed here: run `make local` first.")
+            raise DeploymentError("Nothing is deployed here. Run `make local` first.")
         if self.server() is None or not self._answers():
-            raise DeploymentError(f"The embedded AWS has ended (see {self.folder / 'server.log'}): run `make local` again.")
+            raise DeploymentError(f"The embedded AWS has stopped (log: {self.folder / 'server.log'}). Run `make local` again.")
         return f"http://{LOCALHOST}:{state['port']}"
 
     def server(self) -> int | None:
-        """The server's process id, while it lives."""
+        """The server's process id while it runs."""
         state = self._state()
         return state["pid"] if state and is_running(state["pid"], SERVER, str(self.folder)) else None
 
     def _state(self) -> dict[str, int] | None:
-        """The server's process id and port, as it wrote them."""
+        """The server's process id and port, from its state file."""
         try:
             state: dict[str, int] = json.loads((self.folder / "server.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -142,7 +142,7 @@ class Deployment:
     # The deployment
 
     def variables(self) -> dict[str, str]:
-        """What a shell needs to talk to the embedded AWS."""
+        """Environment variables that select the embedded AWS."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": ACCOUNT,
@@ -158,17 +158,17 @@ class Deployment:
 
     @property
     def deployed(self) -> Deployed:
-        """As people's tools see it."""
+        """The environment as the command-line tool sees it."""
         return Deployed(load(self.environment), self)
 
     def cdk(self, *arguments: str) -> str:
-        """Runs the real CDK CLI and returns its output; raises DeploymentError with its words, or CloudFormation's own."""
+        """Run the real CDK CLI and return its output; raise DeploymentError with CloudFormation's or the CLI's message."""
         if not CDK.exists():
-            raise DeploymentError("The CDK CLI is not there: run `make install`.")
+            raise DeploymentError("The CDK CLI is not installed. Run `make install`.")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **self.variables(),
-            "CDK_HOME": str(self.folder / "cdk"),  # the CLI remembers which account a key belongs to
+            "CDK_HOME": str(self.folder / "cdk"),  # the CLI caches the account of an access key
             "PATH": os.pathsep.join([str(NODE), os.environ.get("PATH", os.defpath)]),
             "CDK_VALIDATION": "false",
             "CI": "true",
@@ -183,11 +183,9 @@ class Deployment:
                 while cli.poll() is None:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         cli.wait(1)
-                    # Without these, the CLI would try for minutes to reach it, or CloudFormation wait for a function that cannot start.
+                    # Without these checks the CLI retries for minutes, or CloudFormation waits for a function that cannot start.
                     if self.server() is None:
-                        raise DeploymentError(
-                            f"The embedded AWS ended during `cdk {arguments[0]}`; {self.folder / 'server.log'} may say why."
-                        )
+                        raise DeploymentError(f"The embedded AWS stopped during `cdk {arguments[0]}`; see {self.folder / 'server.log'}.")
                     self.expect_room()
             log.seek(start)
             output = log.read()
@@ -196,45 +194,45 @@ class Deployment:
         return output
 
     def expect_room(self) -> None:
-        """Raises DeploymentError when the disk is full."""
+        """Raise DeploymentError when the disk is full."""
         self._need(FULL_BYTES)
 
     def _need(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
-            raise DeploymentError(f"{free // 1024**2} MiB are free below {self.folder}, {needed // 1024**2} are needed: make room.")
+            raise DeploymentError(f"Only {free // 1024**2} MiB are free below {self.folder}; {needed // 1024**2} MiB are needed.")
 
     def _failure(self, command: str, output: str, since: datetime) -> DeploymentError:
-        where = f"All: {self.folder / 'cdk.log'}"
+        where = f"Complete log: {self.folder / 'cdk.log'}"
         failed = failures(self.client("cloudformation"), self.assembly, since)
         if not failed:
             return DeploymentError(f"`cdk {command}` failed:\n\n{_errors(output)}\n\n{where}")
         words = "\n\n".join(str(failure) for failure in failed)
-        told = f"`cdk {command}` failed; CloudFormation's own words:\n\n{words}\n\n"
+        message = f"`cdk {command}` failed. CloudFormation's message:\n\n{words}\n\n"
         if command == "destroy":
-            return DeploymentError(told)
+            return DeploymentError(message)
         ways = (
-            ["`make local` starts anew"]
+            ["`make local`"]
             if any(f.is_final for f in failed)
-            else ["`make local-update` goes on from here", "`make local` starts anew"]
+            else ["`make local-update` to continue from here", "`make local` to start again"]
         )
-        return LeftToLookAt(f"{told}Correct it; then {', or '.join(ways)}.\n{where}")
+        return FailedButRunning(f"{message}Correct the cause; then run {', or '.join(ways)}.\n{where}")
 
     @property
     def assembly(self) -> Path:
-        """Where the templates are that were deployed last."""
+        """The folder of the templates that were deployed last."""
         return self.folder / "cdk.out"
 
     def synth(self) -> None:
-        """Production's own templates."""
+        """Synthesize the environment's templates."""
         self.cdk("synth", "--quiet", "--no-validation", "--output", str(self.assembly), "--context", f"env={self.environment}")
 
     def bootstrap(self) -> None:
-        """What the CDK needs in an account."""
+        """Create the CDK's bootstrap stack."""
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", str(self.assembly))
 
     def changed(self) -> list[str]:
-        """The stacks that are not deployed as the templates now say: others, none, or in the middle of something."""
+        """The stacks that differ from their present template, are missing, or are in progress."""
         cloudformation = self.client("cloudformation")
         stacks = [stack for page in cloudformation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
         deployed = {
@@ -246,14 +244,14 @@ class Deployment:
         return [name for name, path in wanted.items() if json.loads(path.read_text()) != deployed.get(name)]
 
     def deploy(self, *stacks: str) -> str:
-        """Deploys the top stack, which takes all others along, or just `stacks`."""
+        """Deploy the top stack with all stacks it depends on, or only `stacks`."""
         wanted = [*stacks, "--exclusively"] if stacks else [self.top_stack]
         return self.cdk(
             "deploy", *wanted, "--app", str(self.assembly), "--require-approval", "never", "--concurrency", "4", "--method", "direct"
         )  # fmt: skip
 
     def destroy(self) -> list[tuple[str, str, str]]:
-        """Takes protection off, destroys, and returns what was retained: (stack, type, id)."""
+        """Remove protection, destroy, and return the retained resources as (stack, type, id)."""
         cloudformation = self.client("cloudformation")
         stacks = self.stacks()
         before = {stack: self._resources(stack) for stack in stacks}
@@ -269,22 +267,22 @@ class Deployment:
         return kept
 
     def stacks(self) -> list[str]:
-        """The environment's stacks that are deployed."""
+        """The deployed stacks of the environment."""
         pages = self.client("cloudformation").get_paginator("describe_stacks").paginate()
         return sorted(stack["StackName"] for page in pages for stack in page["Stacks"] if stack["StackName"].startswith(self.top_stack))
 
     def outputs(self, part: str = "") -> dict[str, str]:
-        """Outputs of a stack by the end of its name; the top stack's by default."""
+        """The outputs of a stack, named by its suffix; by default the top stack."""
         (stack,) = self.client("cloudformation").describe_stacks(StackName=self.top_stack + part)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def tasks(self) -> list[dict[str, Any]]:
-        """The processes that run as ECS tasks now."""
+        """The processes that run as ECS tasks."""
         try:
-            told: dict[str, dict[str, Any]] = json.loads((self.folder / "tasks" / "tasks.json").read_text())
+            tasks: dict[str, dict[str, Any]] = json.loads((self.folder / "tasks" / "tasks.json").read_text())
         except FileNotFoundError:
             return []
-        return [{"arn": arn, **task} for arn, task in told.items()]
+        return [{"arn": arn, **task} for arn, task in tasks.items()]
 
     def _resources(self, stack: str) -> list[dict[str, Any]]:
         pages = self.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
@@ -296,6 +294,6 @@ class Deployment:
 
 
 def _errors(output: str) -> str:
-    """The lines that say why, without the progress around them."""
-    telling = [line for line in output.splitlines() if any(word in line for word in ("FAILED", "rror", "❌", "ROLLBACK"))]
-    return "\n".join(telling[-12:] or output.splitlines()[-12:])
+    """The lines with errors, without the progress around them."""
+    errors = [line for line in output.splitlines() if any(word in line for word in ("FAILED", "rror", "❌", "ROLLBACK"))]
+    return "\n".join(errors[-12:] or output.splitlines()[-12:])

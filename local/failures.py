@@ -1,4 +1,4 @@
-"""Why a deployment failed, in CloudFormation's own words: of each stack the resource that failed first, not what followed from it."""
+"""Why a deployment failed, in CloudFormation's words: the resource of each stack that failed first, without its consequences."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 AFTERWARDS = {
-    "ROLLBACK_COMPLETE": "rolled back, what it had begun is deleted again",
-    "UPDATE_ROLLBACK_COMPLETE": "rolled back, it is again as it was before",
-    "ROLLBACK_FAILED": "rolling back failed too, something of it is still there",
-    "UPDATE_ROLLBACK_FAILED": "rolling back failed too, it is neither as before nor as wanted",
+    "ROLLBACK_COMPLETE": "rolled back; what it had created is deleted",
+    "UPDATE_ROLLBACK_COMPLETE": "rolled back to its earlier state",
+    "ROLLBACK_FAILED": "the rollback failed too; some resources are left",
+    "UPDATE_ROLLBACK_FAILED": "the rollback failed too; it is in neither the old nor the new state",
 }
-CONSEQUENCE = "cancelled"  # "Resource creation cancelled": another resource's failure is the reason
+CONSEQUENCE = "cancelled"  # "Resource creation cancelled": the failure of another resource is the reason
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A stack that failed: the resource (by its construct's path, where the template names it), the reason, and how the stack ended."""
+    """A failed stack: the resource (with its construct path, if the template has one), the reason, and the state of the stack."""
 
     stack: str
     status: str
@@ -30,18 +30,18 @@ class Failure:
 
     @property
     def is_final(self) -> bool:
-        """Whether no further deployment of this stack is possible."""
+        """Whether the stack cannot be deployed again."""
         return self.status.endswith("ROLLBACK_FAILED")
 
     def __str__(self) -> str:
-        afterwards = AFTERWARDS.get(self.status, "as it is now")
+        afterwards = AFTERWARDS.get(self.status, "unchanged")
         return f"  {self.resource}\n{textwrap.indent(self.reason.strip(), '    ')}\n  {self.stack}: {self.status} ({afterwards})"
 
 
 def failures(cloudformation: Any, templates: Path, since: datetime) -> list[Failure]:
-    """The stacks in which something failed since then; empty when CloudFormation was not the one to refuse.
+    """The stacks in which a resource failed since then; empty when CloudFormation did not fail.
 
-    `templates` are the ones it was given: after rolling back, it knows the earlier ones only.
+    `templates` is the folder of the templates that were deployed: after a rollback CloudFormation knows only the earlier ones.
     """
     stacks = [stack for page in cloudformation.get_paginator("describe_stacks").paginate() for stack in page["Stacks"]]
     return [
@@ -57,7 +57,7 @@ def _events(cloudformation: Any, stack: str) -> list[dict[str, Any]]:
 
 
 def _first(newest_first: Iterable[dict[str, Any]], since: datetime) -> dict[str, Any] | None:
-    """The earliest failure of a resource; a stack's own only repeats it."""
+    """The earliest failure of a resource; the failure of the stack only repeats it."""
     failed = [
         event
         for event in newest_first

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
-from local.deployment import LeftToLookAt
+from local.deployment import FailedButRunning
 
 INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL, Appendix A, "Error Codes"
 WAIT_SECONDS = 30
 
 
-class NotAccepted(LeftToLookAt):
+class NotAccepted(FailedButRunning):
     """The deployment does not do what its templates promise."""
 
 

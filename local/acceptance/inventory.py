@@ -1,10 +1,9 @@
-"""Prove what was deployed: ask each resource's own service for it, and compare what matters.
+"""Look up every deployed resource through its service's API and compare it with its template.
 
     python -m local.acceptance.inventory CarmenProd CarmenProdNetwork ...     (AWS_ENDPOINT_URL names the emulator)
 
-A resource is *created* (its describe call returns it with the properties that the template asked
-for), *recorded* (the stack knows it, no service does), *missing*, *differs* (which property,
-expected, got) or *unproven* (`local.acceptance.resource_checks` has no entry for its type).
+A resource is *created* (its describe call returns it with the properties of the template), *recorded* (only the
+stack knows it), *missing*, *differs* (property, expected, found) or *unchecked* (`resource_checks` has no entry for its type).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 import jmespath
 from botocore.exceptions import ClientError
 
-from local.acceptance.resource_checks import PROOFS, Look, Proof, Resource, client
+from local.acceptance.resource_checks import CHECKS, Check, Look, Resource, client
 from local.emulator.handlers import RECORDED
 
 
@@ -30,12 +29,12 @@ class Finding:
     detail: str = ""
 
 
-# What a template says, as far as it can be known from outside
+# Resolving the template
 
 
 @dataclass(frozen=True)
 class Naming:
-    """A value of which only the resource is known (Fn::GetAtt); an ARN or id must name it."""
+    """A value of which only the resource is known (Fn::GetAtt); an ARN or id must contain its name."""
 
     physical_id: str
     attribute: str
@@ -50,7 +49,7 @@ def exports() -> dict[str, str]:
 
 
 def resources(stack: str, exported: Mapping[str, str]) -> Iterator[Resource]:
-    """A stack's resources with their properties, as far as those can be resolved."""
+    """The resources of a stack with their properties, as far as they can be resolved."""
     cloudformation = client("cloudformation")
     described = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     template = cloudformation.get_template(StackName=stack)["TemplateBody"]
@@ -76,7 +75,7 @@ def resources(stack: str, exported: Mapping[str, str]) -> Iterator[Resource]:
 
 
 def resolve(value: Any, values: Mapping[str, Any], exported: Mapping[str, str], conditions: Mapping[str, Any]) -> Any:
-    """Resolve CloudFormation's functions; what only AWS knows becomes `Naming` or `ANYTHING`."""
+    """Resolve CloudFormation's functions; values that only AWS knows become `Naming` or `ANYTHING`."""
 
     def again(item: Any) -> Any:
         return resolve(item, values, exported, conditions)
@@ -118,19 +117,19 @@ def resolve(value: Any, values: Mapping[str, Any], exported: Mapping[str, str], 
 
 
 def agrees(expected: Any, actual: Any, exactly: bool = False) -> bool:
-    """Whether a description holds what the template says, whatever the spelling of names and scalars."""
+    """Whether a description contains what the template says, ignoring the spelling of names and scalars."""
     if expected is ANYTHING or expected is None:
         return True
     if isinstance(actual, bytes):
         actual = actual.decode()  # blobs, such as the search strings of WAF rules
     if isinstance(actual, str) and isinstance(expected, dict | list) and actual[:1] in "{[":
-        actual = json.loads(actual)  # policies travel as text
+        actual = json.loads(actual)  # policies are returned as text
     if isinstance(expected, str) and isinstance(actual, dict | list) and expected[:1] in "{[":
         expected = json.loads(expected)
     if isinstance(expected, Naming):
         if expected.attribute not in ("Arn", "Id", "GroupId", "TopicArn"):
             return True
-        stem = expected.physical_id.split("|")[0].rsplit("/", 1)[-1]  # of a queue's URL, of a web ACL's name|id|scope
+        stem = expected.physical_id.split("|")[0].rsplit("/", 1)[-1]  # from a queue's URL or a web ACL's name|id|scope
         return any(stem in str(text) for text in (actual if isinstance(actual, list) else [actual]))
     if isinstance(expected, dict) and isinstance(actual, dict):
         lowered = {key.lower(): item for key, item in actual.items()}
@@ -149,11 +148,11 @@ def agrees(expected: Any, actual: Any, exactly: bool = False) -> bool:
         return str(expected).rstrip(".") == str(actual).rstrip(".")
 
 
-def look_up(proof: Proof, look: Look, resource: Resource, arguments: dict[str, Any]) -> Any:
-    """What a further call about the resource answers."""
+def look_up(check: Check, look: Look, resource: Resource, arguments: dict[str, Any]) -> Any:
+    """The answer of a further call about the resource."""
     method, _, name = look.method.partition(":")
     arguments = {**({name: resource.id} if name else arguments), **look.more}
-    api = client(proof.service)
+    api = client(check.service)
     try:
         answer = (
             api.get_paginator(method).paginate(**arguments).build_full_result()
@@ -165,36 +164,36 @@ def look_up(proof: Proof, look: Look, resource: Resource, arguments: dict[str, A
     return jmespath.search(look.path, answer)
 
 
-def prove(resource: Resource) -> Finding:
+def check_resource(resource: Resource) -> Finding:
     """The state of one resource."""
     if resource.type in RECORDED:
         return Finding(resource, "recorded")
-    proof = PROOFS.get(resource.type)
-    if proof is None:
-        return Finding(resource, "created" if resource.type.startswith("Custom::") else "unproven", "answered by its function")
+    check = CHECKS.get(resource.type)
+    if check is None:
+        return Finding(resource, "created" if resource.type.startswith("Custom::") else "unchecked", "checked by its function")
     try:
-        arguments = concrete(proof.arguments(resource))
-        answer = getattr(client(proof.service), proof.method)(**arguments)
+        arguments = concrete(check.arguments(resource))
+        answer = getattr(client(check.service), check.method)(**arguments)
     except ClientError as error:
         return Finding(resource, "missing", error.response["Error"]["Code"])
-    described = jmespath.search(proof.path, answer)
+    described = jmespath.search(check.path, answer)
     if not described:
-        return Finding(resource, "missing", f"{proof.method} does not return it")
+        return Finding(resource, "missing", f"{check.method} does not return it")
     if isinstance(described, str):
         described = json.loads(described)
     differences = []
-    for name, place in proof.compare.items():
+    for name, place in check.compare.items():
         expected = jmespath.search(name.removeprefix("="), resource.properties, OPTIONS)
         if expected is None:
             continue
-        actual = look_up(proof, place, resource, arguments) if isinstance(place, Look) else jmespath.search(place, described)
+        actual = look_up(check, place, resource, arguments) if isinstance(place, Look) else jmespath.search(place, described)
         if not agrees(expected, actual, exactly=name.startswith("=")):
             differences.append(f"{name}: expected {shown(expected)}, got {shown(actual)}")
     return Finding(resource, "differs", "; ".join(differences)) if differences else Finding(resource, "created")
 
 
 def concrete(value: Any) -> Any:
-    """Arguments of a call, with physical ids for what was Fn::GetAtt."""
+    """The arguments of a call, with physical ids instead of Fn::GetAtt."""
     if isinstance(value, Naming):
         return value.physical_id
     if isinstance(value, list):
@@ -205,7 +204,7 @@ def concrete(value: Any) -> Any:
 
 
 class Functions(jmespath.functions.Functions):  # type: ignore[misc]  # jmespath has no types
-    """JMESPath cannot walk over keys: `pairs` makes a list of names and values of an object."""
+    """Add `pairs` to JMESPath: an object as a list of names and values."""
 
     @jmespath.functions.signature({"types": ["object", "null"]})  # type: ignore[untyped-decorator]  # jmespath has no types
     def _func_pairs(self, values: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -222,16 +221,16 @@ def shown(value: Any) -> str:
 def report(stacks: list[str]) -> list[Finding]:
     exported = exports()
     return [
-        prove(resource)
+        check_resource(resource)
         for stack in stacks
         for resource in resources(stack, exported)
-        if resource.type != "AWS::CDK::Metadata"  # says which constructs were used; there is nothing to create
+        if resource.type != "AWS::CDK::Metadata"  # lists the constructs used; creates nothing
     ]
 
 
 def table(findings: list[Finding]) -> str:
-    """One line per type, then one per resource that is not as the template wants it."""
-    states = ("created", "recorded", "missing", "differs", "unproven")
+    """One line per type, then one per resource that differs from its template."""
+    states = ("created", "recorded", "missing", "differs", "unchecked")
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for finding in findings:
         counts[finding.resource.type][finding.state] += 1
@@ -243,14 +242,14 @@ def table(findings: list[Finding]) -> str:
     total = Counter(finding.state for finding in findings)
     lines.append(f"{f'{len(counts)} types':<{width}}  {len(findings):>5}" + "".join(f"{total[state]:>10}" for state in states))
     lines += [
-        f"not told by the emulator: {name} {', '.join(PROOFS[name].untold)}"
+        f"not returned by the emulator: {name} {', '.join(CHECKS[name].not_returned)}"
         for name in sorted(counts)
-        if name in PROOFS and PROOFS[name].untold
+        if name in CHECKS and CHECKS[name].not_returned
     ]
     lines += [
         f"{finding.state}: {finding.resource.stack}/{finding.resource.logical_id} ({finding.resource.type}) {finding.detail}"
         for finding in findings
-        if finding.state in ("missing", "differs", "unproven")
+        if finding.state in ("missing", "differs", "unchecked")
     ]
     return "\n".join(lines)
 

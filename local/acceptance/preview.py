@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from local.deployment import Deployment, LeftToLookAt
+from local.deployment import Deployment, FailedButRunning
 from settings.loader import load, preview_environment
 from tools.cli.commands.preview import Preview, Previews, make, over
 from tools.environment import Deployed
@@ -28,14 +28,14 @@ def preview_is_created_and_removed(deployment: Deployment) -> str:
     day = timedelta(days=1)
     for moment, expected in ((found.ends, []), (found.ends + day, [NAME])):
         if [one.name for one in over(previews.all(), moment, lambda name: False)] != expected:
-            raise LeftToLookAt(f"on {moment}, other previews than {expected} have expired")
+            raise FailedButRunning(f"on {moment}, other previews than {expected} have expired")
     if found.ends != today + DAYS * day:
-        raise LeftToLookAt(f"the preview ends on {found.ends}, not {DAYS} days from now")
+        raise FailedButRunning(f"the preview ends on {found.ends}, not {DAYS} days from now")
     for _ in range(2):  # the second removal finds nothing
         previews.remove(NAME)
     left = {kind: sorted(names ^ before[kind]) for kind, names in inventory.look().items() if names != before[kind]}
     if left:
-        raise LeftToLookAt(f"after the removal of the preview, these resources are left over or missing: {json.dumps(left, indent=1)}")
+        raise FailedButRunning(f"after the removal of the preview, these resources are left over or missing: {json.dumps(left, indent=1)}")
     return (
         f"preview: {len(found.stacks)} stacks with a separate VPC, found when its {DAYS} days had passed, and removed; of {len(before)} "
         "kinds of resource exactly the earlier ones are left"
@@ -53,11 +53,11 @@ def _expect_isolation(deployment: Deployment, preview: Preview) -> None:
     for stack in preview.stacks:
         text = json.dumps(cloudformation.get_template(StackName=stack.name)["TemplateBody"])
         if deployment.top_stack in text:
-            raise LeftToLookAt(f"the template of {stack.name} names {deployment.top_stack}")
+            raise FailedButRunning(f"the template of {stack.name} names {deployment.top_stack}")
     ec2 = deployment.client("ec2")
     vpcs = {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]}
     if len(vpcs) != 2 or ec2.describe_vpc_peering_connections()["VpcPeeringConnections"]:
-        raise LeftToLookAt(f"VPCs {sorted(vpcs)}: expected two without a connection")
+        raise FailedButRunning(f"VPCs {sorted(vpcs)}: expected two without a connection")
 
 
 def _fill(deployment: Deployment, deployed: Deployed) -> None:

@@ -1,4 +1,4 @@
-"""How each type of resource is proven: one entry per type in `PROOFS`.
+"""How each resource type is checked: one entry per type in `CHECKS`.
 
 An entry names the describe call, where the resource is in its answer, and which properties of the
 template (left) must be found where (right); both sides are JMESPath expressions.
@@ -30,9 +30,9 @@ class Resource:
 
 @dataclass(frozen=True)
 class Look:
-    """One more call about the same resource, and the part of its answer that is meant.
+    """A further call about the same resource, and the relevant part of its answer.
 
-    It gets the first call's arguments; `method:Name` gets the physical id as argument `Name` instead.
+    It has the first call's arguments; `method:Name` has the physical id as argument `Name` instead.
     """
 
     method: str
@@ -41,24 +41,24 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Proof:
+class Check:
     service: str
     method: str
     arguments: Callable[[Resource], dict[str, Any]]
     path: str
-    # what the template says -> where the description says it; "=" before it: neither more nor less
+    # expression in the template -> expression in the description; "=" in front: exactly equal
     compare: Mapping[str, str | Look] = field(default_factory=dict)
-    # properties that the emulator's API cannot tell
-    untold: tuple[str, ...] = ()
+    # properties that the emulator's API does not return
+    not_returned: tuple[str, ...] = ()
 
 
 def same(names: str) -> dict[str, str]:
-    """Properties that template and description call alike."""
+    """Properties with the same name in template and description."""
     return {name: name for name in names.split()}
 
 
 def camel(names: str) -> dict[str, str]:
-    """Properties whose name begins with a small letter in the description."""
+    """Properties whose name starts with a lower-case letter in the description."""
     return {name: name[0].lower() + name[1:] for name in names.split()}
 
 
@@ -75,7 +75,7 @@ def by_filter(name: str) -> Callable[[Resource], dict[str, Any]]:
 
 
 def policy_version(resource: Resource) -> dict[str, Any]:
-    """The version of a managed policy that is in force."""
+    """The default version of a managed policy."""
     policy = client("iam").get_policy(PolicyArn=resource.id)["Policy"]
     return {"PolicyArn": resource.id, "VersionId": policy["DefaultVersionId"]}
 
@@ -103,11 +103,11 @@ BEHAVIOUR = (
 )
 SETTINGS = "Parameters[?ParameterValue].{name: ParameterName, value: ParameterValue}"
 
-PROOFS: dict[str, Proof] = {
-    "AWS::CertificateManager::Certificate": Proof(
+CHECKS: dict[str, Check] = {
+    "AWS::CertificateManager::Certificate": Check(
         "acm", "describe_certificate", by_id("CertificateArn"), "Certificate", same("DomainName")
     ),
-    "AWS::CloudFront::CachePolicy": Proof(
+    "AWS::CloudFront::CachePolicy": Check(
         "cloudfront",
         "get_cache_policy",
         by_id("Id"),
@@ -117,7 +117,7 @@ PROOFS: dict[str, Proof] = {
             "CachePolicyConfig.ParametersInCacheKeyAndForwardedToOrigin.EnableAcceptEncodingBrotli": "ParametersInCacheKeyAndForwardedToOrigin.EnableAcceptEncodingBrotli"
         },
     ),
-    "AWS::CloudFront::Distribution": Proof(
+    "AWS::CloudFront::Distribution": Check(
         "cloudfront",
         "get_distribution",
         by_id("Id"),
@@ -137,21 +137,21 @@ PROOFS: dict[str, Proof] = {
             "DistributionConfig.Logging.Bucket": "Logging.Bucket",
         },
     ),
-    "AWS::CloudFront::Function": Proof(
+    "AWS::CloudFront::Function": Check(
         "cloudfront",
         "describe_function",
         lambda r: {"Name": r.properties["Name"], "Stage": "LIVE"},
         "FunctionSummary",
         {"FunctionConfig.Runtime": "FunctionConfig.Runtime"},
     ),
-    "AWS::CloudFront::OriginAccessControl": Proof(
+    "AWS::CloudFront::OriginAccessControl": Check(
         "cloudfront",
         "get_origin_access_control",
         by_id("Id"),
         "OriginAccessControl",
         same("OriginAccessControlConfig"),
     ),
-    "AWS::CloudFront::OriginRequestPolicy": Proof(
+    "AWS::CloudFront::OriginRequestPolicy": Check(
         "cloudfront",
         "get_origin_request_policy",
         by_id("Id"),
@@ -161,7 +161,7 @@ PROOFS: dict[str, Proof] = {
             for name in ("Name", "CookiesConfig.CookieBehavior", "HeadersConfig.HeaderBehavior")
         },
     ),
-    "AWS::CloudFront::ResponseHeadersPolicy": Proof(
+    "AWS::CloudFront::ResponseHeadersPolicy": Check(
         "cloudfront",
         "get_response_headers_policy",
         by_id("Id"),
@@ -171,14 +171,14 @@ PROOFS: dict[str, Proof] = {
             "ResponseHeadersPolicyConfig.CustomHeadersConfig.Items": "CustomHeadersConfig.Items",
         },
     ),
-    "AWS::CloudFront::VpcOrigin": Proof(
+    "AWS::CloudFront::VpcOrigin": Check(
         "cloudfront",
         "get_vpc_origin",
         by_id("Id"),
         "VpcOrigin.VpcOriginEndpointConfig",
         {f"VpcOriginEndpointConfig.{name}": name for name in ("Arn", "HTTPPort", "OriginProtocolPolicy")},
     ),
-    "AWS::CloudWatch::Alarm": Proof(
+    "AWS::CloudWatch::Alarm": Check(
         "cloudwatch",
         "describe_alarms",
         by_ids("AlarmNames"),
@@ -189,15 +189,15 @@ PROOFS: dict[str, Proof] = {
             "Metrics[].Expression"
         ),
     ),
-    "AWS::CloudWatch::CompositeAlarm": Proof(
+    "AWS::CloudWatch::CompositeAlarm": Check(
         "cloudwatch",
         "describe_alarms",
         lambda r: {"AlarmNames": [r.id], "AlarmTypes": ["CompositeAlarm"]},
         "CompositeAlarms[0]",
         same("AlarmRule AlarmActions OKActions ActionsSuppressor ActionsSuppressorWaitPeriod"),
     ),
-    "AWS::CloudWatch::Dashboard": Proof("cloudwatch", "get_dashboard", by_id("DashboardName"), "DashboardBody"),
-    "AWS::DynamoDB::Table": Proof(
+    "AWS::CloudWatch::Dashboard": Check("cloudwatch", "get_dashboard", by_id("DashboardName"), "DashboardBody"),
+    "AWS::DynamoDB::Table": Check(
         "dynamodb",
         "describe_table",
         by_id("TableName"),
@@ -212,32 +212,32 @@ PROOFS: dict[str, Proof] = {
             "TimeToLiveSpecification.AttributeName": Look("describe_time_to_live", "TimeToLiveDescription.AttributeName"),
         },
     ),
-    "AWS::EC2::EIP": Proof("ec2", "describe_addresses", by_filter("public-ip"), "Addresses[0]", same("Domain")),
-    "AWS::EC2::FlowLog": Proof(
+    "AWS::EC2::EIP": Check("ec2", "describe_addresses", by_filter("public-ip"), "Addresses[0]", same("Domain")),
+    "AWS::EC2::FlowLog": Check(
         "ec2",
         "describe_flow_logs",
         by_ids("FlowLogIds"),
         "FlowLogs[0]",
         same("ResourceId TrafficType LogDestinationType") | {"LogGroupName": "LogDestination"},
-        untold=("DeliverLogsPermissionArn",),
+        not_returned=("DeliverLogsPermissionArn",),
     ),
-    "AWS::EC2::InternetGateway": Proof("ec2", "describe_internet_gateways", by_ids("InternetGatewayIds"), "InternetGateways[0]"),
-    "AWS::EC2::NatGateway": Proof(
+    "AWS::EC2::InternetGateway": Check("ec2", "describe_internet_gateways", by_ids("InternetGatewayIds"), "InternetGateways[0]"),
+    "AWS::EC2::NatGateway": Check(
         "ec2",
         "describe_nat_gateways",
         by_ids("NatGatewayIds"),
         "NatGateways[0]",
         {"SubnetId": "SubnetId", "AllocationId": "NatGatewayAddresses[0].AllocationId"},
     ),
-    "AWS::EC2::Route": Proof(
+    "AWS::EC2::Route": Check(
         "ec2",
         "describe_route_tables",
         lambda r: {"RouteTableIds": [r.properties["RouteTableId"]]},
         "RouteTables[0]",
         {"{DestinationCidrBlock: DestinationCidrBlock, GatewayId: GatewayId, NatGatewayId: NatGatewayId}": "Routes"},
     ),
-    "AWS::EC2::RouteTable": Proof("ec2", "describe_route_tables", by_ids("RouteTableIds"), "RouteTables[0]", same("VpcId")),
-    "AWS::EC2::SecurityGroup": Proof(
+    "AWS::EC2::RouteTable": Check("ec2", "describe_route_tables", by_ids("RouteTableIds"), "RouteTables[0]", same("VpcId")),
+    "AWS::EC2::SecurityGroup": Check(
         "ec2",
         "describe_security_groups",
         by_ids("GroupIds"),
@@ -250,35 +250,35 @@ PROOFS: dict[str, Proof] = {
             "=SecurityGroupEgress[].CidrIp": "IpPermissionsEgress[].IpRanges[].CidrIp",
         },
     ),
-    "AWS::EC2::SecurityGroupEgress": Proof(
+    "AWS::EC2::SecurityGroupEgress": Check(
         "ec2",
         "describe_security_groups",
         security_group_rule,
         "SecurityGroups[0]",
         {TEMPLATE_RULE % "DestinationSecurityGroupId": f"IpPermissionsEgress[].{RULE}"},
     ),
-    "AWS::EC2::SecurityGroupIngress": Proof(
+    "AWS::EC2::SecurityGroupIngress": Check(
         "ec2",
         "describe_security_groups",
         security_group_rule,
         "SecurityGroups[0]",
         {TEMPLATE_RULE % "SourceSecurityGroupId": f"IpPermissions[].{RULE}"},
     ),
-    "AWS::EC2::Subnet": Proof(
+    "AWS::EC2::Subnet": Check(
         "ec2",
         "describe_subnets",
         by_ids("SubnetIds"),
         "Subnets[0]",
         same("VpcId CidrBlock AvailabilityZone MapPublicIpOnLaunch"),
     ),
-    "AWS::EC2::SubnetRouteTableAssociation": Proof(
+    "AWS::EC2::SubnetRouteTableAssociation": Check(
         "ec2",
         "describe_route_tables",
         by_filter("association.route-table-association-id"),
         "RouteTables[0]",
         {"RouteTableId": "RouteTableId", "SubnetId": "Associations[].SubnetId"},
     ),
-    "AWS::EC2::VPC": Proof(
+    "AWS::EC2::VPC": Check(
         "ec2",
         "describe_vpcs",
         by_ids("VpcIds"),
@@ -289,22 +289,22 @@ PROOFS: dict[str, Proof] = {
             "EnableDnsHostnames": Look("describe_vpc_attribute:VpcId", "EnableDnsHostnames.Value", {"Attribute": "enableDnsHostnames"}),
         },
     ),
-    "AWS::EC2::VPCEndpoint": Proof(
+    "AWS::EC2::VPCEndpoint": Check(
         "ec2",
         "describe_vpc_endpoints",
         by_ids("VpcEndpointIds"),
         "VpcEndpoints[0]",
         same("VpcId ServiceName VpcEndpointType RouteTableIds SubnetIds"),
-        untold=("SecurityGroupIds", "PrivateDnsEnabled", "PolicyDocument"),
+        not_returned=("SecurityGroupIds", "PrivateDnsEnabled", "PolicyDocument"),
     ),
-    "AWS::EC2::VPCGatewayAttachment": Proof(
+    "AWS::EC2::VPCGatewayAttachment": Check(
         "ec2",
         "describe_internet_gateways",
         lambda r: {"InternetGatewayIds": [r.properties["InternetGatewayId"]]},
         "InternetGateways[0]",
         {"VpcId": "Attachments[].VpcId"},
     ),
-    "AWS::ECR::Repository": Proof(
+    "AWS::ECR::Repository": Check(
         "ecr",
         "describe_repositories",
         by_ids("repositoryNames"),
@@ -315,14 +315,14 @@ PROOFS: dict[str, Proof] = {
             "EncryptionConfiguration": "encryptionConfiguration",
         },
     ),
-    "AWS::ECS::Cluster": Proof(
+    "AWS::ECS::Cluster": Check(
         "ecs",
         "describe_clusters",
         lambda r: {"clusters": [r.id], "include": ["SETTINGS", "CONFIGURATIONS"]},
         "clusters[0]",
         {"ClusterSettings": "settings"},
     ),
-    "AWS::ECS::ClusterCapacityProviderAssociations": Proof(
+    "AWS::ECS::ClusterCapacityProviderAssociations": Check(
         "ecs",
         "describe_clusters",
         by_ids("clusters"),
@@ -332,7 +332,7 @@ PROOFS: dict[str, Proof] = {
             "DefaultCapacityProviderStrategy": "defaultCapacityProviderStrategy",
         },
     ),
-    "AWS::ECS::Service": Proof(
+    "AWS::ECS::Service": Check(
         "ecs",
         "describe_services",
         lambda r: {"cluster": r.properties["Cluster"], "services": [r.id]},
@@ -343,7 +343,7 @@ PROOFS: dict[str, Proof] = {
             "EnableExecuteCommand"
         ),
     ),
-    "AWS::ECS::TaskDefinition": Proof(
+    "AWS::ECS::TaskDefinition": Check(
         "ecs",
         "describe_task_definition",
         by_id("taskDefinition"),
@@ -351,7 +351,7 @@ PROOFS: dict[str, Proof] = {
         camel("Cpu Memory NetworkMode RuntimePlatform RequiresCompatibilities TaskRoleArn ExecutionRoleArn Volumes")
         | {"ContainerDefinitions": "containerDefinitions"},
     ),
-    "AWS::ElastiCache::ParameterGroup": Proof(
+    "AWS::ElastiCache::ParameterGroup": Check(
         "elasticache",
         "describe_cache_parameter_groups",
         by_id("CacheParameterGroupName"),
@@ -361,7 +361,7 @@ PROOFS: dict[str, Proof] = {
             "pairs(Properties)": Look("describe_cache_parameters", SETTINGS),
         },
     ),
-    "AWS::ElastiCache::ReplicationGroup": Proof(
+    "AWS::ElastiCache::ReplicationGroup": Check(
         "elasticache",
         "describe_replication_groups",
         by_id("ReplicationGroupId"),
@@ -373,30 +373,30 @@ PROOFS: dict[str, Proof] = {
             "AuthToken && `true`": "AuthTokenEnabled",
             "NumCacheClusters": "length(MemberClusters)",
         },
-        untold=("KmsKeyId", "SecurityGroupIds", "CacheParameterGroupName", "CacheSubnetGroupName"),
+        not_returned=("KmsKeyId", "SecurityGroupIds", "CacheParameterGroupName", "CacheSubnetGroupName"),
     ),
-    "AWS::ElastiCache::SubnetGroup": Proof(
+    "AWS::ElastiCache::SubnetGroup": Check(
         "elasticache",
         "describe_cache_subnet_groups",
         by_id("CacheSubnetGroupName"),
         "CacheSubnetGroups[0]",
         {"=SubnetIds": "Subnets[].SubnetIdentifier"},
     ),
-    "AWS::ElasticLoadBalancingV2::Listener": Proof(
+    "AWS::ElasticLoadBalancingV2::Listener": Check(
         "elbv2",
         "describe_listeners",
         by_ids("ListenerArns"),
         "Listeners[0]",
         same("Port Protocol SslPolicy LoadBalancerArn DefaultActions"),
     ),
-    "AWS::ElasticLoadBalancingV2::ListenerRule": Proof(
+    "AWS::ElasticLoadBalancingV2::ListenerRule": Check(
         "elbv2",
         "describe_rules",
         by_ids("RuleArns"),
         "Rules[0]",
         same("Priority") | {"Conditions[].Field": "Conditions[].Field", "Actions[].Type": "Actions[].Type"},
     ),
-    "AWS::ElasticLoadBalancingV2::LoadBalancer": Proof(
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": Check(
         "elbv2",
         "describe_load_balancers",
         by_ids("LoadBalancerArns"),
@@ -408,7 +408,7 @@ PROOFS: dict[str, Proof] = {
             "LoadBalancerAttributes": Look("describe_load_balancer_attributes:LoadBalancerArn", "Attributes"),
         },
     ),
-    "AWS::ElasticLoadBalancingV2::TargetGroup": Proof(
+    "AWS::ElasticLoadBalancingV2::TargetGroup": Check(
         "elbv2",
         "describe_target_groups",
         by_ids("TargetGroupArns"),
@@ -419,7 +419,7 @@ PROOFS: dict[str, Proof] = {
         )
         | {"TargetGroupAttributes": Look("describe_target_group_attributes:TargetGroupArn", "Attributes")},
     ),
-    "AWS::Events::Rule": Proof(
+    "AWS::Events::Rule": Check(
         "events",
         "describe_rule",
         by_id("Name"),
@@ -430,21 +430,21 @@ PROOFS: dict[str, Proof] = {
             "Targets[].Arn": Look("list_targets_by_rule:Rule", "Targets[].Arn"),
         },
     ),
-    "AWS::IAM::ManagedPolicy": Proof(
+    "AWS::IAM::ManagedPolicy": Check(
         "iam",
         "get_policy_version",
         policy_version,
         "PolicyVersion",
         {"PolicyDocument": "Document"},
     ),
-    "AWS::IAM::Policy": Proof(
+    "AWS::IAM::Policy": Check(
         "iam",
         "get_role_policy",
         lambda r: {"RoleName": r.properties["Roles"][0], "PolicyName": r.properties["PolicyName"]},
         "@",
         same("PolicyDocument"),
     ),
-    "AWS::IAM::Role": Proof(
+    "AWS::IAM::Role": Check(
         "iam",
         "get_role",
         by_id("RoleName"),
@@ -456,8 +456,8 @@ PROOFS: dict[str, Proof] = {
             "Policies[].PolicyName": Look("list_role_policies", "PolicyNames"),
         },
     ),
-    "AWS::KMS::Alias": Proof("kms", "describe_key", by_id("KeyId"), "KeyMetadata", {"TargetKeyId": "KeyId"}),
-    "AWS::KMS::Key": Proof(
+    "AWS::KMS::Alias": Check("kms", "describe_key", by_id("KeyId"), "KeyMetadata", {"TargetKeyId": "KeyId"}),
+    "AWS::KMS::Key": Check(
         "kms",
         "describe_key",
         by_id("KeyId"),
@@ -468,21 +468,21 @@ PROOFS: dict[str, Proof] = {
             "KeyPolicy": Look("get_key_policy", "Policy"),
         },
     ),
-    "AWS::Lambda::EventInvokeConfig": Proof(
+    "AWS::Lambda::EventInvokeConfig": Check(
         "lambda",
         "get_function_event_invoke_config",
         lambda r: {"FunctionName": r.properties["FunctionName"], "Qualifier": r.properties["Qualifier"]},
         "@",
         same("MaximumRetryAttempts MaximumEventAgeInSeconds DestinationConfig.OnFailure"),
     ),
-    "AWS::Lambda::EventSourceMapping": Proof(
+    "AWS::Lambda::EventSourceMapping": Check(
         "lambda",
         "get_event_source_mapping",
         by_id("UUID"),
         "@",
         same("BatchSize EventSourceArn FunctionResponseTypes MaximumBatchingWindowInSeconds ScalingConfig"),
     ),
-    "AWS::Lambda::Function": Proof(
+    "AWS::Lambda::Function": Check(
         "lambda",
         "get_function_configuration",
         by_id("FunctionName"),
@@ -495,8 +495,8 @@ PROOFS: dict[str, Proof] = {
             "ReservedConcurrentExecutions": Look("get_function_concurrency", "ReservedConcurrentExecutions"),
         },
     ),
-    "AWS::Lambda::LayerVersion": Proof("lambda", "get_layer_version_by_arn", by_id("Arn"), "@", same("CompatibleArchitectures")),
-    "AWS::Lambda::Permission": Proof(
+    "AWS::Lambda::LayerVersion": Check("lambda", "get_layer_version_by_arn", by_id("Arn"), "@", same("CompatibleArchitectures")),
+    "AWS::Lambda::Permission": Check(
         "lambda",
         "get_policy",
         lambda r: {"FunctionName": r.properties["FunctionName"]},
@@ -506,21 +506,21 @@ PROOFS: dict[str, Proof] = {
             'Arn: Condition.ArnLike."AWS:SourceArn", Account: Condition.StringEquals."AWS:SourceAccount"}'
         },
     ),
-    "AWS::Logs::LogGroup": Proof(
+    "AWS::Logs::LogGroup": Check(
         "logs",
         "describe_log_groups",
         by_id("logGroupNamePrefix"),
         "logGroups[0]",
         camel("LogGroupName RetentionInDays KmsKeyId"),
     ),
-    "AWS::Logs::MetricFilter": Proof(
+    "AWS::Logs::MetricFilter": Check(
         "logs",
         "describe_metric_filters",
         lambda r: {"logGroupName": r.properties["LogGroupName"]},
         "metricFilters[0]",
         camel("FilterPattern MetricTransformations"),
     ),
-    "AWS::RDS::DBInstance": Proof(
+    "AWS::RDS::DBInstance": Check(
         "rds",
         "describe_db_instances",
         by_id("DBInstanceIdentifier"),
@@ -539,16 +539,16 @@ PROOFS: dict[str, Proof] = {
             "DBSubnetGroupName": "DBSubnetGroup.DBSubnetGroupName",
             "=VPCSecurityGroups": "VpcSecurityGroups[].VpcSecurityGroupId",
         },
-        untold=("EnableCloudwatchLogsExports",),
+        not_returned=("EnableCloudwatchLogsExports",),
     ),
-    "AWS::RDS::DBParameterGroup": Proof(
+    "AWS::RDS::DBParameterGroup": Check(
         "rds",
         "describe_db_parameter_groups",
         by_id("DBParameterGroupName"),
         "DBParameterGroups[0]",
         {"Family": "DBParameterGroupFamily", "pairs(Parameters)": Look("describe_db_parameters", SETTINGS)},
     ),
-    "AWS::RDS::DBProxy": Proof(
+    "AWS::RDS::DBProxy": Check(
         "rds",
         "describe_db_proxies",
         by_id("DBProxyName"),
@@ -556,7 +556,7 @@ PROOFS: dict[str, Proof] = {
         same("RequireTLS IdleClientTimeout EngineFamily RoleArn DebugLogging Auth")
         | {"=VpcSecurityGroupIds": "VpcSecurityGroupIds", "=VpcSubnetIds": "VpcSubnetIds"},
     ),
-    "AWS::RDS::DBProxyTargetGroup": Proof(
+    "AWS::RDS::DBProxyTargetGroup": Check(
         "rds",
         "describe_db_proxy_target_groups",
         lambda r: {"DBProxyName": r.properties["DBProxyName"]},
@@ -566,22 +566,22 @@ PROOFS: dict[str, Proof] = {
             "=DBInstanceIdentifiers": Look("describe_db_proxy_targets", "Targets[].RdsResourceId"),
         },
     ),
-    "AWS::RDS::DBSubnetGroup": Proof(
+    "AWS::RDS::DBSubnetGroup": Check(
         "rds",
         "describe_db_subnet_groups",
         by_id("DBSubnetGroupName"),
         "DBSubnetGroups[0]",
         {"=SubnetIds": "Subnets[].SubnetIdentifier"},
     ),
-    "AWS::Route53::HostedZone": Proof("route53", "get_hosted_zone", by_id("Id"), "HostedZone", same("Name")),
-    "AWS::Route53::RecordSet": Proof(
+    "AWS::Route53::HostedZone": Check("route53", "get_hosted_zone", by_id("Id"), "HostedZone", same("Name")),
+    "AWS::Route53::RecordSet": Check(
         "route53",
         "list_resource_record_sets",
         lambda r: {"HostedZoneId": r.properties["HostedZoneId"]},
         "@",
         {"{Name: Name, Type: Type, AliasTarget: AliasTarget}": "ResourceRecordSets"},
     ),
-    "AWS::S3::Bucket": Proof(
+    "AWS::S3::Bucket": Check(
         "s3",
         "head_bucket",
         by_id("Bucket"),
@@ -605,10 +605,10 @@ PROOFS: dict[str, Proof] = {
             "Tags": Look("get_bucket_tagging", "TagSet"),
         },
     ),
-    "AWS::S3::BucketPolicy": Proof(
+    "AWS::S3::BucketPolicy": Check(
         "s3", "get_bucket_policy", lambda r: {"Bucket": r.properties["Bucket"]}, "Policy", {"PolicyDocument": "@"}
     ),
-    "AWS::SNS::Subscription": Proof(
+    "AWS::SNS::Subscription": Check(
         "sns",
         "list_subscriptions_by_topic",
         lambda r: {"TopicArn": r.properties["TopicArn"]},
@@ -620,58 +620,58 @@ PROOFS: dict[str, Proof] = {
             ),
         },
     ),
-    "AWS::SNS::Topic": Proof("sns", "get_topic_attributes", by_id("TopicArn"), "Attributes", same("KmsMasterKeyId DisplayName")),
-    "AWS::SNS::TopicPolicy": Proof(
+    "AWS::SNS::Topic": Check("sns", "get_topic_attributes", by_id("TopicArn"), "Attributes", same("KmsMasterKeyId DisplayName")),
+    "AWS::SNS::TopicPolicy": Check(
         "sns",
         "get_topic_attributes",
         lambda r: {"TopicArn": r.properties["Topics"][0]},
         "Attributes.Policy",
         {"PolicyDocument": "@"},
     ),
-    "AWS::SQS::Queue": Proof(
+    "AWS::SQS::Queue": Check(
         "sqs",
         "get_queue_attributes",
         lambda r: {"QueueUrl": r.id, "AttributeNames": ["All"]},
         "Attributes",
         same("KmsMasterKeyId MessageRetentionPeriod RedrivePolicy SqsManagedSseEnabled VisibilityTimeout"),
     ),
-    "AWS::SQS::QueuePolicy": Proof(
+    "AWS::SQS::QueuePolicy": Check(
         "sqs",
         "get_queue_attributes",
         lambda r: {"QueueUrl": r.properties["Queues"][0], "AttributeNames": ["Policy"]},
         "Attributes.Policy",
         {"PolicyDocument": "@"},
     ),
-    "AWS::SSM::Parameter": Proof("ssm", "get_parameter", by_id("Name"), "Parameter", same("Type Value")),
-    "AWS::Scheduler::Schedule": Proof(
+    "AWS::SSM::Parameter": Check("ssm", "get_parameter", by_id("Name"), "Parameter", same("Type Value")),
+    "AWS::Scheduler::Schedule": Check(
         "scheduler",
         "get_schedule",
         lambda r: {"Name": r.id, "GroupName": r.properties.get("GroupName", "default")},
         "@",
         same("ScheduleExpression ScheduleExpressionTimezone State FlexibleTimeWindow Target"),
     ),
-    "AWS::Scheduler::ScheduleGroup": Proof("scheduler", "get_schedule_group", by_id("Name"), "@", same("Name")),
-    "AWS::SecretsManager::ResourcePolicy": Proof(
+    "AWS::Scheduler::ScheduleGroup": Check("scheduler", "get_schedule_group", by_id("Name"), "@", same("Name")),
+    "AWS::SecretsManager::ResourcePolicy": Check(
         "secretsmanager",
         "get_resource_policy",
         lambda r: {"SecretId": r.properties["SecretId"]},
         "ResourcePolicy",
         {"ResourcePolicy": "@"},
     ),
-    "AWS::SecretsManager::RotationSchedule": Proof(
+    "AWS::SecretsManager::RotationSchedule": Check(
         "secretsmanager",
         "describe_secret",
         lambda r: {"SecretId": r.properties["SecretId"]},
         "@",
         same("RotationLambdaARN RotationRules") | {"RotationRules && `true`": "RotationEnabled"},
     ),
-    "AWS::SecretsManager::Secret": Proof("secretsmanager", "describe_secret", by_id("SecretId"), "@", same("KmsKeyId Description")),
-    "AWS::SecretsManager::SecretTargetAttachment": Proof("secretsmanager", "describe_secret", by_id("SecretId"), "@"),
-    "AWS::WAFv2::IPSet": Proof(
+    "AWS::SecretsManager::Secret": Check("secretsmanager", "describe_secret", by_id("SecretId"), "@", same("KmsKeyId Description")),
+    "AWS::SecretsManager::SecretTargetAttachment": Check("secretsmanager", "describe_secret", by_id("SecretId"), "@"),
+    "AWS::WAFv2::IPSet": Check(
         "wafv2", "get_ip_set", web_acl, "IPSet", {"=Addresses": "Addresses", "IPAddressVersion": "IPAddressVersion"}
     ),
-    "AWS::WAFv2::WebACL": Proof("wafv2", "get_web_acl", web_acl, "WebACL", {"=Rules": "Rules", "DefaultAction": "DefaultAction"}),
-    "Custom::S3BucketNotifications": Proof(
+    "AWS::WAFv2::WebACL": Check("wafv2", "get_web_acl", web_acl, "WebACL", {"=Rules": "Rules", "DefaultAction": "DefaultAction"}),
+    "Custom::S3BucketNotifications": Check(
         "s3",
         "get_bucket_notification_configuration",
         lambda r: {"Bucket": r.properties["BucketName"]},

@@ -1,9 +1,9 @@
-"""The embedded AWS as one process: the emulator, a real PostgreSQL behind each RDS instance, processes behind ECS tasks.
+"""The embedded AWS as one process: the emulator, a real PostgreSQL server for each RDS instance, a process for each ECS task.
 
     python -m local.emulator.server --folder .local/run
 
-Writes its process id and port to `server.json` in the folder. Ends on SIGTERM with all it started, at last by
-SIGKILL of its own group (exit code 137), and if it is killed, they end by themselves.
+Writes its process id and port to `server.json` in the folder. SIGTERM stops it with everything it started; finally it
+sends SIGKILL to its own process group (exit code 137). If it is killed, its children stop by themselves.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ def authorities(folder: Path) -> Path:
 
 
 class Databases:
-    """The PostgreSQL servers behind the emulated RDS instances, by identifier."""
+    """The PostgreSQL servers of the emulated RDS instances, by identifier."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: dict[str, LocalRds] = {}
         self._lock = threading.Lock()
-        self._ended = False
+        self._stopping = False
 
     def start(
         self, identifier: str, engine_version: str, db_name: str, master_username: str, master_password: str, parameters: dict[str, str]
     ) -> tuple[str, int]:
-        """Called when an instance is created; returns where it listens."""
+        """Start a server for a new instance; return its host and port."""
         with self._lock:
-            if self._ended:
-                raise RuntimeError("the embedded AWS is ending")
+            if self._stopping:
+                raise RuntimeError("the embedded AWS is stopping")
             server = LocalRds(
                 install(int(engine_version.split(".")[0]), INSTALLATIONS),
                 self._folder / "databases" / identifier,
@@ -70,28 +70,28 @@ class Databases:
         return LOCALHOST, server.port
 
     def stop(self, identifier: str) -> None:
-        """Called when an instance is deleted, and its data with it: another may be called so one day."""
+        """Stop the server of a deleted instance and delete its data: a later instance may have the same identifier."""
         server = self._running.pop(identifier)
         server.stop()
         shutil.rmtree(server.directory, ignore_errors=True)
 
     def stop_all(self) -> None:
-        """Called when the emulator ends; one that is just being made is waited for, and none is made from then on."""
+        """Stop all servers, including one that is just starting; start no more."""
         with self._lock:
-            self._ended = True
+            self._stopping = True
             while self._running:
                 self._running.popitem()[1].stop()
 
 
 def run(port: int, folder: Path) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT."""
     listener = launcher.listen(port)
     port = listener.getsockname()[1]
     draft = folder / "server.json.new"
     draft.write_text(json.dumps({"pid": os.getpid(), "port": port}))
     draft.rename(folder / "server.json")
     databases = Databases(folder)
-    drills = Path(tempfile.mkdtemp(prefix="carmen-drill-"))  # not below ours, where `nobody` may not go
+    drills = Path(tempfile.mkdtemp(prefix="carmen-drill-"))  # not below our folder, which user `nobody` may not read
     drills.chmod(0o755)
     watching: list[threading.Thread] = []
 
@@ -101,8 +101,8 @@ def run(port: int, folder: Path) -> None:
         from local.emulator.handlers.service import record_exit
 
         authorities(folder).touch()
-        os.environ["RDS_CA_FILE"] = str(authorities(folder))  # functions inherit it: lambda_src/common/database.py
-        # And this machine's client programs; the layer's are for arm64 (lambda_src/common/client_tools.py).
+        os.environ["RDS_CA_FILE"] = str(authorities(folder))  # inherited by functions: lambda_src/common/database.py
+        # This machine's client programs; those of the layer are for arm64 (lambda_src/common/client_tools.py).
         os.environ["POSTGRESQL_HOME"] = os.environ["POSTGRESQL_SERVER_HOME"] = str(install(17, INSTALLATIONS))
         os.environ["DRILL_FOLDER"] = str(drills)
         on_database_created(databases.start)
@@ -129,10 +129,10 @@ def run(port: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=0, help="any free one without this")
-    parser.add_argument("--folder", type=Path, required=True, help="everything is written below it")
+    parser.add_argument("--port", type=int, default=0, help="default: any free port")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for all files")
     options = parser.parse_args()
     run(options.port, options.folder.resolve())
     launcher.end_group()

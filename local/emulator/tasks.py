@@ -1,7 +1,7 @@
-"""Gives the emulator's ECS tasks a process: the emulator keeps the books (RunTask, UpdateService), this runs programs.
+"""Run a local process for each of the emulator's ECS tasks.
 
-Without Docker the emulator marks every task RUNNING at once and starts nothing. So its list of RUNNING tasks is the
-list of processes that should be there, whoever asked for them, and following that list is all that `TaskRunner.watch` does.
+Without Docker the emulator marks every task RUNNING at once and starts nothing. Its list of RUNNING tasks is therefore
+the list of processes that should run; `TaskRunner.watch` follows it.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tools.processes import LOCALHOST, free_port, stop_with_us
 
-OF_THIS_MACHINE = ("POSTGRESQL_HOME", "POSTGRESQL_SERVER_HOME", "DRILL_FOLDER")  # as for functions: local/emulator/server.py
-Programs = Mapping[str, Sequence[str]]  # prefix of an image's name → the local program that takes its place, told {image}
+MACHINE_VARIABLES = ("POSTGRESQL_HOME", "POSTGRESQL_SERVER_HOME", "DRILL_FOLDER")  # as for functions: local/emulator/server.py
+Programs = Mapping[str, Sequence[str]]  # prefix of an image's name → the local program that replaces it; {image} is filled in
 
 
 class Emulator:
-    """The clients that are needed, all at one endpoint."""
+    """The clients of the emulator, at one endpoint."""
 
     def __init__(self, session: boto3.Session, endpoint_url: str) -> None:
-        quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})  # an emulator that ends answers nothing
+        quick = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})  # a stopping emulator does not answer
         self.ecs, self.secrets, self.ssm = (
             session.client(name, endpoint_url=endpoint_url, config=quick) for name in ("ecs", "secretsmanager", "ssm")
         )
@@ -39,7 +39,7 @@ class Emulator:
 
 @dataclass
 class Process:
-    """A task's process. `replaced` says what differs from the container's environment: variable → (there, here)."""
+    """A task's process. `replaced`: variables that differ from the container's environment → (value there, value here)."""
 
     popen: "subprocess.Popen[bytes]"
     watcher: "subprocess.Popen[bytes]"
@@ -53,13 +53,13 @@ class Process:
         return f"http://{LOCALHOST}:{self.port}"
 
     def wait(self, patience: float = 60) -> int:
-        """Its exit code, when it ends by itself; after `patience` it is ended."""
+        """Wait for the process to exit; stop it after `patience` seconds. Return the exit code."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.popen.wait(patience)
         return self.stop()
 
     def stop(self, patience: float = 10) -> int:
-        """SIGTERM, then SIGKILL, as ECS does; returns the exit code."""
+        """Send SIGTERM, then SIGKILL, as ECS does; return the exit code."""
         self.popen.terminate()
         try:
             return self.popen.wait(patience)
@@ -72,7 +72,7 @@ class Process:
 
 
 class _Folders:
-    """A task's volumes as folders of this machine: what begins with the path of one, here begins with its folder."""
+    """A task's volumes as folders of this machine: maps paths in the container to paths here."""
 
     def __init__(self, container: Mapping[str, Any], folder: Path) -> None:
         mounts = {mount["containerPath"]: folder / mount["sourceVolume"] for mount in container.get("mountPoints", [])}
@@ -88,7 +88,7 @@ class _Folders:
 
 
 def wait_until_healthy(process: Process, path: str, patience: float = 30) -> None:
-    """Returns when the path answers 2xx; fails at once when the process has ended."""
+    """Wait until the path answers 2xx; raise RuntimeError at once when the process has exited."""
     deadline = time.monotonic() + patience
     answer = "no answer"
     while time.monotonic() < deadline:
@@ -105,10 +105,10 @@ def wait_until_healthy(process: Process, path: str, patience: float = 30) -> Non
 
 @dataclass
 class TaskRunner:
-    """Starts and stops processes as tasks come and go.
+    """Start and stop processes as tasks come and go.
 
-    `programs` take the place of images; `trusted` stands for the image's own list of certificate authorities; `credentials` gives
-    those of a task's role, as variables; `ended` is told a task's exit code, for which the API has no place.
+    `programs` replace images; `trusted` replaces the image's certificate authorities; `credentials` returns the task role's
+    credentials as variables; `ended` receives a task's exit code, which the API cannot record.
     """
 
     emulator: Emulator
@@ -120,9 +120,9 @@ class TaskRunner:
     processes: dict[str, Process] = field(default_factory=dict)  # by task ARN
 
     def run(self, arn: str, overrides: Mapping[str, Any] | None = None, name: str | None = None) -> Process:
-        """Starts the task definition's first essential container as a local process; its output goes to `logs`.
+        """Start the task definition's first essential container as a local process; its output goes to `logs`.
 
-        Those that must have ended well before it run first, to their end. LookupError when one of them fails.
+        Containers on whose SUCCESS it depends run first, to their end; LookupError when one of them fails.
         """
         definition = self.emulator.ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
         containers = {one["name"]: one for one in definition["containerDefinitions"]}
@@ -161,29 +161,29 @@ class TaskRunner:
         return Process(popen, stop_with_us(popen.pid), environment, log, port, replaced)
 
     def _differences(self, port: int | None) -> dict[str, str]:
-        """What a process needs otherwise than a container, as variables."""
+        """Variables that must differ between a process here and a container."""
         here = {"SSL_CERT_FILE": str(self.trusted), "RDS_CA_FILE": str(self.trusted)} if self.trusted else {}
-        here |= {name: os.environ[name] for name in OF_THIS_MACHINE if name in os.environ}
-        if port is not None:  # tasks share this machine's ports here, and 0.0.0.0 would be open to the neighbours
+        here |= {name: os.environ[name] for name in MACHINE_VARIABLES if name in os.environ}
+        if port is not None:  # tasks share the ports of this machine, and 0.0.0.0 would be reachable from outside
             here |= {"PORT": str(port), "HOSTNAME": LOCALHOST}
         return here
 
     def watch(self, until: threading.Event, every: float = 0.5) -> None:
-        """Follows all clusters until `until` is set, then ends the processes. Writes `logs/tasks.json` for people and tests."""
+        """Follow all clusters until `until` is set, then stop the processes. Write `logs/tasks.json` for people and tests."""
         try:
             while not until.is_set():
-                # The emulator starts after us, ends before us, and deletes clusters while we look at them.
+                # The emulator starts after us, stops before us, and deletes clusters meanwhile.
                 with contextlib.suppress(ClientError, BotoCoreError):
                     for cluster in self.emulator.ecs.list_clusters()["clusterArns"]:
                         self.follow(cluster)
-                self._tell()
+                self._write_state()
                 until.wait(every)
         finally:
             for process in self.processes.values():
                 process.stop()
 
     def follow(self, cluster: str) -> None:
-        """One step of `watch`: the processes are brought in line with the cluster's RUNNING tasks."""
+        """Start and stop processes to match the cluster's RUNNING tasks."""
         ecs, here = self.emulator.ecs, f":task/{cluster.rsplit('/', 1)[-1]}/"
         pages = ecs.get_paginator("list_tasks").paginate(cluster=cluster, desiredStatus="RUNNING")
         wanted = [arn for page in pages for arn in page["taskArns"]]
@@ -201,19 +201,19 @@ class TaskRunner:
                 self.ended(arn, code)
                 ecs.stop_task(cluster=cluster, task=arn, reason=f"Essential container exited with code {code}")
 
-    def _tell(self) -> None:
-        told = {
+    def _write_state(self) -> None:
+        state = {
             arn: {"pid": one.popen.pid, "url": one.url if one.port else None, "log": str(one.log), "replaced": sorted(one.replaced)}
             for arn, one in self.processes.items()
         }
         self.logs.mkdir(parents=True, exist_ok=True)
         draft = self.logs / "tasks.json.new"
-        draft.write_text(json.dumps(told, indent=1))
+        draft.write_text(json.dumps(state, indent=1))
         draft.rename(self.logs / "tasks.json")
 
 
 def _program(container: Mapping[str, Any], programs: Programs, here: Callable[[str], str]) -> list[str]:
-    """The mapped program (longest prefix wins) with the container's command, its folders `here`, or else that command itself."""
+    """The program mapped to the image (longest prefix) with the container's command, or else the command itself."""
     own = [here(part) for part in (*container.get("entryPoint", []), *container.get("command", []))]
     prefixes = [prefix for prefix in programs if container["image"].startswith(prefix)]
     if prefixes:
@@ -230,7 +230,7 @@ def _environment(emulator: Emulator, container: Mapping[str, Any]) -> dict[str, 
 
 
 def _secret(emulator: Emulator, value_from: str) -> str:
-    """`valueFrom` as ECS reads it: arn:…:secret:NAME[:json-key[:version-stage[:version-id]]], or a parameter."""
+    """Resolve `valueFrom` as ECS does: arn:…:secret:NAME[:json-key[:version-stage[:version-id]]], or a parameter."""
     fields = value_from.split(":")
     if fields[2:3] != ["secretsmanager"]:
         name = value_from.split(":parameter", 1)[-1] if value_from.startswith("arn:") else value_from

@@ -1,12 +1,10 @@
 """`LocalRds`: an embedded PostgreSQL server, set up the way Amazon RDS sets one up.
 
-Its programs come from tools/build/postgres_wheels.py. What is like RDS: TLS only,
-a superuser `rdsadmin` that nobody can reach over TCP, a master without SUPERUSER whose `rds_superuser` holds
-what RDS's holds, and `rds_iam`, whose members have no password login. What needs more fails here too.
+Its programs come from tools/build/postgres_wheels.py. Like RDS: TLS only; a superuser `rdsadmin` that cannot log in over TCP; a master without SUPERUSER whose `rds_superuser` has
+RDS's memberships; `rds_iam`, whose members cannot log in with a password.
 
-What is not like RDS: the master and other members of pg_read_all_data can read pg_authid (RDS denies that to all). With
-`iam_logins`, members of rds_iam get in over TLS with any token: it is signed, but nobody here reads it (the wheels have
-no PAM).
+Unlike RDS: the master and other members of pg_read_all_data can read pg_authid. With `iam_logins`, members of rds_iam log in
+over TLS with any token, because the wheels have no PAM to check it.
 """
 
 import os
@@ -27,7 +25,7 @@ import trustme
 from tools.build.unprivileged import server_uid, unprivileged
 from tools.processes import LOCALHOST, free_port, stop_with_us
 
-# Held WITH ADMIN OPTION by rds_superuser, as dumps of real RDS instances (15.3, 17) show; absent ones are skipped.
+# Granted WITH ADMIN OPTION to rds_superuser in dumps of real RDS instances (15.3, 17); absent roles are skipped.
 _RDS_SUPERUSER_HOLDS = (
     "pg_checkpoint",
     "pg_create_subscription",
@@ -46,13 +44,13 @@ _PORTS_TRIED = 3
 
 
 class PortTaken(RuntimeError):
-    """Somebody else listens on the port."""
+    """The port is in use."""
 
 
 class LocalRds:
-    """One server: `with LocalRds(...) as server:` or `start()` and `stop()`. Data stay; a second start finds them.
+    """One server: `with LocalRds(...) as server:` or `start()` and `stop()`. A second start finds the data.
 
-    It ends with the process that started it, however that ends.
+    The server stops with the process that started it, however that ends.
     """
 
     host = LOCALHOST
@@ -70,12 +68,12 @@ class LocalRds:
         durable: bool = True,
         iam_logins: bool = False,
     ) -> None:
-        """`iam_logins` lets members of rds_iam in on their name alone: nothing here could check the token that is their password."""
+        """`iam_logins` lets members of rds_iam log in by name: the token cannot be checked here."""
         if not re.fullmatch(r"[A-Za-z]\w{0,62}", master) or not re.fullmatch(r"[A-Za-z]\w{0,62}", database):
-            raise ValueError(f"RDS takes letters, digits and _ for names: master {master!r}, database {database!r}")
+            raise ValueError(f"RDS names have letters, digits and _ only: master {master!r}, database {database!r}")
         self.directory = directory.resolve()
         self.data = self.directory / "data"
-        self._complete = self.directory / "complete"  # initdb and what makes it RDS have both ended well
+        self._complete = self.directory / "complete"  # initdb and the RDS setup have both succeeded
         self.log = self.directory / "postgres.log"
         self.ca_file = self.directory / "ca.pem"
         self.master, self.password, self.database = master, password, database
@@ -108,7 +106,7 @@ class LocalRds:
             try:
                 self._launch()
                 break
-            except PortTaken:  # between choosing it and now
+            except PortTaken:  # taken since it was chosen
                 if self._port_is_given or again == _PORTS_TRIED - 1:
                     raise
         if new:
@@ -121,10 +119,10 @@ class LocalRds:
 
     def _launch(self) -> None:
         if len(os.fsencode(self.data / f".s.PGSQL.{self.port}")) > _SOCKET_PATH_LIMIT:
-            self._sockets = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a short path, whatever TMPDIR says
+            self._sockets = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a short path, independent of TMPDIR
         self._write_configuration()
         with self.log.open("ab") as log:
-            self._told_before = log.tell()
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [*unprivileged(), self._program("postgres"), "-D", self.data],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment(), start_new_session=True,
@@ -137,7 +135,7 @@ class LocalRds:
             raise
 
     def stop(self) -> None:
-        """Fast shutdown: sessions are ended, data are written."""
+        """Fast shutdown: end sessions, write data."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
@@ -151,7 +149,7 @@ class LocalRds:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
     def as_rdsadmin(self, sql: str, database: str = "postgres") -> str:
-        """Runs SQL as the superuser, over the local socket: for the service behind the API, never for its customers."""
+        """Run SQL as the superuser over the local socket: for the service behind the API only."""
         done = subprocess.run(
             [*unprivileged(), self._program("psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
              "--set=ON_ERROR_STOP=1", f"--host={self._sockets}", f"--port={self.port}", "--username=rdsadmin",
@@ -163,7 +161,7 @@ class LocalRds:
         return done.stdout.strip()
 
     def _initdb(self) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)  # what an interrupted initdb left
+        shutil.rmtree(self.data, ignore_errors=True)  # left by an interrupted initdb
         command = [*unprivileged(), str(self._program("initdb")), f"--pgdata={self.data}", "--username=rdsadmin",
                    "--encoding=UTF8", "--locale=C.UTF-8", "--auth-local=peer", "--auth-host=reject",
                    "--no-instructions", *([] if self._durable else ["--no-sync"])]  # fmt: skip
@@ -175,7 +173,7 @@ class LocalRds:
             configuration.write("include 'rds.conf'\n")
 
     def _write_certificate(self) -> None:
-        """A CA of its own, made once, so that clients can verify the server as they verify RDS."""
+        """Create a certificate authority once, so that clients can verify the server as they verify RDS."""
         if self.ca_file.exists():
             return
         authority = trustme.CA(organization_name="Carmen local", organization_unit_name="embedded PostgreSQL")
@@ -204,7 +202,7 @@ class LocalRds:
         (self.data / "rds.conf").write_text("".join(lines))
         operator = pwd.getpwuid(server_uid()).pw_name
         (self.data / "pg_ident.conf").write_text(f'operator "{operator}" rdsadmin\n')
-        # The master comes before rds_iam: it may grant that role, for which plain PostgreSQL makes it a member.
+        # The master's line comes before rds_iam: plain PostgreSQL makes it a member of the roles it may grant.
         (self.data / "pg_hba.conf").write_text(
             f"""\
 local   all       rdsadmin         peer map=operator
@@ -217,7 +215,7 @@ hostssl all       all        all   scram-sha-256
         )
 
     def _sort_parameters(self, taken: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Accepted ones, and skipped ones with the reason. RDS's plain numbers have PostgreSQL's base units already."""
+        """Accepted parameters, and skipped ones with the reason. RDS's plain numbers are in PostgreSQL's base units."""
         described = subprocess.run(
             [*unprivileged(), self._program("postgres"), "--describe-config"],
             check=True, capture_output=True, text=True, env=self._environment(),
@@ -245,8 +243,8 @@ hostssl all       all        all   scram-sha-256
         status_file = self.data / "postmaster.pid"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                told = self.log.read_bytes()[self._told_before :].decode(errors="replace")
-                raise (PortTaken if "could not bind" in told else RuntimeError)(f"PostgreSQL did not start: {told[-2000:]}")
+                output = self.log.read_bytes()[self._log_start :].decode(errors="replace")
+                raise (PortTaken if "could not bind" in output else RuntimeError)(f"PostgreSQL did not start: {output[-2000:]}")
             try:
                 status = status_file.read_text().splitlines()
             except FileNotFoundError:
@@ -265,7 +263,7 @@ SELECT format('GRANT %I TO rds_superuser WITH ADMIN OPTION', rolname) FROM pg_ro
  WHERE rolname = ANY ('{{{",".join(_RDS_SUPERUSER_HOLDS)}}}') \\gexec
 CREATE ROLE "{self.master}" LOGIN CREATEDB CREATEROLE PASSWORD '{password}' VALID UNTIL 'infinity';
 GRANT rds_superuser TO "{self.master}";
--- From 16 on, granting takes ADMIN; RDS makes an exception for rds_iam that plain PostgreSQL cannot.
+-- From 16 on, a grant needs ADMIN; RDS makes an exception for rds_iam that plain PostgreSQL cannot make.
 SELECT 'GRANT rds_iam TO "{self.master}" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE'
  WHERE current_setting('server_version_num')::int >= 160000 \\gexec
 ALTER DATABASE postgres OWNER TO "{self.master}";
@@ -278,12 +276,12 @@ SELECT 'CREATE DATABASE "{self.database}" OWNER "{self.master}"' WHERE '{self.da
         return self._installation / "bin" / name
 
     def _environment(self) -> dict[str, str]:
-        """Only for these children: the libraries must not reach anybody else."""
+        """The environment of these child processes only: no other program may use these libraries."""
         return {"PATH": os.defpath, "LD_LIBRARY_PATH": str(self._installation / "lib"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def stop_left_over(data: Path) -> None:
-    """Stops the server of this data directory, whoever started it; the process is known by its working directory."""
+    """Stop the server of this data directory; its process is found by its working directory."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):

@@ -1,7 +1,6 @@
-"""An embedded Redis, from a PyPI wheel, set up as ElastiCache's with cluster mode disabled: TLS and AUTH, nothing without.
+"""`LocalRedis`: an embedded Valkey server from a PyPI wheel, like ElastiCache with cluster mode disabled: TLS and AUTH required.
 
-It is Valkey, which speaks Redis's protocol and commands; Redis itself comes in no wheel that has them of today. The wheel's
-server is built without TLS, so a small relay in this process stands before it and ends TLS there.
+No current wheel contains Redis. The wheel's server is built without TLS, so a relay in this process terminates TLS.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _HASHES = ("1e539300364a2349f0e9bbbe24e1f836b75561ee135a33596a3531435e772021",
 
 
 def install(into: Path) -> Path:
-    """The server's program below `into`, downloaded on the first call only."""
+    """The server's program below `into`; downloaded on the first call."""
     target = into / f"valkey-{_VERSION}"
     if target.exists():
         return target
@@ -52,8 +51,8 @@ def install(into: Path) -> Path:
     return target
 
 
-class RedisLookAlike:
-    """One server: `with RedisLookAlike(...) as redis:`. Nothing is kept; it ends with the process that started it."""
+class LocalRedis:
+    """One server: `with LocalRedis(...) as redis:`. It keeps no data and stops with the process that started it."""
 
     host = "localhost"
 
@@ -115,7 +114,7 @@ class RedisLookAlike:
             threading.Thread(target=self._relay, args=(client, context), daemon=True).start()
 
     def _relay(self, raw: socket.socket, context: ssl.SSLContext) -> None:
-        """Both ways, in one thread, for a TLS socket must not be read and written at once; ends when either side does."""
+        """Relay in both directions in one thread: a TLS socket must not be read and written at once. End when either side ends."""
         try:
             with context.wrap_socket(raw, server_side=True) as client, socket.create_connection((LOCALHOST, self._behind)) as server:
                 for end in (client, server):

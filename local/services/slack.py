@@ -1,4 +1,4 @@
-"""Stands for Slack: takes what the notifier posts, and keeps it."""
+"""A stand-in for Slack that keeps the notifier's messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.processes import LOCALHOST
 
 
 class Slack:
-    """`with Slack() as slack:` listens at `slack.webhook`; `messages` are the texts that people would have read, in order."""
+    """`with Slack() as slack:` listens at `slack.webhook`; `messages` are the received texts, in order."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -28,7 +28,7 @@ class Slack:
                 self.wfile.write(b"ok")
 
             def log_message(self, *_: object) -> None:
-                """Nothing: the address is a secret."""
+                """Log nothing: the address is a secret."""
 
         self._server = ThreadingHTTPServer((LOCALHOST, 0), Webhook)
         self.webhook = f"http://{LOCALHOST}:{self._server.server_port}/services/T0/B0/local"

@@ -1,6 +1,6 @@
-"""A stand-in for the Next.js application: same port, same environment contract, same health paths, no more.
+"""A stand-in for the Next.js application: same port, environment contract and health paths.
 
-It proves a deployment: that the container's environment is complete, and that its credentials reach the database.
+It checks that the container's environment is complete and that its credentials reach the database.
 """
 
 import hashlib
@@ -15,24 +15,24 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pg8000.native import Connection, DatabaseError, InterfaceError
 
-# The manual's "Environment Configuration", in its order. REDIS_URL joined it; AWS keys left it for the task role.
+# The manual's "Environment Configuration", in its order, plus REDIS_URL, without AWS keys (the task role replaces them).
 CONTRACT = (
     "NODE_ENV", "NEXT_PUBLIC_APP_URL", "DATABASE_URL", "DIRECT_URL", "REDIS_URL", "NEXTAUTH_URL", "NEXTAUTH_SECRET", "JWT_SECRET",
     "EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "UPLOAD_STORAGE", "AWS_S3_BUCKET", "AWS_REGION",
     "WEBHOOK_SECRET", "API_RATE_LIMIT", "SENTRY_DSN", "ENABLE_ANALYTICS", "LOG_LEVEL", "ENABLE_ADVANCED_ANALYTICS",
     "ENABLE_EXPERIMENTAL_FEATURES",
 )  # fmt: skip
-# Only the operator knows these: they must be there, and may be empty until they are given.
+# Operator-supplied: must be set, and may be empty at first.
 MAY_BE_EMPTY = frozenset({"EMAIL_FROM", "SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_PASSWORD", "SMTP_SECURE", "SENTRY_DSN"})
 
 
 def build_id(image: str) -> str:
-    """What Next.js would name the build by; an image, one build."""
+    """The build id: one per image."""
     return hashlib.sha256(image.encode()).hexdigest()[:12]
 
 
 def static_files(image: str) -> dict[str, bytes]:
-    """What its build would leave in .next/static: names with a hash, and names as the router's folders have them."""
+    """Files like those of .next/static: names with a hash, and the folder names of the router."""
     build = build_id(image)
     return {
         f"{build}/_buildManifest.js": b"self.__BUILD_MANIFEST={}",
@@ -47,9 +47,9 @@ def missing(environment: dict[str, str]) -> list[str]:
 
 
 def connect(url: str, authorities: str | None = None) -> Connection:
-    """Opens a Prisma URL as Prisma would: `sslaccept=strict` verifies the server, against the CA in `sslcert`.
+    """Connect with a Prisma URL: `sslaccept=strict` verifies the server against the CA in `sslcert`.
 
-    `authorities` takes the place of `sslcert`, which names a file inside an image.
+    `authorities` replaces `sslcert`, which names a file inside an image.
     """
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -70,7 +70,7 @@ def connect(url: str, authorities: str | None = None) -> Connection:
 
 
 def database_error(url: str) -> str | None:
-    """What keeps the database from answering, without the credentials that are in the URL."""
+    """Why the database does not answer, without the credentials of the URL; None when it answers."""
     try:
         connection = connect(url)
         try:
@@ -86,7 +86,7 @@ def database_error(url: str) -> str | None:
 
 class Application(BaseHTTPRequestHandler):
     database_url: str
-    files: dict[str, bytes]  # the build's own, and nobody else's
+    files: dict[str, bytes]  # of this build only
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
@@ -122,11 +122,11 @@ class Application(BaseHTTPRequestHandler):
 
 
 def migrate(url: str) -> int:
-    """What Prisma's migrations would do, in small; they fail where `must_fail` is a table."""
+    """A small migration; it fails where the table `must_fail` exists."""
     connection = connect(url)
     try:
         if connection.run("SELECT to_regclass('public.must_fail')")[0][0]:
-            print("Migration failed: public.must_fail is there", file=sys.stderr)
+            print("Migration failed: public.must_fail exists", file=sys.stderr)
             return 1
         connection.run("CREATE TABLE IF NOT EXISTS public.migrations (applied_at timestamptz NOT NULL)")
         connection.run("INSERT INTO public.migrations VALUES (now())")
@@ -136,7 +136,7 @@ def migrate(url: str) -> int:
 
 
 def copy_static_files(image: str, folder: Path) -> int:
-    """What `cp` would do with the image's own."""
+    """Copy the image's static files, like `cp`."""
     for name, content in static_files(image).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -147,14 +147,14 @@ def main(image: str, command: list[str]) -> int:
     environment = dict(os.environ)
     if "migrate" in command:  # the deployed migration command
         return migrate(environment["DIRECT_URL"])
-    if command[:1] == ["cp"]:  # the deployed task that keeps static files
+    if command[:1] == ["cp"]:  # the deployed task that publishes static files
         return copy_static_files(image, Path(command[-1]))
     absent = missing(environment)
     if absent:
-        print(f"Carmen cannot start, these variables are missing: {', '.join(absent)}", file=sys.stderr)
+        print(f"Carmen cannot start, missing variables: {', '.join(absent)}", file=sys.stderr)
         return 1
     Application.files = static_files(image)
-    Application.database_url = environment["DATABASE_URL"]  # fixed at start, as the real one's are
+    Application.database_url = environment["DATABASE_URL"]  # read at start, as in the real application
     address = (environment.get("HOSTNAME", "127.0.0.1"), int(environment.get("PORT", "3006")))
     with ThreadingHTTPServer(address, Application) as server:
         print(f"Carmen (stand-in) listens on http://{address[0]}:{address[1]}", flush=True)

@@ -18,7 +18,7 @@ from tests.faults.conftest import Terminal
 from tests.isolated_checkout import Copy
 from tools.processes import is_running
 
-ANEW = "Ended, and the embedded AWS with it: `make local` starts anew."
+ANEW = "Stopped, together with the embedded AWS. Run `make local` to start again."
 
 
 def ctrl_c_again_and_again(run: Terminal) -> None:
@@ -55,7 +55,7 @@ def test_an_update_that_is_ended_leaves_what_is_deployed(copy: Copy) -> None:
     run.wait_for("synthesizing")
     run.press_ctrl_c()
     assert run.exit_code() == 130
-    assert "Ended; what was deployed still runs." in run.shown
+    assert "Stopped. The deployed resources still run" in run.shown
     assert copy.deployment.server() == pid
     copy.deployment.stop()
     assert copy.nothing_runs()
@@ -69,7 +69,7 @@ def test_a_server_that_is_killed_in_the_middle_is_told_at_once(copy: Copy) -> No
     assert pid
     os.kill(pid, signal.SIGKILL)
     assert run.exit_code(20) == 2
-    assert "The embedded AWS ended during `cdk bootstrap`" in run.shown
+    assert "The embedded AWS stopped during `cdk bootstrap`" in run.shown
     assert copy.nothing_runs()
 
 

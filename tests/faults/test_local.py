@@ -106,7 +106,7 @@ def test_a_second_run_in_the_same_folder_refuses(copy: Copy) -> None:
     first.wait_for("starting")
     second = copy.run("make", "local")
     assert second.returncode == 2
-    assert second.stderr.startswith("\nAnother `make local…` is at work in this folder: wait for it, or end it.\n")
+    assert second.stderr.startswith("\nAnother `make local…` command is running in this folder. Wait for it, or stop it.\n")
     first.press_ctrl_c()
     assert first.exit_code() == 130
     assert copy.nothing_runs()
@@ -115,7 +115,7 @@ def test_a_second_run_in_the_same_folder_refuses(copy: Copy) -> None:
 def test_too_little_room_is_told_before_anything_starts(copy: Copy) -> None:
     done = copy.run(*small_disk(copy, "64m"), *copy.local("up", copy.root / "disk" / "run"))
     assert done.returncode == 1
-    assert "64 MiB are free below" in done.stderr
+    assert "Only 64 MiB are free below" in done.stderr
     assert done.stderr.endswith("2048 are needed: make room.\n")
     assert copy.nothing_runs()
 
@@ -140,7 +140,7 @@ def test_what_another_users_run_left_is_told(copy: Copy) -> None:
         (left / "run.lock").chmod(0o400)
     done = copy.run(*user, *copy.local("up"))
     assert done.returncode == 1
-    assert f"{left / 'run.lock'}: not this user's to change. Did another user (root?) run this here?" in done.stderr
+    assert f"{left / 'run.lock'}: permission denied. If another user (root?) ran `make local` here" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -195,7 +195,7 @@ def test_a_disk_that_fills_up_in_the_middle_is_told(copy: Copy, stage: str) -> N
     run.wait_for(stage)
     (copy.root / "disk.full").touch()
     assert run.exit_code(120) == 1, run.shown
-    assert "64 are needed: make room." in run.shown
+    assert "64 MiB are needed." in run.shown
     assert "Traceback" not in run.shown
     assert copy.nothing_runs()
 
@@ -251,5 +251,5 @@ def leave_it_to_root(copy: Copy) -> None:
     assert copy.nothing_runs()
     done = copy.run(*copy.as_nobody(), "make", "local")
     assert done.returncode == 2
-    assert "not this user's to change" in done.stderr
+    assert "permission denied. If another user" in done.stderr
     assert "Traceback" not in done.stderr

@@ -18,7 +18,7 @@ TWICE = """
         ssm.StringParameter(self, "Second", parameter_name="/carmen/one", string_value="2").node.add_dependency(first)
 """
 REASON = "ParameterAlreadyExists"
-GOES_ON = "Correct it; then `make local-update` goes on from here, or `make local` starts anew.\n"
+GOES_ON = "Correct the cause; then run `make local-update` to continue from here, or `make local` to start again.\n"
 NOW = datetime.now(UTC)
 
 
@@ -41,7 +41,7 @@ def test_a_resource_that_fails_is_rolled_back_and_the_corrected_version_deploys(
     assert done.returncode == 2
     assert "CarmenProdAlerts/Second/Resource (AWS::SSM::Parameter, Second394350F9): CREATE_FAILED\n" in done.stderr
     assert REASON in done.stderr
-    assert "CarmenProdAlerts: ROLLBACK_COMPLETE (rolled back, what it had begun is deleted again)\n" in done.stderr
+    assert "CarmenProdAlerts: ROLLBACK_COMPLETE (rolled back; what it had created is deleted)\n" in done.stderr
     assert GOES_ON in done.stderr
     assert "Traceback" not in done.stderr
     assert _statuses(copy)["CarmenProdAlerts"] == "ROLLBACK_COMPLETE"
@@ -56,7 +56,7 @@ def test_a_resource_that_fails_is_rolled_back_and_the_corrected_version_deploys(
     done = copy.run("make", "local-update")
     assert done.returncode == 2
     assert REASON in done.stderr
-    assert "CarmenProdAlerts: UPDATE_ROLLBACK_COMPLETE (rolled back, it is again as it was before)\n" in done.stderr
+    assert "CarmenProdAlerts: UPDATE_ROLLBACK_COMPLETE (rolled back to its earlier state)\n" in done.stderr
     assert GOES_ON in done.stderr
     assert "/carmen/one" not in _parameters(copy)
     assert REASON in copy.run("make", "local-update").stderr  # still wrong, so still tried
@@ -78,8 +78,8 @@ def test_a_protected_database_that_cannot_be_rolled_back_is_told(copy: Copy) -> 
     assert done.returncode == 2
     assert "CarmenProdData/DatabaseRoles/Apply/Default (Custom::DatabaseRoles, " in done.stderr
     assert "    LookupError: no such role\n" in done.stderr
-    assert "CarmenProdData: ROLLBACK_FAILED (rolling back failed too, something of it is still there)\n" in done.stderr
-    assert "Correct it; then `make local` starts anew.\n" in done.stderr
+    assert "CarmenProdData: ROLLBACK_FAILED (the rollback failed too; some resources are left)\n" in done.stderr
+    assert "Correct the cause; then run `make local`.\n" in done.stderr
 
 
 class _Told:
@@ -119,6 +119,6 @@ def test_the_first_failure_is_shown_not_what_followed_from_it_nor_an_earlier_dep
     assert str(failure) == (
         "  Cause (AWS::SNS::Topic, Cause): CREATE_FAILED\n"
         "    Value (x) is invalid\n"
-        "  CarmenProdData: ROLLBACK_COMPLETE (rolled back, what it had begun is deleted again)"
+        "  CarmenProdData: ROLLBACK_COMPLETE (rolled back; what it had created is deleted)"
     )
     assert failures(told, tmp_path, NOW + timedelta(seconds=6)) == []

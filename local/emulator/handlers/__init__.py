@@ -1,8 +1,7 @@
-"""What ministack's CloudFormation lacks, as handlers that call ministack's own service APIs.
+"""CloudFormation handlers that ministack lacks; they call ministack's own service APIs.
 
-One module per part of the infrastructure; `register()` puts them all in place. Types for which
-the emulator has no service are listed in `RECORDED`: the stack keeps their properties, and
-nothing else exists of them.
+One module per part of the infrastructure; `register()` installs them all. `RECORDED` lists the types
+for which the emulator has no service: only the stack knows their properties.
 """
 
 RECORDED = (
@@ -18,7 +17,7 @@ RECORDED = (
 
 
 def register() -> None:
-    """Add the handlers to ministack, once, before it serves. Imports it, and so reads the environment."""
+    """Add the handlers to ministack, once, before it serves. Importing ministack reads the environment."""
     from local.emulator.handlers import alerts, base, data, edge, identity, network, service, storage
 
     for part in (network, alerts, storage, data, edge, service, identity):

@@ -54,7 +54,7 @@ def complete_table(table: str, properties: Properties, old: Properties) -> None:
 
 
 def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
-    """Both kinds of alarm are put and deleted by name; ministack's own handler refuses metric math."""
+    """Handlers for both kinds of alarm; ministack's own handler refuses metric math."""
 
     def put(name: str, properties: Properties) -> Attributes:
         call("cloudwatch", operation, properties, AlarmName=name)
@@ -77,14 +77,14 @@ def alarm_handlers(operation: str) -> tuple[Create, Delete, Update]:
 
 
 def keep_suppressor(name: str, properties: Properties) -> None:
-    """PutCompositeAlarm drops what silences it. Kept for DescribeAlarms; the emulator's composites act on every change all the same."""
+    """Keep the suppressor for DescribeAlarms; PutCompositeAlarm drops it, and the emulator's composite alarms ignore it."""
     shape = client("cloudwatch").meta.service_model.operation_model("PutCompositeAlarm").input_shape
     names = ("ActionsSuppressor", "ActionsSuppressorWaitPeriod", "ActionsSuppressorExtensionPeriod")
     ministack_cloudwatch._composite_alarms[name] |= fit({key: properties[key] for key in names}, shape)
 
 
 def keep_metric_math(name: str, properties: Properties) -> None:
-    """PutMetricAlarm drops `Metrics`, but DescribeAlarms answers what the record holds."""
+    """Keep `Metrics` for DescribeAlarms; PutMetricAlarm drops them."""
     shape = client("cloudwatch").meta.service_model.operation_model("PutMetricAlarm").input_shape
     alarm = ministack_cloudwatch._alarms[name]
     alarm["Metrics"] = fit(properties["Metrics"], shape.members["Metrics"])

@@ -1,8 +1,8 @@
-"""How a handler is written and put in place.
+"""Define and install CloudFormation handlers.
 
-ministack keeps its CloudFormation handlers in a plain dict. `define` adds one, `refine` runs a
-function after ministack's own one. Handlers reach the emulator through its HTTP endpoint with
-boto3, exactly as any client would; that blocks, so their types must run on a worker thread.
+ministack keeps its CloudFormation handlers in a plain dict. `define` adds a handler, `refine` runs a
+function after ministack's own handler. Handlers call the emulator through its HTTP endpoint with
+boto3, like any client; that blocks, so their types must run on a worker thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _handled: set[str] = set()
 
 
 def client(service: str) -> Any:
-    """A boto3 client for the account and region of the stack at hand."""
+    """A boto3 client for the account and region of the current stack."""
     return _client(service, get_region(), get_account_id())
 
 
@@ -48,7 +48,7 @@ def _client(service: str, region: str, account: str) -> Any:
 
 
 def call(service: str, method: str, properties: Properties, /, **more: Any) -> dict[str, Any]:
-    """Call an operation with those of the template's properties that it takes."""
+    """Call an operation with the properties of the template that it accepts."""
     api = client(service)
     operation = api.meta.service_model.operation_model(api.meta.method_to_api_mapping[method])
     result: dict[str, Any] = getattr(api, method)(**fit({**properties, **more}, operation.input_shape))
@@ -56,7 +56,7 @@ def call(service: str, method: str, properties: Properties, /, **more: Any) -> d
 
 
 def fit(value: Any, shape: Shape) -> Any:
-    """A template's value in the form the API wants: its spelling of names, its types, its members only."""
+    """Convert a template's value to the API's form: spelling of names, types, known members only."""
     kind = shape.type_name
     if kind == "structure":
         members = {name.lower(): name for name in shape.members}
@@ -86,7 +86,7 @@ def name_for(logical_id: str, stack: str, length: int, lowercase: bool = False) 
 
 
 def own(properties: Properties) -> Properties:
-    """Without the stack's own tags (`aws:...`), which ministack adds and its APIs then refuse."""
+    """Remove the stack's tags (`aws:...`), which ministack adds and its APIs then refuse."""
     tags = properties.get("Tags")
     if not isinstance(tags, list):
         return properties
@@ -99,7 +99,7 @@ def define(
     delete: Delete,
     update: Update | None = None,
 ) -> None:
-    """Handle a type. Without `update`, a change replaces: ministack deletes the old one afterwards."""
+    """Handle a type. Without `update`, a change replaces the resource: ministack deletes the old one afterwards."""
 
     def created(logical_id: str, properties: Properties, stack: str) -> Created:
         return create(logical_id, own(properties), stack)
@@ -113,9 +113,9 @@ def define(
 
 
 def refine(resource_type: str, apply: Callable[[str, Properties, Properties], Attributes | None]) -> None:
-    """After ministack's own create and update: `apply(physical_id, properties, old properties)`.
+    """Run `apply(physical_id, properties, old properties)` after ministack's create and update.
 
-    It puts right what ministack dropped, and may return attributes for Fn::GetAtt.
+    It applies what ministack drops, and may return attributes for Fn::GetAtt.
     """
     native = provisioners._RESOURCE_HANDLERS[resource_type]
     handler = dict(native)
@@ -139,7 +139,7 @@ def refine(resource_type: str, apply: Callable[[str, Properties, Properties], At
 
 
 def guard(resource_type: str, before_delete: Callable[[str, Properties], None]) -> None:
-    """Run a function before a deletion; what it raises refuses the deletion."""
+    """Run a function before a deletion; an exception refuses the deletion."""
     handler = provisioners._RESOURCE_HANDLERS[resource_type]
     delete = handler["delete"]
 
@@ -151,7 +151,7 @@ def guard(resource_type: str, before_delete: Callable[[str, Properties], None]) 
 
 
 def record(resource_type: str) -> None:
-    """Accept a type of which the emulator has no service."""
+    """Accept a type for which the emulator has no service."""
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
         name = name_for(logical_id, stack, 64)
@@ -166,12 +166,12 @@ def record(resource_type: str) -> None:
 
 
 def put_handler(resource_type: str, handler: dict[str, Any]) -> None:
-    """Put a handler in ministack's own form in place."""
+    """Install a handler in ministack's form."""
     provisioners._RESOURCE_HANDLERS[resource_type] = handler
     _handled.add(resource_type)
 
 
 def install() -> None:
-    """Have ministack run our types on worker threads: on its event loop, a call to itself never returns."""
+    """Run our types on ministack's worker threads: on its event loop, a call to itself never returns."""
     native = stacks._runs_on_worker_thread
     stacks._runs_on_worker_thread = lambda resource_type: resource_type in _handled or native(resource_type)

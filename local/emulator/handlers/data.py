@@ -1,7 +1,7 @@
 """RDS, its proxy, and Secrets Manager.
 
-ministack's database instances are records without a server. `on_database_created` lets the
-caller start a real one: the host and port it returns become the instance's endpoint.
+ministack's database instances are records without a server. `on_database_created` registers a function
+that starts a real one: the host and port it returns become the instance's endpoint.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def register() -> None:
 
 
 def complete_database(identifier: str, properties: Properties, old: Properties) -> Attributes:
-    record = ministack_rds._instances[identifier]  # the handler writes it here, and no API can set an endpoint
+    record = ministack_rds._instances[identifier]  # no API can set an endpoint
     for name in ("PerformanceInsightsRetentionPeriod", "CACertificateIdentifier", "PerformanceInsightsKMSKeyId"):
         if name in properties:
             record[name.replace("KMS", "Kms")] = properties[name]
@@ -105,7 +105,7 @@ def before_database_delete(identifier: str, properties: Properties) -> None:
 
 
 def proxy_attributes(name: str) -> Attributes:
-    """Nothing pools here: where real servers run, on this machine, the proxy's name leads to them."""
+    """The proxy's attributes. Nothing pools: its host name is that of the real server."""
     if _start is not None:
         ministack_rds._db_proxies[name]["Endpoint"] = "127.0.0.1"
     proxy = client("rds").describe_db_proxies(DBProxyName=name)["DBProxies"][0]
@@ -166,9 +166,9 @@ def delete_targets(physical_id: str, properties: Properties) -> None:
 
 
 def refine_secret() -> None:
-    """A secret whose Ref is its ARN, as in AWS, and whose password keeps to the template's alphabet.
+    """Make the Ref of a secret its ARN, as in AWS, and generate the password with the template's rules.
 
-    ministack's Ref is the name, which no `valueFrom` of a container and no IAM policy may hold.
+    ministack's Ref is the name, which is invalid in a container's `valueFrom` and in IAM policies.
     """
     native = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
 
@@ -230,6 +230,6 @@ def update_rotation(physical_id: str, old: Properties, new: Properties) -> Attri
 
 
 def delete_rotation(physical_id: str, properties: Properties) -> None:
-    _, secret = ministack_secrets._resolve(properties["SecretId"])  # it has no CancelRotateSecret
+    _, secret = ministack_secrets._resolve(properties["SecretId"])  # ministack has no CancelRotateSecret
     if secret:
         secret.update(RotationEnabled=False, RotationLambdaARN=None, RotationRules=None)

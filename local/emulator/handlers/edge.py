@@ -17,7 +17,7 @@ def register() -> None:
 
 
 def complete_load_balancer(load_balancer: str, properties: Properties, old: Properties) -> None:
-    """Its network is its subnets'; a template has no VpcId, and ministack then names one that is not there."""
+    """Set the VPC from the subnets; ministack uses a VPC that does not exist."""
     subnets = client("ec2").describe_subnets(SubnetIds=properties["Subnets"])["Subnets"]
     ministack_alb._lbs[load_balancer]["VpcId"] = subnets[0]["VpcId"]
 
@@ -59,7 +59,7 @@ def origin_groups(network: str) -> list[Properties]:
 def create_origin(logical_id: str, properties: Properties, stack: str) -> Created:
     origin = call("cloudfront", "create_vpc_origin", origin_config(properties))["VpcOrigin"]
     network = network_of(properties["VpcOriginEndpointConfig"]["Arn"])
-    if not origin_groups(network):  # AWS makes one for all the origins of a network
+    if not origin_groups(network):  # AWS creates one for all origins of a VPC
         client("ec2").create_security_group(GroupName=ORIGIN_GROUP, Description="CloudFront's VPC origins", VpcId=network)
     return origin["Id"], origin_attributes(origin)
 
@@ -81,7 +81,7 @@ def delete_origin(origin: str, properties: Properties) -> None:
 
 
 def complete_web_acl(physical_id: str, properties: Properties, old: Properties) -> None:
-    """ministack's handler keeps the template's spelling of names and search strings, which clients cannot read back."""
+    """Update through the API: ministack's handler keeps the template's spelling, which clients cannot read."""
     key = waf_key(physical_id)
     summaries = client("wafv2").list_web_acls(Scope=key["Scope"])["WebACLs"]
     token = next(summary["LockToken"] for summary in summaries if summary["Id"] == key["Id"])

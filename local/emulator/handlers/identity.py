@@ -1,4 +1,4 @@
-"""IAM, which the emulator enforces: three things it tells the policies otherwise than AWS does, and the credentials of tasks."""
+"""IAM: three corrections of the emulator's request context, and the credentials of tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register() -> None:
 
 
 def task_credentials(role_arn: str) -> dict[str, str]:
-    """What ECS hands a task's containers, as variables (there: an address that gives them)."""
+    """Credentials of a task role, as variables (ECS passes the address of an endpoint instead)."""
     account, role = role_arn.split(":")[4], role_arn.rsplit("/", 1)[-1]
     key, secret, token = f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(20)
     session = {"Arn": f"arn:aws:sts::{account}:assumed-role/{role}/task", "UserId": f"{role}:task", "SourceAccessKeyId": "ecs-tasks"}
@@ -36,7 +36,7 @@ def task_credentials(role_arn: str) -> dict[str, str]:
 
 
 def with_streams(native: Any) -> Any:
-    """A log group is asked for as its streams, but by calls about tags (CloudWatch Logs User Guide, "Resources and operations")."""
+    """Authorize calls on a log group against its streams, except tag calls (CloudWatch Logs User Guide, "Resources and operations")."""
 
     def resource_arn(service: str, method: str, path: str, headers: dict[str, str], *more: Any) -> str:
         arn = str(native(service, method, path, headers, *more))
@@ -47,7 +47,7 @@ def with_streams(native: Any) -> Any:
 
 
 def with_tasks(native: Any) -> Any:
-    """ECS is asked for tasks, not for their cluster (Service Authorization Reference, ECS); it lists them as container instances."""
+    """Authorize ECS calls against tasks, not clusters; ListTasks against container instances (Service Authorization Reference, ECS)."""
 
     def resource_arn(service: str, method: str, path: str, headers: dict[str, str], *more: Any) -> str:
         arn = str(native(service, method, path, headers, *more))
@@ -70,12 +70,12 @@ def with_tasks(native: Any) -> Any:
 
 
 def with_source_function(native: Any) -> Any:
-    """Calls of a function's code say which function (Lambda Developer Guide, "Using source function ARN")."""
+    """Set lambda:SourceFunctionArn for calls of a function's code (Lambda Developer Guide, "Using source function ARN")."""
 
     def principal_keys(credential: Any) -> dict[str, Any]:
         keys: dict[str, Any] = native(credential)
         session = sts._sessions.get(credential.access_key_id)
-        if session is not None and "SourceAccessKeyId" not in session:  # Lambda's own sessions: nobody called AssumeRole
+        if session is not None and "SourceAccessKeyId" not in session:  # Lambda's own sessions, without AssumeRole
             name = credential.principal_arn.rsplit("/", 1)[-1]
             keys["lambda:sourcefunctionarn"] = f"arn:aws:lambda:{get_region()}:{credential.account_id}:function:{name}"
         return keys

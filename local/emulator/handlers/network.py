@@ -1,4 +1,4 @@
-"""EC2: what a VPC of three zones needs."""
+"""EC2: addresses, NAT gateways, flow logs and security group rules."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def delete_flow_log(flow_log: str, properties: Properties) -> None:
 
 
 def permission(properties: Properties) -> Properties:
-    """A rule of its own, in the form of the EC2 API."""
+    """A security group rule in the form of the EC2 API."""
     described = {"Description": properties["Description"]} if "Description" in properties else {}
     group = properties.get("SourceSecurityGroupId") or properties.get("DestinationSecurityGroupId")
     prefixes = properties.get("SourcePrefixListId") or properties.get("DestinationPrefixListId")

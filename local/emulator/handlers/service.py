@@ -32,7 +32,7 @@ def register() -> None:
 
 
 def register_task(logical_id: str, properties: Properties, stack: str) -> Created:
-    """ministack's own handler keeps the template's spelling of names, and drops the platform."""
+    """Register through the API: ministack's handler keeps the template's spelling and drops the platform."""
     family = properties.get("Family") or f"{stack}-{logical_id}"
     result = call("ecs", "register_task_definition", properties, family=family)
     arn = result["taskDefinition"]["taskDefinitionArn"]
@@ -44,7 +44,7 @@ def deregister_task(arn: str, properties: Properties) -> None:
 
 
 def record_exit(arn: str, code: int) -> None:
-    """A task's container has ended: ECS's API has no call that says how."""
+    """Record the exit code of a task's container, for which the ECS API has no call."""
     for task in ministack_ecs._tasks._data.values():
         if task["taskArn"] == arn:
             for container in task["containers"]:

@@ -1,4 +1,4 @@
-"""S3: the properties of buckets that ministack's handler leaves out, and checksums of whole multipart objects."""
+"""S3: bucket properties that ministack's handler drops, and full-object checksums of multipart uploads."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from local.emulator.handlers.base import Properties, call, client, refine
 
 def register() -> None:
     refine("AWS::S3::Bucket", complete_bucket)
-    know_full_object_checksums()
+    support_full_object_checksums()
 
 
-def know_full_object_checksums() -> None:
-    """`ChecksumType: FULL_OBJECT` of multipart uploads: the CRC32 of the whole, which a completion that names another fails."""
+def support_full_object_checksums() -> None:
+    """Support `ChecksumType: FULL_OBJECT`: refuse the completion of an upload whose CRC32 differs."""
     from ministack.services import s3
 
     create, complete = s3._create_multipart_upload, s3._complete_multipart_upload
@@ -38,7 +38,7 @@ def know_full_object_checksums() -> None:
         encoded = base64.b64encode(checksum.to_bytes(4, "big")).decode()
         if (headers or {}).get("x-amz-checksum-crc32", encoded) != encoded:
             return s3._error("BadDigest", "The CRC32 you specified did not match the calculated checksum.", 400, f"/{bucket}/{key}")
-        upload["checksum_algorithm"] = None  # else a composite one would be compared, and answered
+        upload["checksum_algorithm"] = None  # otherwise ministack compares a composite checksum
         answer = complete(bucket, key, body, query, headers)
         if answer[0] == 200:
             s3._buckets[bucket]["objects"][key].update(checksums={"CRC32": encoded}, checksum_type="FULL_OBJECT")
@@ -50,7 +50,7 @@ def know_full_object_checksums() -> None:
 
 
 def encryption_rule(rule: Properties) -> Properties:
-    """KMS without a key means the managed one; ministack takes no such upload unless it is named."""
+    """Name the AWS-managed key for KMS without a key; ministack refuses such uploads otherwise."""
     default = dict(rule["ServerSideEncryptionByDefault"])
     if default["SSEAlgorithm"] == "aws:kms":
         default.setdefault("KMSMasterKeyID", "alias/aws/s3")
@@ -58,7 +58,7 @@ def encryption_rule(rule: Properties) -> Properties:
 
 
 def lifecycle_rule(rule: Properties) -> Properties:
-    """A rule of the template (flat) as the API wants it (nested)."""
+    """Convert a lifecycle rule from the template's flat form to the API's nested form."""
     conditions: Properties = {
         **({"Prefix": rule["Prefix"]} if "Prefix" in rule else {}),
         **({"ObjectSizeGreaterThan": rule["ObjectSizeGreaterThan"]} if "ObjectSizeGreaterThan" in rule else {}),

@@ -27,7 +27,7 @@ from probe.measurements import Counters, instance, proxy
 from probe.redis import Redis, RedisError
 
 from local.services.postgres import LocalRds
-from local.services.redis import RedisLookAlike, install
+from local.services.redis import LocalRedis, install
 from tests.conftest import ROOT
 from tests.lambdas.backups import connect
 from tests.lambdas.database_roles.test_roles import PASSWORDS
@@ -39,8 +39,8 @@ UNITS = {"Time": "Milliseconds", "Bytes": "Bytes", "Used": "Percent", "Up": "Cou
 
 
 @pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisLookAlike]:
-    with RedisLookAlike(
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRedis]:
+    with LocalRedis(
         install(ROOT / ".local" / "redis"), tmp_path_factory.mktemp("redis"), token=TOKEN, max_memory_bytes=4_000_000
     ) as running:
         yield running
@@ -61,7 +61,7 @@ class Measured:
 @dataclass
 class World:
     server: LocalRds
-    redis: RedisLookAlike
+    redis: LocalRedis
     database: str
     secrets: Any
     proxy_secret: str
@@ -100,7 +100,7 @@ class World:
 def world(
     server: LocalRds,
     master: Connection,
-    redis: RedisLookAlike,
+    redis: LocalRedis,
     aws: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -298,7 +298,7 @@ def test_servers_that_hang_do_not_hold_up_the_probe(world: World, monkeypatch: p
     assert (measured.values["ProxyUp"], measured.values["DatabaseUp"], measured.values["RedisUp"]) == (0, 0, 0)
 
 
-def dripping(redis: RedisLookAlike, monkeypatch: pytest.MonkeyPatch) -> closing[socket.socket]:
+def dripping(redis: LocalRedis, monkeypatch: pytest.MonkeyPatch) -> closing[socket.socket]:
     """A server with Redis's certificate whose replies never end."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -323,7 +323,7 @@ def dripping(redis: RedisLookAlike, monkeypatch: pytest.MonkeyPatch) -> closing[
     return closing(listener)
 
 
-def test_what_is_not_redis_is_not_believed(redis: RedisLookAlike, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_redis_is_not_believed(redis: LocalRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_CA_FILE", str(redis.ca_file))
     with Redis(redis.host, redis.port, seconds=5) as connection:
         with pytest.raises(RedisError, match=r"^PING: NOAUTH"):
