@@ -26,7 +26,7 @@ class AlertsStack(CarmenStack):
             settings=settings.alerts,
             environment_name=settings.name,
             topics=topics,
-            fallback_alerting=Alerting(settings.name, settings.alarms, topics.notifications.topic_arn),
+            fallback_alerting=Alerting(settings.name, settings.alarms, topics.email_topic.topic_arn),
             digest=settings.alarms.watched,
             libraries=libraries_layer(self),
             working_hours=settings.working_hours,

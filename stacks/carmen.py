@@ -120,9 +120,9 @@ class CarmenTopStack(CarmenStack):
             url=edge.distribution.url,
             libraries=libraries_layer(self),
         )
-        cause = service.alarms.backend_down
-        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, backend_down=cause)
-        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, backend_down=cause)
+        cause = service.alarms.origin_down
+        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, origin_down=cause)
+        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, origin_down=cause)
         if settings.region != EDGE_REGION:
             CrossRegionReceiver(
                 self,

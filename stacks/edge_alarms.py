@@ -40,7 +40,7 @@ class EdgeAlarmsStack(CarmenStack):
             settings=settings.edge,
             distribution_id=edge.distribution.distribution.distribution_id,
             firewall_metric=edge_global.firewall.metric_name,
-            backend_down=service.alarms.backend_down if at_home else None,
+            origin_down=service.alarms.origin_down if at_home else None,
         )
         if not at_home:
             for alarm in self.alarms.node.find_all():  # the dashboard shows their state

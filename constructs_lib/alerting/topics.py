@@ -1,4 +1,4 @@
-"""The alert topic, which alarms publish to, and the notification topic, which people subscribe to."""
+"""The alert topic, which alarms publish to, and the topic that e-mail addresses subscribe to."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ PUBLISHERS = {
 
 
 class AlertTopics(Construct):
-    """AWS services of this account publish to `alarms`; only the notifier and its own alarms publish to `notifications`."""
+    """AWS services of this account publish to `alarms`; only the notifier and its own alarms publish to `email_topic`."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: sections.Alerts) -> None:
         super().__init__(scope, construct_id)
         self.key = self._define_key()
         self.alarms = sns.Topic(self, "Topic", display_name="Carmen alerts", master_key=self.key, enforce_ssl=True)
-        self.notifications = sns.Topic(self, "EmailTopic", display_name="Carmen", master_key=self.key, enforce_ssl=True)
+        self.email_topic = sns.Topic(self, "EmailTopic", display_name="Carmen", master_key=self.key, enforce_ssl=True)
         for service, source in PUBLISHERS.items():
             self._allow_service(self.alarms, service, "ArnLike", source)
         for email in settings.emails:
-            self.notifications.add_subscription(subscriptions.EmailSubscription(email))
+            self.email_topic.add_subscription(subscriptions.EmailSubscription(email))
 
     def allow_alarm(self, alarm: Alarm) -> None:
-        """Allow this alarm to publish to the notification topic directly."""
-        self._allow_service(self.notifications, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
+        """Allow this alarm to publish to the e-mail topic directly."""
+        self._allow_service(self.email_topic, "cloudwatch.amazonaws.com", "ArnEquals", alarm.arn)
 
     def allow_publish(self, role: iam.IRole) -> None:
-        """Allow `role` to publish to the notification topic."""
+        """Allow `role` to publish to the e-mail topic."""
         role.add_to_principal_policy(
-            iam.PolicyStatement(sid="PublishToEmailTopic", actions=["sns:Publish"], resources=[self.notifications.topic_arn])
+            iam.PolicyStatement(sid="PublishToEmailTopic", actions=["sns:Publish"], resources=[self.email_topic.topic_arn])
         )
         role.add_to_principal_policy(
             iam.PolicyStatement(

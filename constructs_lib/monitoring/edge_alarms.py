@@ -28,7 +28,7 @@ class EdgeAlarms(Construct):
         settings: sections.Edge,
         distribution_id: str,
         firewall_metric: str,
-        backend_down: Alarm | None,
+        origin_down: Alarm | None,
     ) -> None:
         super().__init__(scope, construct_id)
         limits = alerting.settings
@@ -68,7 +68,7 @@ class EdgeAlarms(Construct):
             runbook="edge-errors",
             severity="page",
             alarms=[alarm for alarm in (self.errors, self.latency) if alarm],
-            suppressor=backend_down,
+            suppressor=origin_down,
             suppressor_wait_seconds=300,  # the service's own alarm waits 180
         )
         requests = {

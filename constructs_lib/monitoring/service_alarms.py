@@ -16,7 +16,7 @@ from settings import sections
 class ServiceAlarms(Construct):
     """`degraded`: users get errors or slow answers. `overloaded`: they may soon.
 
-    `backend_down` does not notify: it suppresses alarms of the edge, uptime and SLOs, which would report the same problem.
+    `origin_down` does not notify: it suppresses alarms of the edge, uptime and SLOs, which would report the same problem.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ServiceAlarms(Construct):
         self.at_maximum = self._define_at_maximum()
         self.degraded = self._define_degraded(web, data_stores_down)
         self.overloaded = self._define_overloaded()
-        self.backend_down = alerting.composite(
+        self.origin_down = alerting.composite(
             self,
             "OriginDown",
             description="Carmen or a data store is down. Suppresses alarms of the edge, uptime and SLOs about the same problem.",

@@ -46,10 +46,10 @@ class Slo(Construct):
         alerting: Alerting,
         settings: sections.Slo,
         balancer: LoadBalancer,
-        backend_down: Alarm,
+        origin_down: Alarm,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._alerting, self._settings, self._balancer, self._backend_down = alerting, settings, balancer, backend_down
+        self._alerting, self._settings, self._balancer, self._origin_down = alerting, settings, balancer, origin_down
         self.availability = [self._define_burn_alarm("Availability", burn) for burn in BURNS]
         self.latency = [self._define_burn_alarm("Latency", burn) for burn in BURNS]
 
@@ -110,6 +110,6 @@ class Slo(Construct):
             severity=burn.severity,
             alarms=parts,
             operator="AND",
-            suppressor=self._backend_down,
+            suppressor=self._origin_down,
             suppressor_wait_seconds=300,
         )

@@ -13,7 +13,7 @@ GRACE_SECONDS = 300
 class UptimeAlarms(Construct):
     """`down`: endpoints fail or are not checked. Suppressed while the service or its data stores are down, which notify themselves."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, backend_down: Alarm) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, alerting: Alerting, origin_down: Alarm) -> None:
         super().__init__(scope, construct_id)
         self.endpoints = alerting.alarm(
             self,
@@ -35,7 +35,7 @@ class UptimeAlarms(Construct):
             runbook="endpoints-down",
             severity="page",
             alarms=[self.endpoints],
-            suppressor=backend_down,
+            suppressor=origin_down,
             suppressor_wait_seconds=GRACE_SECONDS,
         )
         self.certificate = alerting.alarm(

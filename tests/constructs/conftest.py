@@ -7,10 +7,13 @@ from typing import Any
 
 import aws_cdk as cdk
 import jsii
+from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_lambda as lambda_
 
+from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
+from constructs_lib.storage.buckets import AccessLogBucket
 from settings.model import Settings
 from tools.reports.synthesis import CONTEXT
 
@@ -68,3 +71,23 @@ def alerting(**alarms: Any) -> Alerting:
 def libraries(stack: cdk.Stack) -> lambda_.ILayerVersion:
     """A stand-in for the layer with third-party Python: no asset to stage."""
     return lambda_.LayerVersion.from_layer_version_arn(stack, "Libraries", "arn:aws:lambda:us-east-1:123456789012:layer:libraries:1")
+
+
+def access_logs(stack: cdk.Stack) -> AccessLogBucket:
+    """The stack's bucket of access logs, with production's defaults."""
+    if isinstance(bucket := stack.node.try_find_child("AccessLogs"), AccessLogBucket):
+        return bucket
+    return AccessLogBucket(stack, "AccessLogs", settings=settings().storage)
+
+
+def balancer(stack: cdk.Stack, network: Network, *, certificate: acm.ICertificate | None = None, **service: Any) -> LoadBalancer:
+    """A load balancer with production's defaults, or with the settings `service`."""
+    return LoadBalancer(
+        stack,
+        "Balancer",
+        settings=settings(service=service).service,
+        origin_timeout_seconds=30,
+        network=network,
+        access_logs=access_logs(stack),
+        certificate=certificate,
+    )

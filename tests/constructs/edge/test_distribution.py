@@ -1,151 +1,167 @@
+"""The distribution in a small stack: what is cached and by what, headers, errors, functions and origins."""
+
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from tests.conftest import DOMAIN, Built, Variant, by_id, only
+import pytest
+from aws_cdk import aws_certificatemanager as acm
 
-STACK = "CarmenProdEdge"
+from constructs_lib.edge.distribution import Distribution
+from constructs_lib.storage.buckets import PagesBucket, ReleaseFilesBucket
+from tests.conftest import DOMAIN, by_id, only
+from tests.constructs.conftest import Synthesized, access_logs, balancer, network, settings, stack, template
+
 YEAR = 31_536_000
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # AWS "Use managed cache policies"
 ALL_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
+WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/edge/1"
+CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 
 
-def _distribution(built: Built) -> dict[str, Any]:
-    return dict(only(built.resources("AWS::CloudFront::Distribution", STACK))["DistributionConfig"])
+def _built(*, domain: bool = False, **edge: Any) -> Synthesized:
+    small = stack()
+    one = settings(edge=edge, **({"domain": DOMAIN} if domain else {}))
+    certificate = acm.Certificate.from_certificate_arn(small, "Certificate", CERTIFICATE) if domain else None
+    origin = balancer(small, network(small), certificate=certificate)
+    logs = access_logs(small)
+    Distribution(
+        small,
+        "Edge",
+        settings=one.edge,
+        domain=one.domain,
+        vpc_origin=origin.vpc_origin,
+        pages=PagesBucket(small, "Pages", access_logs=logs),
+        release_files=ReleaseFilesBucket(small, "ReleaseFiles", settings=one.storage, access_logs=logs),
+        access_logs=logs,
+        certificate=certificate,
+        web_acl_arn=WEB_ACL,
+    )
+    return template(small)
 
 
-def _behaviors(built: Built) -> dict[str, dict[str, Any]]:
+@pytest.fixture(scope="module")
+def built() -> Synthesized:
+    return _built()
+
+
+@pytest.fixture(scope="module")
+def with_domain() -> Synthesized:
+    return _built(domain=True)
+
+
+def _distribution(built: Synthesized) -> dict[str, Any]:
+    return dict(only(built.resources("AWS::CloudFront::Distribution"))["DistributionConfig"])
+
+
+def _behaviors(built: Synthesized) -> dict[str, dict[str, Any]]:
     return {behavior["PathPattern"]: behavior for behavior in _distribution(built)["CacheBehaviors"]}
 
 
-def test_nothing_but_cloudfront_reaches_the_balancer(built: Built) -> None:
-    balancer = only(built.resources("AWS::ElasticLoadBalancingV2::LoadBalancer", STACK))
-    assert balancer["Scheme"] == "internal"
-    group = by_id(built.resources("AWS::EC2::SecurityGroup", STACK), "BalancerSecurityGroup")["Properties"]
-    assert "SecurityGroupIngress" not in group
-    assert [rule["CidrIp"] for rule in group["SecurityGroupEgress"]] == ["127.0.0.1/32"]  # in place of EC2's default: anywhere
-    ingress = [
-        r["Properties"]
-        for r in built.resources("AWS::EC2::SecurityGroupIngress", STACK).values()
-        if "BalancerSecurityGroup" in str(r["Properties"]["GroupId"])
-    ]
-    (rule,) = ingress
-    assert "FindVpcOriginSecurityGroup" in str(rule["SourceSecurityGroupId"])
-    assert (rule["FromPort"], rule["ToPort"]) == (80, 80)
+def _cache_policy(built: Synthesized, part: str) -> dict[str, Any]:
+    return dict(by_id(built.resources("AWS::CloudFront::CachePolicy"), part)["Properties"]["CachePolicyConfig"])
 
 
-def test_the_hop_is_https_with_a_domain(variant: Variant) -> None:
-    built = variant(domain=DOMAIN)
-    listener = only(built.resources("AWS::ElasticLoadBalancingV2::Listener", STACK))
-    assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
-    origin = only(built.resources("AWS::CloudFront::VpcOrigin", STACK))["VpcOriginEndpointConfig"]
-    assert (origin["OriginProtocolPolicy"], origin["OriginSSLProtocols"]) == ("https-only", ["TLSv1.2"])
-    config = _distribution(built)
+def test_domain_is_alias_and_name_of_the_origin(with_domain: Synthesized) -> None:
+    config = _distribution(with_domain)
     assert config["Aliases"] == ["carmen.example.com"]
     assert "carmen.example.com" in {origin["DomainName"] for origin in config["Origins"] if "VpcOriginConfig" in origin}
+    assert config["ViewerCertificate"]["AcmCertificateArn"] == CERTIFICATE
     assert config["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
-    records = built.resources("AWS::Route53::RecordSet", STACK).values()
-    assert {record["Properties"]["Type"] for record in records} == {"A", "AAAA"}
 
 
-def test_another_region_has_its_own_certificate_and_weak_references(variant: Variant) -> None:
-    zones = ["euc1-az1", "euc1-az2", "euc1-az3"]
-    built = variant(region="eu-central-1", network={"zones": zones}, domain=DOMAIN)
-    certificates = built.resources("AWS::CertificateManager::Certificate")
-    assert sorted(name.split("/")[0] for name in certificates) == ["CarmenProdEdge", "CarmenProdEdgeGlobal"]
+def test_without_a_domain_cloudfronts_name_and_certificate_serve(built: Synthesized) -> None:
     config = _distribution(built)
-    assert "Fn::GetStackOutput" in json.dumps(config["WebACLId"])
-    assert "Fn::GetStackOutput" in json.dumps(config["ViewerCertificate"]["AcmCertificateArn"])
+    assert not {"Aliases", "ViewerCertificate"} & config.keys()
+    (origin,) = [origin for origin in config["Origins"] if "VpcOriginConfig" in origin]
+    assert "DNSName" in json.dumps(origin["DomainName"])  # of the load balancer
 
 
-def test_dynamic_paths_are_never_cached(built: Built) -> None:
+def test_dynamic_paths_are_never_cached(built: Synthesized) -> None:
     default = _distribution(built)["DefaultCacheBehavior"]
     assert (default["CachePolicyId"], default["OriginRequestPolicyId"]) == (CACHING_DISABLED, ALL_VIEWER)
     assert len(default["AllowedMethods"]) == 7
     assert list(_behaviors(built)) == ["/_next/static/*", "/images/*", "/_next/image", "/errors/*"]
 
 
-def test_static_files_are_cached_for_a_year(built: Built) -> None:
-    policy = by_id(built.resources("AWS::CloudFront::CachePolicy", STACK), "StaticFiles")["Properties"]["CachePolicyConfig"]
+def test_static_files_are_cached_for_a_year(built: Synthesized) -> None:
+    policy = _cache_policy(built, "StaticFiles")
     assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (YEAR, YEAR, YEAR)
     key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
     assert (key["CookiesConfig"]["CookieBehavior"], key["HeadersConfig"]["HeaderBehavior"]) == ("none", "none")
-    assert _behaviors(built)["/images/*"]["CachePolicyId"]["Ref"] == "EdgeStaticFiles2DBCC12A"
+    assert "EdgeStaticFiles" in _behaviors(built)["/images/*"]["CachePolicyId"]["Ref"]
 
 
-def test_files_of_releases_come_from_their_bucket_or_else_from_the_application(built: Built) -> None:
+def test_release_files_fall_back_from_bucket_to_application(built: Synthesized) -> None:
     config, behavior = _distribution(built), _behaviors(built)["/_next/static/*"]
     (group,) = config["OriginGroups"]["Items"]
     assert behavior["TargetOriginId"] == group["Id"]
     assert group["FailoverCriteria"]["StatusCodes"]["Items"] == [403, 404, 500, 502, 503, 504]
     origins = {origin["Id"]: origin for origin in config["Origins"]}
     bucket, application = (origins[member["OriginId"]] for member in group["Members"]["Items"])
-    assert bucket["DomainName"] == {"Fn::GetAtt": ["ReleaseFiles96BE8944", "RegionalDomainName"]}
+    name, attribute = bucket["DomainName"]["Fn::GetAtt"]
+    assert (built.body["Resources"][name]["Type"], attribute) == ("AWS::S3::Bucket", "RegionalDomainName")
+    assert name.startswith("ReleaseFiles")
     assert "VpcOriginConfig" in application
     assert application["Id"] == config["DefaultCacheBehavior"]["TargetOriginId"]
-    access = built.templates[STACK]["Resources"][bucket["OriginAccessControlId"]["Fn::GetAtt"][0]]["Properties"][
-        "OriginAccessControlConfig"
-    ]
+    access = built.body["Resources"][bucket["OriginAccessControlId"]["Fn::GetAtt"][0]]["Properties"]["OriginAccessControlConfig"]
     assert (access["OriginAccessControlOriginType"], access["SigningBehavior"], access["SigningProtocol"]) == ("s3", "always", "sigv4")
     assert bucket["S3OriginConfig"] == {"OriginAccessIdentity": ""}
 
 
-def test_files_of_releases_are_cached_for_a_year_by_path_alone(built: Built) -> None:
-    policy = by_id(built.resources("AWS::CloudFront::CachePolicy", STACK), "ReleaseFiles")["Properties"]["CachePolicyConfig"]
+def test_release_files_are_cached_for_a_year_by_path_alone(built: Synthesized) -> None:
+    policy = _cache_policy(built, "ReleaseFiles")
     assert (policy["MinTTL"], policy["DefaultTTL"], policy["MaxTTL"]) == (YEAR, YEAR, YEAR)
     key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
     behaviors = [key[name][one] for name, one in (("CookiesConfig", "CookieBehavior"), ("HeadersConfig", "HeaderBehavior"))]
     assert [*behaviors, key["QueryStringsConfig"]["QueryStringBehavior"]] == ["none"] * 3
-    assert _behaviors(built)["/_next/static/*"]["CachePolicyId"]["Ref"] == "EdgeReleaseFiles225A59A6"
+    assert "EdgeReleaseFiles" in _behaviors(built)["/_next/static/*"]["CachePolicyId"]["Ref"]
 
 
-def test_files_of_releases_are_read_by_the_one_distribution_and_go_when_they_are_old(built: Built, variant: Variant) -> None:
-    statements = by_id(built.resources("AWS::S3::BucketPolicy", STACK), "ReleaseFiles")["Properties"]["PolicyDocument"]["Statement"]
+def test_only_this_distribution_reads_release_files(built: Synthesized) -> None:
+    policies = built.resources("AWS::S3::BucketPolicy")
+    statements = by_id(policies, "/ReleaseFilesPolicy")["Properties"]["PolicyDocument"]["Statement"]
     (read,) = [one for one in statements if one["Effect"] == "Allow"]
     assert (read["Action"], read["Principal"]) == ("s3:GetObject", {"Service": "cloudfront.amazonaws.com"})
     (source,) = read["Condition"]["StringEquals"].values()
-    assert source["Fn::Join"][1][-2:] == [":distribution/", {"Ref": "EdgeDistribution0060737B"}]
-    bucket = by_id(built.resources("AWS::S3::Bucket", STACK), "ReleaseFiles")
-    expire, tidy_up = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert (expire["ExpirationInDays"], expire["NoncurrentVersionExpiration"], "Prefix" in expire) == (30, {"NoncurrentDays": 1}, False)
-    assert tidy_up["ExpiredObjectDeleteMarker"] is True
-    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
-    longer = by_id(variant(storage={"release_file_days": 90}).resources("AWS::S3::Bucket", STACK), "ReleaseFiles")["Properties"]
-    assert longer["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] == 90
+    (distribution,) = built.resources("AWS::CloudFront::Distribution")
+    assert source["Fn::Join"][1][-2:] == [":distribution/", {"Ref": distribution.removeprefix("/")}]
 
 
-def test_files_of_releases_have_their_place_whatever_else_is_static(variant: Variant) -> None:
-    behaviors = _behaviors(variant(edge={"static_paths": ("/fonts/*",)}))
-    assert list(behaviors) == ["/_next/static/*", "/fonts/*", "/_next/image", "/errors/*"]
-    assert behaviors["/_next/static/*"]["TargetOriginId"] != behaviors["/fonts/*"]["TargetOriginId"]
-
-
-def test_images_are_cached_by_query_and_accept(built: Built) -> None:
-    policy = by_id(built.resources("AWS::CloudFront::CachePolicy", STACK), "EdgeImages")["Properties"]["CachePolicyConfig"]
+def test_images_are_cached_by_query_and_accept(built: Synthesized) -> None:
+    policy = _cache_policy(built, "EdgeImages")
     key = policy["ParametersInCacheKeyAndForwardedToOrigin"]
     assert key["QueryStringsConfig"] == {"QueryStringBehavior": "whitelist", "QueryStrings": ["url", "w", "q"]}
     assert key["HeadersConfig"] == {"HeaderBehavior": "whitelist", "Headers": ["Accept"]}
     assert key["CookiesConfig"]["CookieBehavior"] == "none"
+    assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 60)
 
 
-def test_only_the_page_for_a_dead_origin_is_kept_and_errors_keep_their_status(built: Built, variant: Variant) -> None:
+def test_only_the_error_page_is_cached_and_errors_keep_their_status(built: Synthesized) -> None:
     answers = {answer["ErrorCode"]: answer for answer in _distribution(built)["CustomErrorResponses"]}
     pages = {code: answer["ResponseCode"] for code, answer in answers.items() if "ResponsePagePath" in answer}
     assert pages == {502: 502, 504: 504}
-    kept = {code: answer["ErrorCachingMinTTL"] for code, answer in answers.items()}
-    assert kept == {502: 5, 504: 5, **dict.fromkeys((400, 403, 404, 405, 414, 500, 501, 503), 0)}
-    shorter = _distribution(variant(edge={"error_max_age_seconds": 1}))["CustomErrorResponses"]
-    assert {answer["ErrorCachingMinTTL"] for answer in shorter} == {0, 1}
+    cached = {code: answer["ErrorCachingMinTTL"] for code, answer in answers.items()}
+    assert cached == {502: 5, 504: 5, **dict.fromkeys((400, 403, 404, 405, 414, 500, 501, 503), 0)}
 
 
-def test_every_path_gets_the_manuals_headers_over_https(built: Built) -> None:
+def test_error_page_is_uploaded_where_errors_point_to(built: Synthesized) -> None:
+    (path,) = {one["ResponsePagePath"] for one in _distribution(built)["CustomErrorResponses"] if "ResponsePagePath" in one}
+    upload = json.dumps(by_id(built.resources("Custom::AWS"), "PublishUnavailablePage")["Properties"])
+    assert path == "/errors/unavailable.html"
+    assert path.removeprefix("/") in upload
+    assert "Carmen is not available" in upload
+
+
+def test_every_path_gets_the_manuals_headers_over_https(built: Synthesized) -> None:
     config = _distribution(built)
     behaviors = [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]
     assert {behavior["ViewerProtocolPolicy"] for behavior in behaviors} == {"redirect-to-https"}
-    assert {behavior["ResponseHeadersPolicyId"]["Ref"] for behavior in behaviors} == {"EdgeSecurityHeaders82CF589B"}
+    (policy_id,) = {behavior["ResponseHeadersPolicyId"]["Ref"] for behavior in behaviors}
+    assert policy_id.startswith("EdgeSecurityHeaders")
     assert all(behavior["Compress"] for behavior in behaviors)
-    policy = only(built.resources("AWS::CloudFront::ResponseHeadersPolicy", STACK))["ResponseHeadersPolicyConfig"]
+    policy = only(built.resources("AWS::CloudFront::ResponseHeadersPolicy"))["ResponseHeadersPolicyConfig"]
     security = policy["SecurityHeadersConfig"]
     assert "vercel" not in security["ContentSecurityPolicy"]["ContentSecurityPolicy"]
     assert security["FrameOptions"]["FrameOption"] == "DENY"
@@ -162,23 +178,16 @@ def test_every_path_gets_the_manuals_headers_over_https(built: Built) -> None:
     assert (custom["Header"], custom["Value"]) == ("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
 
 
-def test_headers_can_be_left_out(variant: Variant) -> None:
-    headers = {"content_security_policy": "", "hsts_max_age_seconds": 0, "permissions_policy": "", "xss_protection": False}
-    headers |= {"opt_out_reason": "The application sends its own, for a test."}
-    policy = only(variant(edge={"headers": headers}).resources("AWS::CloudFront::ResponseHeadersPolicy"))["ResponseHeadersPolicyConfig"]
-    assert set(policy["SecurityHeadersConfig"]) == {"ContentTypeOptions", "FrameOptions", "ReferrerPolicy"}
-    assert "CustomHeadersConfig" not in policy
-
-
-def test_the_distribution_speaks_http3_behind_the_firewall_and_waits_30_seconds(built: Built) -> None:
+def test_http3_waf_logs_and_a_timeout_of_30_seconds(built: Synthesized) -> None:
     config = _distribution(built)
     assert config["HttpVersion"] == "http2and3"
-    assert "WebFirewallWebAcl" in json.dumps(config["WebACLId"])
-    (origin,) = [o["VpcOriginConfig"] for o in config["Origins"] if "VpcOriginConfig" in o]
+    assert config["WebACLId"] == WEB_ACL
+    assert (config["Logging"]["Prefix"], "AccessLogs" in json.dumps(config["Logging"]["Bucket"])) == ("cloudfront/", True)
+    (origin,) = [one["VpcOriginConfig"] for one in config["Origins"] if "VpcOriginConfig" in one]
     assert origin["OriginReadTimeout"] == 30
 
 
-def test_functions_run_on_requests_everywhere_and_on_answers_of_static_paths(built: Built) -> None:
+def test_functions_run_on_requests_and_on_static_responses(built: Synthesized) -> None:
     config = _distribution(built)
     events = {
         behavior.get("PathPattern", "*"): [function["EventType"] for function in behavior.get("FunctionAssociations", [])]
@@ -192,3 +201,31 @@ def test_functions_run_on_requests_everywhere_and_on_answers_of_static_paths(bui
         "/_next/image": ["viewer-request"],
         "/errors/*": [],
     }
+
+
+def test_origin_metrics_are_enabled(built: Synthesized) -> None:
+    subscription = only(built.resources("AWS::CloudFront::MonitoringSubscription"))["MonitoringSubscription"]
+    assert subscription == {"RealtimeMetricsSubscriptionConfig": {"RealtimeMetricsSubscriptionStatus": "Enabled"}}
+
+
+def test_settings_change_paths_errors_headers_and_metrics() -> None:
+    headers = {"content_security_policy": "", "hsts_max_age_seconds": 0, "permissions_policy": "", "xss_protection": False}
+    headers |= {"opt_out_reason": "The application sends its own, for a test."}
+    built = _built(static_paths=("/fonts/*",), error_max_age_seconds=1, origin_metrics=False, headers=headers, redirects=REDIRECTS)
+    behaviors = _behaviors(built)
+    assert list(behaviors) == ["/_next/static/*", "/fonts/*", "/_next/image", "/errors/*"]
+    assert behaviors["/_next/static/*"]["TargetOriginId"] != behaviors["/fonts/*"]["TargetOriginId"]
+    assert {answer["ErrorCachingMinTTL"] for answer in _distribution(built)["CustomErrorResponses"]} == {0, 1}
+    assert built.resources("AWS::CloudFront::MonitoringSubscription") == {}
+    (policy,) = built.resources("AWS::CloudFront::ResponseHeadersPolicy").values()
+    config = policy["Properties"]["ResponseHeadersPolicyConfig"]
+    assert set(config["SecurityHeadersConfig"]) == {"ContentTypeOptions", "FrameOptions", "ReferrerPolicy"}
+    assert "CustomHeadersConfig" not in config
+    reasons = {key: value for key, value in policy["Metadata"].items() if key.endswith("OptOut")}
+    omitted = ("ContentSecurityPolicy", "HstsMaxAgeSeconds", "PermissionsPolicy", "XssProtection")
+    assert reasons == dict.fromkeys((f"{name}OptOut" for name in omitted), headers["opt_out_reason"])
+    code = by_id(built.resources("AWS::CloudFront::Function"), "ViewerRequest")["Properties"]["FunctionCode"]
+    assert '"/old": {"destination": "/new", "permanent": true}' in code
+
+
+REDIRECTS = [{"source": "/old", "destination": "/new", "permanent": True}]

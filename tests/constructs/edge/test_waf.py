@@ -1,33 +1,84 @@
+"""The web ACL in a small stack: rules with their order and actions, and its log. tests/models/edge evaluates requests with it."""
+
 from __future__ import annotations
 
 from typing import Any
 
-from constructs_lib.edge.waf import COUNTED_IN_COMMON
-from tests.conftest import DOMAIN, Built, Variant, only
+import pytest
 
-STACK = "CarmenProdEdgeGlobal"
-
-
-def _rules(built: Built) -> dict[str, dict[str, Any]]:
-    return {rule["Name"]: rule for rule in only(built.resources("AWS::WAFv2::WebACL", STACK))["Rules"]}
+from constructs_lib.edge.waf import COUNTED_IN_COMMON, COUNTED_IN_SQLI, WebFirewall
+from tests.conftest import only
+from tests.constructs.conftest import Synthesized, settings, stack, template
 
 
-def test_rate_limits_come_after_what_operators_block_and_are_the_settings(built: Built) -> None:
+def _built(prefix: str = "CarmenProd", **edge: Any) -> Synthesized:
+    small = stack()
+    WebFirewall(small, "WebFirewall", settings=settings(edge=edge).edge, prefix=prefix)
+    return template(small)
+
+
+@pytest.fixture(scope="module")
+def built() -> Synthesized:
+    return _built()
+
+
+def _rules(built: Synthesized) -> dict[str, dict[str, Any]]:
+    return {rule["Name"]: rule for rule in only(built.resources("AWS::WAFv2::WebACL"))["Rules"]}
+
+
+def test_rules_have_this_order_and_action(built: Synthesized) -> None:
+    rules = sorted(_rules(built).values(), key=lambda rule: int(rule["Priority"]))
+    actions = [(rule["Name"], next(iter(rule.get("Action") or rule["OverrideAction"]))) for rule in rules]
+    assert actions == [
+        ("BlockedAddresses", "Block"),
+        ("AttackModeChallenge", "Challenge"),
+        ("AttackModeRateLimit", "Block"),
+        ("RateSignIn", "Block"),
+        ("RateApi", "Block"),
+        ("RateSite", "Block"),
+        ("LargeBody", "Block"),
+        ("AmazonIpReputation", "None"),
+        ("KnownBadInputs", "None"),
+        ("Common", "None"),
+        ("SqlInjection", "None"),
+        ("BodyAttacks", "Block"),
+    ]
+    assert [rule["Priority"] for rule in rules] == list(range(12))
+    assert only(built.resources("AWS::WAFv2::WebACL"))["DefaultAction"] == {"Allow": {}}
+
+
+def test_rate_limits_are_settings() -> None:
+    rules = _rules(_built(rate_limits={"sign_in": 50, "api": 400, "site": 1000}))
+    limits = {name: rule["Statement"]["RateBasedStatement"] for name, rule in rules.items() if "RateBasedStatement" in rule["Statement"]}
+    # Attack mode divides the site's limit by ten.
+    assert {name: limit["Limit"] for name, limit in limits.items()} == {
+        "AttackModeRateLimit": 100, "RateSignIn": 50, "RateApi": 400, "RateSite": 1000,
+    }  # fmt: skip
+
+
+def test_rate_limits_of_production(built: Synthesized) -> None:
     rules = _rules(built)
-    limits = {name: rules[name]["Statement"]["RateBasedStatement"] for name in ("RateSignIn", "RateApi", "RateSite")}
-    assert {name: limit["Limit"] for name, limit in limits.items()} == {"RateSignIn": 100, "RateApi": 1000, "RateSite": 3000}
+    limits = {name: rules[name]["Statement"]["RateBasedStatement"] for name in ("AttackModeRateLimit", "RateSignIn", "RateApi", "RateSite")}
+    assert [limit["Limit"] for limit in limits.values()] == [300, 100, 1000, 3000]
     assert {limit["EvaluationWindowSec"] for limit in limits.values()} == {300}
-    assert [rules[name]["Priority"] for name in limits] == [3, 4, 5]
-    assert all("Block" in rules[name]["Action"] for name in limits)
+    assert {limit["AggregateKeyType"] for limit in limits.values()} == {"IP"}
 
 
-def test_body_rules_of_the_managed_groups_only_label(built: Built) -> None:
-    common = _rules(built)["Common"]["Statement"]["ManagedRuleGroupStatement"]
-    assert {o["Name"] for o in common["RuleActionOverrides"]} == set(COUNTED_IN_COMMON) >= {"SizeRestrictions_BODY"}
-    assert all(o["ActionToUse"] == {"Count": {}} for o in common["RuleActionOverrides"])
+def test_operators_ip_sets_start_empty(built: Synthesized) -> None:
+    sets = [one["Properties"] for one in built.resources("AWS::WAFv2::IPSet").values()]
+    assert sorted(one["IPAddressVersion"] for one in sets) == ["IPV4", "IPV4", "IPV6", "IPV6"]
+    assert all(one["Addresses"] == [] and one["Scope"] == "CLOUDFRONT" for one in sets)
 
 
-def test_body_attacks_and_large_bodies_are_blocked_outside_upload_paths(built: Built) -> None:
+def test_body_rules_of_managed_groups_only_count(built: Synthesized) -> None:
+    for name, counted in (("Common", COUNTED_IN_COMMON), ("SqlInjection", COUNTED_IN_SQLI)):
+        overrides = _rules(built)[name]["Statement"]["ManagedRuleGroupStatement"]["RuleActionOverrides"]
+        assert {one["Name"] for one in overrides} == set(counted)
+        assert all(one["ActionToUse"] == {"Count": {}} for one in overrides)
+    assert "SizeRestrictions_BODY" in COUNTED_IN_COMMON
+
+
+def test_bodies_are_blocked_outside_upload_paths(built: Synthesized) -> None:
     for name in ("BodyAttacks", "LargeBody"):
         rule = _rules(built)[name]
         assert "Block" in rule["Action"]
@@ -37,17 +88,24 @@ def test_body_attacks_and_large_bodies_are_blocked_outside_upload_paths(built: B
     assert (size["ComparisonOperator"], size["Size"]) == ("GT", 6)  # more than six digits: 1,000,000 bytes and up
 
 
-def test_logs_go_where_waf_can_write_and_hide_secrets(built: Built) -> None:
-    group = only(built.resources("AWS::Logs::LogGroup", STACK))
-    assert (group["LogGroupName"], group["RetentionInDays"]) == ("aws-waf-logs-carmenprod", 90)
-    logging = only(built.resources("AWS::WAFv2::LoggingConfiguration", STACK))
+def test_fewer_rules_need_a_reason_that_the_template_shows() -> None:
+    reason = "A preview has no users to protect."
+    built = _built(all_firewall_rules=False, all_firewall_rules_opt_out_reason=reason)
+    assert set(_rules(built)) == {"RateSite", "AmazonIpReputation", "KnownBadInputs", "Common", "SqlInjection", "BodyAttacks"}
+    (acl,) = built.resources("AWS::WAFv2::WebACL").values()
+    assert acl["Metadata"]["AllFirewallRulesOptOut"] == reason
+
+
+def test_logs_are_redacted_and_drop_allowed_requests(built: Synthesized) -> None:
+    group = only(built.resources("AWS::Logs::LogGroup"))
+    assert (group["LogGroupName"], group["RetentionInDays"]) == ("aws-waf-logs-carmenprod", 90)  # WAF requires the prefix
+    logging = only(built.resources("AWS::WAFv2::LoggingConfiguration"))
     redacted = [field.get("SingleHeader", {}).get("Name") for field in logging["RedactedFields"]]
-    assert {"authorization", "cookie"} <= set(redacted)
+    assert {"authorization", "cookie", "x-csrf-token", "x-webhook-secret"} <= set(redacted)
     assert {"QueryString": {}} in logging["RedactedFields"]
     assert logging["LoggingFilter"]["DefaultBehavior"] == "DROP"
 
 
-def test_a_domain_brings_a_certificate(built: Built, variant: Variant) -> None:
-    assert not built.resources("AWS::CertificateManager::Certificate")
-    certificate = only(variant(domain=DOMAIN).resources("AWS::CertificateManager::Certificate", STACK))
-    assert (certificate["DomainName"], certificate["ValidationMethod"]) == ("carmen.example.com", "DNS")
+def test_metric_names_differ_between_environments(built: Synthesized) -> None:
+    names = [only(one.resources("AWS::WAFv2::WebACL"))["VisibilityConfig"]["MetricName"] for one in (built, _built(prefix="CarmenStaging"))]
+    assert names == ["CarmenProdEdge", "CarmenStagingEdge"]

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from constructs_lib.storage.buckets import ReleaseFilesBucket
 from tests.conftest import DOMAIN, Built, Variant, by_id, only
+from tests.constructs.conftest import access_logs, settings, stack, template
 
 STACK = "CarmenProdStorage"
 BUCKETS = ["Uploads", "Backups", "Pages", "AccessLogs"]
@@ -108,3 +110,18 @@ def test_the_image_parameter_is_made_once_and_never_managed(built: Built) -> Non
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else "".join(p if isinstance(p, str) else "…" for p in value["Fn::Join"][1])  # type: ignore[index]
+
+
+def test_release_files_expire_after_the_days_of_the_settings() -> None:
+    for days, storage in ((30, {}), (90, {"release_file_days": 90})):
+        small = stack()
+        ReleaseFilesBucket(small, "ReleaseFiles", settings=settings(storage=storage).storage, access_logs=access_logs(small))
+        bucket = by_id(template(small).resources("AWS::S3::Bucket"), "/ReleaseFiles")
+        expire, tidy_up = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        assert (expire["ExpirationInDays"], expire["NoncurrentVersionExpiration"], "Prefix" in expire) == (
+            days,
+            {"NoncurrentDays": 1},
+            False,
+        )
+        assert tidy_up["ExpiredObjectDeleteMarker"] is True
+        assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
