@@ -1,6 +1,6 @@
-"""What a report says, read as carmen_monitor: each part by itself, so that one that cannot be had does not cost the others.
+"""The figures of a report, read as carmen_monitor. Each part is read separately, so that one failure does not affect the others.
 
-The manual's queries, put right for PostgreSQL 13 and later, and what it leaves to dashboards that AWS does not have.
+The manual's queries, corrected for PostgreSQL 13 and later, and figures for which AWS has no dashboard.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
-from maintenance.catalogue import BLOCK, LEFT_OVER, SCHEMAS, Index, extension_schema, measure
-from maintenance.work import Deadline
+from maintenance.catalog import BLOCK, LEFTOVER, SCHEMAS, Index, extension_schema, measure
+from maintenance.runner import Deadline
 
 Rows = list[dict[str, Any]]
 
@@ -28,7 +28,7 @@ _HOLDS = {"int2": 32_767, "int4": 2_147_483_647, "int8": 9_223_372_036_854_775_8
 
 
 def collect(reader: Connection, before: dict[str, Any] | None, measured: dict[str, dict[str, float]], deadline: Deadline) -> dict[str, Any]:
-    """All parts. `before` is the last report of this kind, for comparison; `measured` what this cycle knows of indexes."""
+    """All parts. `before` is the previous report of this kind; `measured` contains this cycle's index measurements."""
     parts: dict[str, Callable[[], Any]] = {
         "database": lambda: database(reader),
         "tables": lambda: tables(reader),
@@ -43,7 +43,7 @@ def collect(reader: Connection, before: dict[str, Any] | None, measured: dict[st
         "baseline": lambda: baseline(reader, before),
     }
     collected: dict[str, Any] = {}
-    reader.run("SET search_path = pg_catalog")  # so that names come out qualified
+    reader.run("SET search_path = pg_catalog")  # makes names qualified
     for name, read in parts.items():
         reader.run(f"SET statement_timeout = {max(1_000, int(deadline.left() * 500))}")
         reader.run("SET lock_timeout = 1000")
@@ -68,7 +68,7 @@ def database(reader: Connection) -> dict[str, Any]:
 
 
 def tables(reader: Connection) -> Rows:
-    """Sizes, use and the age of statistics, largest first; parts of a partitioned table name it."""
+    """Sizes, use and age of statistics, largest first. Partitions name their table."""
     return _rows(
         reader,
         f"""SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_partition_root(c.oid)::regclass::text AS part_of,
@@ -89,7 +89,7 @@ def tables(reader: Connection) -> Rows:
 
 
 def unused_indexes(reader: Connection) -> Rows:
-    """Never scanned since statistics began, nothing depends on them; those of partitions are counted with the whole's."""
+    """Indexes without scans since statistics began and without dependents. Partitions count for the whole index."""
     unused = _rows(
         reader,
         f"""SELECT r.oid, min(format('%I.%I', rn.nspname, r.relname)) AS name, min(i.indrelid::regclass::text) AS of_table,
@@ -113,19 +113,19 @@ def invalid_indexes(reader: Connection) -> Rows:
     return _rows(
         reader,
         f"""SELECT format('%I.%I', n.nspname, c.relname) AS name, i.indrelid::regclass::text AS of_table,
-                   c.relname ~ '{LEFT_OVER}' AS left_over
+                   c.relname ~ '{LEFTOVER}' AS left_over
               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE NOT i.indisvalid AND c.relkind = 'i' AND {SCHEMAS} ORDER BY 1""",
     )
 
 
 def index_bloat(reader: Connection, measured: dict[str, dict[str, float]], deadline: Deadline) -> Rows:
-    """What the run measured; a kind of run that rebuilds nothing measures the largest here."""
+    """The run's measurements. A monthly run measures the largest indexes here."""
     known = dict(measured)
     schema = extension_schema(reader, "pgstattuple")
     if not known:
         if schema is None:
-            raise LookupError("extension pgstattuple is not there")
+            raise LookupError("extension pgstattuple is not installed")
         for oid, name, size, fill in reader.run(
             f"""SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relpages * {BLOCK},
                        coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), 90)
@@ -147,10 +147,10 @@ def index_bloat(reader: Connection, measured: dict[str, dict[str, float]], deadl
 
 
 def table_bloat(reader: Connection, deadline: Deadline) -> Rows:
-    """Free and dead space by pgstattuple's approximation, which skips pages known to be all visible."""
+    """Free and dead space by pgstattuple's approximation, which skips all-visible pages."""
     schema = extension_schema(reader, "pgstattuple")
     if schema is None:
-        raise LookupError("extension pgstattuple is not there")
+        raise LookupError("extension pgstattuple is not installed")
     rows: Rows = []
     for oid, name in reader.run(
         f"""SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -174,10 +174,10 @@ def table_bloat(reader: Connection, deadline: Deadline) -> Rows:
 
 
 def statements(reader: Connection, order: str, before: dict[str, Any] | None, limit: int = 10) -> Rows:
-    """The application's and the operators' own; backups and maintenance are long by nature and left out."""
+    """Statements of the application and of operators, without backups and maintenance, which always take long."""
     schema = extension_schema(reader, "pg_stat_statements")
     if schema is None:
-        raise LookupError("extension pg_stat_statements is not there")
+        raise LookupError("extension pg_stat_statements is not installed")
     found = _rows(
         reader,
         f"""SELECT s.queryid::text AS id, r.rolname AS role, left(s.query, {_SHOWN_SQL}) AS statement, s.calls, s.rows,
@@ -195,15 +195,15 @@ def statements(reader: Connection, order: str, before: dict[str, Any] | None, li
 
 
 def _shown(statement: str) -> str:
-    """PostgreSQL replaces the constants of queries, but not those of CREATE ROLE … PASSWORD and its like."""
+    """Hide utility statements with passwords: PostgreSQL normalizes constants of queries only."""
     words = statement.lower()
     if "password" in words and not words.lstrip(" (\n\t").startswith(("select", "insert", "update", "delete", "merge", "with")):
-        return f"({statement.split(None, 1)[0].upper()} …: not shown, for it names a password)"
+        return f"({statement.split(None, 1)[0].upper()} …: hidden, because it contains a password)"
     return statement
 
 
 def sequences(reader: Connection) -> Rows:
-    """How much is used up of what the sequence and the columns it feeds can hold, most first; cycling ones never end."""
+    """How much of their range sequences and their columns have used, most first. Without cycling sequences."""
     rows = reader.run(
         f"""SELECT format('%I.%I', n.nspname, c.relname), s.seqincrement, s.seqmin, s.seqmax,
                    CASE WHEN has_sequence_privilege(c.oid, 'SELECT') THEN pg_sequence_last_value(c.oid) END,
@@ -232,7 +232,7 @@ def sequences(reader: Connection) -> Rows:
 
 
 def transaction_ids(reader: Connection) -> dict[str, Any]:
-    """How far the oldest transaction ids are from the wrap-around at 2 billion, for databases and for the oldest tables."""
+    """Age of the oldest transaction ids, which wrap around at 2 billion, of databases and of the oldest tables."""
     return {
         "freeze_max_age": int(reader.run("SELECT current_setting('autovacuum_freeze_max_age')")[0][0]),
         "databases": _rows(
@@ -249,7 +249,7 @@ def transaction_ids(reader: Connection) -> dict[str, Any]:
 
 
 def baseline(reader: Connection, before: dict[str, Any] | None) -> dict[str, Any]:
-    """How the database performs, over the time since the last report where the counters ran through, else since they began."""
+    """Performance since the previous report, or since the counters were reset."""
     counters = _rows(
         reader,
         """SELECT xact_commit, xact_rollback, blks_read, blks_hit, temp_bytes, deadlocks,
@@ -295,12 +295,12 @@ def baseline(reader: Connection, before: dict[str, Any] | None) -> dict[str, Any
 
 
 def _server_start(reader: Connection) -> float:
-    """Counters that were never reset began with the server."""
+    """The start of counters that were never reset."""
     return float(reader.run("SELECT extract(epoch FROM pg_postmaster_start_time())::float")[0][0])
 
 
 def _unless_locked(read: Callable[[], Any]) -> Any:
-    """Nothing for an object that is locked, gone or slow: it is left out."""
+    """Return None for an object that is locked, dropped or slow."""
     try:
         return read()
     except DatabaseError:

@@ -1,24 +1,24 @@
-"""What of a report's figures asks for somebody's attention, in sentences."""
+"""Findings: figures of a report that need attention, as sentences."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SEQUENCE_PERCENT = 70
-TRANSACTION_ID_PERCENT = 25  # autovacuum begins to freeze at 10 %; beyond this it does not keep up
+TRANSACTION_ID_PERCENT = 25  # autovacuum begins to freeze at 10 %; above this it does not keep up
 UNUSED_BYTES = 10_000_000
-AIRY_BYTES, AIRY_PERCENT = 100_000_000, 50
+BLOAT_BYTES, BLOAT_PERCENT = 100_000_000, 50
 STALE_SHARE = 0.2  # of the rows changed since ANALYZE
 SLOWER_PERCENT = 50
 
 
 def findings(report: dict[str, Any]) -> list[str]:
-    """Gravest first; empty when all is well."""
+    """Most serious first."""
     facts, work = report["facts"], report["work"]
     found = [f"{row['task'].upper()} {row['object']} failed: {row['reason']}" for row in work["failed"]]
     ids = facts["transaction_ids"]
     found += [
-        f"Transaction ids of database {row['name']} are {row['used_percent']} % used up: something holds back freezing"
+        f"Transaction ids of database {row['name']} are {row['used_percent']} % used up: a transaction or slot prevents freezing"
         for row in rows(ids.get("databases"))
         if row["used_percent"] >= TRANSACTION_ID_PERCENT
     ]
@@ -28,7 +28,7 @@ def findings(report: dict[str, Any]) -> list[str]:
         if row["used_percent"] >= SEQUENCE_PERCENT
     ]
     found += [
-        f"Index {row['name']} of {row['of_table']} is invalid: every write pays for it, no query uses it"
+        f"Index {row['name']} of {row['of_table']} is invalid: it slows down writes, and no query uses it"
         for row in rows(facts["invalid_indexes"])
     ]
     found += [
@@ -44,9 +44,9 @@ def findings(report: dict[str, Any]) -> list[str]:
     ]
     found += [
         f"{row['wasted_percent']} % of table {row['name']}, {size(row['wasted_bytes'])}, are free or dead: "
-        "VACUUM keeps that for new rows, only a rewrite gives it back"
+        "VACUUM keeps the space for new rows; only a rewrite returns it"
         for row in rows(facts["table_bloat"])
-        if row["wasted_bytes"] >= AIRY_BYTES and row["wasted_percent"] >= AIRY_PERCENT
+        if row["wasted_bytes"] >= BLOAT_BYTES and row["wasted_percent"] >= BLOAT_PERCENT
     ]
     found += [
         f"A statement ran {row['mean_ms']:,.1f} ms on average, {row['mean_ms_before']:,.1f} ms in the last report: {row['statement'][:120]}"
@@ -55,9 +55,9 @@ def findings(report: dict[str, Any]) -> list[str]:
     ]
     if work["remaining"]:
         found.append(
-            f"Not finished, the next run goes on: {len(work['remaining'])} objects are left, first {', '.join(work['remaining'][:5])}"
+            f"Not finished, the next run continues: {len(work['remaining'])} objects remain, first {', '.join(work['remaining'][:5])}"
         )
-    found += [f"This report has no {name.replace('_', ' ')}: {part['unavailable']}" for name, part in facts.items() if missing(part)]
+    found += [f"This report lacks {name.replace('_', ' ')}: {part['unavailable']}" for name, part in facts.items() if missing(part)]
     return found
 
 
@@ -66,12 +66,12 @@ def missing(part: Any) -> bool:
 
 
 def rows(part: Any) -> list[dict[str, Any]]:
-    """Nothing where a part could not be had: that is a finding of its own."""
+    """The rows of a part; none if it is unavailable, which is a separate finding."""
     return part if isinstance(part, list) else []
 
 
 def size(number: float) -> str:
-    """Bytes as people say them."""
+    """Bytes in a readable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(number) < 1000:
             return f"{number:,.0f} {unit}" if unit == "B" else f"{number:,.1f} {unit}"

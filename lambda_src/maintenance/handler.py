@@ -1,6 +1,6 @@
-"""The weekly and monthly maintenance of the database.
+"""Weekly and monthly maintenance of the database.
 
-The schedule fires several times a night: each run goes on where the last one stopped, until the cycle is finished.
+The schedule fires several times a night. Each run continues the cycle until it is finished.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import database, locks
 from common.scrubbed_logs import scrubbed_logger
 
-from maintenance.state import CYCLE, State, Store
-from maintenance.work import Deadline, Outcome, Settings, Work
+from maintenance.runner import Deadline, Outcome, Runner, Settings
+from maintenance.state import CYCLE, ReportStore, State
 
 logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="maintenance")
+SETTINGS = Settings()
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"kind": "weekly" | "monthly", "time": "<scheduled time>"}`; metrics say how it went, and a failure is raised too."""
+    """`{"kind": "weekly" | "monthly", "time": "<scheduled time>"}`. Publishes metrics. Failures are also raised."""
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
     start = time.monotonic()
     try:
         answer = maintain(event, context.get_remaining_time_in_millis() / 1000)
     except locks.Busy as busy:
-        logger.info("not now", reason=str(busy))
+        logger.info("maintenance postponed", reason=str(busy))
         metrics.add_metric("MaintenanceBusy", MetricUnit.Count, 1)
         return {"finished": False, "reason": str(busy)}
     except Exception:
@@ -42,52 +43,50 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         raise
     finally:
         metrics.add_metric("MaintenanceDuration", MetricUnit.Seconds, time.monotonic() - start)
-    logger.info("maintenance ran", **answer)
+    logger.info("maintenance run ended", **answer)
     return answer
 
 
-def maintain(event: dict[str, Any], seconds: float | None) -> dict[str, Any]:
-    """One run; `seconds` is the time there is, None where nothing ends it."""
+def maintain(event: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Run for at most `seconds`."""
     kind = event.get("kind")
     if kind not in CYCLE:
         raise ValueError(
-            f"The event's kind is {kind!r}: it must be one of {', '.join(CYCLE)}. The schedule in CarmenProdOperations sets it."
+            f"The event's kind is {kind!r}; it must be one of {', '.join(CYCLE)}. The schedule in the Operations stack sets it."
         )
-    settings = Settings.from_environment()
     stamp = stamp_of(event)
     with (
-        closing(database.connect_as("carmen_maintenance", timeout_seconds=None)) as actor,
+        closing(database.connect_as("carmen_maintenance", timeout_seconds=None)) as writer,
         closing(database.connect_as("carmen_monitor", timeout_seconds=None)) as reader,
-        locks.exclusive(actor, f"maintenance {kind}"),
+        locks.exclusive(writer, f"maintenance {kind}"),
     ):
-        store = Store(os.environ["BACKUP_BUCKET"], os.environ.get("REPORT_PREFIX", "reports"), kind, os.environ.get("BACKUP_KEY_ARN", ""))
+        store = ReportStore(os.environ["BACKUP_BUCKET"], kind, os.environ.get("BACKUP_KEY_ARN", ""))
         state = store.state()
-        now: datetime = actor.run("SELECT clock_timestamp()")[0][0]
-        if not state.begin_or_go_on(kind, now):
+        now: datetime = writer.run("SELECT clock_timestamp()")[0][0]
+        if not state.begin_or_continue(kind, now):
             return {"finished": True, "reason": f"the cycle that began {state.cycle_started_at} is finished; the next is not due"}
         store.save(state)
-        whole = Deadline(seconds)
-        work = Work(
-            actor, reader, settings=settings, state=state, deadline=whole.less(settings.reserve_seconds), save=lambda: store.save(state)
-        )
-        outcome = work.run(kind)
+        end = Deadline(seconds)
+        deadline = end.earlier(SETTINGS.reserve_seconds)
+        runner = Runner(writer, reader, settings=SETTINGS, state=state, deadline=deadline, save=lambda: store.save(state))
+        outcome = runner.run(kind)
         if not outcome.remaining:
-            state.finished_at = state.last_finished_at = actor.run("SELECT clock_timestamp()")[0][0].isoformat()
-        report = _report(reader, whole, store, state, outcome, kind, stamp)
+            state.finished_at = state.last_finished_at = writer.run("SELECT clock_timestamp()")[0][0].isoformat()
+        report = _report(reader, end, store, state, outcome, kind, stamp)
         _publish(store, state, report)
-    _measure(report, outcome)
+    _add_metrics(report, outcome)
     return {"finished": bool(state.finished_at), "report": state.last_report} | {
         name: len(getattr(outcome, name)) for name in ("done", "skipped", "failed", "remaining")
     }
 
 
 def stamp_of(event: dict[str, Any]) -> str:
-    """The scheduled time as objects are named by it."""
+    """The scheduled time in the form of object names."""
     when = datetime.fromisoformat(event["time"].replace("Z", "+00:00")) if event.get("time") else datetime.now(UTC)
     return when.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def _report(reader: Any, deadline: Deadline, store: Store, state: State, outcome: Outcome, kind: str, stamp: str) -> dict[str, Any]:
+def _report(reader: Any, deadline: Deadline, store: ReportStore, state: State, outcome: Outcome, kind: str, stamp: str) -> dict[str, Any]:
     from maintenance.facts import collect
     from maintenance.findings import findings
 
@@ -103,20 +102,20 @@ def _report(reader: Any, deadline: Deadline, store: Store, state: State, outcome
         "finished_at": state.finished_at or None,
         "before": state.previous_report or None,
         "work": asdict(outcome),
-        "facts": collect(reader, before["facts"] if before else None, state.measured, deadline.less(5)),
+        "facts": collect(reader, before["facts"] if before else None, state.measured, deadline.earlier(5)),
     }
     return report | {"findings": findings(report)}
 
 
-def _publish(store: Store, state: State, report: dict[str, Any]) -> None:
-    """The state last: it names the report."""
-    from maintenance.page import page
+def _publish(store: ReportStore, state: State, report: dict[str, Any]) -> None:
+    """Write the report, then the state, which names the report."""
+    from maintenance.html_report import render
 
-    state.last_report = store.publish(report["stamp"], report, page(report))
+    state.last_report = store.publish(report["stamp"], report, render(report))
     store.save(state)
 
 
-def _measure(report: dict[str, Any], outcome: Outcome) -> None:
+def _add_metrics(report: dict[str, Any], outcome: Outcome) -> None:
     metrics.add_metric("MaintenanceSucceeded", MetricUnit.Count, int(report["finished"]))
     metrics.add_metric("MaintenanceFailed", MetricUnit.Count, 0)
     for name in ("done", "skipped", "failed", "remaining"):

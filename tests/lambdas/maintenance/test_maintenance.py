@@ -1,4 +1,4 @@
-"""Maintenance as deployed: the handler, as carmen_maintenance and carmen_monitor, against real servers and a real S3."""
+"""Maintenance as deployed: the handler, as carmen_maintenance and carmen_monitor, with real servers and the embedded AWS's S3."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import Any, cast
 
@@ -15,13 +15,14 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import database, locks
 from database_roles import roles
-from maintenance.handler import handler
+from maintenance import handler as maintenance
+from maintenance.runner import Runner, Settings
 from pg8000.native import Connection
 
 from local.services.postgres import LocalRds
 from tests.lambdas.backups import connect
 from tests.lambdas.database_roles.test_roles import PASSWORDS, server_major
-from tests.lambdas.maintenance import maintained
+from tests.lambdas.maintenance import sample_database
 from tools.build.postgres_wheels import MAJORS
 
 one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
@@ -30,12 +31,13 @@ every_major = pytest.mark.parametrize(
     [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else [pytest.mark.long]) for major in MAJORS],
     indirect=True,
 )
+SETTINGS = Settings(min_index_mb=1, reserve_seconds=10, lock_seconds=1, wait_seconds=2)
 ACTIVITY = "SELECT relname, vacuum_count, analyze_count FROM pg_stat_user_tables"
 
 
 @dataclass
 class Context:
-    """Lambda's, with as much time left as a test gives."""
+    """A Lambda context with the given time limit."""
 
     seconds: float = 900
     function_name: str = "maintenance"
@@ -50,7 +52,7 @@ class Context:
 
 @dataclass
 class Carmen:
-    """A database with Carmen's roles and objects, and the bucket where reports go."""
+    """A database with Carmen's roles and objects, and the bucket for reports."""
 
     owner: Connection
     server: LocalRds
@@ -61,18 +63,18 @@ class Carmen:
     output: pytest.CaptureFixture[str]
 
     def maintain(self, kind: str = "weekly", seconds: float = 900, when: str = "2026-11-22T03:00:00Z") -> dict[str, Any]:
-        return cast(dict[str, Any], handler({"kind": kind, "time": when}, cast(LambdaContext, Context(seconds))))
+        return cast(dict[str, Any], maintenance.handler({"kind": kind, "time": when}, cast(LambdaContext, Context(seconds))))
 
     def report(self, answer: dict[str, Any], kind: str = "json") -> Any:
         body = self.s3.get_object(Bucket=self.bucket, Key=answer["report"].replace(".json", f".{kind}"))["Body"].read().decode()
         return json.loads(body) if kind == "json" else body
 
     def activity(self) -> dict[str, tuple[int, int]]:
-        """Table → how often it was vacuumed and analysed by hand."""
+        """Table → number of manual VACUUM and ANALYZE runs."""
         return {name: (vacuums, analyses) for name, vacuums, analyses in self.owner.run(ACTIVITY)}
 
     def metrics(self) -> dict[str, float]:
-        """What the last invocation handed to CloudWatch."""
+        """The metrics of the last invocation."""
         lines = [json.loads(line) for line in self.output.readouterr().out.splitlines() if line.startswith("{")]
         found = [line for line in lines if "_aws" in line][-1]
         assert found["Environment"] == "prod"
@@ -81,7 +83,7 @@ class Carmen:
         return {name: sum(found[name]) for name in names}
 
     def invalidate(self, index: str) -> None:
-        """As an interrupted REINDEX CONCURRENTLY or CREATE INDEX CONCURRENTLY leaves one."""
+        """Mark the index invalid, as an interrupted REINDEX CONCURRENTLY or CREATE INDEX CONCURRENTLY does."""
         self.server.as_rdsadmin(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{index}'::regclass", self.database)
 
 
@@ -93,18 +95,17 @@ def carmen(
     name = master.run("SELECT current_database()")[0][0]
     for variable, value in {
         "DATABASE_HOST": "localhost", "DATABASE_PORT": str(server.port), "DATABASE_NAME": name, "RDS_CA_FILE": str(server.ca_file),
-        "ENVIRONMENT": "prod", "BACKUP_BUCKET": bucket, "REPORT_PREFIX": "reports",
-        "POWERTOOLS_SERVICE_NAME": "maintenance", "MAINTENANCE_MIN_INDEX_MB": "1", "MAINTENANCE_RESERVE_SECONDS": "10",
-        "MAINTENANCE_LOCK_SECONDS": "1", "MAINTENANCE_WAIT_SECONDS": "2",
+        "ENVIRONMENT": "prod", "BACKUP_BUCKET": bucket, "POWERTOOLS_SERVICE_NAME": "maintenance",
     }.items():  # fmt: skip
         monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(maintenance, "SETTINGS", SETTINGS)
     with connect(server, "carmen_owner", PASSWORDS["carmen_owner"], name) as owner:
-        maintained.create(owner.run, server, name)
+        sample_database.create(owner.run, server, name)
         yield Carmen(owner, server, name, s3, bucket, server_major(master), capsys)
 
 
 @every_major
-def test_a_week_is_vacuumed_rebuilt_and_reported(carmen: Carmen) -> None:
+def test_weekly_run_vacuums_rebuilds_and_reports(carmen: Carmen) -> None:
     before = dict(carmen.owner.run("SELECT relname::text, pg_relation_size(oid) FROM pg_class WHERE relname LIKE 'stock%'"))
     answer = carmen.maintain()
     report = carmen.report(answer)
@@ -112,8 +113,8 @@ def test_a_week_is_vacuumed_rebuilt_and_reported(carmen: Carmen) -> None:
     assert answer["finished"], report["work"]
     assert (report["work"]["failed"], report["work"]["skipped"]) == ([], [])
     counts = carmen.activity()
-    whole = {"movement", "movement_2025", "movement_2026_in", "movement_2026_rest"}  # analysed as one, vacuumed as parts
-    singly = {
+    partitioned = {"movement", "movement_2025", "movement_2026_in", "movement_2026_rest"}  # analyzed as one table, vacuumed separately
+    separate = {
         'order; -- "lines" \\ <b>é</b>',
         "parent",
         "child",
@@ -126,9 +127,9 @@ def test_a_week_is_vacuumed_rebuilt_and_reported(carmen: Carmen) -> None:
         "stock",
         "mixed_near",
     }
-    assert {name: counts[name] for name in singly} == dict.fromkeys(singly, (1, 1))
-    assert {name: counts[name] for name in whole - {"movement"}} == dict.fromkeys(whole - {"movement"}, (1, 1))
-    assert counts["movement"][1] == 1  # once, though it came along with nothing
+    assert {name: counts[name] for name in separate} == dict.fromkeys(separate, (1, 1))
+    assert {name: counts[name] for name in partitioned - {"movement"}} == dict.fromkeys(partitioned - {"movement"}, (1, 1))
+    assert counts["movement"][1] == 1  # analyzed once
     rebuilt = {row["object"]: row for row in report["work"]["done"] if row["task"] == "reindex"}
     assert {"public.stock_code", "public.stock_pkey"} <= rebuilt.keys()
     after = dict(carmen.owner.run("SELECT relname::text, pg_relation_size(oid) FROM pg_class WHERE relname LIKE 'stock%'"))
@@ -143,7 +144,7 @@ def test_a_week_is_vacuumed_rebuilt_and_reported(carmen: Carmen) -> None:
 
 
 @one_major
-def test_the_second_run_of_a_night_has_nothing_to_do(carmen: Carmen) -> None:
+def test_second_run_of_a_night_does_nothing(carmen: Carmen) -> None:
     assert carmen.maintain()["finished"]
     counts = carmen.activity()
     again = carmen.maintain(when="2026-11-22T03:20:00Z")
@@ -153,9 +154,8 @@ def test_the_second_run_of_a_night_has_nothing_to_do(carmen: Carmen) -> None:
 
 
 @one_major
-def test_a_run_that_ends_early_is_resumed_by_the_next(carmen: Carmen, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no more than a moment beyond its reserve, the first run does a part; nothing is done twice, nothing is left out."""
-    monkeypatch.setenv("MAINTENANCE_RESERVE_SECONDS", "10")
+def test_interrupted_run_is_continued_by_the_next(carmen: Carmen) -> None:
+    """The first run has 2.4 s beyond its reserve and does a part. Each object is processed exactly once."""
     for n in range(40):
         carmen.owner.run(f"CREATE TABLE many_{n} AS SELECT n, repeat('x', 500) AS t FROM generate_series(1, 2000) n")
     first = carmen.maintain(seconds=12.4)
@@ -171,11 +171,11 @@ def test_a_run_that_ends_early_is_resumed_by_the_next(carmen: Carmen, monkeypatc
     report = carmen.report(second)
     assert report["run"] == 2
     assert not {row["object"].removeprefix("public.") for row in report["work"]["done"] if row["task"] == "vacuum"} & done
-    assert carmen.report(first)["findings"][-1].startswith("Not finished, the next run goes on")
+    assert carmen.report(first)["findings"][-1].startswith("Not finished, the next run continues")
 
 
 @one_major
-def test_a_locked_table_is_left_for_the_next_run_and_holds_up_nobody(carmen: Carmen) -> None:
+def test_locked_table_is_skipped_until_the_next_run(carmen: Carmen) -> None:
     with connect(carmen.server, "carmen_owner", PASSWORDS["carmen_owner"], carmen.database) as other:
         other.run("BEGIN")
         other.run("LOCK TABLE invoice")
@@ -194,7 +194,7 @@ def test_a_locked_table_is_left_for_the_next_run_and_holds_up_nobody(carmen: Car
 
 @one_major
 @pytest.mark.long
-def test_no_rebuild_is_begun_that_would_wait_for_an_open_transaction(carmen: Carmen) -> None:
+def test_open_transaction_postpones_a_rebuild(carmen: Carmen) -> None:
     with connect(carmen.server, "carmen_owner", PASSWORDS["carmen_owner"], carmen.database) as other:
         other.run("SET application_name = 'a forgotten psql'")
         other.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -210,7 +210,7 @@ def test_no_rebuild_is_begun_that_would_wait_for_an_open_transaction(carmen: Car
 
 
 @one_major
-def test_maintenance_never_meets_a_backup(carmen: Carmen) -> None:
+def test_maintenance_does_not_run_during_a_backup(carmen: Carmen) -> None:
     with closing(database.connect_as("carmen_backup")) as backup, locks.exclusive(backup, "backup 20261122T030000Z"):
         answer = carmen.maintain()
         assert not answer["finished"]
@@ -223,7 +223,7 @@ def test_maintenance_never_meets_a_backup(carmen: Carmen) -> None:
 
 
 @every_major
-def test_left_overs_of_interrupted_rebuilds_are_dropped_and_other_invalid_indexes_rebuilt(carmen: Carmen) -> None:
+def test_leftovers_are_dropped_and_invalid_indexes_rebuilt(carmen: Carmen) -> None:
     for name in ("stock_code_ccnew", "stock_code_ccold1", "created_half"):
         carmen.owner.run(f"CREATE INDEX {name} ON stock (code)")
         carmen.invalidate(name)
@@ -239,10 +239,10 @@ def test_left_overs_of_interrupted_rebuilds_are_dropped_and_other_invalid_indexe
 
 @one_major
 @pytest.mark.long
-def test_a_rebuild_that_runs_out_of_time_leaves_nothing_behind(carmen: Carmen, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits for a transaction that begins after the look for open ones: then the time-out ends it half-way."""
-    monkeypatch.setenv("MAINTENANCE_WAIT_SECONDS", "1")
-    monkeypatch.setattr("maintenance.work.Work._open_transaction", lambda self: None)
+def test_timed_out_rebuild_is_cleaned_up(carmen: Carmen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rebuild waits for a transaction that begins after the check for open transactions, until its time-out."""
+    monkeypatch.setattr(maintenance, "SETTINGS", replace(SETTINGS, wait_seconds=1))
+    monkeypatch.setattr(Runner, "_open_transaction", lambda self: None)
     with connect(carmen.server, "carmen_owner", PASSWORDS["carmen_owner"], carmen.database) as other:
         other.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
         other.run("SELECT count(*) FROM stock")
@@ -259,9 +259,9 @@ def test_a_rebuild_that_runs_out_of_time_leaves_nothing_behind(carmen: Carmen, m
 
 @one_major
 @pytest.mark.long
-def test_an_index_that_is_airy_by_nature_is_not_rebuilt_every_week(carmen: Carmen, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its keys are so long that pages hold few of them: a rebuild wins nothing."""
-    monkeypatch.setenv("MAINTENANCE_INDEX_BLOAT_PERCENT", "10")
+def test_naturally_sparse_index_is_rebuilt_once(carmen: Carmen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys are so long that few fit on a page: a rebuild reclaims nothing."""
+    monkeypatch.setattr(maintenance, "SETTINGS", replace(SETTINGS, index_bloat_percent=10))
     carmen.owner.run(
         "CREATE TABLE long_keys AS SELECT string_agg(md5((n * 100 + m)::text), '') AS k FROM generate_series(1, 500) n, generate_series(1, 64) m GROUP BY n"
     )
@@ -269,14 +269,14 @@ def test_an_index_that_is_airy_by_nature_is_not_rebuilt_every_week(carmen: Carme
     carmen.owner.run("CREATE INDEX long_keys_k ON long_keys (k)")
     first = carmen.report(carmen.maintain())
     assert "public.long_keys_k" in {row["object"] for row in first["work"]["done"] if row["task"] == "reindex"}
-    age_the_cycle(carmen)
+    backdate_cycle(carmen)
     second = carmen.report(carmen.maintain(when="2026-11-29T03:00:00Z"))
     assert "public.long_keys_k" not in {row["object"] for row in second["work"]["done"] if row["task"] == "reindex"}
     assert second["before"] == "reports/maintenance/weekly/20261122T030000Z.json"
 
 
 @one_major
-def test_an_index_that_cannot_be_rebuilt_fails_by_itself_and_is_named(carmen: Carmen) -> None:
+def test_failed_rebuild_is_reported_and_others_succeed(carmen: Carmen) -> None:
     carmen.owner.run("CREATE TABLE twice (x int); INSERT INTO twice VALUES (1), (1)")
     with pytest.raises(Exception, match="23505"):
         carmen.owner.run("CREATE UNIQUE INDEX CONCURRENTLY twice_x ON twice (x)")
@@ -291,14 +291,14 @@ def test_an_index_that_cannot_be_rebuilt_fails_by_itself_and_is_named(carmen: Ca
 
 
 @one_major
-def test_a_wrong_kind_is_told_what_there_is(carmen: Carmen) -> None:
-    with pytest.raises(ValueError, match="kind is 'daily': it must be one of weekly, monthly"):
+def test_unknown_kind_is_refused(carmen: Carmen) -> None:
+    with pytest.raises(ValueError, match="kind is 'daily'; it must be one of weekly, monthly"):
         carmen.maintain("daily")
     assert carmen.metrics()["MaintenanceFailed"] == 1
 
 
 @every_major
-def test_the_report_says_what_is_true(carmen: Carmen) -> None:
+def test_report_figures_are_correct(carmen: Carmen) -> None:
     carmen.maintain()
     for _ in range(3):
         carmen.owner.run("SELECT pg_sleep(0.4) /* <script>alert(1)</script> */")
@@ -321,7 +321,7 @@ def test_the_report_says_what_is_true(carmen: Carmen) -> None:
 
     bloat = {row["name"]: row for row in facts["table_bloat"]}["public.stock"]
     assert bloat["bytes"] == stock[0]
-    assert 80 <= bloat["wasted_percent"] <= 95  # nine rows of ten were deleted, VACUUM kept the space
+    assert 80 <= bloat["wasted_percent"] <= 95  # 90 % of the rows were deleted, and VACUUM kept the space
 
     sequences = {row["name"]: row for row in facts["sequences"]}
     assert sequences["public.near_its_end"]["used_percent"] == pytest.approx(90, abs=0.1)
@@ -347,10 +347,10 @@ def test_the_report_says_what_is_true(carmen: Carmen) -> None:
 
 
 @one_major
-def test_the_baseline_is_compared_with_last_months(carmen: Carmen) -> None:
+def test_baseline_is_compared_with_the_previous_month(carmen: Carmen) -> None:
     first = carmen.report(carmen.maintain("monthly", when="2026-10-01T03:00:00Z"))
     assert first["facts"]["baseline"]["before"] is None
-    age_the_cycle(carmen, "monthly")
+    backdate_cycle(carmen, "monthly")
     for _ in range(5):
         carmen.owner.run("SELECT pg_sleep(0.1)")
     second = carmen.report(carmen.maintain("monthly", when="2026-11-01T03:00:00Z"))
@@ -366,7 +366,7 @@ def test_the_baseline_is_compared_with_last_months(carmen: Carmen) -> None:
 
 
 @one_major
-def test_passwords_in_statements_stay_out_of_reports(carmen: Carmen, master: Connection) -> None:
+def test_passwords_in_statements_are_hidden(carmen: Carmen, master: Connection) -> None:
     master.run("CREATE ROLE careless PASSWORD 'hunter2-in-the-clear'")
     try:
         answer = carmen.maintain("monthly")
@@ -376,12 +376,12 @@ def test_passwords_in_statements_stay_out_of_reports(carmen: Carmen, master: Con
         master.run("DROP ROLE careless")
     from maintenance.facts import _shown
 
-    assert _shown("CREATE ROLE x PASSWORD 'y'") == "(CREATE …: not shown, for it names a password)"
+    assert _shown("CREATE ROLE x PASSWORD 'y'") == "(CREATE …: hidden, because it contains a password)"
     assert _shown("SELECT password FROM users") == "SELECT password FROM users"
 
 
 class Outline(HTMLParser):
-    """Which elements and attributes a page really has."""
+    """Elements and attributes of an HTML document."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -401,19 +401,19 @@ class Outline(HTMLParser):
 
 
 @one_major
-def test_the_page_shows_odd_names_as_text_and_needs_nothing_from_elsewhere(carmen: Carmen) -> None:
+def test_html_report_is_escaped_and_self_contained(carmen: Carmen) -> None:
     carmen.owner.run("SELECT pg_sleep(0.4) /* <script>alert(1)</script> */")
     page = Outline(carmen.report(carmen.maintain("monthly"), "html"))
     assert page.tags == {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "b", "span", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code", "i",
     }  # fmt: skip
     assert page.links == set()
-    assert maintained.ODD in page.cells
+    assert sample_database.ODD in page.cells
     assert any("<script>alert(1)</script>" in cell for cell in page.cells)
 
 
-def age_the_cycle(carmen: Carmen, kind: str = "weekly") -> None:
-    """As if the last cycle had begun a month ago."""
+def backdate_cycle(carmen: Carmen, kind: str = "weekly") -> None:
+    """Make the last cycle begin a month ago."""
     key = f"reports/maintenance/{kind}/state.json"
     state = json.loads(carmen.s3.get_object(Bucket=carmen.bucket, Key=key)["Body"].read())
     assert state["finished_at"]

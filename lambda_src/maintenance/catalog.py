@@ -1,6 +1,6 @@
-"""What there is to maintain, read from the catalogue and the server's statistics.
+"""The objects to maintain, from PostgreSQL's catalog and statistics.
 
-Sizes are `relpages`, which VACUUM has just set: asking for the size itself would wait for whoever locks the table.
+Sizes are `relpages`, which VACUUM has just updated: pg_relation_size would wait for table locks.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from pg8000.native import Connection
 
-# Ours to maintain: not the system's, no session's temporary tables, and what the connected role may maintain.
+# Excludes system schemas and temporary tables.
 SCHEMAS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND c.relpersistence <> 't'"
-LEFT_OVER = "_cc(new|old)[0-9]*$"
+LEFTOVER = "_cc(new|old)[0-9]*$"
 BLOCK = "current_setting('block_size')::bigint"
 
 
@@ -40,10 +40,10 @@ def major(connection: Connection) -> int:
 
 
 def tables_due(connection: Connection, since: str, *, vacuum: bool) -> list[Table]:
-    """What was not vacuumed and analysed (or only analysed) since the cycle began, most needed first.
+    """Tables that were not vacuumed and analyzed (or only analyzed) since the cycle began, most urgent first.
 
-    A partitioned table is analysed once, which takes its partitions along; those are only vacuumed then. Where a
-    partition is a foreign table, analysing the whole would read through to another server: its partitions are taken singly.
+    ANALYZE of a partitioned table includes its partitions, which are then only vacuumed. If a partition is a foreign table, ANALYZE
+    would read from another server: then each partition is analyzed separately.
     """
     version = major(connection)
     may = "pg_has_role(c.relowner, 'USAGE')" + (" OR has_table_privilege(c.oid, 'MAINTAIN')" if version >= 17 else "")
@@ -60,43 +60,43 @@ def tables_due(connection: Connection, since: str, *, vacuum: bool) -> list[Tabl
         since=since,
     )
     due = []
-    for name, kind, is_partition, has_foreign, last_vacuum, last_analyze, vacuumed, analysed in rows:
-        only = "ONLY " if version >= 18 and kind == "r" else ""  # from 18 on, children by inheritance would come along
-        with_the_whole = is_partition and not has_foreign
+    for name, kind, is_partition, has_foreign, last_vacuum, last_analyze, vacuumed, analyzed in rows:
+        only = "ONLY " if version >= 18 and kind == "r" else ""  # from 18 on, the command includes inheritance children
+        with_parent = is_partition and not has_foreign
         if kind == "p":
-            if not is_partition and not has_foreign and not analysed:
+            if not is_partition and not has_foreign and not analyzed:
                 due.append(Table(name, kind, f"ANALYZE (SKIP_LOCKED) {name}", last_analyze))
-        elif vacuum and not (vacuumed and (analysed or with_the_whole)):
-            due.append(Table(name, kind, f"VACUUM ({'' if with_the_whole else 'ANALYZE, '}SKIP_LOCKED) {only}{name}", last_vacuum))
-        elif not vacuum and not with_the_whole and not analysed:
+        elif vacuum and not (vacuumed and (analyzed or with_parent)):
+            due.append(Table(name, kind, f"VACUUM ({'' if with_parent else 'ANALYZE, '}SKIP_LOCKED) {only}{name}", last_vacuum))
+        elif not vacuum and not with_parent and not analyzed:
             due.append(Table(name, kind, f"ANALYZE (SKIP_LOCKED) {only}{name}", last_analyze))
-    return sorted(due, key=lambda table: table.kind == "p")  # stable: the whole after its parts
+    return sorted(due, key=lambda table: table.kind == "p")  # stable: partitioned tables after their partitions
 
 
 def indexes(connection: Connection) -> list[Index]:
-    """Indexes that may be rebuilt online, largest first; not those of exclusion constraints, which cannot, nor left-overs."""
+    """Indexes that can be rebuilt online, largest first. Without exclusion constraints' indexes, and without leftovers."""
     may = "pg_has_role(t.relowner, 'USAGE')" + (" OR has_table_privilege(t.oid, 'MAINTAIN')" if major(connection) >= 17 else "")
     rows = connection.run(
         f"""SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relpages * {BLOCK}, i.indisvalid, m.amname = 'btree',
                    coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), 90)
               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
               JOIN pg_class t ON t.oid = i.indrelid JOIN pg_am m ON m.oid = c.relam
-             WHERE c.relkind = 'i' AND {SCHEMAS} AND ({may}) AND NOT i.indisexclusion AND (i.indisvalid OR c.relname !~ '{LEFT_OVER}')
+             WHERE c.relkind = 'i' AND {SCHEMAS} AND ({may}) AND NOT i.indisexclusion AND (i.indisvalid OR c.relname !~ '{LEFTOVER}')
              ORDER BY c.relpages DESC, 2"""
     )
     return [Index(*row) for row in rows]
 
 
-def left_over_indexes(connection: Connection) -> list[tuple[str, str]]:
-    """Name, and the statement that drops it: what interrupted rebuilds left, and every write pays for.
+def leftover_indexes(connection: Connection) -> list[tuple[str, str]]:
+    """Indexes that interrupted rebuilds left behind, and the statement that drops each. They slow down every write.
 
-    The owner drops them concurrently. Who is not may call the owner's function (database_roles), which takes the
-    table's lock for a moment, or gives up after lock_timeout; a rebuild still under way holds a lock that makes it give up.
+    The owner drops them concurrently. Other roles call the owner's function (database_roles), which locks the table briefly and fails
+    after lock_timeout, for example while a rebuild still runs.
     """
     rows = connection.run(
         f"""SELECT format('%I.%I', n.nspname, c.relname), c.oid, pg_has_role(c.relowner, 'USAGE')
               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE NOT i.indisvalid AND c.relkind = 'i' AND c.relname ~ '{LEFT_OVER}' AND {SCHEMAS} ORDER BY 1"""
+             WHERE NOT i.indisvalid AND c.relkind = 'i' AND c.relname ~ '{LEFTOVER}' AND {SCHEMAS} ORDER BY 1"""
     )
     return [
         (name, f"DROP INDEX CONCURRENTLY IF EXISTS {name}" if owned else f"SELECT carmen_operations.drop_left_over_index({oid})")
@@ -105,7 +105,7 @@ def left_over_indexes(connection: Connection) -> list[tuple[str, str]]:
 
 
 def measure(reader: Connection, schema: str, index: Index) -> dict[str, float] | None:
-    """Bytes and wasted percent, against what the fill factor would leave; nothing for an empty index."""
+    """Bytes, and percent wasted compared with the fill factor; None for an empty index."""
     size, leaf, empty, deleted, density = reader.run(
         f"SELECT index_size, leaf_pages, empty_pages, deleted_pages, avg_leaf_density FROM {schema}.pgstatindex({index.oid}::oid::regclass)"
     )[0]
@@ -116,7 +116,7 @@ def measure(reader: Connection, schema: str, index: Index) -> dict[str, float] |
 
 
 def extension_schema(connection: Connection, name: str) -> str | None:
-    """Where an extension lives, quoted; none when it is not there."""
+    """The extension's schema, quoted; None if it is not installed."""
     rows = connection.run(
         "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = :name", name=name
     )

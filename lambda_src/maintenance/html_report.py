@@ -1,4 +1,4 @@
-"""The report as one page that a person reads: self-contained, light or dark as the reader's system is, no script."""
+"""The report as one self-contained HTML document without scripts, in light or dark mode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from maintenance.findings import missing, rows, size
 
-Column = tuple[str, str, Callable[[Any], str]]  # heading, key, how it is shown
+Column = tuple[str, str, Callable[[Any], str]]  # heading, key, format
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b2733; --soft: #5b6b7a; --paper: #fbfcfd; --card: #fff; --line: #dde4ea; --warn: #9a4a00;
@@ -37,8 +37,8 @@ td code { font: .8rem/1.4 ui-monospace, "SF Mono", Consolas, monospace; white-sp
 """
 
 
-def page(report: dict[str, Any]) -> str:
-    """HTML; every name, statement and message in it is escaped, for they are whatever somebody called or typed them."""
+def render(report: dict[str, Any]) -> str:
+    """The report as HTML. Escapes every name, statement and message."""
     facts, work = report["facts"], report["work"]
     about = facts["database"]
     kind = report["kind"].capitalize()
@@ -51,33 +51,33 @@ def page(report: dict[str, Any]) -> str:
         _baseline(facts["baseline"]),
         _section(
             "Slowest statements",
-            "Mean time, of all but our own roles; figures since the counters were last reset.",
+            "By mean time, without backup, maintenance and monitoring; since the counters were last reset.",
             facts["slowest_statements"],
             _STATEMENTS,
         ),
-        _section("Costliest statements", "Total time.", facts["costliest_statements"], _STATEMENTS),
+        _section("Costliest statements", "By total time.", facts["costliest_statements"], _STATEMENTS),
         _section("Unused indexes", _unused_note(about), facts["unused_indexes"], _UNUSED),
         _section("Invalid indexes", "", facts["invalid_indexes"], _INVALID),
         _section(
             "Bloat of indexes",
-            "Against what the fill factor leaves; measured with pgstattuple, B-trees only.",
+            "Compared with the fill factor; measured with pgstattuple, B-trees only.",
             facts["index_bloat"],
             _BLOAT,
         ),
         _section(
             "Bloat of tables",
-            "Dead rows and free space; free space is used again, it is a cost only where it stays.",
+            "Dead rows and free space. New rows use free space.",
             facts["table_bloat"],
             _BLOAT,
         ),
         _section("Tables", "Sizes as of the last VACUUM; age of statistics in hours.", facts["tables"], _TABLES, 40),
-        _section("Sequences", "Of what the sequence and the columns it feeds can hold.", facts["sequences"], _SEQUENCES),
+        _section("Sequences", "Used share of the range of the sequence and its columns.", facts["sequences"], _SEQUENCES),
         _section(
             "Transaction ids, databases", "At 100 % PostgreSQL stops taking writes.", _within(facts["transaction_ids"], "databases"), _IDS
         ),
         _section("Transaction ids, oldest tables", "", _within(facts["transaction_ids"], "tables"), _TABLE_IDS),
         _section(
-            "What was done", "", [*work["done"], *[row | {"note": row["reason"]} for row in (*work["failed"], *work["skipped"])]], _DONE, 40
+            "Actions", "", [*work["done"], *[row | {"note": row["reason"]} for row in (*work["failed"], *work["skipped"])]], _DONE, 40
         ),
     ]
     return (
@@ -104,8 +104,8 @@ def _bytes(value: Any) -> str:
     return "–" if value is None else size(value)
 
 
-def _given(value: Any) -> str:
-    """Numbers that are text already."""
+def _formatted(value: Any) -> str:
+    """A number that is already text."""
     return _text(value)
 
 
@@ -128,7 +128,7 @@ _UNUSED: list[Column] = [
     ("Size", "bytes", _bytes),
     ("Definition", "definition", _code),
 ]
-_INVALID: list[Column] = [("Index", "name", _code), ("Table", "of_table", _code), ("Left by a rebuild", "left_over", _text)]
+_INVALID: list[Column] = [("Index", "name", _code), ("Table", "of_table", _code), ("Leftover of a rebuild", "left_over", _text)]
 _BLOAT: list[Column] = [
     ("Name", "name", _code), ("Size", "bytes", _bytes), ("Wasted", "wasted_bytes", _bytes), ("Share", "wasted_percent", _percent),
 ]  # fmt: skip
@@ -145,14 +145,14 @@ _IDS: list[Column] = [
     ("Database", "name", _code), ("Age", "age", _number), ("Multixact age", "multixact_age", _number), ("Used", "used_percent", _percent),
 ]  # fmt: skip
 _TABLE_IDS: list[Column] = [("Table", "name", _code), ("Age", "age", _number)]
-_NUMERIC = (_number, _bytes, _percent, _given)
+_NUMERIC = (_number, _bytes, _percent, _formatted)
 
 
 def _section(heading: str, note: str, part: Any, columns: Sequence[Column], limit: int = 20) -> str:
     found = rows(part)
     text = f"<h2>{escape(heading)}</h2>" + (f'<p class="soft">{escape(note)}</p>' if note else "")
     if missing(part):
-        return text + f"<p>Not to be had: {escape(part['unavailable'])}</p>"
+        return text + f"<p>Not available: {escape(part['unavailable'])}</p>"
     if not found:
         return text + "<p>None.</p>"
     columns = [column for column in columns if any(row.get(column[1]) is not None for row in found)]
@@ -165,7 +165,7 @@ def _section(heading: str, note: str, part: Any, columns: Sequence[Column], limi
         + "</tr>"
         for row in found[:limit]
     )
-    more = f'<p class="soft">and {len(found) - limit:,} more, in the JSON</p>' if len(found) > limit else ""
+    more = f'<p class="soft">and {len(found) - limit:,} more in the JSON report</p>' if len(found) > limit else ""
     return f'{text}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}'
 
 
@@ -185,7 +185,7 @@ def _cards(report: dict[str, Any]) -> str:
         (_bytes(facts["database"].get("bytes")), "database"),
         (f"{len(work['done']):,}", "objects maintained"),
         (f"{len(work['skipped']) + len(work['failed']):,}", "skipped or failed"),
-        (_bytes(work["reclaimed_bytes"]), "won back from indexes"),
+        (_bytes(work["reclaimed_bytes"]), "reclaimed from indexes"),
         (f"{max((row['used_percent'] for row in rows(facts['sequences'])), default=0):,.1f} %", "fullest sequence"),
         (f"{max((row['used_percent'] for row in transaction_ids), default=0):,.1f} %", "transaction ids used"),
     ]
@@ -218,8 +218,8 @@ def _baseline(part: dict[str, Any]) -> str:
     ]
     columns: list[Column] = [
         ("Measure", "name", _text),
-        ("Now", "now", _given),
-        ("Last report", "before", _given),
+        ("Now", "now", _formatted),
+        ("Last report", "before", _formatted),
         ("Change %", "change", _number),
     ]
     note = f"Over {_number(part['days'])} days." + ("" if before else " There is no earlier report to compare with.")
@@ -232,7 +232,7 @@ def _measure(name: str, value: float | None) -> str:
 
 def _unused_note(about: dict[str, Any]) -> str:
     since = about.get("counted_since") or f"the server's start, {about.get('started_at', '?')}"
-    return f"Never scanned since {since}; none that is unique or a constraint's. A standby counts by itself."
+    return f"Never scanned since {since}; without unique and constraint indexes. A standby has separate counters."
 
 
 def _within(part: dict[str, Any], key: str) -> Any:

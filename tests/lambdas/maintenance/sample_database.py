@@ -1,4 +1,4 @@
-"""A small database as Carmen's could be, with the kinds of objects and names that trip up maintenance."""
+"""A small database like Carmen's, with objects and names that are difficult for maintenance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from local.services.postgres import LocalRds
 
-ODD = """"odd <schema> & 'co'"."order; -- ""lines"" \\ <b>é</b>\""""  # quoted as SQL wants it
+ODD = """"odd <schema> & 'co'"."order; -- ""lines"" \\ <b>é</b>\""""  # quoted for SQL
 
 OBJECTS = (
     "CREATE SCHEMA \"odd <schema> & 'co'\"",
@@ -21,7 +21,7 @@ OBJECTS = (
     "CREATE TABLE movement_2026_rest PARTITION OF movement_2026 DEFAULT",
     "CREATE INDEX movement_kind ON movement (kind)",
     "INSERT INTO movement SELECT n, '2025-06-01'::date + n % 400, CASE WHEN n % 2 = 0 THEN 'in' ELSE 'out' END, 'n' FROM generate_series(1, 1000) n",
-    # By inheritance, as before partitions.
+    # Inheritance.
     "CREATE TABLE parent (id int)",
     "CREATE TABLE child (x int) INHERITS (parent)",
     "INSERT INTO child SELECT n, n FROM generate_series(1, 100) n",
@@ -32,18 +32,18 @@ OBJECTS = (
     "CREATE TABLE empty (id int PRIMARY KEY)",
     "CREATE TABLE booking (room int4range, EXCLUDE USING gist (room WITH &&))",
     "INSERT INTO booking SELECT int4range(n, n + 1) FROM generate_series(1, 50) n",
-    # Sequences: one near its end, one whose column ends before it does, one that starts over, one that counts down.
+    # Sequences: near the end, with a smaller column, cycling, counting down.
     "CREATE SEQUENCE near_its_end MAXVALUE 1000",
     "SELECT setval('near_its_end', 900)",
     "CREATE TABLE invoice (number int PRIMARY KEY, amount int)",
     "CREATE SEQUENCE invoice_number OWNED BY invoice.number",
     "ALTER TABLE invoice ALTER number SET DEFAULT nextval('invoice_number')",
-    "SELECT setval('invoice_number', 1610612736)",  # three quarters of an int4, though the sequence is a bigint
+    "SELECT setval('invoice_number', 1610612736)",  # three quarters of the column's int4; the sequence is a bigint
     "CREATE SEQUENCE cycling MAXVALUE 10 CYCLE",
     "SELECT setval('cycling', 10)",
     "CREATE SEQUENCE counting_down INCREMENT -1 MINVALUE -10 MAXVALUE -1",
     "SELECT setval('counting_down', -6)",
-    # An index with little left in it, one that nothing uses, one that is used.
+    # A bloated index, an unused index, a used index.
     "CREATE TABLE stock (id int PRIMARY KEY, code text, note text, bin int)",
     "INSERT INTO stock SELECT n, md5(n::text), 'note', n % 7 FROM generate_series(1, 60000) n",
     "CREATE INDEX stock_code ON stock (code)",
@@ -66,7 +66,7 @@ ALTER TABLE public.mixed_far OWNER TO carmen_owner;
 
 
 def create(run: Callable[[str], object], server: LocalRds, database: str) -> None:
-    """`run` runs a statement as the owner of the schema."""
+    """Create the objects. `run` executes a statement as the owner of the schema."""
     for statement in OBJECTS:
         run(statement)
     server.as_rdsadmin(FOREIGN, database)
