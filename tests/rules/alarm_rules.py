@@ -1,4 +1,4 @@
-"""What holds of alarms: everything that matters has some, each leads somewhere, and one cause is told once (see rules.py)."""
+"""Rules for alarms: what needs one has one, each sends messages, and one cause is reported once (see rules.py)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from tests.rules.rules import AT_DEPLOYMENT, Complaints, Template, Templates, each, nodes, rule, without
+from tests.rules.rules import AT_DEPLOYMENT, Findings, Template, Templates, each, nodes, opted_out, rule
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
-# Type → metrics that must be watched of each such resource, by a dimension that names it.
+# Type → metrics that need an alarm for each resource, by a dimension that names it.
 WATCHED = {
     "AWS::RDS::DBInstance": {
         "CPUUtilization", "FreeableMemory", "FreeStorageSpace", "DatabaseConnections", "ReadLatency", "WriteLatency"
@@ -28,12 +28,12 @@ WATCHED = {
     "AWS::Lambda::Function": {"Errors", "Throttles", "Duration"},
     "AWS::SQS::Queue": {"ApproximateNumberOfMessagesVisible"},
 }  # fmt: skip
-# What our own functions publish of each environment. Silence of the second kind is failure itself.
+# Metrics of our functions for each environment. For the second set, missing data is a failure.
 MEASURED = {
     "DatabaseUp", "ProxyUp", "RedisUp", "DatabaseLongestTransaction", "DatabaseTransactionIdsUsed", "DatabaseDeadlocks",
     "DatabaseReplicationLag", "BackupSizeOfMedian", "CertificateDays",
 }  # fmt: skip
-MUST_SPEAK = {
+FAILS_WHEN_MISSING = {
     "BackupAgeHoursDaily", "BackupAgeHoursWeekly", "BackupAgeHoursMonthly", "DrillAgeDays", "MaintenanceAgeDaysWeekly",
     "MaintenanceAgeDaysMonthly", "RotationAgeDays", "EndpointsDown",
 }  # fmt: skip
@@ -41,7 +41,7 @@ DESCRIPTION = re.compile(r"[^\n]{10,600}\nRunbook: docs/runbooks/[a-z0-9]+(-[a-z
 
 
 def metrics(properties: dict[str, Any]) -> list[dict[str, Any]]:
-    """What an alarm watches: one metric, or those its expression is made of."""
+    """The metrics of an alarm: one, or those of its expression."""
     of_expression = [one["MetricStat"] for one in properties.get("Metrics", []) if "MetricStat" in one]
     if not of_expression:
         return [properties]
@@ -53,7 +53,7 @@ def dimensions(metric: dict[str, Any]) -> dict[str, Any]:
 
 
 def named(value: Any, stack: str, templates: Templates) -> Iterator[str]:
-    """`Stack/LogicalId` of all that `value` refers to, also in other stacks."""
+    """Yield `Stack/LogicalId` of everything to which `value` refers, in other stacks too."""
     for key, target in nodes([value]):
         if key in ("Ref", "Fn::GetAtt"):
             yield f"{stack}/{target if isinstance(target, str) else target[0]}"
@@ -72,7 +72,7 @@ def _exported(name: str, templates: Templates) -> Iterator[str]:
 
 
 def _watched(templates: Templates) -> dict[str, set[str]]:
-    """`Stack/LogicalId` of a resource → names of the metrics that alarms watch of it."""
+    """Map `Stack/LogicalId` of each resource to the metrics that have an alarm."""
     found: dict[str, set[str]] = defaultdict(set)
     for name, properties, _ in each(templates, ALARM):
         for metric in metrics(properties):
@@ -82,8 +82,8 @@ def _watched(templates: Templates) -> dict[str, set[str]]:
 
 
 @rule
-def everything_that_matters_has_its_alarms(templates: Templates) -> Complaints:
-    templates = _told_of(templates)
+def resources_have_their_alarms(templates: Templates) -> Findings:
+    templates = _with_alerts(templates)
     found = _watched(templates)
     for name, properties, resource in each(templates, *WATCHED):
         wanted = set(WATCHED[resource["Type"]])
@@ -93,76 +93,78 @@ def everything_that_matters_has_its_alarms(templates: Templates) -> Complaints:
             wanted |= {"CPUCreditBalance"}
         if properties.get("NumCacheClusters", 1) > 1:
             wanted |= {"ReplicationLag"}
-        yield from (f"{name}: nobody watches {metric}" for metric in sorted(wanted - found[name]))
+        yield from (f"{name}: no alarm for {metric}" for metric in sorted(wanted - found[name]))
     for name, properties, _ in each(templates, "AWS::ElastiCache::ReplicationGroup"):
         nodes_watched = set(re.findall(r'"-(\d{3})"', json.dumps([t["Resources"] for t in templates.values()])))
         if len(nodes_watched) < properties["NumCacheClusters"]:
             yield f"{name}: {sorted(nodes_watched)} of {properties['NumCacheClusters']} nodes are watched"
     blocks = {dimensions(metric).get("WebACL") for _, p, _ in each(templates, ALARM) for metric in metrics(p)}
     acls = [properties["VisibilityConfig"]["MetricName"] for _, properties, _ in each(templates, "AWS::WAFv2::WebACL")]
-    yield from (f"{acl}: nobody watches what it blocks, or two have one name" for acl in acls if acl not in blocks or acls.count(acl) > 1)
+    yield from (
+        f"{acl}: blocked requests have no alarm, or two have the same name" for acl in acls if acl not in blocks or acls.count(acl) > 1
+    )
 
 
 @rule
-def a_bad_roll_out_is_noticed_everywhere(templates: Templates) -> Complaints:
-    """And what cannot be told, also where nobody is told of the rest."""
+def bad_deployments_are_noticed(templates: Templates) -> Findings:
+    """Also in environments without alerts; there, the notifier's dead-letter queue needs an alarm too."""
     for name, properties, _ in each(templates, "AWS::ECS::Service"):
         alarms = properties["DeploymentConfiguration"].get("Alarms", {})
         if len(alarms.get("AlarmNames", [])) < 3 or not (alarms.get("Enable") and alarms.get("Rollback")):
             yield f"{name} is not rolled back by alarms"
     for environment in _environments(templates):
         if not any(name.startswith(f"{_prefix(environment)}Alerts/NotifierUndelivered") for name, _, _ in each(templates, ALARM)):
-            yield f"{environment}: nobody watches what cannot be told"
+            yield f"{environment}: undelivered messages have no alarm"
 
 
 @rule
-def what_functions_measure_has_its_alarms(templates: Templates) -> Complaints:
-    templates = _told_of(templates)
+def function_metrics_have_alarms(templates: Templates) -> Findings:
+    templates = _with_alerts(templates)
     found: dict[str, set[str]] = defaultdict(set)
     for _, properties, _ in each(templates, ALARM):
         for metric in metrics(properties):
             if metric["Namespace"] == "Carmen":
                 found[dimensions(metric)["Environment"]].add(metric["MetricName"])
-    by_hand = {
+    manual = {
         properties["Environment"]["Variables"]["ENVIRONMENT"]
         for _, properties, resource in each(templates, "AWS::Lambda::Function")
         if resource.get("Metadata", {}).get("ScheduledBackupsOptOut")
     }
     for environment in _environments(templates):
-        wanted = set(MEASURED | MUST_SPEAK)
-        if _prefix(environment) in without(templates, "Proxy"):
+        wanted = set(MEASURED | FAILS_WHEN_MISSING)
+        if _prefix(environment) in opted_out(templates, "Proxy"):
             wanted -= {"ProxyUp"}
-        if environment in by_hand:
+        if environment in manual:
             wanted = {name for name in wanted if not name.startswith(("Backup", "Drill"))}
-        yield from (f"{environment}: nobody watches {name}" for name in sorted(wanted - found[environment]))
+        yield from (f"{environment}: no alarm for {name}" for name in sorted(wanted - found[environment]))
 
 
 @rule
-def missing_data_is_breaching_exactly_where_silence_is_failure(templates: Templates) -> Complaints:
+def missing_data_breaches_where_silence_is_failure(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, ALARM):
         names = {metric["MetricName"] for metric in metrics(properties)}
         probed = names == {"DatabaseUp"} and properties.get("Statistic") == "SampleCount"
         tasks = "RunningTaskCount" in names or (
             properties["ComparisonOperator"] == "LessThanThreshold" and "AWS/ECS" in json.dumps(properties)
         )
-        wanted = bool(names & MUST_SPEAK) or probed or tasks
+        wanted = bool(names & FAILS_WHEN_MISSING) or probed or tasks
         if (properties.get("TreatMissingData") == "breaching") != wanted:
             yield f"{name} treats missing data as {properties.get('TreatMissingData')}"
 
 
 @rule
-def every_alarm_says_what_is_wrong_and_where_to_read_on(templates: Templates) -> Complaints:
+def alarms_have_a_description_and_a_runbook(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, ALARM, COMPOSITE):
         if not DESCRIPTION.fullmatch(properties.get("AlarmDescription", "")):
             yield name
         if properties.get("ActionsEnabled") is False:
-            yield f"{name} is silent"
+            yield f"{name} has its actions disabled"
         if properties.get("AlarmActions") != properties.get("OKActions"):
-            yield f"{name} does not tell its end where it told its beginning"
+            yield f"{name} does not report recovery where it reports the alarm"
 
 
 @rule
-def every_alarm_watches_something_of_ours(templates: Templates) -> Complaints:
+def alarms_watch_own_resources(templates: Templates) -> Findings:
     environments = _environments(templates)
     acls = {properties["VisibilityConfig"]["MetricName"] for _, properties, _ in each(templates, "AWS::WAFv2::WebACL")}
     for name, properties, _ in each(templates, ALARM):
@@ -172,63 +174,63 @@ def every_alarm_watches_something_of_ours(templates: Templates) -> Complaints:
             if not ours and values.get("Environment") not in environments and values.get("WebACL") not in acls:
                 yield f"{name} watches {metric.get('MetricName')} of {values}"
         if "TreatMissingData" not in properties:
-            yield f"{name} says nothing of missing data"
+            yield f"{name} does not set TreatMissingData"
 
 
 @rule
-def every_alarm_is_told_once(templates: Templates) -> Complaints:
-    """By itself, by the composite that folds it, or by a rule that passes it on; what only has a state silences another."""
-    templates = _told_of(templates)
+def alarms_notify_exactly_once(templates: Templates) -> Findings:
+    """Directly, by a composite that contains it, or by a rule that forwards it; an alarm without messages suppresses another."""
+    templates = _with_alerts(templates)
     for stack, template in templates.items():
         resources = template["Resources"]
-        told = {logical_id for logical_id in resources if _tells_itself(resources[logical_id], stack, templates)}
-        passed_on = {
+        direct = {logical_id for logical_id in resources if _notifies(resources[logical_id], stack, templates)}
+        forwarded = {
             name.split("/")[1]
             for r in resources.values()
             if r["Type"] == "AWS::Events::Rule"
             for name in named(r["Properties"]["EventPattern"].get("resources", []), stack, templates)
         }
-        folded = {
+        contained = {
             name.split("/")[1]: composite
             for composite, r in resources.items()
             if r["Type"] == COMPOSITE
-            and (composite in told | passed_on)
+            and (composite in direct | forwarded)
             for name in named(r["Properties"]["AlarmRule"], stack, templates)
             if name.startswith(f"{stack}/")
         }  # fmt: skip
         for logical_id, resource in resources.items():
             if resource["Type"] not in (ALARM, COMPOSITE):
                 continue
-            ways = [logical_id in told, logical_id in passed_on, logical_id in folded]
-            if not any(ways) and not _silences_another(f"{stack}/{logical_id}", templates):
-                yield f"{stack}/{logical_id}: nobody is told"
-            if sum(ways) > 1:
-                yield f"{stack}/{logical_id}: is told twice"
+            paths = [logical_id in direct, logical_id in forwarded, logical_id in contained]
+            if not any(paths) and not _suppresses_another(f"{stack}/{logical_id}", templates):
+                yield f"{stack}/{logical_id}: sends no message"
+            if sum(paths) > 1:
+                yield f"{stack}/{logical_id}: sends two messages"
 
 
 @rule
-def what_follows_from_a_dead_store_is_silenced_by_it(templates: Templates) -> Complaints:
-    """A composite whose cause may be another names it, and waits long enough for it to be noticed."""
-    templates = _told_of(templates)
+def follow_up_alarms_are_suppressed(templates: Templates) -> Findings:
+    """A composite that another alarm can cause is suppressed by it, and waits until that one can open."""
+    templates = _with_alerts(templates)
     for name, properties, _ in each(templates, COMPOSITE):
         if "ActionsSuppressor" not in properties:
             continue
         suppressors = list(named(properties["ActionsSuppressor"], name.split("/")[0], templates))
         if len(suppressors) != 1 or not 180 <= properties.get("ActionsSuppressorWaitPeriod", 0) <= 1200:
-            yield f"{name} is silenced by {suppressors}, after {properties.get('ActionsSuppressorWaitPeriod')} s"
+            yield f"{name} is suppressed by {suppressors}, after {properties.get('ActionsSuppressorWaitPeriod')} s"
     for environment in _environments(templates):
-        silenced = [
+        suppressed = [
             name
             for name, properties, _ in each(templates, COMPOSITE)
             if name.split("/")[0].startswith(_prefix(environment)) and "ActionsSuppressor" in properties
         ]
-        for part in ("Service/ServiceAlarmsUnwell", "/UptimeAlarmsDown", "/SloAvailabilityFast", "Data/DatabaseAlarmsStrained"):
-            if not any(part in name for name in silenced):
-                yield f"{environment}: nothing silences {part}"
+        for part in ("Service/ServiceAlarmsUnhealthy", "/UptimeAlarmsDown", "/SloAvailabilityFastBurn", "Data/DatabaseAlarmsOverloaded"):
+            if not any(part in name for name in suppressed):
+                yield f"{environment}: nothing suppresses {part}"
 
 
 @rule
-def alarms_look_back_no_further_than_cloudwatch_does(templates: Templates) -> Complaints:
+def alarm_periods_are_within_cloudwatch_limits(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, ALARM):
         periods = {metric["Period"] for metric in metrics(properties)}
         most = 604_800 if min(periods) >= 3600 else 86_400
@@ -237,22 +239,22 @@ def alarms_look_back_no_further_than_cloudwatch_does(templates: Templates) -> Co
         for one in properties.get("Metrics", []):
             unknown = set(re.findall(r"\b[a-z]\w*\b", one.get("Expression", ""))) - {other["Id"] for other in properties["Metrics"]}
             if unknown:
-                yield f"{name} reckons with {sorted(unknown)}"
+                yield f"{name} uses undefined {sorted(unknown)}"
 
 
-def _tells(value: Any, stack: str, templates: Templates) -> bool:
+def _is_alert_topic(value: Any, stack: str, templates: Templates) -> bool:
     return any("Alerts/" in name and "Topic" in name for name in named(value, stack, templates))
 
 
-def _tells_itself(resource: dict[str, Any], stack: str, templates: Templates) -> bool:
+def _notifies(resource: dict[str, Any], stack: str, templates: Templates) -> bool:
     properties = resource.get("Properties", {})
     return resource["Type"] in (ALARM, COMPOSITE) and all(
-        _tells(properties.get(key, []), stack, templates) for key in ("AlarmActions", "OKActions")
+        _is_alert_topic(properties.get(key, []), stack, templates) for key in ("AlarmActions", "OKActions")
     )
 
 
-def _silences_another(name: str, templates: Templates) -> bool:
-    """Or gives the dashboard its state."""
+def _suppresses_another(name: str, templates: Templates) -> bool:
+    """Whether an alarm suppresses another or is shown on the dashboard."""
     for other, properties, resource in each(templates, COMPOSITE, "AWS::CloudWatch::Dashboard"):
         value = properties.get("ActionsSuppressor") if resource["Type"] == COMPOSITE else properties["DashboardBody"]
         if value and name in named(value, other.split("/")[0], templates):
@@ -260,10 +262,10 @@ def _silences_another(name: str, templates: Templates) -> bool:
     return False
 
 
-def _told_of(templates: Templates) -> Templates:
-    """Without the environments that say why nobody is told of them."""
-    silent = tuple(without(templates, "Watched"))
-    return {name: template for name, template in templates.items() if not (silent and name.startswith(silent))}
+def _with_alerts(templates: Templates) -> Templates:
+    """Without the environments that opt out of alerts."""
+    unwatched = tuple(opted_out(templates, "Watched"))
+    return {name: template for name, template in templates.items() if not (unwatched and name.startswith(unwatched))}
 
 
 def _environments(templates: Templates) -> list[str]:
@@ -271,7 +273,7 @@ def _environments(templates: Templates) -> list[str]:
 
 
 def _name(template: Template) -> str:
-    """The environment of a top stack: its description is `Carmen prod: …`."""
+    """The environment of a top stack, from its description `Carmen prod: …`."""
     return str(template["Description"]).removeprefix("Carmen ").split(":")[0]
 
 

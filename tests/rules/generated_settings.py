@@ -1,12 +1,11 @@
-"""Valid settings at their extremes, for hypothesis: a real environment with some settings moved to a border of what is allowed.
+"""Extreme but valid settings, for hypothesis: a real environment with some settings at a limit.
 
-Borders are read from the schema: bounds, every choice of a Literal, shortest and longest lists. What a bound cannot say
-(domains, redirects, schedules) has samples below. Combinations that the schema refuses are dropped.
+Limits come from the schema: bounds, every choice of a Literal, shortest and longest lists. Settings without bounds (domains,
+redirects, schedules) have samples below. Combinations that validation refuses are dropped.
 """
 
 from __future__ import annotations
 
-import copy
 import tomllib
 from collections.abc import Iterator
 from types import UnionType
@@ -17,20 +16,20 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from settings.loader import FOLDER, environment_names
+from settings.loader import FOLDER, environment_names, merge
 from settings.model import Settings
 
 DOMAIN = {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ", "hosted_zone_name": "example.com"}
 EUROPE = ("euc1-az1", "euc1-az2", "euc1-az3")
 MIRROR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/mirror:1"
-REASON = "A reason that is long enough to be one, for a test."
-# Settings of few values, which a validator lists.
+REASON = "A reason that is long enough, for a test."
+# Settings whose few values are listed in a validator.
 CHOICES = {
     **{key: [1, 3653] for key in ("log_retention_days", "flow_log_retention_days", "waf_log_retention_days")},
     "max_body_mb": [1, 10, 100],
     "smtp_port": [25, 2587],
 }
-# Settings that only go together with others, or whose borders are not in the schema.
+# Settings that depend on others, or whose limits are not in the schema.
 SAMPLES: list[dict[str, Any]] = [
     {"domain": DOMAIN},
     {"domain": {**DOMAIN, "name": "example.com"}},
@@ -83,9 +82,9 @@ SAMPLES: list[dict[str, Any]] = [
 ]
 
 
-def borders() -> dict[str, list[Any]]:
-    """Dotted key → the values at the border of what the schema allows for it."""
-    return {key: values for key, field in _leaves(Settings, "") if (values := CHOICES.get(key.rsplit(".", 1)[-1], _at_the_border(field)))}
+def limits() -> dict[str, list[Any]]:
+    """Map each dotted key to the extreme values that the schema allows."""
+    return {key: values for key, field in _leaves(Settings, "") if (values := CHOICES.get(key.rsplit(".", 1)[-1], _extremes(field)))}
 
 
 def _leaves(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -96,10 +95,10 @@ def _leaves(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldI
             yield f"{prefix}{name}", field
 
 
-def _at_the_border(field: FieldInfo) -> list[Any]:
+def _extremes(field: FieldInfo) -> list[Any]:
     kind = field.annotation
     if get_origin(kind) in (Union, UnionType):
-        return []  # what may be absent has samples
+        return []  # optional settings have samples
     if get_origin(kind) is Literal:
         return list(get_args(kind))
     if kind is bool:
@@ -113,20 +112,12 @@ def _at_the_border(field: FieldInfo) -> list[Any]:
     return []
 
 
-def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(base)
-    for key, value in change.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
-
-
 def _nested(key: str, value: Any) -> dict[str, Any]:
     first, _, rest = key.partition(".")
     return {first: _nested(rest, value) if rest else value}
 
 
-def _or_none(values: dict[str, Any]) -> Settings | None:
+def _settings_or_none(values: dict[str, Any]) -> Settings | None:
     try:
         return Settings.model_validate(values)
     except ValidationError:
@@ -134,24 +125,24 @@ def _or_none(values: dict[str, Any]) -> Settings | None:
 
 
 @st.composite
-def _moved(draw: st.DrawFn) -> dict[str, Any]:
+def _values(draw: st.DrawFn) -> dict[str, Any]:
     name = draw(st.sampled_from(environment_names()))
     values = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     values["name"] = draw(st.sampled_from(["prod", "q2", "abcdefghijkl"]))
     if values["name"] == "prod":
         values.pop("working_hours", None)  # not for production
     for sample in draw(st.lists(st.sampled_from(SAMPLES), max_size=2)):
-        with_sample = _merged(values, sample)
-        values = with_sample if _or_none(with_sample) else values
-    moves = borders()
-    for key in draw(st.lists(st.sampled_from(sorted(moves)), max_size=5, unique=True)):
-        moved = _merged(values, _nested(key, draw(st.sampled_from(moves[key]))))
-        with_reason = _merged(moved, _nested(f"{key}_opt_out_reason", REASON))
-        # One that does not go with the rest, with or without a reason, stays where it was.
-        values = next((one for one in (moved, with_reason) if _or_none(one)), values)
+        with_sample = merge(values, sample)
+        values = with_sample if _settings_or_none(with_sample) else values
+    extremes = limits()
+    for key in draw(st.lists(st.sampled_from(sorted(extremes)), max_size=5, unique=True)):
+        changed = merge(values, _nested(key, draw(st.sampled_from(extremes[key]))))
+        with_reason = merge(changed, _nested(f"{key}_opt_out_reason", REASON))
+        # An invalid change, with and without a reason, is dropped.
+        values = next((one for one in (changed, with_reason) if _settings_or_none(one)), values)
     return values
 
 
 def settings() -> st.SearchStrategy[Settings]:
-    """Valid settings; each move that the schema refuses beside the others is left out."""
-    return _moved().map(Settings.model_validate)
+    """Valid settings; changes that validation refuses are dropped."""
+    return _values().map(Settings.model_validate)

@@ -1,6 +1,6 @@
-"""What holds of every template, whatever the settings: each rule yields what breaks it, named by `Stack/LogicalId`.
+"""Rules for every template, whatever the settings. A rule yields what violates it, named by `Stack/LogicalId`.
 
-Rules look at templates alone, so that they judge the three real environments, generated ones, and mutated ones alike.
+Rules read templates only, so they apply to the real environments, to generated ones and to mutated ones.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 Template = dict[str, Any]
 Templates = Mapping[str, Template]
-Complaints = Iterator[str]
-RULES: dict[str, Callable[[Templates], Complaints]] = {}
+Findings = Iterator[str]
+RULES: dict[str, Callable[[Templates], Findings]] = {}
 
-# A function that CloudFormation calls at deployment: the deployment itself waits for its answer, so it needs no dead letters.
+# A function that CloudFormation calls at deployment and waits for, so it needs no dead-letter queue.
 AT_DEPLOYMENT = "AWS679f53fac002430cb0da5b7982bd2287"
 STATEFUL = {
     "AWS::KMS::Key",
@@ -31,13 +31,14 @@ SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|DSN|DATABASE_URL|DIRECT_URL|RED
 SECRET_VALUE = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE|xox[abp]-|hooks\.slack\.com/services/T|://[^/\s:\"{]+:[^@\s/\"{]+@")
 
 
-def rule(check: Callable[[Templates], Complaints]) -> Callable[[Templates], Complaints]:
+def rule(check: Callable[[Templates], Findings]) -> Callable[[Templates], Findings]:
+    """Register a rule under its name."""
     RULES[check.__name__] = check
     return check
 
 
 def each(templates: Templates, *kinds: str) -> Iterator[tuple[str, dict[str, Any], Template]]:
-    """(name, properties, resource) of all resources of these types; all there are without one."""
+    """Yield (name, properties, resource) of all resources of these types; of all types by default."""
     for stack, template in templates.items():
         for logical_id, resource in template["Resources"].items():
             if not kinds or resource["Type"] in kinds:
@@ -45,7 +46,7 @@ def each(templates: Templates, *kinds: str) -> Iterator[tuple[str, dict[str, Any
 
 
 def nodes(value: Any) -> Iterator[tuple[str, Any]]:
-    """Every (key, value) below `value`."""
+    """Yield every (key, value) inside `value`."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key, inner
@@ -60,7 +61,7 @@ def listed(value: Any) -> list[Any]:
 
 
 def references(value: Any) -> Iterator[str]:
-    """Logical ids that `value` refers to."""
+    """Yield the logical ids to which `value` refers."""
     for key, target in nodes(value):
         if key == "Ref":
             yield target
@@ -68,8 +69,8 @@ def references(value: Any) -> Iterator[str]:
             yield target[0] if isinstance(target, list) else target.split(".")[0]
 
 
-def without(templates: Templates, protection: str) -> set[str]:
-    """`CarmenDev` and the like: environments whose templates say why they go without this protection."""
+def opted_out(templates: Templates, protection: str) -> set[str]:
+    """The stack prefixes, such as `CarmenDev`, of environments whose templates give a reason for opting out of this protection."""
     return {
         re.sub(r"(?<=.)(Alerts|Data|Service|Storage|Network)$", "", name.split("/")[0])
         for name, _, resource in each(templates)
@@ -88,7 +89,7 @@ def actions(statement: dict[str, Any]) -> list[str]:
 
 
 @rule
-def every_reference_leads_somewhere(templates: Templates) -> Complaints:
+def references_resolve(templates: Templates) -> Findings:
     exports = {
         output["Export"]["Name"] for template in templates.values() for output in template.get("Outputs", {}).values() if "Export" in output
     }
@@ -110,7 +111,7 @@ def every_reference_leads_somewhere(templates: Templates) -> Complaints:
 
 
 @rule
-def nothing_is_public_but_the_edge(templates: Templates) -> Complaints:
+def only_the_edge_is_public(templates: Templates) -> Findings:
     wanted: dict[str, dict[str, Any]] = {
         "AWS::ElasticLoadBalancingV2::LoadBalancer": {"Scheme": "internal"},
         "AWS::RDS::DBInstance": {"PubliclyAccessible": False},
@@ -129,25 +130,25 @@ def nothing_is_public_but_the_edge(templates: Templates) -> Complaints:
         if [block.get(key) for key in ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")] != [True] * 4:
             yield f"{name} does not block public access"
     for name, _, _ in each(templates, "AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ApiGatewayV2::Api"):
-        yield f"{name} is a way in beside the edge"
+        yield f"{name} is reachable from outside the edge"
     for name, properties, _ in each(templates, "AWS::EC2::Instance"):
         resources = templates[name.split("/")[0]]["Resources"]
         groups = [resources[group]["Properties"] for one in properties["NetworkInterfaces"] for group in references(one["GroupSet"])]
         (own,) = {vpc["CidrBlock"] for _, vpc, _ in each({"": {"Resources": resources}}, "AWS::EC2::VPC")}
         if not groups or any(rule.get("CidrIp") != own for group in groups for rule in group.get("SecurityGroupIngress", [])):
-            yield f"{name} is a way in beside the edge"
+            yield f"{name} is reachable from outside the edge"
     for name, properties, resource in each(templates):
         for statement in statements(properties):
             principal = statement.get("Principal", {})
-            anybody = principal == "*" or "*" in [one for value in getattr(principal, "values", list)() for one in listed(value)]
-            if statement["Effect"] == "Allow" and (anybody or "NotPrincipal" in statement):
-                yield f"{name} lets anybody {statement.get('Action')}"
+            everyone = principal == "*" or "*" in [one for value in getattr(principal, "values", list)() for one in listed(value)]
+            if statement["Effect"] == "Allow" and (everyone or "NotPrincipal" in statement):
+                yield f"{name} lets everyone {statement.get('Action')}"
         if resource["Type"] == "AWS::Lambda::Permission" and "." not in str(properties.get("Principal")):
             yield f"{name} lets {properties.get('Principal')} invoke"
 
 
 @rule
-def doors_are_opened_by_name_and_for_one_port(templates: Templates) -> Complaints:
+def security_group_rules_name_a_group_and_one_port(templates: Templates) -> Findings:
     own = {properties["CidrBlock"] for _, properties, _ in each(templates, "AWS::EC2::VPC")}
     loose = [
         (name, rule, "Ingress" in direction)
@@ -160,41 +161,41 @@ def doors_are_opened_by_name_and_for_one_port(templates: Templates) -> Complaint
         for name, properties, resource in each(templates, "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress")
     ]
     for name, one, inward in loose:
-        if one.get("CidrIp") == "127.0.0.1/32":  # in place of EC2's default rule: leads nowhere
+        if one.get("CidrIp") == "127.0.0.1/32":  # replaces EC2's default rule and allows nothing
             continue
         if one.get("IpProtocol") != "tcp" or "FromPort" not in one or one["FromPort"] != one.get("ToPort"):
-            yield f"{name} opens more than one port"
+            yield f"{name} allows more than one port"
         if inward and "CidrIp" in one and one["CidrIp"] not in own:
-            yield f"{name} lets {one['CidrIp']} in"
+            yield f"{name} allows ingress from {one['CidrIp']}"
         if "CidrIpv6" in one or (not inward and "CidrIp" in one and one["FromPort"] not in (443, 25, 465, 587, 2465, 2587)):
-            yield f"{name} lets out on {one.get('FromPort')}"
+            yield f"{name} allows egress on {one.get('FromPort')}"
     for name, properties, _ in each(templates, "AWS::EC2::SecurityGroup"):
         if not properties.get("SecurityGroupEgress"):
-            yield f"{name} keeps EC2's default rule, which lets everything out"
+            yield f"{name} keeps EC2's default rule, which allows all egress"
 
 
 @rule
-def a_door_has_two_sides_that_agree(templates: Templates) -> Complaints:
-    """What a security group may reach must let it in, on the same port."""
+def security_group_rules_exist_on_both_sides(templates: Templates) -> Findings:
+    """An egress rule to a security group needs the matching ingress rule, on the same port, and the reverse."""
 
     def port(one: dict[str, Any]) -> str:
         return "database" if "Port" in json.dumps(one["FromPort"]) or one["FromPort"] == 5432 else str(one["FromPort"])
 
     groups = r"((?:Network|Balancer|Database|Cache|Migration|Operations|ReleaseFiles|Endpoint|Probe|Backup)\w*?SecurityGroup)"
 
-    def pair(one: dict[str, Any], this: str, other: str) -> tuple[str, ...]:
+    def ends(one: dict[str, Any], this: str, other: str) -> tuple[str, ...]:
         ids = [re.findall(groups, json.dumps(one.get(key, ""))) for key in (this, other)]
         return (*(found[-1] if found else "elsewhere" for found in ids), port(one))
 
-    into = Counter(pair(p, "SourceSecurityGroupId", "GroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupIngress"))
-    out = Counter(pair(p, "GroupId", "DestinationSecurityGroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupEgress"))
-    for door in {*into, *out}:
-        if "elsewhere" not in door and "FindVpcOrigin" not in door[0] and into[door] != out[door]:
-            yield f"{door[0]} to {door[1]} on {door[2]}: {out[door]} ways out, {into[door]} ways in"
+    ingress = Counter(ends(p, "SourceSecurityGroupId", "GroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupIngress"))
+    egress = Counter(ends(p, "GroupId", "DestinationSecurityGroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupEgress"))
+    for pair in {*ingress, *egress}:
+        if "elsewhere" not in pair and "FindVpcOrigin" not in pair[0] and ingress[pair] != egress[pair]:
+            yield f"{pair[0]} to {pair[1]} on {pair[2]}: {egress[pair]} egress rules, {ingress[pair]} ingress rules"
 
 
 @rule
-def everything_at_rest_is_encrypted(templates: Templates) -> Complaints:
+def data_at_rest_is_encrypted(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, "AWS::RDS::DBInstance"):
         if not (properties.get("StorageEncrypted") is True and "KmsKeyId" in properties and "PerformanceInsightsKMSKeyId" in properties):
             yield name
@@ -221,7 +222,7 @@ def everything_at_rest_is_encrypted(templates: Templates) -> Complaints:
 
 
 @rule
-def every_hop_is_encrypted(templates: Templates) -> Complaints:
+def connections_are_encrypted(templates: Templates) -> Findings:
     guarded = {"AWS::S3::BucketPolicy": "s3:*", "AWS::SQS::QueuePolicy": "sqs:*", "AWS::SNS::TopicPolicy": "sns:Publish"}
     for name, properties, resource in each(templates, *guarded):
         denied = [
@@ -232,28 +233,28 @@ def every_hop_is_encrypted(templates: Templates) -> Complaints:
             and guarded[resource["Type"]] in listed(statement["Action"])
         ]
         if {"Bool": {"aws:SecureTransport": "false"}} not in denied:
-            yield f"{name} lets plain HTTP through"
+            yield f"{name} allows plain HTTP"
         if resource["Type"] == "AWS::S3::BucketPolicy" and {"NumericLessThan": {"s3:TlsVersion": 1.2}} not in denied:
-            yield f"{name} lets old TLS through"
+            yield f"{name} allows old TLS"
     for name, properties, _ in each(templates, "AWS::RDS::DBParameterGroup"):
         if properties["Parameters"].get("rds.force_ssl") != "1":
-            yield f"{name} takes connections without TLS"
+            yield f"{name} accepts connections without TLS"
     for name, properties, _ in each(templates, "AWS::RDS::DBProxy"):
         if properties.get("RequireTLS") is not True:
-            yield f"{name} takes connections without TLS"
+            yield f"{name} accepts connections without TLS"
     for name, properties, _ in each(templates, "AWS::ElastiCache::ReplicationGroup"):
         if properties.get("TransitEncryptionEnabled") is not True or "AuthToken" not in properties:
-            yield f"{name} takes connections without TLS or token"
+            yield f"{name} accepts connections without TLS or token"
     for name, properties, _ in each(templates, "AWS::CloudFront::Distribution"):
         config = properties["DistributionConfig"]
         for behavior in [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]:
             if behavior["ViewerProtocolPolicy"] not in ("redirect-to-https", "https-only"):
                 yield f"{name} serves {behavior.get('PathPattern', '*')} without TLS"
         if "Aliases" in config and config.get("ViewerCertificate", {}).get("MinimumProtocolVersion") != "TLSv1.2_2021":
-            yield f"{name} speaks old TLS"
+            yield f"{name} allows old TLS"
     certificate = any(each(templates, "AWS::CertificateManager::Certificate"))
     for name, properties, _ in each(templates, "AWS::ElasticLoadBalancingV2::Listener"):
-        if properties["Protocol"] != ("HTTPS" if certificate else "HTTP"):  # ADR 0005: without a certificate, inside the VPC only
+        if properties["Protocol"] != ("HTTPS" if certificate else "HTTP"):  # ADR 0005: HTTP inside the VPC without a certificate
             yield f"{name} speaks {properties['Protocol']}"
     for name, properties, _ in each(templates, "AWS::CloudFront::VpcOrigin"):
         if properties["VpcOriginEndpointConfig"]["OriginProtocolPolicy"] != ("https-only" if certificate else "http-only"):
@@ -261,7 +262,7 @@ def every_hop_is_encrypted(templates: Templates) -> Complaints:
 
 
 @rule
-def every_log_group_ends(templates: Templates) -> Complaints:
+def log_groups_have_a_retention(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, "AWS::Logs::LogGroup"):
         if not properties.get("RetentionInDays"):
             yield name
@@ -281,36 +282,36 @@ def _calls(template: Template) -> str:
 
 
 @rule
-def what_holds_state_outlives_its_stack(templates: Templates) -> Complaints:
+def stateful_resources_are_retained(templates: Templates) -> Findings:
     kinds = {*STATEFUL, "AWS::RDS::DBParameterGroup"}
     for name, properties, resource in each(templates, *kinds):
-        if "AlertsKey" in name:  # encrypts messages on their way, nothing that lasts
+        if "AlertsKey" in name:  # encrypts messages in transit, not stored data
             continue
-        goes = len(resource.get("Metadata", {}).get("KeepDataOptOut", "")) >= 15  # somebody says why
-        policies = ("Delete", "Delete") if goes else ("RetainExceptOnCreate", "Retain")
+        deletable = len(resource.get("Metadata", {}).get("KeepDataOptOut", "")) >= 15
+        policies = ("Delete", "Delete") if deletable else ("RetainExceptOnCreate", "Retain")
         if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != policies:
             yield name
         if resource["Type"] == "AWS::S3::Bucket" and "/AccessLogs" not in name:
             if properties.get("VersioningConfiguration") != {"Status": "Enabled"}:
-                yield f"{name} forgets what is overwritten"
+                yield f"{name} is not versioned"
             if "DestinationBucketName" not in properties.get("LoggingConfiguration", {}):
-                yield f"{name} does not log who reads it"
+                yield f"{name} has no access log"
         if resource["Type"] == "AWS::RDS::DBInstance":
             if not 1 <= int(properties.get("BackupRetentionPeriod", 0)) <= 35:
                 yield f"{name} has no point-in-time recovery"
-            if properties.get("DeleteAutomatedBackups") is not goes or properties.get("CopyTagsToSnapshot") is not True:
-                yield f"{name} loses its backups with itself"
+            if properties.get("DeleteAutomatedBackups") is not deletable or properties.get("CopyTagsToSnapshot") is not True:
+                yield f"{name} deletes its backups or their tags"
             if (
                 properties.get("DeletionProtection") is not True
                 and len(resource.get("Metadata", {}).get("DeletionProtectionOptOut", "")) < 15
             ):
-                yield f"{name} can be deleted, and nobody says why"
+                yield f"{name} can be deleted, without a reason"
         if resource["Type"] == "AWS::ECR::Repository" and properties.get("ImageTagMutability") != "IMMUTABLE":
-            yield f"{name} lets an image be replaced under its tag"
+            yield f"{name} has mutable tags"
 
 
 @rule
-def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
+def backups_are_locked_and_expire_by_tier(templates: Templates) -> Findings:
     for name, properties, resource in each(templates, "AWS::S3::Bucket"):
         if "/Backups" not in name:
             continue
@@ -319,27 +320,27 @@ def backups_are_locked_and_end_by_tier(templates: Templates) -> Complaints:
         if not 0 < days[0] <= days[1] <= days[2]:
             yield f"{name} keeps its tiers {days} days"
         if not any("AbortIncompleteMultipartUpload" in one and "Prefix" not in one for one in rules.values()):
-            yield f"{name} keeps what an interrupted upload left"
+            yield f"{name} keeps incomplete uploads"
         for prefix, one in rules.items():
             if one.get("Status") != "Enabled" or (prefix and "NoncurrentVersionExpiration" not in one):
-                yield f"{name} {prefix} is not tidied up"
-            # Age alone would remove the last good one.
+                yield f"{name} {prefix} does not expire"
+            # Age alone would delete the last good backup.
             if prefix in ("daily/", "weekly/", "monthly/") and one.get("TagFilters") != [{"Key": "superseded", "Value": "true"}]:
-                yield f"{name} {prefix} may lose the last good backup"
+                yield f"{name} {prefix} may delete the last good backup"
         stack, logical_id = name.split("/")
         policies = [p for _, p, _ in each({stack: templates[stack]}, "AWS::S3::BucketPolicy") if p["Bucket"] == {"Ref": logical_id}]
         if not any("s3:if-none-match" in json.dumps(s.get("Condition")) for p in policies for s in statements(p) if s["Effect"] == "Deny"):
-            yield f"{name} lets a backup be written over"
+            yield f"{name} allows overwriting a backup"
         configuration = properties.get("ObjectLockConfiguration", {})
         lock = configuration.get("ObjectLockEnabled") == "Enabled" and configuration["Rule"]["DefaultRetention"]
         if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):
             yield f"{name} is locked for {lock}"
         if not properties.get("ObjectLockEnabled") and not resource.get("Metadata", {}).get("ObjectLockOptOut"):
-            yield f"{name} is not locked, and nobody says why"
+            yield f"{name} is not locked, without a reason"
 
 
 @rule
-def no_secret_stands_in_plain(templates: Templates) -> Complaints:
+def no_secret_is_in_plain_text(templates: Templates) -> Findings:
     for stack, template in templates.items():
         if found := SECRET_VALUE.search(json.dumps(template)):
             yield f"{stack} holds {found[0][:12]}…"
@@ -353,7 +354,7 @@ def no_secret_stands_in_plain(templates: Templates) -> Complaints:
         for container in properties["ContainerDefinitions"]:
             for variable in container.get("Environment", []):
                 if SECRET_NAME.search(variable["Name"]):
-                    yield f"{name} has {variable['Name']} in plain"
+                    yield f"{name} has {variable['Name']} in plain text"
     for name, properties, _ in each(templates, "AWS::RDS::DBInstance", "AWS::ElastiCache::ReplicationGroup"):
         for key in ("MasterUserPassword", "AuthToken"):
             if key in properties and "{{resolve:secretsmanager:" not in json.dumps(properties[key]):
@@ -361,23 +362,23 @@ def no_secret_stands_in_plain(templates: Templates) -> Complaints:
 
 
 @rule
-def every_function_is_bounded_and_on_its_own(templates: Templates) -> Complaints:
+def functions_have_limits_and_separate_roles(templates: Templates) -> Findings:
     roles: dict[str, list[str]] = defaultdict(list)
     for name, properties, _ in each(templates, "AWS::Lambda::Function"):
         roles[name.split("/")[0] + json.dumps(properties["Role"])].append(name)
         if not 1 <= properties.get("Timeout", 0) <= 900 or not 128 <= properties.get("MemorySize", 0) <= 10_240:
-            yield f"{name} has no time-out or memory of its own"
+            yield f"{name} has no valid timeout or memory"
         if "LogGroup" not in properties.get("LoggingConfig", {}):
-            yield f"{name} logs to a group that nobody bounds"
+            yield f"{name} has no log group with a retention"
         if AT_DEPLOYMENT not in name and "TargetArn" not in properties.get("DeadLetterConfig", {}):
-            yield f"{name} loses the events it fails on"
+            yield f"{name} has no dead-letter queue"
     yield from (f"{', '.join(names)} share a role" for names in roles.values() if len(names) > 1)
     for name, properties, _ in each(templates, "AWS::Scheduler::Schedule"):
         target = properties["Target"]
         if "DeadLetterConfig" not in target or not target.get("RetryPolicy", {}).get("MaximumRetryAttempts"):
-            yield f"{name} loses what it cannot deliver"
+            yield f"{name} has no dead-letter queue or retries"
         if properties.get("State", "ENABLED") != "ENABLED":
-            yield f"{name} never fires"
+            yield f"{name} is disabled"
     for name, properties, _ in each(templates, "AWS::SQS::Queue"):
         if properties.get("MessageRetentionPeriod", 0) < 1_209_600 and "DeadLetters" in name:
-            yield f"{name} forgets before somebody looks"
+            yield f"{name} keeps messages for less than 14 days"

@@ -1,4 +1,4 @@
-"""More of what holds of every template: what belongs together is there, least privilege, limits, tags (see rules.py)."""
+"""Rules for every template: resources that belong together, least privilege, limits, tags (see rules.py)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks.base import UNTAGGED
 from tests.models.iam.permissions import NAMELESS
-from tests.rules.rules import Complaints, Templates, actions, each, listed, references, rule, statements, without
+from tests.rules.rules import Findings, Templates, actions, each, listed, opted_out, references, rule, statements
 
-# Each of the first is useless, or unsafe, without one of the second that refers to it (or to which it refers).
+# The first is useless or unsafe without one of the second that refers to it, or to which it refers.
 TOGETHER = {
     "AWS::S3::Bucket": ["AWS::S3::BucketPolicy"],
     "AWS::SQS::Queue": ["AWS::SQS::QueuePolicy"],
@@ -35,7 +35,7 @@ TOGETHER = {
     "AWS::WAFv2::WebACL": ["AWS::WAFv2::LoggingConfiguration"],
     "AWS::CloudFront::VpcOrigin": ["AWS::CloudFront::Distribution"],
 }
-# Parts that every environment has at least this many of.
+# Minimum number of resources in every environment.
 ALWAYS = {
     "AWS::EC2::VPC": 1,
     "AWS::S3::Bucket": 5,
@@ -60,20 +60,18 @@ ALWAYS = {
     "AWS::SecretsManager::Secret": 12,
     "Custom::DatabaseRoles": 1,
 }
-NOT_WHERE_NOBODY_IS_TOLD = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard"}
-# Nothing refers to these: they act by being there.
-USED_BY_BEING_THERE = ("Policy", "Association", "Attachment", "Attachments", "Egress", "Ingress", "Route", "Schedule", "Alarm", "Dashboard")
+ONLY_WITH_ALERTS = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard"}
 
 
 @rule
-def what_belongs_together_is_there(templates: Templates) -> Complaints:
+def required_resources_exist(templates: Templates) -> Findings:
     for prefix in _environments(templates):
         mine = {name: template for name, template in templates.items() if _belongs(name, prefix, templates)}
         present: dict[str, int] = defaultdict(int)
         for _, _, resource in each(mine):
             present[resource["Type"]] += 1
-        always = {**ALWAYS, **({"AWS::RDS::DBProxy": 0} if prefix in without(templates, "Proxy") else {})}
-        always |= dict.fromkeys(always.keys() & NOT_WHERE_NOBODY_IS_TOLD, 0) if prefix in without(templates, "Watched") else {}
+        always = {**ALWAYS, **({"AWS::RDS::DBProxy": 0} if prefix in opted_out(templates, "Proxy") else {})}
+        always |= dict.fromkeys(always.keys() & ONLY_WITH_ALERTS, 0) if prefix in opted_out(templates, "Watched") else {}
         yield from (f"{prefix} has {present[kind]} × {kind}" for kind, least in always.items() if present[kind] < least)
         users = {kind: json.dumps([r for _, _, r in each(mine, kind)]) for kinds in TOGETHER.values() for kind in kinds}
         for name, _, resource in each(mine, *TOGETHER):
@@ -87,7 +85,7 @@ def what_belongs_together_is_there(templates: Templates) -> Complaints:
 
 
 @rule
-def nothing_stands_unused(templates: Templates) -> Complaints:
+def no_resource_is_unused(templates: Templates) -> Findings:
     kinds = ("AWS::EC2::SecurityGroup", "AWS::IAM::Role", "AWS::KMS::Key", "AWS::SecretsManager::Secret", "AWS::Logs::LogGroup",
              "AWS::Lambda::Function", "AWS::Lambda::LayerVersion", "AWS::SQS::Queue", "AWS::CloudFront::Function",
              "AWS::CloudFront::CachePolicy", "AWS::CloudFront::ResponseHeadersPolicy", "AWS::CloudFront::OriginAccessControl",
@@ -101,14 +99,14 @@ def nothing_stands_unused(templates: Templates) -> Complaints:
             if target != logical_id
         } | set(references(template.get("Outputs", {})))
         for logical_id, resource in template["Resources"].items():
-            # tools/cli/commands/release.py runs a task behind it; people call a function whose clock is off.
-            by_hand = logical_id.startswith("ReleaseFilesSecurityGroup") or "ScheduledBackupsOptOut" in resource.get("Metadata", {})
-            if resource["Type"] in kinds and logical_id not in used and not by_hand:
+            # tools/cli/commands/release.py runs a task in it; people invoke functions without a schedule.
+            manual = logical_id.startswith("ReleaseFilesSecurityGroup") or "ScheduledBackupsOptOut" in resource.get("Metadata", {})
+            if resource["Type"] in kinds and logical_id not in used and not manual:
                 yield f"{stack}/{logical_id}"
 
 
 @rule
-def roles_are_narrow(templates: Templates) -> Complaints:
+def roles_have_least_privilege(templates: Templates) -> Findings:
     for name, properties, resource in each(templates, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"):
         trust = resource["Type"] == "AWS::IAM::Role"
         inline = [one for policy in properties.get("Policies", []) for one in policy["PolicyDocument"]["Statement"]]
@@ -121,42 +119,42 @@ def roles_are_narrow(templates: Templates) -> Complaints:
                 yield f"{name} is assumed by {statement.get('Principal')}"
             if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NAMELESS.keys():
                 yield f"{name} allows {actions(statement)} on everything"
-            grave = ("iam:", "sts:assumerole", "kms:schedule", "s3:deletebucket")
-            handed_on = actions(statement) == ["iam:PassRole"] and "iam:PassedToService" in str(statement.get("Condition"))
-            if not trust and not handed_on and any(action.lower().startswith(grave) for action in actions(statement)):
+            critical = ("iam:", "sts:assumerole", "kms:schedule", "s3:deletebucket")
+            passed_on = actions(statement) == ["iam:PassRole"] and "iam:PassedToService" in str(statement.get("Condition"))
+            if not trust and not passed_on and any(action.lower().startswith(critical) for action in actions(statement)):
                 yield f"{name} allows {actions(statement)}"
         if properties.get("ManagedPolicyArns"):
-            yield f"{name} has policies whose text is not here"
+            yield f"{name} has managed policies whose text is not in the template"
         if trust and not list(statements(properties)):
-            yield f"{name} is assumed by nobody"
+            yield f"{name} has no trust policy"
 
 
-# Action → the key of a condition without which it would reach further than it is meant to.
-BOUND_BY = {
+# Action → the condition key without which it would allow too much.
+REQUIRED_CONDITION = {
     "kms:Decrypt": "kms:ViaService",
     "kms:GenerateDataKey": "kms:ViaService",
     "ecs:RunTask": "ecs:cluster",
     "iam:PassRole": "iam:PassedToService",
     "s3:ListBucket": "s3:prefix",
 }
-WHOLE_BUCKET_IS_ITS = "ServiceWebTaskRole"  # users' files: the application's own
+LISTS_WHOLE_BUCKET = "ServiceWebTaskRole"  # the application owns the bucket of users' files
 
 
 @rule
-def what_reaches_far_is_bound(templates: Templates) -> Complaints:
-    """Keys through one service, tasks in one cluster, roles for one service, lists of a bucket below what may be read."""
+def broad_actions_have_conditions(templates: Templates) -> Findings:
+    """Keys through one service, tasks in one cluster, roles for one service, bucket lists of readable prefixes."""
     for name, properties, _ in each(templates, "AWS::IAM::Policy"):
         for statement in statements(properties):
             keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
             for action in actions(statement) if statement["Effect"] == "Allow" else ():
-                whole = action == "s3:ListBucket" and WHOLE_BUCKET_IS_ITS in name.replace("/", "")
-                if action in BOUND_BY and BOUND_BY[action] not in keys and not whole:
-                    yield f"{name} allows {action} without {BOUND_BY[action]}"
+                whole = action == "s3:ListBucket" and LISTS_WHOLE_BUCKET in name.replace("/", "")
+                if action in REQUIRED_CONDITION and REQUIRED_CONDITION[action] not in keys and not whole:
+                    yield f"{name} allows {action} without {REQUIRED_CONDITION[action]}"
 
 
 @rule
-def every_role_may_do_something(templates: Templates) -> Complaints:
-    """A role whose policy is lost still deploys, and what wears it fails at run time."""
+def roles_have_permissions(templates: Templates) -> Findings:
+    """A role without its policy still deploys, but fails at run time."""
     for stack, template in templates.items():
         with_policy = {
             role
@@ -165,27 +163,27 @@ def every_role_may_do_something(templates: Templates) -> Complaints:
             for role in references(resource["Properties"]["Roles"])
         }
         for logical_id, resource in template["Resources"].items():
-            # Prisma's migrations call no API of AWS.
+            # Prisma's migrations call no AWS API.
             if resource["Type"] == "AWS::IAM::Role" and logical_id not in with_policy and not logical_id.startswith("MigrationTaskRole"):
                 yield f"{stack}/{logical_id}"
 
 
 @rule
-def what_lambda_needs_is_denied_to_the_functions_code(templates: Templates) -> Complaints:
+def function_code_is_denied_network_interfaces(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, "AWS::IAM::Policy"):
-        of_interfaces = [s for s in statements(properties) if "ec2:CreateNetworkInterface" in actions(s)]
-        if of_interfaces and [("lambda:SourceFunctionArn" in json.dumps(s), s["Effect"]) for s in of_interfaces] != [
+        interface_statements = [s for s in statements(properties) if "ec2:CreateNetworkInterface" in actions(s)]
+        if interface_statements and [("lambda:SourceFunctionArn" in json.dumps(s), s["Effect"]) for s in interface_statements] != [
             (False, "Allow"),
             (True, "Deny"),
         ]:
             yield name
         for statement in statements(properties):
             if "kms:Decrypt" in actions(statement) and "kms:ViaService" not in json.dumps(statement.get("Condition", {})):
-                yield f"{name} decrypts whatever the key encrypted"
+                yield f"{name} may decrypt everything that the key encrypted"
 
 
 @rule
-def policies_of_resources_admit_by_name_and_for_this_account(templates: Templates) -> Complaints:
+def resource_policies_name_principal_and_account(templates: Templates) -> Findings:
     for name, properties, resource in each(
         templates, "AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy", "AWS::KMS::Key"
     ):
@@ -194,24 +192,24 @@ def policies_of_resources_admit_by_name_and_for_this_account(templates: Template
             if statement["Effect"] == "Deny" or (resource["Type"] == "AWS::KMS::Key" and ":root" in json.dumps(principal)):
                 continue
             if "*" in json.dumps(actions(statement)) or (resource["Type"] != "AWS::KMS::Key" and "*" in listed(statement["Resource"])):
-                yield f"{name} admits {principal} to {actions(statement)} on {statement['Resource']}"
-            # The CDK's statements for the logs of load balancers, which know no such condition.
+                yield f"{name} allows {principal} {actions(statement)} on {statement['Resource']}"
+            # The CDK's statements for load balancer logs have no such condition.
             delivery = principal == {"Service": "delivery.logs.amazonaws.com"} or "Service" not in principal
             condition = json.dumps(statement.get("Condition", {}))
-            if not delivery and not re.search("aws:Source(Account|Arn)", condition, re.IGNORECASE):  # IAM's keys know no case
-                yield f"{name} lets {principal} act for anybody"
+            if not delivery and not re.search("aws:Source(Account|Arn)", condition, re.IGNORECASE):  # IAM's keys are case-insensitive
+                yield f"{name} allows {principal} for any account"
             if delivery and "s3:PutObject" in actions(statement) and "AWSLogs" not in json.dumps(statement["Resource"]):
-                yield f"{name} lets {principal} write anywhere"
+                yield f"{name} allows {principal} to write anywhere"
             if (
                 principal == {"Service": "delivery.logs.amazonaws.com"}
                 and "s3:PutObject" in actions(statement)
                 and "s3:x-amz-acl" not in condition
             ):
-                yield f"{name} lets {principal} keep what it writes"
+                yield f"{name} allows {principal} to own what it writes"
 
 
 @rule
-def what_no_resource_does_is_called_for(templates: Templates) -> Complaints:
+def required_api_calls_exist(templates: Templates) -> Findings:
     needed = (
         "RevokeSecurityGroupIngress",
         "RevokeSecurityGroupEgress",
@@ -227,7 +225,7 @@ def what_no_resource_does_is_called_for(templates: Templates) -> Complaints:
 
 
 @rule
-def subnets_lead_where_they_should(templates: Templates) -> Complaints:
+def subnets_have_the_right_routes(templates: Templates) -> Findings:
     for stack, template in templates.items():
         resources = template["Resources"]
         networks = [ipaddress.IPv4Network(r["Properties"]["CidrBlock"]) for r in resources.values() if r["Type"] == "AWS::EC2::VPC"]
@@ -238,8 +236,8 @@ def subnets_lead_where_they_should(templates: Templates) -> Complaints:
             if not one.subnet_of(networks[0]) or any(one.overlaps(other) for key, other in ranges.items() if key != name):
                 yield f"{stack}/{name} {one}"
         nat = any(r["Type"] == "AWS::EC2::NatGateway" for r in resources.values())
-        machine = any(r["Type"] == "AWS::EC2::Instance" for r in resources.values())
-        ways = {"Public": "GatewayId", "Private": "NatGatewayId" if nat else "InstanceId" if machine else None, "Isolated": None}
+        instance = any(r["Type"] == "AWS::EC2::Instance" for r in resources.values())
+        targets = {"Public": "GatewayId", "Private": "NatGatewayId" if nat else "InstanceId" if instance else None, "Isolated": None}
         for name in ranges:
             tables = [
                 r["Properties"]["RouteTableId"]["Ref"]
@@ -251,10 +249,10 @@ def subnets_lead_where_they_should(templates: Templates) -> Complaints:
                 for r in resources.values()
                 if r["Type"] == "AWS::EC2::Route" and r["Properties"]["RouteTableId"]["Ref"] in tables
             ]
-            way = next(way for tier, way in ways.items() if f"Vpc{tier}Subnet" in name)
+            target = next(target for tier, target in targets.items() if f"Vpc{tier}Subnet" in name)
             found = [next((key for key in ("GatewayId", "NatGatewayId", "InstanceId") if key in route), "?") for route in routes]
-            if len(tables) != 1 or found != ([way] if way else []):
-                yield f"{stack}/{name} leads to {found}"
+            if len(tables) != 1 or found != ([target] if target else []):
+                yield f"{stack}/{name} routes to {found}"
             if any(route.get("DestinationCidrBlock") != "0.0.0.0/0" for route in routes):
                 yield f"{stack}/{name} has no default route"
         (endpoint,) = [r["Properties"] for n, r in resources.items() if "S3Endpoint" in n and r["Type"] == "AWS::EC2::VPCEndpoint"]
@@ -262,45 +260,45 @@ def subnets_lead_where_they_should(templates: Templates) -> Complaints:
             yield f"{stack}: the S3 endpoint does not serve every subnet"
         flow = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::EC2::FlowLog"]
         if [one.get("TrafficType") for one in flow] != ["ALL"]:
-            yield f"{stack}: flow logs do not tell all"
+            yield f"{stack}: flow logs do not record all traffic"
 
 
 @rule
-def the_application_runs_confined_and_rolls_back(templates: Templates) -> Complaints:
+def application_is_confined_and_rolls_back(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, "AWS::ECS::Service"):
         deployment = properties["DeploymentConfiguration"]
         for part in ("DeploymentCircuitBreaker", "Alarms"):
             if (deployment.get(part, {}).get("Enable"), deployment.get(part, {}).get("Rollback")) != (True, True):
                 yield f"{name} does not roll back on {part}"
         if (deployment.get("MinimumHealthyPercent"), properties.get("EnableExecuteCommand", False)) != (100, False):
-            yield f"{name} goes below full strength, or lets people in"
+            yield f"{name} goes below 100 % healthy tasks, or allows ECS Exec"
     for name, properties, _ in each(templates, "AWS::ECS::TaskDefinition"):
         if properties.get("NetworkMode") != "awsvpc" or "TaskRoleArn" not in properties or "ExecutionRoleArn" not in properties:
-            yield f"{name} has no network or role of its own"
+            yield f"{name} has no separate network or role"
         for container in properties["ContainerDefinitions"]:
             if "LogConfiguration" not in container or container.get("Privileged"):
-                yield f"{name} {container['Name']} leaves no log, or is privileged"
+                yield f"{name} {container['Name']} has no log, or is privileged"
             if container["Name"] in ("carmen", "migration", "copy", "release_files") and container.get("User") in (None, "0", "root"):
-                yield f"{name} {container['Name']} is root"
+                yield f"{name} {container['Name']} runs as root"
             if container["Name"] == "carmen":
                 confined = container.get("ReadonlyRootFilesystem") is True
                 dropped = container.get("LinuxParameters", {}).get("Capabilities", {}).get("Drop")
                 if not confined or dropped != ["ALL"]:
-                    yield f"{name} carmen may do more than it needs"
+                    yield f"{name} carmen is not confined"
 
 
 @rule
-def the_firewall_stands_before_everything_and_tells(templates: Templates) -> Complaints:
+def web_acl_protects_and_logs(templates: Templates) -> Findings:
     for name, properties, _ in each(templates, "AWS::CloudFront::Distribution"):
         config = properties["DistributionConfig"]
         if "WebAcl" not in json.dumps(config.get("WebACLId", "")) or "Logging" not in config:
-            yield f"{name} has no firewall, or no log"
+            yield f"{name} has no web ACL, or no log"
         for behavior in [config["DefaultCacheBehavior"], *config["CacheBehaviors"]]:
             if "ResponseHeadersPolicyId" not in behavior:
                 yield f"{name} sends {behavior.get('PathPattern', '*')} without security headers"
     for name, properties, _ in each(templates, "AWS::WAFv2::WebACL"):
         if properties.get("Scope") != "CLOUDFRONT" or "Allow" not in properties["DefaultAction"]:
-            yield f"{name} guards nothing, or everything"
+            yield f"{name} has the wrong scope or default action"
         priorities = [one["Priority"] for one in properties["Rules"]]
         if priorities != sorted(set(priorities)):
             yield f"{name} has rules of the same priority"
@@ -312,11 +310,11 @@ def the_firewall_stands_before_everything_and_tells(templates: Templates) -> Com
         for one in properties["Rules"]:
             acts = one.get("Action", {}).keys() & {"Block", "Challenge"} or "None" in one.get("OverrideAction", {})
             if not acts or not all(one["VisibilityConfig"].get(key) for key in ("CloudWatchMetricsEnabled", "SampledRequestsEnabled")):
-                yield f"{name} {one['Name']} only looks, or is not seen"
+                yield f"{name} {one['Name']} does not block, or has no metrics"
 
 
 @rule
-def templates_are_within_cloudformations_limits(templates: Templates) -> Complaints:
+def templates_are_within_cloudformation_limits(templates: Templates) -> Findings:
     for stack, template in templates.items():
         sizes = {
             "resources of 500": (len(template["Resources"]), 350),
@@ -341,7 +339,7 @@ def templates_are_within_cloudformations_limits(templates: Templates) -> Complai
 
 
 @rule
-def everything_that_takes_tags_is_tagged(templates: Templates) -> Complaints:
+def taggable_resources_are_tagged(templates: Templates) -> Findings:
     wanted = {"environment", "owner", "cost-center", "repository"}
     for name, properties, resource in each(templates):
         if _takes_tags(resource["Type"]) and not wanted <= {tag["Key"] for tag in properties.get("Tags", [])}:
@@ -349,7 +347,7 @@ def everything_that_takes_tags_is_tagged(templates: Templates) -> Complaints:
 
 
 def _environments(templates: Templates) -> list[str]:
-    """`CarmenProd` and the like: the top stacks, which have the output Url."""
+    """The top stacks, such as `CarmenProd`, which have the output Url."""
     return [name for name, template in templates.items() if "Url" in template.get("Outputs", {})]
 
 
@@ -359,7 +357,7 @@ def _belongs(name: str, prefix: str, templates: Templates) -> bool:
 
 @functools.cache
 def _takes_tags(kind: str) -> bool:
-    """By CloudFormation's own schema of the type."""
+    """Whether CloudFormation's schema of the type has tags."""
     if kind.startswith("Custom::") or kind in UNTAGGED:
         return False
     properties = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["properties"]

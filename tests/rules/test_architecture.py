@@ -1,4 +1,4 @@
-"""DESIGN's rules that hold over the whole tree and over all templates."""
+"""The rules of DESIGN.md for the tree and for all templates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from settings.loader import load
 from settings.model import Settings
 from tests.conftest import ROOT, Built
 from tests.rules.imports import Graph, cycle_errors, dependency_errors, import_graph, imported_packages
-from tests.rules.rules import without
+from tests.rules.rules import opted_out
 
 # Folder or file → what it may import besides itself. A sub-folder with a rule is not part of its parent.
 ALLOWED: dict[str, set[str]] = {
@@ -65,17 +65,17 @@ def test_synthesis_reads_nothing_from_outside(graph: Graph) -> None:
     assert wrong == []
 
 
-def test_the_top_stack_takes_all_others_along(built: Built) -> None:
+def test_top_stack_depends_on_all_others(built: Built) -> None:
     for top in built.tops.values():
         names = {stack.stack_name for stack in top.dependencies}
         prefix = top.stack_name
         parts = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations"]
-        watched = prefix not in without(built.templates, "Watched")
+        watched = prefix not in opted_out(built.templates, "Watched")
         assert names == {f"{prefix}{part}" for part in [*parts, *(["EdgeAlarms"] if watched else [])]}
 
 
 def test_stateful_resources_keep_their_logical_ids(built: Built) -> None:
-    """A logical id that moves is a resource made anew. After a deliberate change, write the file by hand."""
+    """A changed logical id replaces the resource. After a deliberate change, edit the file."""
     found = {
         f"{stack}/{logical_id}": resource["Type"]
         for stack, template in built.templates.items()
@@ -92,7 +92,7 @@ def test_stateful_resources_are_retained(built: Built) -> None:
         for name, resource in built.resources(kind).items()
         if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != ("RetainExceptOnCreate", "Retain")
     ]
-    # The alert topic's key encrypts messages on their way, nothing that lasts.
+    # The alert topic's key encrypts messages in transit, not stored data.
     assert [name for name in lost if "AlertsKey" not in name] == []
 
 
@@ -103,7 +103,7 @@ def test_stateful_stacks_refuse_deletion(built: Built) -> None:
         assert protected == (set() if name == "dev" else {"Storage", "Data"})
 
 
-def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: Built, preview: Built) -> None:
+def test_every_opt_out_reason_is_in_the_template(built: Built, preview: Built) -> None:
     """As metadata of the stack or resource: `object_lock_opt_out_reason` as `ObjectLockOptOut`."""
     for name, top in {**built.tops, **preview.tops}.items():
         metadata = [
@@ -124,8 +124,8 @@ def test_the_reason_of_every_protection_that_is_off_reaches_the_template(built: 
         assert (name == "prod") == (not given)
 
 
-def test_nothing_of_a_preview_stays_or_is_called_like_anything_else(built: Built, preview: Built) -> None:
-    """And it says whose it is, and until when, on stacks of which one is there as soon as anything is."""
+def test_preview_is_deletable_and_has_unique_names(built: Built, preview: Built) -> None:
+    """Its tags have the preview's name and last day; the stacks deployed first have the day."""
     for name, template in preview.templates.items():
         for logical_id, resource in template["Resources"].items():
             assert resource.get("DeletionPolicy", "Delete") == "Delete", (name, logical_id)
@@ -149,7 +149,7 @@ def test_every_stack_and_output_has_a_description(built: Built) -> None:
         assert all(output["Description"] for output in outputs.values())
 
 
-def test_everything_that_takes_tags_is_tagged(built: Built) -> None:
+def test_important_resources_are_tagged(built: Built) -> None:
     wanted = {"environment", "owner", "cost-center", "repository"}
     kinds = ("AWS::RDS::DBInstance", "AWS::S3::Bucket", "AWS::ECS::Service", "AWS::EC2::VPC", "AWS::Lambda::Function", "AWS::KMS::Key")
     for kind in kinds:
@@ -159,8 +159,8 @@ def test_everything_that_takes_tags_is_tagged(built: Built) -> None:
     assert "Tags" not in origin["Properties"]  # aws/aws-cdk#35765
 
 
-def test_no_physical_names_but_the_listed_ones(built: Built) -> None:
-    """Names of one's own make replacements fail. ADR 0006 lists the exceptions."""
+def test_no_physical_names_except_the_listed_ones(built: Built) -> None:
+    """Physical names make replacements fail. Exceptions: ADR 0006."""
     name_of = {
         "AWS::RDS::DBInstance": "DBInstanceIdentifier",
         "AWS::S3::Bucket": "BucketName",
@@ -183,10 +183,10 @@ def test_no_physical_names_but_the_listed_ones(built: Built) -> None:
 
 
 def test_security_groups_name_each_other(built: Built) -> None:
-    """No address range lets anybody in, and no rule stands twice (AWS refuses the second)."""
+    """No rule allows an address range, and no rule exists twice (AWS refuses the second)."""
     for name, resource in built.resources("AWS::EC2::SecurityGroup").items():
         for rule in resource["Properties"].get("SecurityGroupIngress", []):
-            assert "CidrIp" not in rule or "NatSecurityGroup" in name, name  # what may enter that is a rule of tests/rules/rules.py
+            assert "CidrIp" not in rule or "NatSecurityGroup" in name, name  # tests/rules/rules.py checks its ranges
     rules: Counter[str] = Counter()
     for kind in ("AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"):
         for name, resource in built.resources(kind).items():
@@ -206,7 +206,7 @@ def test_no_secret_value_is_in_any_template(built: Built) -> None:
         assert "SecretString" not in resource["Properties"], name
 
 
-def test_templates_stay_well_within_cloudformations_limits(built: Built) -> None:
+def test_templates_are_well_within_cloudformation_limits(built: Built) -> None:
     for name, template in built.templates.items():
         assert len(template["Resources"]) <= 350, name  # of 500
         assert len(template.get("Outputs", {})) <= 140, name  # of 200
@@ -214,12 +214,12 @@ def test_templates_stay_well_within_cloudformations_limits(built: Built) -> None
 
 
 def test_two_syntheses_are_byte_identical(tmp_path: Path) -> None:
-    def synthesize(folder: Path) -> dict[str, bytes]:
-        variables = {"CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": _context("prod"), "CDK_VALIDATION": "false"}
-        subprocess.run([sys.executable, str(ROOT / "app.py")], cwd=ROOT, env={**os.environ, **variables}, check=True, capture_output=True)
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    one, two = synthesize(tmp_path / "one"), synthesize(tmp_path / "two")
+    folders = [tmp_path / "one", tmp_path / "two"]
+    variables = {**os.environ, "CDK_CONTEXT_JSON": _context("prod"), "CDK_VALIDATION": "false"}
+    command = [sys.executable, str(ROOT / "app.py")]
+    running = [subprocess.Popen(command, cwd=ROOT, env={**variables, "CDK_OUTDIR": str(folder)}) for folder in folders]
+    assert [process.wait() for process in running] == [0, 0]
+    one, two = ({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} for folder in folders)
     assert one.keys() == two.keys()
     assert [name for name in one if one[name] != two[name]] == []
 
@@ -229,7 +229,7 @@ def _context(environment: str) -> str:
     return json.dumps({**context, "env": environment})
 
 
-def test_every_alarm_names_a_runbook_that_is_there(built: Built) -> None:
+def test_every_alarm_names_an_existing_runbook(built: Built) -> None:
     alarms = built.resources("AWS::CloudWatch::Alarm") | built.resources("AWS::CloudWatch::CompositeAlarm")
     assert alarms
     for name, alarm in alarms.items():

@@ -1,47 +1,50 @@
-"""What an environment may go without to cost less, and what still holds then (ADR 0017)."""
+"""What cheaper environments do without, and what still holds then (ADR 0017)."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-from settings.model import Settings
-from tests.conftest import Built, Variant, build, only
+from constructs_lib.edge.waf import WebFirewall
+from constructs_lib.network.vpc import Network
+from tests.conftest import Built, Variant, only
+from tests.constructs.conftest import Synthesized, settings, stack, template
 
-REASON = "Nobody would miss it in this environment."
+REASON = "This environment does not need it."
 WITHOUT_PROXY = {"database": {"proxy": False, "proxy_opt_out_reason": REASON}}
 UNWATCHED = {"alarms": {"watched": False, "watched_opt_out_reason": REASON}}
 FEWER_RULES = {"edge": {"all_firewall_rules": False, "all_firewall_rules_opt_out_reason": REASON}}
 
 
-# NAT by machines
+# NAT instances
 
 
 @pytest.fixture(scope="module")
-def network(variant: Variant) -> Built:
-    return variant(network={"nat_gateways": 2, "nat_instances": True})
+def network() -> Synthesized:
+    scope = stack()
+    Network(scope, "Network", settings=settings(network={"nat_gateways": 2, "nat_instances": True}).network)
+    return template(scope)
 
 
-def test_machines_take_the_gateways_place(network: Built) -> None:
+def test_nat_instances_replace_gateways(network: Synthesized) -> None:
     assert network.resources("AWS::EC2::NatGateway") == network.resources("AWS::EC2::EIP") == {}
-    machines = network.resources("AWS::EC2::Instance")
-    assert len(machines) == 2
+    instances = network.resources("AWS::EC2::Instance")
+    assert len(instances) == 2
     private = [r["Properties"] for r in network.resources("AWS::EC2::Route").values() if "InstanceId" in r["Properties"]]
     assert [one["DestinationCidrBlock"] for one in private] == ["0.0.0.0/0"] * 3  # of three zones
-    assert {one["InstanceId"]["Ref"] for one in private} == {name.split("/")[1] for name in machines}
+    assert {one["InstanceId"]["Ref"] for one in private} == {name.split("/")[1] for name in instances}
 
 
-def test_a_machine_may_nothing_and_is_entered_from_the_vpc_alone(network: Built) -> None:
-    for machine in network.resources("AWS::EC2::Instance").values():
-        properties = machine["Properties"]
+def test_nat_instance_has_no_permissions_and_accepts_the_vpc_only(network: Synthesized) -> None:
+    for instance in network.resources("AWS::EC2::Instance").values():
+        properties = instance["Properties"]
         assert "IamInstanceProfile" not in properties
         assert "KeyName" not in properties
         assert properties["MetadataOptions"]["HttpTokens"] == "required"
         assert properties["SourceDestCheck"] is False
         assert properties["BlockDeviceMappings"][0]["Ebs"]["Encrypted"] is True
-        assert "AvailabilityZone" not in properties  # zones are told by id, which an instance does not take
+        assert "AvailabilityZone" not in properties  # settings have zone ids, which an instance does not accept
     (group,) = [r["Properties"] for name, r in network.resources("AWS::EC2::SecurityGroup").items() if "/NetworkNatSecurityGroup" in name]
     assert {rule["CidrIp"] for rule in group["SecurityGroupIngress"]} == {"10.20.0.0/16"}
     ports = {rule["FromPort"] for rule in group["SecurityGroupIngress"]}
@@ -49,8 +52,8 @@ def test_a_machine_may_nothing_and_is_entered_from_the_vpc_alone(network: Built)
     assert {rule["FromPort"] for rule in group["SecurityGroupEgress"] if rule["CidrIp"] == "0.0.0.0/0"} == ports
 
 
-def test_its_image_is_amazons_newest_at_each_deployment(network: Built) -> None:
-    image = network.templates["CarmenProdNetwork"]["Parameters"]["NatImage"]
+def test_nat_image_is_amazons_newest_at_each_deployment(network: Synthesized) -> None:
+    image = network.body["Parameters"]["NatImage"]
     assert image["Type"] == "AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>"
     assert "al2023" in image["Default"]
     assert "arm64" in image["Default"]
@@ -64,7 +67,7 @@ def direct(variant: Variant) -> Built:
     return variant(**WITHOUT_PROXY)
 
 
-def test_without_a_proxy_everybody_goes_to_the_instance(direct: Built) -> None:
+def test_without_a_proxy_clients_connect_to_the_instance(direct: Built) -> None:
     assert direct.resources("AWS::RDS::DBProxy") == direct.resources("AWS::RDS::DBProxyTargetGroup") == {}
     assert "DatabaseProxyEndpoint" not in direct.templates["CarmenProd"]["Outputs"]
     hosts = {
@@ -77,7 +80,7 @@ def test_without_a_proxy_everybody_goes_to_the_instance(direct: Built) -> None:
     assert only(direct.resources("Custom::DatabaseRoles"))["PROXY_HOST"] == ""
 
 
-def test_nobody_watches_a_proxy_that_is_not_there(direct: Built) -> None:
+def test_without_a_proxy_nothing_monitors_it(direct: Built) -> None:
     text = json.dumps(direct.templates)
     assert "ProxyUp" not in text
     assert "ClientConnections" not in text
@@ -88,15 +91,16 @@ def test_nobody_watches_a_proxy_that_is_not_there(direct: Built) -> None:
     assert json.dumps(down["Properties"]["AlarmRule"]).count("ALARM(") == 1
 
 
-# Nobody told
+# No alerts
 
 
 @pytest.fixture(scope="module")
 def unwatched(variant: Variant) -> Built:
-    return variant(**UNWATCHED)
+    """All opt-outs of this module at once."""
+    return variant(network={"nat_gateways": 1, "nat_instances": True}, **WITHOUT_PROXY, **UNWATCHED, **FEWER_RULES)
 
 
-def test_unwatched_there_are_alarms_for_roll_backs_and_the_notifier_alone(unwatched: Built) -> None:
+def test_without_alerts_only_rollbacks_and_notifier_have_alarms(unwatched: Built) -> None:
     assert sorted(name.split("/")[1][:-8] for name in unwatched.resources("AWS::CloudWatch::Alarm")) == [
         "NotifierFunctionFailing", "NotifierUndelivered", "WebServerErrors", "WebUnhealthyTasks", "WebUnreachableTasks",
     ]  # fmt: skip
@@ -105,7 +109,7 @@ def test_unwatched_there_are_alarms_for_roll_backs_and_the_notifier_alone(unwatc
     assert len(service["DeploymentConfiguration"]["Alarms"]["AlarmNames"]) == 3
 
 
-def test_unwatched_nothing_is_measured_for_nobody(unwatched: Built) -> None:
+def test_without_alerts_nothing_is_measured(unwatched: Built) -> None:
     names = [name.split("/")[1] for name in unwatched.resources("AWS::Scheduler::Schedule")]
     assert sorted(name.rstrip("0123456789ABCDEF") for name in names) == [
         "BackupNightly", "DatabaseRolesDaily", "DrillMonthly", "MaintenanceMonthly", "MaintenanceWeekly", "RotationDaily",
@@ -113,17 +117,19 @@ def test_unwatched_nothing_is_measured_for_nobody(unwatched: Built) -> None:
     assert not [name for name in unwatched.templates if "EdgeAlarms" in name]
 
 
-def test_backups_drills_and_rotation_go_on(unwatched: Built) -> None:
+def test_without_alerts_backups_drills_and_rotation_continue(unwatched: Built) -> None:
     functions = " ".join(unwatched.resources("AWS::Lambda::Function"))
     for part in ("BackupFunction", "DrillFunction", "MaintenanceFunction", "RotationFunction", "DatabaseRolesFunction", "NotifierFunction"):
         assert part in functions, part
 
 
-# Fewer rules of the firewall
+# Fewer firewall rules
 
 
-def test_with_fewer_rules_attacks_are_refused_and_every_address_is_limited(built: Built, variant: Variant) -> None:
-    fewer = variant(**FEWER_RULES)
+def test_with_fewer_rules_attacks_are_blocked_and_requests_limited(built: Built) -> None:
+    scope = stack()
+    WebFirewall(scope, "WebFirewall", settings=settings(**FEWER_RULES).edge, prefix="CarmenProd")
+    fewer = template(scope)
     (acl,) = fewer.resources("AWS::WAFv2::WebACL").values()
     rules = {rule["Name"]: rule for rule in acl["Properties"]["Rules"]}
     assert list(rules) == ["RateSite", "AmazonIpReputation", "KnownBadInputs", "Common", "SqlInjection", "BodyAttacks"]
@@ -134,6 +140,5 @@ def test_with_fewer_rules_attacks_are_refused_and_every_address_is_limited(built
         assert {**rule, "Priority": 0} == {**whole[name], "Priority": 0}, name
 
 
-def test_all_of_it_at_once_builds(tmp_path: Path) -> None:
-    settings = {"name": "prod", "network": {"nat_gateways": 1, "nat_instances": True}, **WITHOUT_PROXY, **UNWATCHED, **FEWER_RULES}
-    assert build([Settings.model_validate(settings)], tmp_path).templates["CarmenProd"]["Outputs"]["Url"]
+def test_all_opt_outs_work_together(unwatched: Built) -> None:
+    assert unwatched.templates["CarmenProd"]["Outputs"]["Url"]

@@ -1,4 +1,4 @@
-"""Judges that this project did not write find nothing but what is acknowledged, and each of them does find something."""
+"""Third-party validators report only acknowledged findings, and each finds a planted fault."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
     assert [str(finding) for finding in found if not scan.acknowledgement_of(finding, known)] == []
 
 
-def test_no_acknowledgement_is_stale_or_misspelt(built: Built, results: Results) -> None:
+def test_no_acknowledgement_is_unused_or_misspelt(built: Built, results: Results) -> None:
     assert scan.unused_acknowledgements(built, {finding for result in results for finding in result.findings}) == []
 
 
-def test_a_misspelt_acknowledgement_is_stale_and_excuses_nothing(built: Built, results: Results) -> None:
+def test_misspelt_acknowledgement_has_no_effect(built: Built, results: Results) -> None:
     (finding, *_) = sorted(finding for result in results for finding in result.findings)
     misspelt = {(finding.name.replace("AwsSolutions-", "AwsSolution-"), finding.where): "a reason"}
     assert scan.acknowledgement_of(finding, misspelt) is None
     assert scan.acknowledgement_of(finding, {(finding.name, finding.where.rsplit("/", 1)[0]): "a reason"})
-    assert scan.unused_acknowledgements(built, set())  # were nothing found, everything acknowledged would be stale
+    assert scan.unused_acknowledgements(built, set())  # without findings, every acknowledgement would be unused
 
 
 def test_every_acknowledgement_has_a_reason(built: Built) -> None:
@@ -57,23 +57,23 @@ def test_every_acknowledgement_has_a_reason(built: Built) -> None:
     assert [key for key, reason in known.items() if len(reason.split()) < 6] == []
 
 
-def test_no_finding_of_high_risk_is_left_but_the_image_pull(results: Results) -> None:
+def test_image_pull_is_the_only_high_risk_finding(results: Results) -> None:
     high = ("Cloudsplaining::PrivilegeEscalation", "Cloudsplaining::ResourceExposure", "Cloudsplaining::CredentialsExposure")
     found = {finding.name for result in results for finding in result.findings if finding.name.startswith(high)}
     assert found == {"Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]"}
 
 
-def test_templates_carry_nothing_that_silences_a_tool(built: Built) -> None:
+def test_templates_do_not_suppress_validators(built: Built) -> None:
     text = json.dumps(built.templates)
     assert not re.search(r'"(cfn-lint|cfn_nag|cdk_nag|checkov|guard|cfn-guard|aws:cdk:acknowledged-rules|SuppressedRules)"', text)
 
 
-def test_the_page_for_auditors_is_current(built: Built, results: Results) -> None:
-    """`make security-page` writes it."""
+def test_security_page_is_current(built: Built, results: Results) -> None:
+    """`make docs` writes it."""
     assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == page.page(built, results)
 
 
-# Each judge, given a fault of the kind it is there for, must find it: one that did not run would pass the tests above.
+# Each validator must find a planted fault: one that did not run would pass the tests above.
 
 
 def _broken(built: Built, folder: Path, stack: str, change: Callable[[Resources], object]) -> Built:
@@ -102,7 +102,7 @@ def test_cfn_lint_and_cloudformation_validate_find_a_wrong_type(built: Built, tm
     ]
 
 
-def test_cdk_preflight_finds_what_only_a_deployment_would(tmp_path: Path) -> None:
+def test_cdk_preflight_finds_a_deployment_error(tmp_path: Path) -> None:
     def add(app: cdk.App) -> None:
         bucket = s3.CfnBucket(cdk.Stack(app, "Wrong"), "Bucket")
         bucket.object_lock_enabled = False

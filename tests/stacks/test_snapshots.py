@@ -1,7 +1,7 @@
-"""What a reviewer reads: production's templates whole, staging's and dev's differences to them, a preview's to dev's.
+"""Snapshots for reviewers: production's templates, the differences of staging and dev to them, and of a preview to dev.
 
-Left out, since other tests hold them and they would drown the rest: tags, construct paths, the CDK's bootstrap check.
-Asset hashes are masked, so that a change of a function's code does not touch a snapshot. `make snapshots` writes anew.
+Tags, construct paths and the CDK's bootstrap check are omitted, because other tests check them. Asset hashes are masked, so that
+a change of a function's code changes no snapshot. `make snapshots` updates them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from settings.model import Settings
 from tests.conftest import Built
 
 ASSET_HASH = re.compile(r"[0-9a-f]{64}")
-# How the CDK ends ids: 8 hexadecimal digits of the path, for some 32 more, around the port in security group rules.
+# The hashes in the CDK's ids: 8 hexadecimal digits, some with 32 more, and around the port in security group rules.
 CDK_HASHES = {
     r"(?<=[A-Za-z])[0-9A-F]{8}[0-9a-f]{32}": "#",
     r"(?<=[A-Za-z])[0-9A-F]{8}(5432|6379|3006)(?:[0-9A-F]{8}|(?=to))": r"\1",
@@ -57,13 +57,15 @@ def test_differences_to_production(built: Built, snapshot_json: SnapshotAssertio
 
 def test_differences_of_a_preview_to_development(built: Built, preview: Built, snapshot_json: SnapshotAssertion) -> None:
     differences: dict[str, Any] = {}
-    sides = (built, load("dev")), (preview, load("preview-pr-123"))
-    stacks, same = ([stack for stack in STACKS if f"{settings.stack_prefix}{stack}" in made.templates] for made, settings in sides)
+    pairs = (built, load("dev")), (preview, load("preview-pr-123"))
+    stacks, same = (
+        [stack for stack in STACKS if f"{settings.stack_prefix}{stack}" in synthesized.templates] for synthesized, settings in pairs
+    )
     assert stacks == same
     for stack in stacks:
         dev, other = (
-            _without_hashes(_as_production(_readable(made.templates[f"{settings.stack_prefix}{stack}"]), settings))
-            for made, settings in sides
+            _without_hashes(_as_production(_readable(synthesized.templates[f"{settings.stack_prefix}{stack}"]), settings))
+            for synthesized, settings in pairs
         )
         differences |= _differences(dev, other, stack or "Top")
     assert differences == snapshot_json
@@ -86,7 +88,7 @@ def _readable(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_production(template: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """With the environment's name taken for production's, so that only real differences are left."""
+    """Replace the environment's name by production's, so that only real differences remain."""
     text = json.dumps(template).replace(settings.stack_prefix, "CarmenProd").replace(f"/carmen/{settings.name}/", "/carmen/prod/")
     text = text.replace(f'"{settings.name}"', '"prod"').replace(f'\\"{settings.name}\\"', '\\"prod\\"')
     text = text.replace(f"Carmen {settings.name}:", "Carmen prod:").replace(f"carmen{settings.name}", "carmenprod")
@@ -95,11 +97,11 @@ def _as_production(template: dict[str, Any], settings: Settings) -> dict[str, An
 
 
 def _without_hashes(template: dict[str, Any]) -> dict[str, Any]:
-    """The CDK ends ids with a hash of the path, which holds the environment's name."""
+    """Remove the hashes from the CDK's ids, which depend on the environment's name."""
     bare: dict[str, Any] = _stripped({**template, "Resources": {}})
     for logical_id, resource in template["Resources"].items():
         name = _stripped(logical_id)
-        if name in bare["Resources"]:  # ids that differ in their hash alone
+        if name in bare["Resources"]:  # ids that differ only in their hash
             name = f"{name} ({resource['Type']})"
         bare["Resources"][name] = _stripped(resource)
     assert len(bare["Resources"]) == len(template["Resources"])
@@ -107,7 +109,7 @@ def _without_hashes(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stripped(value: Any) -> Any:
-    """Texts alone: a large number looks like a hash."""
+    """Remove hashes from texts only: a large number looks like a hash."""
     if isinstance(value, dict):
         return {_stripped(key): _stripped(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -119,7 +121,7 @@ def _stripped(value: Any) -> Any:
 
 
 def _differences(production: Any, other: Any, path: str) -> dict[str, Any]:
-    """Path → [production's value, the other's], leaves only; `absent` where there is none."""
+    """Map each path of a leaf to [production's value, the other's], or `absent`."""
     pairs: list[tuple[Any, Any, Any]] = []
     if isinstance(production, dict) and isinstance(other, dict):
         pairs = [(key, production.get(key, "absent"), other.get(key, "absent")) for key in sorted({*production, *other})]
@@ -131,7 +133,7 @@ def _differences(production: Any, other: Any, path: str) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """A whole resource that only one side has is told by its type, a list of references by its length."""
+    """Shorten a whole resource to its type, and a list of references to its length."""
     if isinstance(value, dict) and "Type" in value:
         return value["Type"]
     if isinstance(value, list) and len(json.dumps(value)) > LONGEST_SHOWN:  # a dashboard's body
