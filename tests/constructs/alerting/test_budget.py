@@ -1,26 +1,47 @@
+"""The budget in a small stack: amount, cost filter, thresholds, anomaly detection and their subscriber."""
+
 from __future__ import annotations
 
 import json
 
-from tests.conftest import Built, Variant, by_id, only
+import pytest
+
+from constructs_lib.alerting.budget import Budget
+from tests.conftest import only
+from tests.constructs.conftest import TOPIC, Synthesized, settings, stack, template
 
 
-def test_the_budget_tells_before_and_when_it_is_spent(variant: Variant) -> None:
-    built = variant(budget={"monthly_usd": 900, "anomaly_usd": 75})
-    budget = only(built.resources("AWS::Budgets::Budget"))
-    assert budget["Budget"]["BudgetLimit"] == {"Amount": 900, "Unit": "USD"}
-    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:environment$prod"]}
+@pytest.fixture(scope="module")
+def built() -> Synthesized:
+    small = stack()
+    budget = settings(budget={"monthly_usd": 900, "anomaly_usd": 75}).budget
+    Budget(small, "Budget", settings=budget, environment="prod", topic_arn=TOPIC)
+    return template(small)
+
+
+def test_budget_counts_the_environments_costs(built: Synthesized) -> None:
+    budget = only(built.resources("AWS::Budgets::Budget"))["Budget"]
+    assert (budget["BudgetLimit"], budget["TimeUnit"], budget["BudgetType"]) == ({"Amount": 900, "Unit": "USD"}, "MONTHLY", "COST")
+    assert budget["CostFilters"] == {"TagKeyValue": ["user:environment$prod"]}
+
+
+def test_budget_notifies_at_its_thresholds(built: Synthesized) -> None:
+    notifications = only(built.resources("AWS::Budgets::Budget"))["NotificationsWithSubscribers"]
+    sent = [one["Notification"] for one in notifications]
+    assert {(one["NotificationType"], one["Threshold"]) for one in sent} == {("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100)}
+    assert {(one["ComparisonOperator"], one["ThresholdType"]) for one in sent} == {("GREATER_THAN", "PERCENTAGE")}
+    assert [one["Subscribers"] for one in notifications] == [[{"Address": TOPIC, "SubscriptionType": "SNS"}]] * 3
+
+
+def test_anomalies_above_the_limit_are_sent_at_once(built: Synthesized) -> None:
     anomalies = only(built.resources("AWS::CE::AnomalySubscription"))
-    assert json.loads(anomalies["ThresholdExpression"])["Dimensions"]["Values"] == ["75"]
-    assert (anomalies["Frequency"], anomalies["Subscribers"][0]["Type"]) == ("IMMEDIATE", "SNS")
+    assert json.loads(anomalies["ThresholdExpression"])["Dimensions"] == {
+        "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
+        "MatchOptions": ["GREATER_THAN_OR_EQUAL"],
+        "Values": ["75"],
+    }
+    assert (anomalies["Frequency"], anomalies["Subscribers"]) == ("IMMEDIATE", [{"Address": TOPIC, "Type": "SNS"}])
+    (monitor,) = built.resources("AWS::CE::AnomalyMonitor")
+    assert anomalies["MonitorArnList"] == [{"Ref": monitor.removeprefix("/")}]
     tags = json.loads(only(built.resources("AWS::CE::AnomalyMonitor"))["MonitorSpecification"])["Tags"]
     assert tags == {"Key": "environment", "Values": ["prod"]}
-
-
-def test_what_is_spent_is_told_at_and_above_its_thresholds_and_what_the_edge_measures_is_switched_on(built: Built) -> None:
-    budget = by_id(built.resources("AWS::Budgets::Budget", "CarmenProd"), "/Budget")["Properties"]
-    told = [one["Notification"] for one in budget["NotificationsWithSubscribers"]]
-    assert {(one["NotificationType"], one["Threshold"]) for one in told} == {("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100)}
-    assert {one["ComparisonOperator"] for one in told} == {"GREATER_THAN"}
-    assert all("CarmenProdAlerts" in json.dumps(one["Subscribers"]) for one in budget["NotificationsWithSubscribers"])
-    assert only(built.resources("AWS::CloudFront::MonitoringSubscription", "CarmenProdEdge"))

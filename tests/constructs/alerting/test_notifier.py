@@ -1,3 +1,5 @@
+"""The notifier in a small stack: queue, function, state table, schedules, and the alarm that bypasses it."""
+
 from __future__ import annotations
 
 import json
@@ -5,68 +7,76 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Built, Variant, by_id, only
+from constructs_lib.alerting.notifier import Notifier
+from constructs_lib.alerting.topics import AlertTopics
+from constructs_lib.foundation.alarm import Alerting
+from settings.sections import WorkingHours
+from tests.conftest import by_id, only
+from tests.constructs.conftest import Synthesized, libraries, settings, stack, template
 
-STACK = "CarmenProdAlerts"
+HOURS = WorkingHours(time_zone="Europe/Berlin")  # from Monday to Friday, 07:00 to 19:00
 
 
-def _policy(built: Built, kind: str, part: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = by_id(built.resources(kind, STACK), part)["Properties"]["PolicyDocument"]["Statement"]
-    return found
+def _built(*, working_hours: WorkingHours | None = None, digest: bool = True, **alerts: Any) -> Synthesized:
+    small = stack()
+    one = settings(alerts=alerts)
+    topics = AlertTopics(small, "Alerts", settings=one.alerts)
+    Notifier(
+        small,
+        "Notifier",
+        settings=one.alerts,
+        environment_name="prod",
+        topics=topics,
+        fallback_alerting=Alerting("prod", one.alarms, topics.email_topic.topic_arn),
+        digest=digest,
+        libraries=libraries(small),
+        working_hours=working_hours,
+    )
+    return template(small)
 
 
-def _variables(built: Built) -> dict[str, Any]:
-    function = by_id(built.resources("AWS::Lambda::Function", STACK), "/NotifierFunction")["Properties"]
-    variables: dict[str, Any] = function["Environment"]["Variables"]
+@pytest.fixture(scope="module")
+def built() -> Synthesized:
+    return _built()
+
+
+def _function(built: Synthesized) -> dict[str, Any]:
+    properties: dict[str, Any] = by_id(built.resources("AWS::Lambda::Function"), "/NotifierFunction")["Properties"]
+    return properties
+
+
+def _variables(built: Synthesized) -> dict[str, Any]:
+    variables: dict[str, Any] = _function(built)["Environment"]["Variables"]
     return variables
 
 
-def test_both_topics_are_encrypted_with_a_key_that_publishers_may_use(built: Built) -> None:
-    topics = built.resources("AWS::SNS::Topic", STACK)
-    assert len(topics) == 2
-    key = only(built.resources("AWS::KMS::Key", STACK))
-    assert key["EnableKeyRotation"] is True
-    _, publishers = key["KeyPolicy"]["Statement"]
-    assert publishers["Principal"] == {"Service": [f"{name}.amazonaws.com" for name in ("budgets", "cloudwatch", "costalerts")]}
-    assert publishers["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
-    assert publishers["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+def _queue(built: Synthesized) -> dict[str, Any]:
+    properties: dict[str, Any] = by_id(built.resources("AWS::SQS::Queue"), "/NotifierQueue")["Properties"]
+    return properties
 
 
-@pytest.mark.parametrize("part", ["/AlertsTopic", "/AlertsEmailTopic"])
-def test_only_tls_and_services_for_this_account_publish(built: Built, part: str) -> None:
-    denied, *allowed = _policy(built, "AWS::SNS::TopicPolicy", part)
-    assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
-    # With a policy of its own, a topic loses the default that let alarms publish.
-    services = [statement["Principal"]["Service"].removesuffix(".amazonaws.com") for statement in allowed]
-    assert services == (["cloudwatch", "budgets", "costalerts"] if part == "/AlertsTopic" else ["cloudwatch", "cloudwatch"])
-    for statement in allowed:
-        assert (statement["Effect"], statement["Action"]) == ("Allow", "sns:Publish")
-        assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+def test_alert_topic_feeds_the_queue_with_a_dlq(built: Synthesized) -> None:
+    subscription = only(built.resources("AWS::SNS::Subscription"))
+    assert subscription["Protocol"] == "sqs"
+    assert "AlertsTopic" in subscription["TopicArn"]["Ref"]
+    assert "NotifierQueue" in subscription["Endpoint"]["Fn::GetAtt"][0]
+    assert "NotifierFunctionDeadLetters" in json.dumps(subscription["RedrivePolicy"])
 
 
-def test_people_are_subscribed_to_what_the_notifier_says_and_not_to_alarms(variant: Variant) -> None:
-    subscriptions = variant(alerts={"emails": ["on-call@example.com"]}).resources("AWS::SNS::Subscription")
-    ends = {s["Properties"]["Protocol"]: s["Properties"] for s in subscriptions.values()}
-    assert ends["email"]["Endpoint"] == "on-call@example.com"
-    assert "AlertsEmailTopic" in ends["email"]["TopicArn"]["Ref"]
-    assert "AlertsTopic" in ends["sqs"]["TopicArn"]["Ref"]
-    assert "NotifierFunctionDeadLetters" in json.dumps(ends["sqs"]["RedrivePolicy"])
-
-
-def test_the_queue_gives_the_function_time_and_puts_aside_what_fails(built: Built) -> None:
-    function = by_id(built.resources("AWS::Lambda::Function", STACK), "/NotifierFunction")["Properties"]
-    queue = by_id(built.resources("AWS::SQS::Queue", STACK), "/NotifierQueue")["Properties"]
-    assert queue["SqsManagedSseEnabled"] is True
+def test_queue_gives_the_function_time_and_keeps_failures(built: Synthesized) -> None:
+    queue = _queue(built)
+    assert (queue["SqsManagedSseEnabled"], queue["MessageRetentionPeriod"]) == (True, 4 * 86_400)
     assert queue["RedrivePolicy"]["maxReceiveCount"] == 8
     assert "NotifierFunctionDeadLetters" in json.dumps(queue["RedrivePolicy"])
-    source = only(built.resources("AWS::Lambda::EventSourceMapping", STACK))
+    source = only(built.resources("AWS::Lambda::EventSourceMapping"))
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"], source["ScalingConfig"]) == (100, 5, {"MaximumConcurrency": 2})
-    assert queue["VisibilityTimeout"] == 6 * function["Timeout"] + source["MaximumBatchingWindowInSeconds"]
+    assert queue["VisibilityTimeout"] == 6 * _function(built)["Timeout"] + source["MaximumBatchingWindowInSeconds"]
 
 
-def test_the_queue_takes_what_the_topic_and_rules_of_this_account_send(built: Built) -> None:
-    denied, topic, rules = _policy(built, "AWS::SQS::QueuePolicy", "/NotifierQueue")
+def test_queue_takes_messages_of_the_topic_and_of_this_accounts_rules(built: Synthesized) -> None:
+    policy = by_id(built.resources("AWS::SQS::QueuePolicy"), "/NotifierQueue")["Properties"]["PolicyDocument"]
+    denied, topic, rules = policy["Statement"]
     assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
     assert topic["Principal"] == {"Service": "sns.amazonaws.com"}
     assert "AlertsTopic" in json.dumps(topic["Condition"])
@@ -74,8 +84,8 @@ def test_the_queue_takes_what_the_topic_and_rules_of_this_account_send(built: Bu
     assert rules["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
-def test_the_notifier_remembers_in_a_table_that_may_go(built: Built) -> None:
-    (table,) = built.resources("AWS::DynamoDB::Table", STACK).values()
+def test_state_table_is_protected_and_deleted_with_the_stack(built: Synthesized) -> None:
+    (table,) = built.resources("AWS::DynamoDB::Table").values()
     properties = table["Properties"]
     assert [key["AttributeName"] for key in properties["KeySchema"]] == ["kind", "id"]
     assert properties["BillingMode"] == "PAY_PER_REQUEST"
@@ -85,67 +95,66 @@ def test_the_notifier_remembers_in_a_table_that_may_go(built: Built) -> None:
     assert table["DeletionPolicy"] == "Delete"
 
 
-def test_the_notifier_stands_outside_the_vpc_and_knows_no_secret(built: Built) -> None:
-    function = by_id(built.resources("AWS::Lambda::Function", STACK), "/NotifierFunction")["Properties"]
-    assert "VpcConfig" not in function
+def test_function_is_outside_the_vpc_and_gets_only_the_secrets_arn(built: Synthesized) -> None:
+    assert "VpcConfig" not in _function(built)
     variables = _variables(built)
-    assert variables["WEBHOOK_SECRET"] == {"Ref": "NotifierSlackWebhookD145C4AB"}
-    assert {"TABLE", "QUEUE_URL", "PEOPLE_TOPIC", "ENVIRONMENT"} <= variables.keys()
-    secret = only(built.resources("AWS::SecretsManager::Secret", STACK))
-    assert not {"SecretString", "GenerateSecretString"} & secret.keys()
+    (secret,) = built.resources("AWS::SecretsManager::Secret")
+    assert secret.startswith("/NotifierSlackWebhook")
+    assert variables["WEBHOOK_SECRET"] == {"Ref": secret.removeprefix("/")}
+    assert variables["PEOPLE_TOPIC"] == {"Ref": next(name[1:] for name in built.resources("AWS::SNS::Topic") if "EmailTopic" in name)}
+    assert {"TABLE", "QUEUE_URL", "ENVIRONMENT"} <= variables.keys()
+    assert not {"SecretString", "GenerateSecretString"} & only(built.resources("AWS::SecretsManager::Secret")).keys()
 
 
-def test_settings_reach_the_notifier(built: Built, variant: Variant) -> None:
+def test_defaults_reach_the_function(built: Synthesized) -> None:
+    variables = _variables(built)
     names = ("RUNBOOKS_URL", "SETTLE_SECONDS", "FLAPPING_OPENINGS", "FLAPPING_MINUTES")
-    assert [_variables(built)[name] for name in names] == ["", "300", "4", "60"]
+    assert [variables[name] for name in names] == ["", "300", "4", "60"]
+
+
+def test_settings_reach_the_function_and_the_digest() -> None:
     url = "https://github.com/example/carmen/blob/main"
-    given = {
-        "runbooks_url": url,
-        "settle_seconds": 0,
-        "flapping_openings": 7,
-        "flapping_minutes": 90,
-        "digest_schedule": "cron(0 7 * * ? *)",
-    }
-    changed = variant(alerts=given)
-    assert [_variables(changed)[name] for name in names] == [url, "0", "7", "90"]
-    assert only(changed.resources("AWS::Scheduler::Schedule", STACK))["ScheduleExpression"] == "cron(0 7 * * ? *)"
+    built = _built(runbooks_url=url, settle_seconds=0, flapping_openings=7, flapping_minutes=90, digest_schedule="cron(0 7 * * ? *)")
+    variables = _variables(built)
+    names = ("RUNBOOKS_URL", "SETTLE_SECONDS", "FLAPPING_OPENINGS", "FLAPPING_MINUTES")
+    assert [variables[name] for name in names] == [url, "0", "7", "90"]
+    assert only(built.resources("AWS::Scheduler::Schedule"))["ScheduleExpression"] == "cron(0 7 * * ? *)"
 
 
-def test_the_digest_comes_once_a_day(built: Built) -> None:
-    schedule = only(built.resources("AWS::Scheduler::Schedule", STACK))
-    assert schedule["ScheduleExpression"] == "cron(30 12 * * ? *)"
+def test_digest_is_sent_once_a_day(built: Synthesized) -> None:
+    schedule = only(built.resources("AWS::Scheduler::Schedule"))
+    assert (schedule["ScheduleExpression"], schedule["State"]) == ("cron(30 12 * * ? *)", "ENABLED")
     assert '"action":"digest"' in schedule["Target"]["Input"]
+    assert "NotifierFunction" in json.dumps(schedule["Target"]["Arn"])
 
 
-def test_what_cannot_be_told_is_told_past_the_notifier(built: Built) -> None:
-    for alarm in built.resources("AWS::CloudWatch::Alarm", STACK).values():
-        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [{"Ref": "AlertsPeople556B0626"}]
-    alarm = by_id(built.resources("AWS::CloudWatch::Alarm", STACK), "/NotifierUndelivered")["Properties"]
+def test_quiet_hours_end_45_minutes_after_the_start_of_the_day() -> None:
+    schedules = _built(working_hours=HOURS, digest=False).resources("AWS::Scheduler::Schedule")
+    found = {
+        json.loads(schedule["Properties"]["Target"]["Input"])["action"]: (
+            schedule["Properties"]["ScheduleExpression"],
+            schedule["Properties"]["ScheduleExpressionTimezone"],
+        )
+        for schedule in schedules.values()
+    }
+    assert found == {"night": ("cron(0 19 ? * MON-FRI *)", "Europe/Berlin"), "morning": ("cron(45 7 ? * MON-FRI *)", "Europe/Berlin")}
+
+
+def test_its_alarms_notify_people_directly(built: Synthesized) -> None:
+    (topic,) = [name.removeprefix("/") for name in built.resources("AWS::SNS::Topic") if "EmailTopic" in name]
+    alarms = built.resources("AWS::CloudWatch::Alarm")
+    assert len(alarms) == 2
+    for alarm in alarms.values():
+        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [{"Ref": topic}]
+    policy = by_id(built.resources("AWS::SNS::TopicPolicy"), "/AlertsEmailTopic")["Properties"]["PolicyDocument"]["Statement"]
+    sources = [one["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::GetAtt"][0] for one in policy[1:]]
+    assert sorted(f"/{source}" for source in sources) == sorted(alarms)
+
+
+def test_undelivered_alerts_page(built: Synthesized) -> None:
+    alarm = by_id(built.resources("AWS::CloudWatch::Alarm"), "/NotifierUndelivered")["Properties"]
     assert (alarm["MetricName"], alarm["Namespace"], alarm["Statistic"]) == ("ApproximateNumberOfMessagesVisible", "AWS/SQS", "Maximum")
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
     assert alarm["TreatMissingData"] == "notBreaching"
     assert "NotifierFunctionDeadLetters" in json.dumps(alarm["Dimensions"])
     assert alarm["AlarmDescription"].split("\n")[1:] == ["Runbook: docs/runbooks/undelivered-alerts.md", "Severity: page"]
-
-
-def test_deployments_of_the_service_go_to_the_notifier(built: Built) -> None:
-    rule = only(built.resources("AWS::Events::Rule", "CarmenProdService"))
-    assert rule["EventPattern"] == {
-        "source": ["aws.ecs"],
-        "detail-type": ["ECS Deployment State Change"],
-        "resources": [{"Ref": "WebServiceD04B5F3E"}],
-    }
-    (target,) = rule["Targets"]
-    assert "NotifierQueue" in target["Arn"]["Fn::ImportValue"]
-
-
-def test_the_operator_is_told_to_give_the_webhook(built: Built) -> None:
-    assert "ALERTS_SLACK_WEBHOOK: " in json.dumps(built.templates["CarmenProd"]["Outputs"]["SecretsToFill"])
-
-
-def test_what_alarms_say_reaches_the_notifier_and_is_kept_for_it(built: Built) -> None:
-    subscription = only(built.resources("AWS::SNS::Subscription", STACK))
-    assert "AlertsTopic" in subscription["TopicArn"]["Ref"]
-    assert "NotifierQueue" in subscription["Endpoint"]["Fn::GetAtt"][0]
-    queue = by_id(built.resources("AWS::SQS::Queue", STACK), "/NotifierQueue")["Properties"]
-    assert queue["MessageRetentionPeriod"] == 4 * 86_400
