@@ -1,8 +1,7 @@
-"""What a runbook has people type: its commands as a shell would hand them over, and `aws …` as boto3 would call it.
+"""Parse the commands of a runbook: their words as a shell passes them, and `aws …` as boto3 would call it.
 
-A page is run by bash with no program to be found, so that each command only tells its words; quoting, variables and substitutions
-are the shell's own business. There is no AWS CLI here: its commands are read by botocore's descriptions of the services, which are
-what it is made from.
+bash runs a page without any program in PATH, so that each command only records its words; the shell does quoting, variables and
+substitutions. The AWS CLI is not installed: its commands are parsed with botocore's service models, which it is built from.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ from botocore.validate import ParamValidator
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "runbooks"
-# Each command writes its words into a file named by the time and its process, and prints a mark for whoever reads its output.
-_TELL = """
+# Each command writes its words to a file named after the time and its process, and prints a mark that stands for its output.
+_RECORD = """
 command_not_found_handle() {
-    printf '%s\\0' "$@" > "$TOLD/$EPOCHREALTIME-$BASHPID"
-    printf "told=%s" "$BASHPID"
+    printf '%s\\0' "$@" > "$RECORDED/$EPOCHREALTIME-$BASHPID"
+    printf "output=%s" "$BASHPID"
 }
 """
-_PROGRAMS = "aws|make|psql|npx|curl|dig|openssl|pg_restore|redis-cli|git|eval"
-MARK = re.compile(r"told=\d+")
+_PROGRAMS = r"aws|make|\./carmen|psql|curl|dig|openssl|pg_restore|redis-cli|git|eval"
+MARK = re.compile(r"output=\d+")
 PLACEHOLDER = re.compile(r"(?<![\w$-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*(?![\w-])")
 _SQL = {
     "SELECT", "FROM", "WHERE", "AND", "ORDER", "BY", "DESC", "LIMIT", "GROUP", "AS", "IN", "IS", "NOT", "NULL", "LIKE", "VACUUM", "FREEZE",
     "VERBOSE", "CREATE", "SCHEMA", "TABLE", "INCLUDING", "TO", "STDOUT", "STDIN", "PREPARED",
 }  # fmt: skip
-# Capitals that are a literal of what is asked, and no placeholder.
+# Words in capitals that are literals, not placeholders.
 _LITERAL = {"ERROR", "OOM", "BLOCK", "SERVICE", "GET", "CAA", "INFO", "SLOWLOG"}
 _ANY = {"--query", "--output", "--region", "--profile", "--cli-binary-format"}  # options of every command, with a value
-# What the AWS CLI adds to the services' own operations: command → its options.
-_OWN: dict[tuple[str, str], set[str]] = {
+# Commands that the AWS CLI adds to the services' operations → their options.
+_CLI_COMMANDS: dict[tuple[str, str], set[str]] = {
     ("s3", "ls"): {"--recursive"},
     ("s3", "cp"): {"--recursive"},
     ("logs", "tail"): {"--since", "--filter-pattern", "--follow"},
@@ -55,12 +54,12 @@ _OWN: dict[tuple[str, str], set[str]] = {
 
 
 class RunbookError(Exception):
-    """A command that would not work, and why."""
+    """A command that would fail, and why."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its words, and the mark it prints for others."""
+    """One command: its words, and the mark that stands for its output."""
 
     words: tuple[str, ...]
     mark: str
@@ -81,7 +80,7 @@ class Page:
 
     @cached_property
     def _parts(self) -> tuple[list[str], str]:
-        """Blocks of commands, which are indented by four and more or fenced as `sh`, and all else."""
+        """Blocks of commands (indented by four or more, or fenced as `sh`), and the prose around them."""
         without = re.sub(r"^ *```(?!sh\n)\w+\n.*?^ *```$", "", self.text, flags=re.MULTILINE | re.DOTALL)
         fenced = re.findall(r"^```sh\n(.*?)^```$", without, flags=re.MULTILINE | re.DOTALL)
         without = re.sub(r"^```sh\n.*?^```$", "", without, flags=re.MULTILINE | re.DOTALL)
@@ -90,20 +89,20 @@ class Page:
 
     @property
     def blocks(self) -> list[str]:
-        """What stands in blocks, as a shell gets it, and each command that stands in a sentence."""
+        """The blocks, and each command inside a sentence, as a shell gets them."""
         spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", self.prose)]
         return [*self._parts[0], *(f"{span}\n" for span in spans if re.match(rf"({_PROGRAMS}) ", span))]
 
     @property
     def prose(self) -> str:
-        """All that is no block."""
+        """The text outside blocks."""
         return self._parts[1]
 
     def commands(self, variables: Mapping[str, str]) -> list[Command]:
-        """All commands in order, as a shell with these variables hands them over. RunbookError when it cannot."""
-        with tempfile.TemporaryDirectory() as told, tempfile.TemporaryDirectory() as elsewhere:
-            script = f"set -u\n{_TELL}\n{''.join(self.blocks)}"
-            environment = {**variables, "TOLD": told, "PATH": os.devnull}
+        """All commands in order, as a shell with these variables passes them; raise RunbookError when bash refuses them."""
+        with tempfile.TemporaryDirectory() as recorded, tempfile.TemporaryDirectory() as elsewhere:
+            script = f"set -u\n{_RECORD}\n{''.join(self.blocks)}".replace("./carmen ", "carmen ")  # a path would not be recorded
+            environment = {**variables, "RECORDED": recorded, "PATH": os.devnull}
             done = subprocess.run(
                 ["/bin/bash", "--noprofile", "--norc", "-c", script],
                 cwd=elsewhere,
@@ -115,8 +114,8 @@ class Page:
             if done.stderr or done.returncode not in (0, 127):
                 raise RunbookError(f"{self.path.name}: {done.stderr or done.returncode}")
             return [
-                Command(tuple(path.read_text(encoding="utf-8").split("\0")[:-1]), f"told={path.name.rpartition('-')[2]}")
-                for path in sorted(Path(told).iterdir())
+                Command(tuple(path.read_text(encoding="utf-8").split("\0")[:-1]), f"output={path.name.rpartition('-')[2]}")
+                for path in sorted(Path(recorded).iterdir())
             ]
 
 
@@ -130,18 +129,18 @@ def pages() -> list[Page]:
 
 @dataclass(frozen=True)
 class AwsCall:
-    """`aws service operation …`: what boto3 would be given, and what of its answer is shown."""
+    """`aws service operation …`: the parameters for boto3, and the query on the answer."""
 
     service: str
-    operation: str  # as the CLI calls it; of what the CLI adds itself, its name there
+    operation: str  # as the CLI spells it
     parameters: dict[str, Any] = field(default_factory=dict)
     query: str = ""
     region: str | None = None
-    model: OperationModel | None = None  # none of what the CLI adds itself
+    model: OperationModel | None = None  # None for commands that the CLI adds
 
     @property
     def reads(self) -> bool:
-        """Whether it changes nothing, whatever it is given."""
+        """Whether the operation only reads."""
         return self.operation.startswith(("describe-", "list-", "get-")) or (self.service, self.operation) in (
             ("s3", "ls"),
             ("logs", "tail"),
@@ -158,52 +157,52 @@ def _service(name: str) -> Any:
     try:
         return _session().get_service_model({"s3api": "s3"}.get(name, name))
     except UnknownServiceError:
-        raise RunbookError(f"aws {name}: there is no such service") from None
+        raise RunbookError(f"aws {name}: no such service") from None
 
 
 def aws_call(words: Sequence[str]) -> AwsCall:
-    """Of the words of an `aws` command. RunbookError when it has an option, value or field that is none."""
+    """Parse the words of an `aws` command; raise RunbookError for an unknown option, value or field."""
     _, service, name, *rest = words
-    if (service, name) in _OWN:
-        return _own(service, name, rest)
+    if (service, name) in _CLI_COMMANDS:
+        return _cli_command(service, name, rest)
     model = _service(service)
     if name == "wait":
-        return _waits(service, model, rest)
+        return _waiter(service, model, rest)
     operation = next((model.operation_model(each) for each in model.operation_names if xform_name(each, "-") == name), None)
     if operation is None:
         raise RunbookError(f"aws {service} {name}: the service has no such operation")
     given, general = _options(operation, rest)
-    query = _checked_query(general.get("--query", ""), operation)
+    query = _check_query(general.get("--query", ""), operation)
     report = ParamValidator().validate(given, operation.input_shape or Shape("none", {"type": "structure"}))
     if report.has_errors():
         raise RunbookError(f"aws {service} {name}: {report.generate_report()}")
     return AwsCall(service, name, given, query, general.get("--region"), operation)
 
 
-def _own(service: str, name: str, rest: list[str]) -> AwsCall:
+def _cli_command(service: str, name: str, rest: list[str]) -> AwsCall:
     options: dict[str, Any] = {"words": []}
     words = iter(rest)
     for word in words:
         if not word.startswith("--"):
             options["words"].append(word)
-        elif word not in _OWN[service, name] | _ANY:
-            raise RunbookError(f"aws {service} {name} {word}: there is no such option")
+        elif word not in _CLI_COMMANDS[service, name] | _ANY:
+            raise RunbookError(f"aws {service} {name} {word}: no such option")
         else:
             options[word] = True if word in ("--recursive", "--follow") else next(words)
     return AwsCall(service, name, options, region=options.get("--region"))
 
 
-def _waits(service: str, model: Any, rest: list[str]) -> AwsCall:
+def _waiter(service: str, model: Any, rest: list[str]) -> AwsCall:
     waiters = _session().get_waiter_model({"s3api": "s3"}.get(service, service))
     found = {xform_name(each, "-"): each for each in waiters.waiter_names}
     if rest[0] not in found:
-        raise RunbookError(f"aws {service} wait {rest[0]}: it is one of {', '.join(sorted(found))}")
+        raise RunbookError(f"aws {service} wait {rest[0]}: allowed: {', '.join(sorted(found))}")
     operation = model.operation_model(waiters.get_waiter(found[rest[0]]).operation)
     return AwsCall(service, f"wait {rest[0]}", _options(operation, rest[1:])[0], model=operation)
 
 
 def _options(operation: OperationModel, words: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is given to the operation, and to the CLI itself."""
+    """The options of the operation, and those of the CLI itself."""
     members: Mapping[str, Shape] = operation.input_shape.members if operation.input_shape else {}
     known = {f"--{xform_name(name, '-')}": name for name in members}
     given: dict[str, Any] = {}
@@ -214,7 +213,7 @@ def _options(operation: OperationModel, words: list[str]) -> tuple[dict[str, Any
         while rest and not rest[0].startswith("--"):
             values.append(rest.pop(0))
         if operation.has_streaming_output and len(values) == 2:
-            general["file"] = values.pop()  # where the answer goes stands behind the last option's value
+            general["file"] = values.pop()  # the output file follows the last option's value
         negated = f"--{option.removeprefix('--no-')}"
         if option in _ANY and len(values) == 1:
             general[option] = values[0]
@@ -223,12 +222,12 @@ def _options(operation: OperationModel, words: list[str]) -> tuple[dict[str, Any
         elif option.startswith("--no-") and negated in known and members[known[negated]].type_name == "boolean" and not values:
             given[known[negated]] = False
         else:
-            raise RunbookError(f"{operation.name} {option} {' '.join(values)}: there is no such option, or it wants one value")
+            raise RunbookError(f"{operation.name} {option} {' '.join(values)}: no such option, or it takes one value")
     return given, general
 
 
 def _value(shape: Shape, values: list[str], where: str) -> Any:
-    """Of an option's words."""
+    """The value of an option's words."""
     if shape.type_name == "boolean":
         if values:
             raise RunbookError(f"{where} {values[0]}: it is given without a value")
@@ -257,7 +256,7 @@ def _json(text: str, where: str) -> Any:
 
 
 def _fit(shape: Shape, value: Any, where: str) -> Any:
-    """`value` as the API wants it: what is text in a command is a number, a list of one, a member of a structure."""
+    """Convert a value to the API's form: text becomes a number, a list of one, or a member of a structure."""
     kind = shape.type_name
     if isinstance(value, str) and value.startswith("file://"):
         return _sample(shape)
@@ -265,7 +264,7 @@ def _fit(shape: Shape, value: Any, where: str) -> Any:
         return [_fit(shape.member, item, where) for item in (value if isinstance(value, list) else [value])]
     if kind == "structure" and isinstance(value, dict):
         if unknown := set(value) - set(shape.members):
-            raise RunbookError(f"{where}: {', '.join(sorted(unknown))} is none of {', '.join(shape.members)}")
+            raise RunbookError(f"{where}: {', '.join(sorted(unknown))} is not one of {', '.join(shape.members)}")
         return {name: _fit(shape.members[name], item, where) for name, item in value.items()}
     if kind == "map" and isinstance(value, dict):
         return {name: _fit(shape.value, item, where) for name, item in value.items()}
@@ -274,9 +273,9 @@ def _fit(shape: Shape, value: Any, where: str) -> Any:
     if kind == "boolean":
         return str(value).lower() == "true"
     if kind == "string" and shape.enum and value not in shape.enum and not MARK.search(value):
-        raise RunbookError(f"{where} {value}: it is one of {', '.join(shape.enum)}")
+        raise RunbookError(f"{where} {value}: allowed: {', '.join(shape.enum)}")
     if kind == "string" and (PLACEHOLDER.search(value) or MARK.search(value)):
-        return value.ljust(shape.metadata.get("min", 0), ".")  # as long as what will stand there
+        return value.ljust(shape.metadata.get("min", 0), ".")  # padded to the minimum length
     return value
 
 
@@ -284,18 +283,18 @@ def _number(value: Any, where: str) -> int | float:
     try:
         return float(value) if "." in str(value) else int(value)
     except ValueError:
-        raise RunbookError(f"{where} {value}: a number is wanted") from None
+        raise RunbookError(f"{where} {value}: expected a number") from None
 
 
 def _sample(shape: Shape) -> Any:
-    """Something of that shape, for what stands in a file."""
+    """A sample value of the shape, for the content of a file."""
     if shape.type_name == "structure":
         return {name: _sample(shape.members[name]) for name in shape.required_members}
     return [_sample(shape.member)] if shape.type_name == "list" else shape.enum[0] if getattr(shape, "enum", None) else "text"
 
 
 def _shorthand(text: str, where: str) -> Any:
-    """The CLI's own form, `a=b,c=[d,e],f={g=h}`; or JSON."""
+    """Parse the CLI's shorthand `a=b,c=[d,e],f={g=h}`, or JSON."""
     if text[:1] in "[{":
         return _json(text, where)
     tokens = [token for token in re.findall(r"[\[\]{}=,]|'[^']*'|\"[^\"]*\"|[^\[\]{}=,]+", text) if token]
@@ -316,7 +315,7 @@ def _pairs(tokens: list[str], where: str) -> dict[str, Any]:
         elif name:  # a further value of the same name
             found[name] = [*(found[name] if isinstance(found[name], list) else [found[name]]), word]
         else:
-            raise RunbookError(f"{where} {word}: name=value is wanted")
+            raise RunbookError(f"{where} {word}: expected name=value")
         if tokens[:1] == [","]:
             tokens.pop(0)
     return found
@@ -352,8 +351,8 @@ def _expect(tokens: list[str], wanted: str, where: str) -> None:
     tokens.pop(0)
 
 
-def _checked_query(query: str, operation: OperationModel) -> str:
-    """A JMESPath whose fields the answer has."""
+def _check_query(query: str, operation: OperationModel) -> str:
+    """Check that the answer has the fields of a JMESPath expression."""
     if not query:
         return query
     try:
@@ -361,21 +360,21 @@ def _checked_query(query: str, operation: OperationModel) -> str:
     except jmespath.exceptions.JMESPathError as error:
         raise RunbookError(f"{operation.name} --query: {error}") from None
     known = _members(operation.output_shape, set())
-    if unknown := {name for name in _named(tree) if name not in known}:
+    if unknown := {name for name in _field_names(tree) if name not in known}:
         raise RunbookError(f"{operation.name} --query: the answer has no {', '.join(sorted(unknown))}")
     return query
 
 
-def _named(tree: dict[str, Any]) -> Iterator[str]:
+def _field_names(tree: dict[str, Any]) -> Iterator[str]:
     if tree["type"] == "field":
         yield tree["value"]
     for child in tree.get("children", []):
         if isinstance(child, dict) and "type" in child:
-            yield from _named(child)
+            yield from _field_names(child)
 
 
 def _members(shape: Shape | None, seen: set[str]) -> set[str]:
-    """The names of all members of what an operation answers, however deep."""
+    """The names of all members of an operation's answer, at any depth."""
     if shape is None or shape.name in seen:
         return set()
     seen.add(shape.name)
@@ -386,24 +385,22 @@ def _members(shape: Shape | None, seen: set[str]) -> set[str]:
     return _members(shape.value, seen) | set(shape.key.enum) if shape.type_name == "map" else set()
 
 
-# What is left open
+# Placeholders
 
 
-def to_fill_in(command: Command) -> set[str]:
-    """Words in capitals that somebody has to fill in."""
+def placeholders(command: Command) -> set[str]:
+    """Words in capitals that the reader has to replace."""
     program, *words = command.words
     if program == "aws":
         words = [word for before, word in zip(["", *words], words, strict=False) if before != "--query"]
-        words = [word for word in words if not _is_of_the_api(command, word)]
-    if program == "make":
-        words = [word.partition("=")[2] for word in words]
+        words = [word for word in words if not _is_api_literal(command, word)]
     known = _LITERAL | (_SQL if program in ("psql", "pg_restore") else set())
     return {found for word in words for found in PLACEHOLDER.findall(word) if found not in known and len(found) > 1}
 
 
-def _is_of_the_api(command: Command, word: str) -> bool:
-    """Whether the API wants just this: with other letters it would be refused."""
-    changed = PLACEHOLDER.sub("nothing-of-the-kind-there-is", word)
+def _is_api_literal(command: Command, word: str) -> bool:
+    """Whether the API requires this literal: another word would be refused."""
+    changed = PLACEHOLDER.sub("no-such-value", word)
     if changed == word:
         return False
     try:

@@ -13,7 +13,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from pg8000.native import Connection
 
-from local.acceptance.runbook_parser import MARK, AwsCall, aws_call, pages, to_fill_in
+from local.acceptance.runbook_parser import MARK, AwsCall, aws_call, pages, placeholders
 from local.deployment import Deployment
 from tools.cli.commands.names import names
 
@@ -33,7 +33,7 @@ def run(deployment: Deployment, application: Connection) -> str:
         printed: dict[str, str] = {}  # mark → what the command printed
         for command in page.commands(variables):
             words = _fill_in(command.words, printed)
-            if to_fill_in(command) or any(MARK.search(word) for word in words):
+            if placeholders(command) or any(MARK.search(word) for word in words):
                 counts["open"] += words[0] in ("aws", "psql")
             elif words[0] == "psql" and "-c" in words:
                 counts["queries"] += _select(application, words[words.index("-c") + 1])
