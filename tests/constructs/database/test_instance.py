@@ -1,19 +1,32 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from constructs_lib.database.instance import rds_parameters
 from settings.sections import DatabaseParameters
-from tests.conftest import Built, Variant, by_id, only
+from tests.conftest import only
+from tests.constructs.conftest import Synthesized, stack, template
+from tests.constructs.neighbours import REASON, ExistingNetwork, database
 
-STACK = "CarmenProdData"
+
+def build(**changes: Any) -> Synthesized:
+    one = stack()
+    database(one, ExistingNetwork(one), **changes)
+    return template(one)
 
 
-def test_the_instance_is_protected_encrypted_and_private(built: Built) -> None:
-    (resource,) = built.resources("AWS::RDS::DBInstance", STACK).values()
+@pytest.fixture(scope="module")
+def built() -> Synthesized:
+    return build()
+
+
+def test_instance_is_protected_encrypted_and_private(built: Synthesized) -> None:
+    (resource,) = built.resources("AWS::RDS::DBInstance").values()
     assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     instance = resource["Properties"]
-    assert "DBInstanceIdentifier" not in instance  # a name of one's own makes every replacement fail
+    assert "DBInstanceIdentifier" not in instance  # with a fixed name, every replacement fails
     expected = {
         "StorageEncrypted": True,
         "DeletionProtection": True,
@@ -37,23 +50,59 @@ def test_the_instance_is_protected_encrypted_and_private(built: Built) -> None:
         "CACertificateIdentifier": "rds-ca-rsa2048-g1",
     }
     assert {name: instance.get(name) for name in expected} == expected
-    assert "KmsKeyId" in instance
+    assert str(instance["KmsKeyId"]).startswith("arn:aws:kms:")
+    assert instance["PerformanceInsightsKMSKeyId"] == instance["KmsKeyId"]
+
+
+def test_instance_is_in_isolated_subnets_behind_a_closed_group(built: Synthesized) -> None:
+    subnets = only(built.resources("AWS::RDS::DBSubnetGroup"))["SubnetIds"]
+    assert subnets == ["subnet-isolated0", "subnet-isolated1", "subnet-isolated2"]
+    group = only(built.resources("AWS::EC2::SecurityGroup"))
+    assert "SecurityGroupIngress" not in group
+    assert [rule["CidrIp"] for rule in group["SecurityGroupEgress"]] == ["127.0.0.1/32"]
 
 
 @pytest.mark.parametrize(("major", "family"), [("15", "postgres15"), ("16", "postgres16"), ("18", "postgres18")])
-def test_other_majors(variant: Variant, major: str, family: str) -> None:
-    other = variant(database={"engine_major": major})
+def test_engine_major_sets_version_and_parameter_family(major: str, family: str) -> None:
+    other = build(engine_major=major)
     assert only(other.resources("AWS::RDS::DBParameterGroup"))["Family"] == family
     assert only(other.resources("AWS::RDS::DBInstance"))["EngineVersion"].split(".")[0] == major
 
 
-def test_advanced_insights_keep_what_is_paid_for(variant: Variant) -> None:
-    instance = only(variant(database={"insights": "advanced"}).resources("AWS::RDS::DBInstance"))
+def test_advanced_insights_are_kept_15_months() -> None:
+    instance = only(build(insights="advanced").resources("AWS::RDS::DBInstance"))
     assert (instance["DatabaseInsightsMode"], instance["PerformanceInsightsRetentionPeriod"]) == ("advanced", 465)
 
 
-def test_every_parameter_of_the_manual_in_rds_units() -> None:
-    """The manual's values stand as the floor: with `max_connections` as the manual has it, nothing else differs."""
+def test_opt_outs_are_recorded_with_their_reasons() -> None:
+    off = {"multi_az": False, "multi_az_opt_out_reason": REASON, "deletion_protection": False, "deletion_protection_opt_out_reason": REASON}
+    (instance,) = build(**off).resources("AWS::RDS::DBInstance").values()
+    assert (instance["Properties"]["MultiAZ"], instance["Properties"]["DeletionProtection"]) == (False, False)
+    recorded = {name: value for name, value in instance["Metadata"].items() if name.endswith("OptOut")}
+    assert recorded == {"MultiAzOptOut": REASON, "DeletionProtectionOptOut": REASON}
+
+
+def test_master_password_needs_no_quoting_and_is_retained(built: Synthesized) -> None:
+    (secret,) = built.resources("AWS::SecretsManager::Secret").values()
+    assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    generated = secret["Properties"]["GenerateSecretString"]
+    assert set("/:@%?#'\"\\$") <= set(generated["ExcludeCharacters"])
+    assert generated["ExcludePunctuation"] is True
+    assert '"username":"carmen_admin"' in generated["SecretStringTemplate"]
+
+
+def test_master_secret_is_the_instances_secret() -> None:
+    one = stack()
+    assert database(one, ExistingNetwork(one)).master_secret.node.path == "Test/Database/Instance/Secret"
+
+
+def test_exported_logs_get_the_retention_of_the_settings(built: Synthesized) -> None:
+    calls = [str(call["Properties"]["Create"]) for call in built.resources("Custom::AWS").values()]
+    assert [sum(f"{export}" in call and '"retentionInDays":90' in call for call in calls) for export in ("postgresql", "upgrade")] == [1, 1]
+
+
+def test_parameters_of_the_manual_in_rds_units() -> None:
+    """The manual's values are the minimum; `max_connections` is set to the manual's value, which our default exceeds."""
     assert rds_parameters(DatabaseParameters(max_connections=100)) == {
         "shared_buffers": "GREATEST({DBInstanceClassMemory/32768},32768)",  # 256 MB in 8 kB pages
         "effective_cache_size": "GREATEST({DBInstanceClassMemory/16384},131072)",  # 1 GB in 8 kB pages
@@ -73,75 +122,9 @@ def test_every_parameter_of_the_manual_in_rds_units() -> None:
     }
 
 
-def test_the_deployed_group_has_them(built: Built) -> None:
-    assert only(built.resources("AWS::RDS::DBParameterGroup", STACK))["Parameters"] == rds_parameters(DatabaseParameters())
-
-
-def test_the_proxy_carries_the_manuals_pool(built: Built) -> None:
-    proxy = only(built.resources("AWS::RDS::DBProxy", STACK))
-    assert (proxy["RequireTLS"], proxy["IdleClientTimeout"], proxy["EngineFamily"]) == (True, 1800, "POSTGRESQL")
-    assert [auth["IAMAuth"] for auth in proxy["Auth"]] == ["DISABLED"] * 3
-    pool = only(built.resources("AWS::RDS::DBProxyTargetGroup", STACK))["ConnectionPoolConfigurationInfo"]
-    assert pool == {"ConnectionBorrowTimeout": 2, "MaxConnectionsPercent": 90, "MaxIdleConnectionsPercent": 50}
-    variables = by_id(built.resources("AWS::Lambda::Function", STACK), "DatabaseRolesFunction")["Properties"]["Environment"]["Variables"]
-    assert (variables["CONNECTION_LIMIT"], variables["POOL_TIMEOUT_SECONDS"], variables["POOL_IDLE_SECONDS"]) == ("20", "2", "30")
-
-
-def test_redis_is_encrypted_authenticated_and_fails_over(built: Built, variant: Variant) -> None:
-    group = only(built.resources("AWS::ElastiCache::ReplicationGroup", STACK))
-    expected = {
-        "Engine": "valkey",
-        "EngineVersion": "8.1",
-        "TransitEncryptionEnabled": True,
-        "AtRestEncryptionEnabled": True,
-        "AutomaticFailoverEnabled": True,
-        "MultiAZEnabled": True,
-        "NumCacheClusters": 2,
-    }
-    assert {name: group.get(name) for name in expected} == expected
-    assert "NumNodeGroups" not in group  # cluster mode stays disabled: one URL is all a client needs
-    assert str(group["AuthToken"]).count("{{resolve:secretsmanager:") == 1
-    assert only(built.resources("AWS::ElastiCache::ParameterGroup", STACK))["Properties"] == {"maxmemory-policy": "allkeys-lru"}
-    cache = {"replicas": 0, "replicas_opt_out_reason": "The cache refills itself, and nobody waits for it."}
-    alone = only(variant(cache=cache).resources("AWS::ElastiCache::ReplicationGroup"))
-    assert (alone["AutomaticFailoverEnabled"], alone["MultiAZEnabled"], alone["NumCacheClusters"]) == (False, False, 1)
-    as_before = variant(cache={"engine": "redis"})
-    group = only(as_before.resources("AWS::ElastiCache::ReplicationGroup"))
-    assert (group["Engine"], group["EngineVersion"]) == ("redis", "7.1")
-    assert only(as_before.resources("AWS::ElastiCache::ParameterGroup"))["CacheParameterGroupFamily"] == "redis7"
-
-
-def test_generated_passwords_need_no_quoting(built: Built) -> None:
-    secrets = [r["Properties"].get("GenerateSecretString") for r in built.resources("AWS::SecretsManager::Secret", STACK).values()]
-    generated = [secret for secret in secrets if secret]
-    assert len(generated) == 5  # master, two of the application, the proxy's monitor, Redis
-    assert all(set("/:@%?#'\"\\ $") - {" "} <= set(secret["ExcludeCharacters"]) for secret in generated)
-
-
-def test_connection_secrets_are_created_without_a_value(built: Built) -> None:
-    secrets = built.resources("AWS::SecretsManager::Secret", STACK)
-    for part in ("DatabaseRolesConnection", "DatabaseRolesMigrationConnection"):
-        properties = by_id(secrets, f"/{part}")["Properties"]
-        assert not {"SecretString", "GenerateSecretString"} & set(properties)
-
-
-def test_roles_are_applied_when_their_specification_changes_and_daily(built: Built) -> None:
-    resource = by_id(built.resources("Custom::DatabaseRoles", STACK), "Apply")
-    assert len(resource["Properties"]["Specification"]) == 32
-    assert resource["Properties"]["ServiceTimeout"] == "600"
-    # Permissions and the way to the database must be there before the function is called.
-    assert any("DefaultPolicy" in name for name in resource["DependsOn"])
-    assert any("toCarmenProdDataDatabaseSecurityGroup" in name for name in resource["DependsOn"])
-    schedule = only(built.resources("AWS::Scheduler::Schedule", STACK))
-    assert (schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]) == ("cron(30 0 * * ? *)", "Etc/UTC")
-    assert "DeadLetterConfig" in schedule["Target"]
-
-
-def test_the_roles_function_writes_two_secrets_and_reads_the_rest(built: Built) -> None:
-    policy = by_id(built.resources("AWS::IAM::Policy", STACK), "DatabaseRolesFunctionRoleDefaultPolicy")["Properties"]
-    statements = policy["PolicyDocument"]["Statement"]
-    (write,) = [s for s in statements if "secretsmanager:PutSecretValue" in s["Action"]]
-    assert len(write["Resource"]) == 2
-    (read,) = [s for s in statements if "secretsmanager:GetSecretValue" in s["Action"]]
-    assert len(read["Resource"]) == 7
-    assert [s["Sid"] for s in statements if s["Resource"] == "*"] == ["SeeTheVpc", "NotByItsOwnCode"]
+def test_parameter_group_has_the_parameters(built: Synthesized) -> None:
+    (group,) = built.resources("AWS::RDS::DBParameterGroup").values()
+    assert group["Properties"]["Parameters"] == rds_parameters(DatabaseParameters())
+    assert group["DeletionPolicy"] == "RetainExceptOnCreate"
+    (name,) = built.resources("AWS::RDS::DBParameterGroup")
+    assert only(built.resources("AWS::RDS::DBInstance"))["DBParameterGroupName"] == {"Ref": name[1:]}

@@ -1,42 +1,43 @@
 from __future__ import annotations
 
-from tests.conftest import Built, by_id
+import json
+
+import pytest
+from aws_cdk import aws_logs as logs
+
+from constructs_lib.foundation.log_retention import retention_days, set_log_retention
+from tests.constructs.conftest import stack, template
 
 
-def test_log_groups_are_kept_as_long_as_the_settings_say(built: Built) -> None:
-    """A month for what functions say of themselves, the settings' days for the rest."""
-    groups = built.resources("AWS::Logs::LogGroup")
-    days = {name.split("/")[1][:-8]: group["Properties"]["RetentionInDays"] for name, group in groups.items() if "/Prod" in f"/{name[6:]}"}
-    assert days == {
-        "BackupFargateLogGroup": 30,
-        "BackupFunctionLogGroup": 30,
-        "DatabaseRolesFunctionLogGroup": 30,
-        "DrillFargateLogGroup": 30,
-        "DrillFunctionLogGroup": 30,
-        "MaintenanceFunctionLogGroup": 30,
-        "MigrationLogGroup": 90,
-        "NetworkFlowLogGroup": 90,
-        "OperationsLogGroup": 90,
-        "NotifierFunctionLogGroup": 30,
-        "ProbeFunctionLogGroup": 30,
-        "ReleaseFilesLogGroup": 90,
-        "RotationFunctionLogGroup": 30,
-        "SdkCallLogGroup": 30,
-        "UptimeFunctionLogGroup": 30,
-        "WebFirewallLogGroup": 90,
-        "WebLogGroup": 90,
-    }
+@pytest.mark.parametrize(("days", "member"), [(1, "ONE_DAY"), (90, "THREE_MONTHS"), (3653, "TEN_YEARS")])
+def test_retention_days_is_the_member_of_the_enumeration(days: int, member: str) -> None:
+    assert retention_days(days) is logs.RetentionDays[member]
 
 
-def test_every_sdk_call_log_is_kept_a_month(built: Built) -> None:
-    groups = {name: group for name, group in built.resources("AWS::Logs::LogGroup").items() if "SdkCallLogGroup" in name}
-    assert {group["Properties"]["RetentionInDays"] for group in groups.values()} == {30}
+def test_set_log_retention_creates_the_group_first_and_bounds_it() -> None:
+    one = stack()
+    set_log_retention(one, "Retention", name="/aws/rds/instance/one/postgresql", days=90)
+    calls = template(one).resources("Custom::AWS")
+    (create,) = [json.loads(call["Properties"]["Create"]) for name, call in calls.items() if name.startswith("/RetentionGroup")]
+    assert (create["action"], create["ignoreErrorCodesMatching"]) == ("CreateLogGroup", "ResourceAlreadyExistsException")
+    (bound,) = [call for name, call in calls.items() if not name.startswith("/RetentionGroup")]
+    put = json.loads(bound["Properties"]["Create"])
+    assert (put["action"], put["parameters"]) == (
+        "PutRetentionPolicy",
+        {"logGroupName": "/aws/rds/instance/one/postgresql", "retentionInDays": 90},
+    )
+    assert json.loads(bound["Properties"]["Update"])["parameters"] == put["parameters"]
+    assert any(name.startswith("RetentionGroup") for name in bound["DependsOn"])
 
 
-def test_access_logs_and_old_pages_end(built: Built) -> None:
-    buckets = built.resources("AWS::S3::Bucket", "CarmenProdStorage")
-    (logs,) = by_id(buckets, "/AccessLogs")["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert (logs["ExpirationInDays"], logs["Status"]) == (365, "Enabled")
-    assert logs["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
-    (pages,) = by_id(buckets, "/Pages")["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert (pages["NoncurrentVersionExpiration"], pages["Status"]) == ({"NoncurrentDays": 30}, "Enabled")
+def test_set_log_retention_may_change_one_group() -> None:
+    one = stack()
+    set_log_retention(one, "Retention", name="one", days=30)
+    policies = template(one).resources("AWS::IAM::Policy")
+    allowed = [
+        (statement["Action"], json.dumps(statement["Resource"]).rpartition(":log-group:")[2])
+        for name, policy in policies.items()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if "CustomResourcePolicy" in name
+    ]
+    assert sorted(allowed) == [("logs:CreateLogGroup", 'one:*"]]}'), ("logs:PutRetentionPolicy", 'one:*"]]}')]

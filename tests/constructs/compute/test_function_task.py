@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from constructs_lib.compute.function_task import FunctionTask
+from tests.conftest import by_id, only
+from tests.constructs.conftest import Synthesized, settings, stack, template
+from tests.constructs.neighbours import ExistingNetwork, allowed, cluster, function, statements, variables
+
+
+def build(layer: Path, *, in_vpc: bool) -> Synthesized:
+    one = stack()
+    network = ExistingNetwork(one)
+    FunctionTask(
+        one,
+        "Fargate",
+        settings=settings(service={"architecture": "X86_64"}).service,
+        function=function(one, network if in_vpc else None),
+        shared_packages=["backup"],
+        layers=[layer],
+        environment={"ENVIRONMENT": "prod"},
+        cluster=cluster(one, network),
+        network=network,
+        cpu=2048,
+        memory_mib=4096,
+        ephemeral_storage_gib=200,
+    )
+    return template(one)
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("layer") / "layer.zip"
+    path.write_bytes(b"PK\x05\x06" + bytes(18))
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(layer: Path) -> Synthesized:
+    return build(layer, in_vpc=True)
+
+
+def container(built: Synthesized) -> dict[str, Any]:
+    (one,) = only(built.resources("AWS::ECS::TaskDefinition"))["ContainerDefinitions"]
+    return dict(one)
+
+
+def test_task_runs_the_package_on_arm_without_root(built: Synthesized) -> None:
+    task = only(built.resources("AWS::ECS::TaskDefinition"))
+    assert task["RuntimePlatform"] == {"CpuArchitecture": "ARM64", "OperatingSystemFamily": "LINUX"}  # like the layers
+    assert (task["Cpu"], task["Memory"], task["EphemeralStorage"]) == ("2048", "4096", {"SizeInGiB": 200})
+    one = container(built)
+    assert (one["Name"], one["User"], one["StopTimeout"]) == ("maintenance", "1000", 120)
+    assert one["Image"] == settings().service.python_image
+    assert by_id(built.resources("AWS::Logs::LogGroup"), "/FargateLogGroup")["Properties"]["RetentionInDays"] == 30
+
+
+def test_task_downloads_its_code_and_layers_and_nothing_else(built: Synthesized) -> None:
+    given = {one["Name"]: one["Value"] for one in container(built)["Environment"]}
+    assert (given["TASK_PACKAGE"], given["ENVIRONMENT"], given["POWERTOOLS_SERVICE_NAME"]) == ("maintenance", "prod", "maintenance")
+    assert str(given["TASK_LAYERS"]).count(".zip") == 1
+    (read,) = statements(built, "FargateTaskRole")
+    keys = sorted(_key(str(given[name])) for name in ("TASK_CODE", "TASK_LAYERS"))
+    assert (read["Action"], sorted(_key(str(resource)) for resource in read["Resource"])) == ("s3:GetObject", keys)
+
+
+def test_function_may_start_the_task_in_its_cluster_only(built: Synthesized) -> None:
+    start = allowed(built, "FunctionRole", "ecs:RunTask")
+    (task,) = built.resources("AWS::ECS::TaskDefinition")
+    assert start["Resource"] == {"Ref": task[1:]}
+    assert "Cluster" in str(start["Condition"]["ArnEquals"]["ecs:cluster"])
+    hand_over = allowed(built, "FunctionRole", "iam:PassRole")
+    assert {one["Fn::GetAtt"][0][:-8] for one in hand_over["Resource"]} == {"FargateTaskRole", "FargateTaskExecutionRole"}
+    assert hand_over["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+
+
+def test_function_knows_where_to_start_the_task(built: Synthesized) -> None:
+    given = variables(built, "Function")
+    (task,) = built.resources("AWS::ECS::TaskDefinition")
+    assert given["MAINTENANCE_TASK_DEFINITION"] == {"Ref": task[1:]}
+    assert given["MAINTENANCE_TASK_SUBNETS"] == "subnet-private0,subnet-private1,subnet-private2"
+    assert given["MAINTENANCE_TASK_SECURITY_GROUPS"]["Fn::GetAtt"][0].startswith("FunctionSecurityGroup")
+    assert given["MAINTENANCE_TASK_CLUSTER"]["Ref"].startswith("Cluster")
+
+
+def test_task_of_a_function_outside_the_vpc_has_its_own_security_group(layer: Path) -> None:
+    outside = build(layer, in_vpc=False)
+    assert variables(outside, "Function")["MAINTENANCE_TASK_SECURITY_GROUPS"]["Fn::GetAtt"][0].startswith("FargateSecurityGroup")
+    rules = only(outside.resources("AWS::EC2::SecurityGroup"))["SecurityGroupEgress"]
+    assert [rule.get("ToPort") for rule in rules] == [None, 443]
+
+
+def _key(reference: str) -> str:
+    return reference.rpartition("/")[2].split("'")[0]
