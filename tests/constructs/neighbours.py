@@ -8,7 +8,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -44,7 +43,7 @@ class ExistingNetwork(Network):
 
 def key(stack: cdk.Stack) -> kms.IKey:
     """A key outside the stack."""
-    return kms.Key.from_key_arn(stack, "Key", "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555")
+    return kms.Key.from_key_arn(stack, f"Key{len(stack.node.children)}", "arn:aws:kms:us-east-1:123456789012:key/one")
 
 
 def bucket(stack: cdk.Stack, name: str = "backups") -> s3.IBucket:
@@ -70,9 +69,7 @@ def database(stack: cdk.Stack, network: Network, **changes: Any) -> Database:
 
 def cache(stack: cdk.Stack, network: Network, **changes: Any) -> Cache:
     """Production's cache, or with `changes` of its settings."""
-    at_rest = stack.node.try_find_child("Key") or key(stack)
-    assert kms.Key.is_resource(at_rest) is not None
-    return Cache(stack, "Cache", settings=settings(cache=changes).cache, network=network, key=at_rest)  # type: ignore[arg-type]
+    return Cache(stack, "Cache", settings=settings(cache=changes).cache, network=network, key=key(stack))
 
 
 def function(stack: cdk.Stack, network: Network | None = None, **changes: Any) -> PythonFunction:
@@ -87,11 +84,6 @@ def function(stack: cdk.Stack, network: Network | None = None, **changes: Any) -
         "network": network,
     }
     return PythonFunction(stack, "Function", **{**given, **changes})
-
-
-def layers(stack: cdk.Stack) -> list[lambda_.ILayerVersion]:
-    """Stand-ins for layers."""
-    return [libraries(stack)]
 
 
 def statements(template: Synthesized, role: str) -> list[dict[str, Any]]:
@@ -122,6 +114,13 @@ def variables(template: Synthesized, function: str) -> dict[str, Any]:
     """Environment variables of the function whose logical id starts with `function`."""
     (found,) = [one for name, one in template.resources("AWS::Lambda::Function").items() if name.startswith(f"/{function}")]
     return dict(found["Properties"]["Environment"]["Variables"])
+
+
+def task_variables(template: Synthesized) -> dict[str, Any]:
+    """Environment variables of the only task definition's container."""
+    (task,) = template.resources("AWS::ECS::TaskDefinition").values()
+    (container,) = task["Properties"]["ContainerDefinitions"]
+    return {one["Name"]: one["Value"] for one in container["Environment"]}
 
 
 def connections(template: Synthesized) -> set[tuple[str, str, int]]:

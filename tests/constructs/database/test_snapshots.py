@@ -1,36 +1,55 @@
 from __future__ import annotations
 
-from tests.conftest import Built, Variant, by_id, only
+from typing import Any
 
-STACK = "CarmenProdData"
-REASON = "A reason that is long enough to be one, for a test."
+import pytest
+
+from constructs_lib.database.snapshots import DatabaseSnapshots
+from tests.conftest import by_id, only
+from tests.constructs.conftest import Synthesized, settings, stack, template
+from tests.constructs.neighbours import REASON, ExistingNetwork, database, key, statements
 
 
-def test_there_are_none_by_default(built: Built) -> None:
-    for kind in ("BackupVault", "BackupPlan", "BackupSelection"):
-        assert not built.resources(f"AWS::Backup::{kind}")
+def build(**changes: Any) -> Synthesized:
+    one = stack()
+    instance = database(one, ExistingNetwork(one))
+    given = settings(database={"aws_backup_days": 35, **changes}).database
+    DatabaseSnapshots(one, "Snapshots", settings=given, database=instance, key=key(one))
+    return template(one)
 
 
-def test_the_database_is_kept_daily_for_as_long_as_the_settings_say(variant: Variant) -> None:
-    with_snapshots = variant(database={"aws_backup_days": 35, "aws_backup_schedule": "cron(15 13 * * ? *)"})
-    (rule,) = only(with_snapshots.resources("AWS::Backup::BackupPlan", STACK))["BackupPlan"]["BackupPlanRule"]
+@pytest.fixture(scope="module")
+def built() -> Synthesized:
+    return build(aws_backup_schedule="cron(15 13 * * ? *)")
+
+
+def test_database_is_backed_up_daily_for_the_days_of_the_settings(built: Synthesized) -> None:
+    (rule,) = only(built.resources("AWS::Backup::BackupPlan"))["BackupPlan"]["BackupPlanRule"]
     assert (rule["ScheduleExpression"], rule["Lifecycle"]) == ("cron(15 13 * * ? *)", {"DeleteAfterDays": 35})
-    selection = only(with_snapshots.resources("AWS::Backup::BackupSelection", STACK))["BackupSelection"]
-    (name,) = with_snapshots.resources("AWS::RDS::DBInstance", STACK)
-    assert [arn["Fn::Join"][1][-1] for arn in selection["Resources"]] == [{"Ref": name.split("/")[1]}]
-    role = by_id(with_snapshots.resources("AWS::IAM::Role", STACK), "/SnapshotsRole")["Properties"]
-    assert "ManagedPolicyArns" not in role
+    assert (rule["StartWindowMinutes"], rule["CompletionWindowMinutes"]) == (60, 480)
+    selection = only(built.resources("AWS::Backup::BackupSelection"))["BackupSelection"]
+    (name,) = built.resources("AWS::RDS::DBInstance")
+    assert [arn["Fn::Join"][1][-1] for arn in selection["Resources"]] == [{"Ref": name[1:]}]
 
 
-def test_the_vault_stays_is_locked_and_has_the_houses_key(variant: Variant) -> None:
-    (vault,) = variant(database={"aws_backup_days": 35}).resources("AWS::Backup::BackupVault", STACK).values()
+def test_vault_is_retained_locked_and_encrypted(built: Synthesized) -> None:
+    (vault,) = built.resources("AWS::Backup::BackupVault").values()
     assert (vault["DeletionPolicy"], vault["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
-    assert vault["Properties"]["LockConfiguration"] == {"MinRetentionDays": 35}  # no ChangeableForDays: governance
-    assert "Key" in vault["Properties"]["EncryptionKeyArn"]["Fn::ImportValue"]
+    assert vault["Properties"]["LockConfiguration"] == {"MinRetentionDays": 35}  # governance mode: no ChangeableForDays
+    assert vault["Properties"]["EncryptionKeyArn"].startswith("arn:aws:kms:")
 
 
-def test_a_vault_without_a_lock_says_why(variant: Variant) -> None:
-    open_vault = variant(database={"aws_backup_days": 35, "aws_backup_lock": False, "aws_backup_lock_opt_out_reason": REASON})
-    (vault,) = open_vault.resources("AWS::Backup::BackupVault", STACK).values()
+def test_unlocked_vault_records_the_reason() -> None:
+    unlocked = build(aws_backup_lock=False, aws_backup_lock_opt_out_reason=REASON)
+    (vault,) = unlocked.resources("AWS::Backup::BackupVault").values()
     assert "LockConfiguration" not in vault["Properties"]
     assert vault["Metadata"]["AwsBackupLockOptOut"] == REASON
+
+
+def test_role_is_limited_to_the_instance_and_its_snapshots(built: Synthesized) -> None:
+    assert "ManagedPolicyArns" not in by_id(built.resources("AWS::IAM::Role"), "/SnapshotsRole")["Properties"]
+    by_sid = {statement["Sid"]: statement for statement in statements(built, "SnapshotsRole")}
+    assert by_sid.keys() == {"SeeTheDatabase", "MakeSnapshots", "EndSnapshots", "SeeTheVault", "SeeTheKey", "LendTheKeyToSnapshots"}
+    assert "snapshot:awsbackup:*" in str(by_sid["EndSnapshots"]["Resource"])
+    assert by_sid["LendTheKeyToSnapshots"]["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert not [sid for sid, statement in by_sid.items() if statement["Resource"] == "*"]
