@@ -104,9 +104,9 @@ def test_rotation_runs_daily_and_measures_ages(built: Synthesized) -> None:
     found = {name: one for name, one in schedules(built).items() if name.startswith("Rotation")}
     assert {name: expression for name, (expression, _) in found.items()} == {
         "RotationDaily": "cron(0 10 * * ? *)",
-        "RotationAges": "cron(5/15 * * * ? *)",
+        "RotationMeasureAges": "cron(5/15 * * * ? *)",
     }
-    assert '"action":"ages"' in found["RotationAges"][1]
+    assert '"action":"ages"' in found["RotationMeasureAges"][1]
 
 
 def test_function_connects_to_each_server(built: Synthesized) -> None:

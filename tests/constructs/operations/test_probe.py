@@ -62,9 +62,9 @@ def test_run_ends_before_the_next_one_starts(built: Synthesized) -> None:
     found = schedules(built)
     assert {name: expression for name, (expression, _) in found.items()} == {
         "ProbeMinutely": "cron(* * * * ? *)",
-        "ProbeAges": "cron(5/15 * * * ? *)",
+        "ProbeMeasureAges": "cron(5/15 * * * ? *)",
     }
-    assert ['"action":"ages"' in found[name][1] for name in ("ProbeMinutely", "ProbeAges")] == [False, True]
+    assert ['"action":"ages"' in found[name][1] for name in ("ProbeMinutely", "ProbeMeasureAges")] == [False, True]
 
 
 def test_alarm_tolerates_two_failed_runs_of_five(built: Synthesized) -> None:
