@@ -44,8 +44,8 @@ def built() -> Synthesized:
 
 @pytest.fixture(scope="module")
 def changed() -> Synthesized:
-    """With a custom domain, and without object lock."""
-    return build(domain=DOMAIN, storage={"object_lock": False, "object_lock_opt_out_reason": REASON})
+    """With a custom domain, without object lock, and with release files kept longer."""
+    return build(domain=DOMAIN, storage={"object_lock": False, "object_lock_opt_out_reason": REASON, "release_file_days": 90})
 
 
 def properties(built: Synthesized, name: str) -> dict[str, Any]:
@@ -145,11 +145,15 @@ def test_pages_are_readable_by_distributions_of_this_account(built: Synthesized)
     assert (rule["NoncurrentVersionExpiration"], rule["Status"]) == ({"NoncurrentDays": 30}, "Enabled")
 
 
-def test_release_files_expire_after_their_replacement(built: Synthesized) -> None:
-    expire, tidy_up = rules(built, "ReleaseFiles")
-    assert expire["ExpirationInDays"] == settings().storage.release_file_days
-    assert expire["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
-    assert tidy_up["ExpiredObjectDeleteMarker"] is True
+def test_release_files_expire_after_the_days_of_the_settings(built: Synthesized, changed: Synthesized) -> None:
+    for one, days in ((built, 30), (changed, 90)):
+        expire, tidy_up = rules(one, "ReleaseFiles")
+        assert (expire["ExpirationInDays"], expire["NoncurrentVersionExpiration"], "Prefix" in expire) == (
+            days,
+            {"NoncurrentDays": 1},
+            False,
+        )
+        assert tidy_up["ExpiredObjectDeleteMarker"] is True
 
 
 def test_allow_objects_covers_objects_and_listing_of_folders(built: Synthesized) -> None:
