@@ -1,4 +1,4 @@
-"""CarmenProdAlerts: the one path from an alarm to people."""
+"""CarmenProdAlerts: the path from alarms to people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stacks.base import CarmenStack
 
 
 class AlertsStack(CarmenStack):
-    """Before everything that has an alarm: those publish to `topic`, and EventBridge's rules send to `notifier.queue`."""
+    """The stacks with alarms come later: alarms publish to `topic`, and EventBridge rules send to `notifier.queue`."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "Alerts", settings=settings, description="Alert topic, notifier, and the topic people are subscribed to")

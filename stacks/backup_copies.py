@@ -1,4 +1,4 @@
-"""CarmenProdBackupCopies: the backups once more, in a second region."""
+"""CarmenProdBackupCopies: copies of the backups in a second region."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stacks.base import CarmenStack
 
 
 class BackupCopiesStack(CarmenStack):
-    """A bucket with the rules of the first, under a key of its own: a region that is lost takes neither with it."""
+    """A bucket with the same rules and a separate key, so that the loss of one region affects only one of them."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(

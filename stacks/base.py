@@ -1,4 +1,4 @@
-"""What all stacks of an environment share: where they go, their tags, their protection."""
+"""The base of all stacks of an environment: account and region, tags, protection."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from settings.model import Settings
 
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
 REPRODUCIBLE = {"aws:cdk:disable-creation-stack-traces": True, "aws:cdk:disable-stack-trace": True}
-# A VPC origin cannot be tagged anew while a distribution uses it (aws/aws-cdk#35765); a proxy's target group takes no tags.
+# A VPC origin's tags cannot change while a distribution uses it (aws/aws-cdk#35765); a proxy's target group has no tags.
 UNTAGGED = ("AWS::CloudFront::VpcOrigin", "AWS::RDS::DBProxyTargetGroup")
 
 
 class CarmenStack(cdk.Stack):
-    """A stack called `Carmen<Environment><name>`; a stateful one refuses deletion unless the settings say why not."""
+    """A stack named `Carmen<Environment><name>`. A stateful one has termination protection, unless the settings opt out."""
 
     def __init__(
         self, scope: Construct, name: str, *, settings: Settings, description: str, stateful: bool = False, region: str | None = None
@@ -32,8 +32,8 @@ class CarmenStack(cdk.Stack):
             termination_protection=stateful and settings.termination_protection,
             tags={PREVIEW_TAG: settings.preview} if settings.preview else None,
         )
-        self._tag(settings)
-        self._bound(settings)
+        self._add_tags(settings)
+        self._set_permissions_boundary(settings)
         if stateful:
             for key, reason in settings.opt_outs("termination_protection").items():
                 self.add_metadata(opt_out_name(key), reason)
@@ -41,21 +41,20 @@ class CarmenStack(cdk.Stack):
     @property
     @jsii.member(jsii_name="availabilityZones")
     def availability_zones(self) -> list[str]:
-        """The zones of the settings; CDK would look them up in AWS."""
+        """The zones of the settings; the CDK would look them up in AWS."""
         return self._zones
 
-    def _tag(self, settings: Settings) -> None:
+    def _add_tags(self, settings: Settings) -> None:
         tags = {
             "environment": settings.name,
             "owner": settings.tags.owner,
             "cost-center": settings.tags.cost_center,
             "repository": settings.tags.repository,
         }
-        tagged = cdk.Tags.of(self)
         for key, value in tags.items():
-            tagged.add(key, value, exclude_resource_types=list(UNTAGGED))
+            cdk.Tags.of(self).add(key, value, exclude_resource_types=list(UNTAGGED))
 
-    def _bound(self, settings: Settings) -> None:
+    def _set_permissions_boundary(self, settings: Settings) -> None:
         if settings.permissions_boundary:
             policy = iam.ManagedPolicy.from_managed_policy_name(self, "PermissionsBoundary", settings.permissions_boundary)
             iam.PermissionsBoundary.of(self).apply(policy)

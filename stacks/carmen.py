@@ -1,4 +1,4 @@
-"""CarmenProd: the stack people deploy and look at; it takes all others along."""
+"""CarmenProd: the stack that people deploy; it depends on all others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from constructs_lib.foundation.removal_policy import destroy_on_removal
 from constructs_lib.monitoring.dashboard import Dashboard
 from constructs_lib.monitoring.edge_alarms import CrossRegionReceiver
 from constructs_lib.monitoring.slo import Slo
+from constructs_lib.monitoring.staleness_alarms import StalenessAlarms
 from constructs_lib.monitoring.uptime import Uptime
 from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
 from settings.constants import EDGE_REGION, PREVIEW_ENDS_TAG
@@ -31,7 +32,7 @@ from stacks.storage import StorageStack
 
 
 class CarmenTopStack(CarmenStack):
-    """Uptime, the dashboard and the outputs a person needs. Depends on every other stack, so that `cdk deploy CarmenProd` is all."""
+    """Uptime checks, dashboard and outputs. Depends on every other stack, so that `cdk deploy CarmenProd` deploys all."""
 
     def __init__(
         self,
@@ -49,8 +50,8 @@ class CarmenTopStack(CarmenStack):
     ) -> None:
         super().__init__(scope, "", settings=settings, description="What a person looks at: uptime, dashboard and outputs")
         dashboard = None
-        if settings.alarms.watched:
-            dashboard = self._watch(
+        if edge_alarms and operations.staleness_alarms:
+            dashboard = self._define_monitoring(
                 settings,
                 alerts=alerts,
                 alerting=alerting,
@@ -59,15 +60,86 @@ class CarmenTopStack(CarmenStack):
                 service=service,
                 operations=operations,
                 edge_alarms=edge_alarms,
+                staleness_alarms=operations.staleness_alarms,
             )
         Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
-        given = {**service.environment_contract.operator_secrets, WEBHOOK: alerts.notifier.webhook}
+        self._define_outputs(alerts=alerts, storage=storage, data=data, edge=edge, service=service, dashboard=dashboard)
+
+    def _define_monitoring(
+        self,
+        settings: Settings,
+        *,
+        alerts: AlertsStack,
+        alerting: Alerting,
+        data: DataStack,
+        edge: EdgeStack,
+        service: ServiceStack,
+        operations: OperationsStack,
+        edge_alarms: EdgeAlarmsStack,
+        staleness_alarms: StalenessAlarms,
+    ) -> Dashboard:
+        """Define uptime checks, objectives and the dashboard."""
+        self.uptime = Uptime(
+            self,
+            "Uptime",
+            settings=settings.uptime,
+            alerting=alerting,
+            environment=settings.name,
+            url=edge.distribution.url,
+            libraries=libraries_layer(self),
+        )
+        origin_down = service.alarms.origin_down
+        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, origin_down=origin_down)
+        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, origin_down=origin_down)
+        if settings.region != EDGE_REGION:
+            CrossRegionReceiver(
+                self,
+                "AlarmReceiver",
+                from_region=EDGE_REGION,
+                from_stack=edge_alarms.stack_name,
+                target_arn=alerts.notifier.queue.queue_arn,
+            )
+        return Dashboard(
+            self,
+            "Overview",
+            alerting=alerting,
+            repository=settings.tags.repository,
+            edge_region=EDGE_REGION,
+            balancer=edge.balancer,
+            uptime=self.uptime_alarms,
+            slo=self.slo,
+            edge=edge_alarms.alarms,
+            service=service.alarms,
+            database=data.database_alarms,
+            cache=data.cache_alarms,
+            staleness=staleness_alarms,
+            functions=[
+                operations.functions_failing,
+                data.roles.function.failure_alarm,
+                self.uptime.function.failure_alarm,
+                alerts.notifier.function.failure_alarm,
+                alerts.notifier.undelivered,
+                *([data.working_hours.missed_alarm] if data.working_hours else []),
+            ],
+        )
+
+    def _define_outputs(
+        self,
+        *,
+        alerts: AlertsStack,
+        storage: StorageStack,
+        data: DataStack,
+        edge: EdgeStack,
+        service: ServiceStack,
+        dashboard: Dashboard | None,
+    ) -> None:
+        secrets = {**service.environment_contract.operator_secrets, WEBHOOK: alerts.notifier.webhook}
         outputs = {
             "Url": (edge.distribution.url, "Where users go"),
             "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
             "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
             "SecretsToFill": (
-                ", ".join(f"{name}: {secret.secret_arn}" for name, secret in given.items()),
+                ", ".join(f"{name}: {secret.secret_arn}" for name, secret in secrets.items()),
                 "Secrets created empty; `make secrets` says which still are, and how to fill them",
             ),
             "UploadBucket": (storage.uploads.bucket_name, "Users' files"),
@@ -96,71 +168,12 @@ class CarmenTopStack(CarmenStack):
         for name, (value, description) in outputs.items():
             CfnOutput(self, name, value=value, description=description)
 
-    def _watch(
-        self,
-        settings: Settings,
-        *,
-        alerts: AlertsStack,
-        alerting: Alerting,
-        data: DataStack,
-        edge: EdgeStack,
-        service: ServiceStack,
-        operations: OperationsStack,
-        edge_alarms: EdgeAlarmsStack | None,
-    ) -> Dashboard:
-        """Uptime, objectives, and the dashboard of it all."""
-        assert edge_alarms
-        assert operations.staleness_alarms
-        self.uptime = Uptime(
-            self,
-            "Uptime",
-            settings=settings.uptime,
-            alerting=alerting,
-            environment=settings.name,
-            url=edge.distribution.url,
-            libraries=libraries_layer(self),
-        )
-        cause = service.alarms.origin_down
-        self.uptime_alarms = UptimeAlarms(self, "UptimeAlarms", alerting=alerting, origin_down=cause)
-        self.slo = Slo(self, "Slo", alerting=alerting, settings=settings.slo, balancer=edge.balancer, origin_down=cause)
-        if settings.region != EDGE_REGION:
-            CrossRegionReceiver(
-                self,
-                "AlarmReceiver",
-                from_region=EDGE_REGION,
-                from_stack=edge_alarms.stack_name,
-                target_arn=alerts.notifier.queue.queue_arn,
-            )
-        return Dashboard(
-            self,
-            "Overview",
-            alerting=alerting,
-            repository=settings.tags.repository,
-            edge_region=EDGE_REGION,
-            balancer=edge.balancer,
-            uptime=self.uptime_alarms,
-            slo=self.slo,
-            edge=edge_alarms.alarms,
-            service=service.alarms,
-            database=data.database_alarms,
-            cache=data.cache_alarms,
-            staleness=operations.staleness_alarms,
-            functions=[
-                operations.functions_failing,
-                data.roles.function.failure_alarm,
-                self.uptime.function.failure_alarm,
-                alerts.notifier.function.failure_alarm,
-                alerts.notifier.undelivered,
-                *([data.working_hours.missed_alarm] if data.working_hours else []),
-            ],
-        )
-
 
 def build_environment(scope: Construct, settings: Settings, preview_ends: str | None = None) -> CarmenTopStack:
-    """All stacks of one environment, in the order of deployment; returns the top one.
+    """Define all stacks of one environment in deployment order; return the top one.
 
-    `preview_ends`: of a preview, the last day that it is there. It stands on the stacks that depend on none, of which one is
-    there as soon as anything is; on the others, a later day would change every resource.
+    `preview_ends` is the last day of a preview. It tags only the stacks without dependencies, of which one is always deployed
+    first; on other stacks, a later day would update every resource.
     """
     network = NetworkStack(scope, settings)
     alerts = AlertsStack(scope, settings)

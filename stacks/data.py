@@ -25,7 +25,7 @@ PROXY_MONITOR = "carmen_monitor_proxy"
 
 
 class DataStack(CarmenStack):
-    """State with a query language."""
+    """The databases, their users and their alarms."""
 
     def __init__(self, scope: Construct, settings: Settings, *, alerting: Alerting, network: NetworkStack, storage: StorageStack) -> None:
         super().__init__(scope, "Data", settings=settings, description="PostgreSQL, its proxy and roles, Redis", stateful=True)
@@ -53,7 +53,7 @@ class DataStack(CarmenStack):
             alerting=alerting,
         )
         if self.proxy:
-            # The proxy tries its users at once; before the roles are there, it would call its target unavailable.
+            # The proxy logs in immediately; without the roles, it would report its target as unavailable.
             self.proxy.target_group.node.add_dependency(self.roles.applied)
         self._define_alarms(settings, alerting)
 

@@ -1,4 +1,4 @@
-"""CarmenProdEdge: all between the user and the container."""
+"""CarmenProdEdge: everything between users and the container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stacks.storage import StorageStack
 
 
 class EdgeStack(CarmenStack):
-    """Before the service, which needs CloudFront's name in NEXTAUTH_URL."""
+    """Comes before the service, which needs CloudFront's domain name in NEXTAUTH_URL."""
 
     def __init__(
         self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, edge_global: EdgeGlobalStack
@@ -32,10 +32,10 @@ class EdgeStack(CarmenStack):
             origin_timeout_seconds=settings.edge.origin_timeout_seconds,
             network=network.network,
             access_logs=storage.access_logs,
-            # CloudFront's certificate serves here too when it lives in this region; another region needs its own.
+            # The certificate must be in the load balancer's region.
             certificate=edge_global.certificate if same_region else domain_certificate(self, settings.domain),
         )
-        # Here and not with the other buckets: its policy names the one distribution that reads it.
+        # In this stack, because its policy names the distribution.
         self.release_files = ReleaseFilesBucket(self, "ReleaseFiles", settings=settings.storage, access_logs=storage.access_logs)
         self.distribution = Distribution(
             self,
@@ -49,9 +49,9 @@ class EdgeStack(CarmenStack):
             certificate=edge_global.certificate,
             web_acl_arn=edge_global.firewall.web_acl.attr_arn,
         )
-        self._point_domain_here(settings)
+        self._define_dns_records(settings)
 
-    def _point_domain_here(self, settings: Settings) -> None:
+    def _define_dns_records(self, settings: Settings) -> None:
         if not settings.domain:
             return
         zone = route53.HostedZone.from_hosted_zone_attributes(

@@ -1,4 +1,4 @@
-"""CarmenProdEdgeAlarms: the edge's alarms, where its metrics are."""
+"""CarmenProdEdgeAlarms: alarms of CloudFront and WAF, in the region of their metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stacks.service import ServiceStack
 
 
 class EdgeAlarmsStack(CarmenStack):
-    """After the distribution, which EdgeGlobal stands before; after the service, whose alarms are the cause of some of these."""
+    """Comes after the distribution, which comes after EdgeGlobal, and after the service, whose alarms suppress some of these."""
 
     def __init__(
         self,
@@ -29,21 +29,21 @@ class EdgeAlarmsStack(CarmenStack):
         service: ServiceStack,
     ) -> None:
         super().__init__(scope, "EdgeAlarms", settings=settings, description="Alarms of CloudFront and the firewall", region=EDGE_REGION)
-        at_home = settings.region == EDGE_REGION
-        if not at_home:
-            # An alarm cannot publish into another region, nor be silenced by one there.
+        same_region = settings.region == EDGE_REGION
+        if not same_region:
+            # Alarms cannot publish to, or be suppressed from, another region.
             CrossStackReferences.of(edge.distribution.distribution).produce(ReferenceStrength.WEAK)
         self.alarms = EdgeAlarms(
             self,
             "EdgeAlarms",
-            alerting=alerting if at_home else Alerting(alerting.environment, alerting.settings, topic_arn=None),
+            alerting=alerting if same_region else Alerting(alerting.environment, alerting.settings, topic_arn=None),
             settings=settings.edge,
             distribution_id=edge.distribution.distribution.distribution_id,
             firewall_metric=edge_global.firewall.metric_name,
-            origin_down=service.alarms.origin_down if at_home else None,
+            origin_down=service.alarms.origin_down if same_region else None,
         )
-        if not at_home:
-            for alarm in self.alarms.node.find_all():  # the dashboard shows their state
+        if not same_region:
+            for alarm in self.alarms.node.find_all():  # for the dashboard
                 if isinstance(alarm, CfnResource):
                     CrossStackReferences.of(alarm).produce(ReferenceStrength.WEAK)
             CrossRegionForwarder(self, "AlarmForwarder", alarms=self.alarms.notifying, region=settings.region)

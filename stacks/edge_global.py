@@ -1,4 +1,4 @@
-"""CarmenProdEdgeGlobal: what CloudFront needs in us-east-1."""
+"""CarmenProdEdgeGlobal: CloudFront's resources in us-east-1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stacks.base import CarmenStack
 
 
 class EdgeGlobalStack(CarmenStack):
-    """The web firewall, and the certificate of one's own domain."""
+    """The web firewall, and the certificate of the domain."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "EdgeGlobal", settings=settings, description="Web firewall and certificate of the edge", region=EDGE_REGION)
@@ -31,22 +31,17 @@ class EdgeGlobalStack(CarmenStack):
         )
         self.certificate = domain_certificate(self, settings.domain)
         if settings.region != EDGE_REGION:
-            # Exports end at the region's border; a weak reference reads the other stack's output at deployment.
+            # Exports do not cross regions; a weak reference reads the output at deployment.
             for produced in (self.firewall.web_acl, self.certificate):
                 if produced:
                     CrossStackReferences.of(produced).produce(ReferenceStrength.WEAK)
 
 
-def hosted_zone(scope: Construct, domain: Domain) -> route53.IHostedZone:
-    """The zone of the settings, by its id: nothing is looked up."""
-    return route53.HostedZone.from_hosted_zone_attributes(
-        scope, "Zone", hosted_zone_id=domain.hosted_zone_id, zone_name=domain.hosted_zone_name
-    )
-
-
 def domain_certificate(scope: Construct, domain: Domain | None) -> acm.Certificate | None:
-    """A certificate for the domain in the stack's own region, validated by DNS; none without a domain."""
+    """Define a certificate for the domain in the stack's region, validated by DNS; None without a domain."""
     if not domain:
         return None
-    zone = hosted_zone(scope, domain)
+    zone = route53.HostedZone.from_hosted_zone_attributes(
+        scope, "Zone", hosted_zone_id=domain.hosted_zone_id, zone_name=domain.hosted_zone_name
+    )
     return acm.Certificate(scope, "Certificate", domain_name=domain.name, validation=acm.CertificateValidation.from_dns(zone))

@@ -10,7 +10,7 @@ from stacks.base import CarmenStack
 
 
 class NetworkStack(CarmenStack):
-    """Everything with an address lives in here."""
+    """The network of all other stacks."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "Network", settings=settings, description="VPC, subnets, ways out, flow logs")

@@ -1,4 +1,4 @@
-"""CarmenProdOperations: the functions that keep the data alive."""
+"""CarmenProdOperations: backup, restore drill, maintenance, rotation and probe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stacks.storage import StorageStack
 
 
 class OperationsStack(CarmenStack):
-    """By the clock. After the service, which rotation rolls."""
+    """Scheduled jobs. Comes after the service, which rotation restarts."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class OperationsStack(CarmenStack):
     ) -> None:
         super().__init__(scope, "Operations", settings=settings, description="Backup, restore drill, maintenance, rotation, probe")
         if copies:
-            self.add_stack_dependency(copies, reason="an output that is read at deployment makes no dependency by itself")
+            self.add_stack_dependency(copies, reason="reading an output at deployment creates no dependency")
         libraries, tools = libraries_layer(self), client_tools_layer(self)
         environment = {
             "ENVIRONMENT": settings.name,
@@ -124,6 +124,9 @@ class OperationsStack(CarmenStack):
             self.staleness_alarms = StalenessAlarms(
                 self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failure_alarm
             )
+        self._define_monitoring(settings, alerting)
+
+    def _define_monitoring(self, settings: Settings, alerting: Alerting) -> None:
         functions = [part.function for part in (self.backup, self.drill, self.maintenance, self.rotation)]
         if self.probe:
             functions.append(self.probe.function)

@@ -1,4 +1,4 @@
-"""CarmenPipelineAccess: what pipelines may in an account, and how far the CDK may go in it. Part of no environment."""
+"""CarmenPipelineAccess: roles of pipelines in an account, and the boundary of the CDK's role. Not part of an environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "CarmenPipelineAccess"
 
 
 class PipelineAccessStack(cdk.Stack):
-    """Roles that jobs of pipelines take without a key, for the environments of one account; a person deploys it, never a pipeline."""
+    """Roles that pipeline jobs assume without access keys, for the environments of one account. A person deploys it."""
 
     def __init__(
         self,
@@ -30,23 +30,24 @@ class PipelineAccessStack(cdk.Stack):
         pipelines: list[Pipeline],
         previews: Settings | None = None,
     ) -> None:
-        """`environments` are the account's, `pipelines` those of all accounts: what runs on schedule runs on one branch for all.
+        """Define the roles.
 
-        `previews` stand for all of them, where they are in this account.
+        `environments` are in this account, `pipelines` in all accounts: scheduled jobs run on one branch for all. `previews`
+        represents all previews, if they are in this account.
         """
-        everything = [*environments, *([previews] if previews else [])]
-        first = everything[0]
+        deployed = [*environments, *([previews] if previews else [])]
+        first = deployed[0]
         super().__init__(
             scope,
             construct_id,
             stack_name=NAME,
-            env=cdk.Environment(account=first.account, region=EDGE_REGION),  # IAM has no region; this one is bootstrapped anyway
+            env=cdk.Environment(account=first.account, region=EDGE_REGION),  # IAM is global; this region is bootstrapped anyway
             description="Carmen pipelines: identity providers, roles, and the boundary of the CDK's execution role",
             termination_protection=True,
         )
-        self._tag(first)
+        self._add_tags(first)
         self.boundary = PermissionsBoundary(self, "Boundary")
-        platforms = self._define_platforms(everything)
+        platforms = self._define_platforms(deployed)
         self.readers: PipelineReaders | None = None
         if environments:
             self.readers = PipelineReaders(self, "Read", environments=environments, pipelines=pipelines, platforms=platforms)
@@ -61,15 +62,15 @@ class PipelineAccessStack(cdk.Stack):
         if previews and previews.pipeline:
             platform = platforms[issuer(previews.pipeline)]
             self.previews = PreviewPipeline(self, "Preview", settings=previews, pipeline=previews.pipeline, platform=platform)
-        self._tell()
+        self._define_outputs()
 
-    def _tag(self, settings: Settings) -> None:
+    def _add_tags(self, settings: Settings) -> None:
         tags = {"owner": settings.tags.owner, "cost-center": settings.tags.cost_center, "repository": settings.tags.repository}
         for key, value in tags.items():
             cdk.Tags.of(self).add(key, value)
 
     def _define_platforms(self, environments: list[Settings]) -> dict[str, Platform]:
-        """One for each address that tokens come from."""
+        """Define one identity provider for each issuer of tokens."""
         exists: dict[str, bool] = {}
         for pipeline in (settings.pipeline for settings in environments if settings.pipeline):
             host = issuer(pipeline)
@@ -79,7 +80,7 @@ class PipelineAccessStack(cdk.Stack):
             for host, there in exists.items()
         }
 
-    def _tell(self) -> None:
+    def _define_outputs(self) -> None:
         roles = {"DiffRole": self.readers.diff, "DriftRole": self.readers.drift} if self.readers else {}
         if self.previews:
             roles["PreviewRole"] = self.previews.role
@@ -94,14 +95,14 @@ class PipelineAccessStack(cdk.Stack):
 def build_pipeline_access(
     scope: Construct, environments: Iterable[Settings], previews: Settings | None = None
 ) -> list[PipelineAccessStack]:
-    """One stack for each account that environments with a `[pipeline]` name, all of the same name; none without such environments.
+    """Define one stack, always with the same name, for each account of environments with a `[pipeline]`.
 
-    `previews`: settings that stand for all of them, where a pipeline makes them.
+    `previews`: settings that represent all previews, if a pipeline deploys them.
     """
-    concerned = [settings for settings in environments if settings.pipeline]
-    pipelines = [settings.pipeline for settings in concerned if settings.pipeline]
-    everything = [*concerned, *([previews] if previews else [])]
-    accounts = [list(group) for _, group in groupby(sorted(everything, key=_account), key=_account)]
+    with_pipeline = [settings for settings in environments if settings.pipeline]
+    pipelines = [settings.pipeline for settings in with_pipeline if settings.pipeline]
+    deployed = [*with_pipeline, *([previews] if previews else [])]
+    accounts = [list(group) for _, group in groupby(sorted(deployed, key=_account), key=_account)]
     return [
         PipelineAccessStack(
             scope,

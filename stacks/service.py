@@ -1,4 +1,4 @@
-"""CarmenProdService: the cluster, Carmen, and tasks that run once."""
+"""CarmenProdService: the cluster, the application and one-off tasks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from stacks.storage import StorageStack
 
 
 class ServiceStack(CarmenStack):
-    """What changes most, and holds no state."""
+    """The stateless part, which changes most often."""
 
     def __init__(
         self,
@@ -71,6 +71,34 @@ class ServiceStack(CarmenStack):
             alerting=alerting,
             working_hours=settings.working_hours,
         )
+        self._define_monitoring(settings, alerting=alerting, alerts=alerts, data=data, edge=edge)
+        self._define_tasks(settings, network=network, storage=storage, data=data, edge=edge)
+        self._allow_connections(settings, data)
+        allow_uploads(self.web.task_role, storage.uploads, storage.key)
+        CfnOutput(self, "ImageState", value=self.image.state, description="The image that runs, or that the first one is awaited")
+
+    def _define_cluster(self, settings: Settings, network: NetworkStack) -> ecs.Cluster:
+        insights = settings.service.container_insights
+        cluster = ecs.Cluster(
+            self,
+            "Cluster",
+            vpc=network.network.vpc,
+            container_insights_v2=ecs.ContainerInsights[insights.upper()],
+            enable_fargate_capacity_providers=True,
+        )
+        record_opt_outs(cluster, settings.service, "container_insights")
+        if reason := settings.service.opt_outs("container_insights").get("container_insights"):
+            acknowledge(cluster, {"AwsSolutions-ECS4": reason})
+        else:
+            set_log_retention(
+                self,
+                "ContainerInsightsRetention",
+                name=f"/aws/ecs/containerinsights/{cluster.cluster_name}/performance",
+                days=settings.service.log_retention_days,
+            )
+        return cluster
+
+    def _define_monitoring(self, settings: Settings, *, alerting: Alerting, alerts: AlertsStack, data: DataStack, edge: EdgeStack) -> None:
         self.alarms = ServiceAlarms(
             self,
             "ServiceAlarms",
@@ -85,6 +113,8 @@ class ServiceStack(CarmenStack):
             self, "Queries", environment=settings.stack_prefix, folder="Application", log_groups=[self.web.log_group], queries=APPLICATION
         )
         DeploymentEvents(self, "DeploymentEvents", service=self.web.service, queue=alerts.notifier.queue)
+
+    def _define_tasks(self, settings: Settings, *, network: NetworkStack, storage: StorageStack, data: DataStack, edge: EdgeStack) -> None:
         self.migration = MigrationTask(
             self,
             "Migration",
@@ -116,40 +146,16 @@ class ServiceStack(CarmenStack):
             },
             cache={"REDIS_HOST": data.cache.endpoint, "REDIS_PORT": data.cache.port},
         )
-        self._open_doors(settings, data)
-        allow_uploads(self.web.task_role, storage.uploads, storage.key)
-        CfnOutput(self, "ImageState", value=self.image.state, description="The image that runs, or that the first one is awaited")
 
-    def _define_cluster(self, settings: Settings, network: NetworkStack) -> ecs.Cluster:
-        insights = settings.service.container_insights
-        cluster = ecs.Cluster(
-            self,
-            "Cluster",
-            vpc=network.network.vpc,
-            container_insights_v2=ecs.ContainerInsights[insights.upper()],
-            enable_fargate_capacity_providers=True,
-        )
-        record_opt_outs(cluster, settings.service, "container_insights")
-        if reason := settings.service.opt_outs("container_insights").get("container_insights"):
-            acknowledge(cluster, {"AwsSolutions-ECS4": reason})
-        else:
-            set_log_retention(
-                self,
-                "ContainerInsightsRetention",
-                name=f"/aws/ecs/containerinsights/{cluster.cluster_name}/performance",
-                days=settings.service.log_retention_days,
-            )
-        return cluster
-
-    def _open_doors(self, settings: Settings, data: DataStack) -> None:
-        """The one who connects opens: the provider stands in an earlier stack and must not know."""
-        from_tasks = self.web.connections
-        from_tasks.allow_to_any_ipv4(ec2.Port.HTTPS, "AWS services, Sentry, Slack")
-        from_tasks.allow_to_any_ipv4(ec2.Port.tcp(settings.application.smtp_port), "Mail")
+    def _allow_connections(self, settings: Settings, data: DataStack) -> None:
+        """Rules are declared on the client side to avoid a stack cycle."""
+        web = self.web.connections
+        web.allow_to_any_ipv4(ec2.Port.HTTPS, "AWS services, Sentry, Slack")
+        web.allow_to_any_ipv4(ec2.Port.tcp(settings.application.smtp_port), "Mail")
         if data.proxy:
-            from_tasks.allow_to(data.proxy.connections, DATABASE_PORT, "Carmen to RDS Proxy (DATABASE_URL)")
-        from_tasks.allow_to(data.database.connections, DATABASE_PORT, "Carmen to PostgreSQL (DIRECT_URL)")
-        from_tasks.allow_to(data.cache.connections, REDIS_PORT, "Carmen to Redis")
+            web.allow_to(data.proxy.connections, DATABASE_PORT, "Carmen to RDS Proxy (DATABASE_URL)")
+        web.allow_to(data.database.connections, DATABASE_PORT, "Carmen to PostgreSQL (DIRECT_URL)")
+        web.allow_to(data.cache.connections, REDIS_PORT, "Carmen to Redis")
         self.migration.connections.allow_to(data.database.connections, DATABASE_PORT, "Migrations to PostgreSQL")
         self.operations.connections.allow_to(data.database.connections, DATABASE_PORT, "Operations to PostgreSQL")
         self.operations.connections.allow_to(data.cache.connections, REDIS_PORT, "Operations to Redis")

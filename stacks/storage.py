@@ -1,4 +1,4 @@
-"""CarmenProdStorage: the encryption key, the buckets, the image repository."""
+"""CarmenProdStorage: encryption key, buckets, image repository."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stacks.base import CarmenStack
 
 
 class StorageStack(CarmenStack):
-    """What outlives every deployment, databases aside."""
+    """Everything stateful except the databases."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, "Storage", settings=settings, description="Encryption key, buckets, image repository", stateful=True)
