@@ -137,7 +137,10 @@ def test_quiet_hours_end_45_minutes_after_the_start_of_the_day() -> None:
         )
         for schedule in schedules.values()
     }
-    assert found == {"night": ("cron(0 19 ? * MON-FRI *)", "Europe/Berlin"), "morning": ("cron(45 7 ? * MON-FRI *)", "Europe/Berlin")}
+    assert found == {
+        "night": ("cron(0 19 ? * MON,TUE,WED,THU,FRI *)", "Europe/Berlin"),
+        "morning": ("cron(45 7 ? * MON,TUE,WED,THU,FRI *)", "Europe/Berlin"),
+    }
 
 
 def test_its_alarms_notify_people_directly(built: Synthesized) -> None:
