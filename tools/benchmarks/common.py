@@ -1,4 +1,4 @@
-"""The database, the S3 and the function environment of benchmarks."""
+"""The database, the S3 and the environment that the backup and drill benchmarks share."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 INSTALLATIONS = ROOT / ".local" / "postgresql"
 DATABASE = "carmen"
 BUCKET = "backups"
-# About 230 bytes of SQL a row, as an ERP's documents are: keys, amounts, dates, words, JSON. zstd makes a third of it.
-ROWS_A_GIGABYTE = 4_400_000
+TABLES = tuple(f"orders_{number}" for number in range(4))  # several: pg_restore -j2 runs them in parallel
+
+# About 230 bytes of SQL per row, like an ERP's documents: keys, amounts, dates, words, JSON. zstd reduces it to a third.
+ROWS_PER_GIGABYTE = 4_400_000
 DATA = """
 CREATE TABLE {table} (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int, ordered timestamptz, total numeric(12, 2),
     state text, reference text, details jsonb);
@@ -36,7 +38,7 @@ SELECT n % 50000, '2026-01-01'::timestamptz + n * interval '7 seconds', (hashint
   FROM generate_series({start}, {end}) n;
 """
 
-# Runs one backup in this process, and prints what it took and the most memory it had (not its ancestors').
+# Runs one backup in a process and prints its seconds and its peak memory.
 ONE_RUN = """
 import json, re, sys, time
 from backup.handler import run
@@ -50,7 +52,7 @@ print(json.dumps({"seconds": seconds, "peak_mb": peak, "manifest": answer["manif
 
 
 class Bench:
-    """The database, the S3 and the environment of the function; `timed` things take turns."""
+    """A filled database, an S3, the functions' environment, and the timed operations."""
 
     def __init__(self, stack: ExitStack, folder: Path, gigabytes: float) -> None:
         self.installation = install(max(MAJORS), INSTALLATIONS)
@@ -83,21 +85,20 @@ class Bench:
             verify=self.variables["AWS_CA_BUNDLE"],
             region_name=REGION,
             aws_access_key_id="bench",  # pragma: allowlist secret (made up)
-            aws_secret_access_key="bench",  # noqa: S106 (nobody reads it)  # pragma: allowlist secret (made up)
+            aws_secret_access_key="bench",  # noqa: S106 (not verified)  # pragma: allowlist secret (made up)
         )
         self._fill(gigabytes)
-        self.bucket = BUCKET
         self._runs = 0
         self.peak_mb = 0.0
 
     def limit(self) -> float:
-        """pg_dump -Fp into nothing: no faster dump can be had from this server."""
+        """pg_dump -Fp to /dev/null: the fastest possible dump of this server."""
         start = time.perf_counter()
         subprocess.run(self._dump_command(), env=self.libpq(), stdout=subprocess.DEVNULL, check=True)
         return time.perf_counter() - start
 
     def manual(self) -> float:
-        """pg_dump | gzip | upload, as the manual's script does, without a file in between."""
+        """pg_dump | gzip | upload, as the manual's script does, but without a temporary file."""
         start = time.perf_counter()
         with (
             subprocess.Popen(self._dump_command(), env=self.libpq(), stdout=subprocess.PIPE) as dump,
@@ -109,7 +110,7 @@ class Bench:
         return seconds
 
     def backup(self, formats: str) -> float:
-        """The function's own code, from login to manifest."""
+        """The function's code, from login to manifest."""
         self._runs += 1
         command = [sys.executable, "-c", ONE_RUN, f"2026-11-24T{self._runs // 60:02}:{self._runs % 60:02}:00Z"]
         done = subprocess.run(command, env={**self.variables, "BACKUP_FORMATS": formats}, capture_output=True, text=True, check=False)
@@ -136,22 +137,22 @@ class Bench:
             "CREATE ROLE carmen_backup LOGIN; GRANT rds_iam, pg_read_all_data TO carmen_backup;"
             f"GRANT CONNECT ON DATABASE {DATABASE} TO carmen_backup"
         )
-        rows = int(ROWS_A_GIGABYTE * gigabytes)
-        for number in range(4):  # several tables: pg_restore -j has something to share out
-            statement = DATA.format(table=f"orders_{number}", start=number * rows // 4 + 1, end=(number + 1) * rows // 4)
+        rows = int(ROWS_PER_GIGABYTE * gigabytes)
+        for number, table in enumerate(TABLES):
+            statement = DATA.format(table=table, start=number * rows // len(TABLES) + 1, end=(number + 1) * rows // len(TABLES))
             self.server.as_rdsadmin(statement, DATABASE)
         self.server.as_rdsadmin("VACUUM ANALYZE; CHECKPOINT", DATABASE)
 
 
 def _aws(stack: ExitStack, folder: Path) -> dict[str, str]:
-    """An S3 over TLS, and the environment that leads to it."""
+    """Start an S3 over TLS; return the environment for its clients."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "certificate.pem")
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tools.benchmarks.s3_sink", str(folder), str(port)], cwd=ROOT)
     watcher = stop_with_us(process.pid)
-    for ending in (watcher.wait, watcher.kill, process.wait, process.terminate):  # the last one first
+    for ending in (watcher.wait, watcher.kill, process.wait, process.terminate):  # in reverse order
         stack.callback(ending)
     while process.poll() is None:
         try:

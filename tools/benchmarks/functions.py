@@ -1,14 +1,12 @@
-"""Times the cold start of every function, `lambda_src/<package>/handler.py`, against one that only imports boto3.
+"""Time the cold start of every function, `lambda_src/<package>/handler.py`, against one that only imports boto3.
 
-Each start is a fresh interpreter that imports the handler, invokes it once and is gone without tidying up, as Lambda would leave
-it; RUNS times, all taking turns. The ratio is of the child's CPU time, user and system, which other work on the machine moves least,
-and which a start on a share of a processor is bound by; wall time is printed beside it. Bytecode is cached. `python` is an
-interpreter that does nothing: all have that in common.
+Each start is a new interpreter that imports the handler, invokes it once and exits without cleanup, as in Lambda; RUNS times, all
+alternating. The ratio is of CPU time (user and system) of the child: other work on the machine affects it least, and it limits a start
+on a share of a processor. Wall time is printed too. Bytecode is cached. `python` is an interpreter that does nothing.
 
-How far the first invocation comes: AWS is a stub on 127.0.0.1 that answers listings, secrets and tasks, and PostgreSQL, Redis
-and the site are one that takes the connection and has no TLS, which every function refuses. So a function's own work begins,
-its clients are made and spoken with, and it ends where the database would begin to answer. One that ends without having spoken
-to either is a fault of this benchmark, and said to be one. The last line is JSON.
+AWS is a stub on 127.0.0.1 that answers listings, secrets and tasks. PostgreSQL, Redis and the site are a stub that accepts
+connections without TLS, which every function refuses. So a function creates and uses its clients and ends when the database would
+answer. A function that contacts neither stub is an error of this benchmark. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -34,24 +32,24 @@ from tools.processes import LOCALHOST, end_on_signals
 SOURCE = Path(__file__).parents[2] / "lambda_src"
 RUNS = 15
 MUST = 1.5  # issue 4
-EMPTY, BASELINE = "python", "boto3"  # what the others are compared with
+EMPTY, BASELINE = "python", "boto3"  # references for the others
 HANDLERS = {EMPTY: "def handler(event, context): pass", BASELINE: "import boto3\ndef handler(event, context): pass"}
 
 EVENT = {"source": "schedule", "time": "2026-12-01T01:00:00Z"}
 MESSAGE = {
     "messageId": "1",
     "receiptHandle": "1",
-    "body": "Something was said.",
+    "body": "A message.",
     "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1764550800000"},
     "eventSource": "aws:sqs",
 }
 OWN_EVENTS: dict[str, dict[str, Any]] = {"maintenance": {"kind": "weekly"}, "notifier": {"Records": [MESSAGE]}}
-OWN_ENVIRONMENT = {"drill": {"DATABASE_HOST": ""}}  # which it refuses to know
-UNTOLD = tuple(f"raised {error}" for error in ("KeyError", "TypeError", "AttributeError"))  # event or environment lack something
+OWN_ENVIRONMENT = {"drill": {"DATABASE_HOST": ""}}  # it must not have this variable
+INCOMPLETE = tuple(f"raised {error}" for error in ("KeyError", "TypeError", "AttributeError"))  # event or environment are incomplete
 USERS = {"carmen_app_a": "secret", "carmen_app_b": "secret"}
 ENDPOINTS = ("/api/health", "/dashboard", "/api/auth/session")
 
-# Holds whatever a function looks for in any of them. Made up, and for a stub.
+# All keys that functions read from secrets. Made up.
 SECRET = {
     "username": "carmen_app_a",
     "password": "bench",  # pragma: allowlist secret
@@ -82,7 +80,7 @@ os._exit(0)
 
 @dataclass
 class Start:
-    """What was measured of one handler, in seconds, and how its invocations ended."""
+    """Measurements of one handler in seconds, and the results of its invocations."""
 
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
@@ -98,14 +96,14 @@ class Start:
 
 
 class Dependencies:
-    """The two stubs, and how often anybody spoke to one."""
+    """Counts the requests to both stubs."""
 
     def __init__(self) -> None:
-        self.spoken = 0
+        self.requests = 0
 
 
 class Aws(BaseHTTPRequestHandler):
-    """Answers what functions ask first: nothing is in the bucket, no task runs, every secret is SECRET."""
+    """Answers the functions' first requests: the bucket is empty, no task runs, every secret is SECRET."""
 
     protocol_version = "HTTP/1.1"
     dependencies: Dependencies
@@ -119,11 +117,11 @@ class Aws(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if "X-Amz-Target" not in self.headers:  # SNS
             return self._answer("<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>", "text/xml")
-        said = {"SecretString": json.dumps(SECRET), "VersionId": "1", "CreatedDate": time.time(), "taskArns": [], "services": []}
-        return self._answer(json.dumps(said), "application/x-amz-json-1.1")
+        answer = {"SecretString": json.dumps(SECRET), "VersionId": "1", "CreatedDate": time.time(), "taskArns": [], "services": []}
+        return self._answer(json.dumps(answer), "application/x-amz-json-1.1")
 
     def _answer(self, text: str, content_type: str) -> None:
-        self.dependencies.spoken += 1
+        self.dependencies.requests += 1
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
         self.send_header("Content-Type", content_type)
@@ -136,30 +134,30 @@ class Aws(BaseHTTPRequestHandler):
 
 
 class WithoutTls(BaseRequestHandler):
-    """PostgreSQL says so with an N; whoever begins TLS at once finds that this is none."""
+    """Refuses TLS: PostgreSQL's answer is N; for other clients it is no valid TLS."""
 
     dependencies: Dependencies
 
     def handle(self) -> None:
-        self.dependencies.spoken += 1
+        self.dependencies.requests += 1
         self.request.recv(8)
         self.request.sendall(b"N")
 
 
 def main() -> int:
-    """Prints what was measured; 1 when a handler takes longer than it must."""
+    """Print the measurements. Return 1 if a handler exceeds the limit."""
     end_on_signals()
     packages = sorted(path.parent.name for path in SOURCE.glob("*/handler.py"))
     starts = {name: Start() for name in (*HANDLERS, *packages)}
     with _dependencies() as (dependencies, environment):
         for turn in range(RUNS + 1):
             for name, start in starts.items():
-                spoken = dependencies.spoken
+                requests = dependencies.requests
                 cpu, wall, end = _start(name, environment)
-                if name in packages and (dependencies.spoken == spoken or end.startswith(UNTOLD)):
-                    print(f"{name} {end}: it did not come to its work, give it what it needs in {__file__}", file=sys.stderr)
+                if name in packages and (dependencies.requests == requests or end.startswith(INCOMPLETE)):
+                    print(f"{name} {end}: it did not start its work; add what it needs to {__file__}", file=sys.stderr)
                     return 1
-                if turn:  # the first of each warms the file system's and the bytecode's cache
+                if turn:  # the first run fills the caches
                     start.cpu.append(cpu)
                     start.wall.append(wall)
                     start.ends.add(end)
@@ -170,8 +168,8 @@ def _report(starts: Mapping[str, Start]) -> int:
     baseline = starts[BASELINE]
     ratios = {name: start.cpu_ms / baseline.cpu_ms for name, start in starts.items() if name not in HANDLERS}
     for name, start in starts.items():
-        told = f", {ratios[name]:.2f} × {BASELINE}; {min(start.ends)[:150]}" if name in ratios else ""
-        print(f"{name}: {start.cpu_ms:.0f} ms CPU, {start.wall_ms:.0f} ms{told}")
+        comparison = f", {ratios[name]:.2f} × {BASELINE}; {min(start.ends)[:150]}" if name in ratios else ""
+        print(f"{name}: {start.cpu_ms:.0f} ms CPU, {start.wall_ms:.0f} ms{comparison}")
     missed = {name: ratio for name, ratio in ratios.items() if ratio > MUST}
     for name, ratio in missed.items():
         print(f"Missed: {name} takes {ratio:.2f} × a handler that only imports boto3, allowed {MUST}")
@@ -180,7 +178,7 @@ def _report(starts: Mapping[str, Start]) -> int:
 
 
 def _start(name: str, environment: Mapping[str, str]) -> tuple[float, float, str]:
-    """CPU and wall seconds of one start, and how it ended."""
+    """CPU and wall seconds of one start, and its result."""
     imported = HANDLERS.get(name, f"from {name}.handler import handler")
     program = ONE_START.format(imported=imported, event=EVENT | OWN_EVENTS.get(name, {}))
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -188,7 +186,7 @@ def _start(name: str, environment: Mapping[str, str]) -> tuple[float, float, str
         [sys.executable, "-c", program], env={**environment, **OWN_ENVIRONMENT.get(name, {})}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{name} could not be started: {done.stderr[-3000:]}")
+        raise RuntimeError(f"{name} failed to start: {done.stderr[-3000:]}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
     return cpu, time.perf_counter() - start, done.stdout.splitlines()[-1]
@@ -196,7 +194,7 @@ def _start(name: str, environment: Mapping[str, str]) -> tuple[float, float, str
 
 @contextmanager
 def _dependencies() -> Iterator[tuple[Dependencies, dict[str, str]]]:
-    """The stubs, and the environment of functions that use them."""
+    """Run the stubs; yield them with the environment for functions."""
     dependencies = Dependencies()
     aws = ThreadingHTTPServer((LOCALHOST, 0), type("Handler", (Aws,), {"dependencies": dependencies}))
     without_tls = ThreadingTCPServer((LOCALHOST, 0), type("Handler", (WithoutTls,), {"dependencies": dependencies}))
@@ -211,7 +209,7 @@ def _dependencies() -> Iterator[tuple[Dependencies, dict[str, str]]]:
 
 
 def _environment(aws: TCPServer, without_tls: TCPServer) -> dict[str, str]:
-    """What any of the functions is told, as in the templates."""
+    """Environment variables of all functions, as in the templates."""
     port = str(without_tls.server_address[1])
     return {
         "PATH": os.environ["PATH"],

@@ -1,9 +1,9 @@
-"""An S3 that costs almost nothing, over TLS, for benchmarks: AWS's takes none of this machine's processors either.
+"""A minimal S3 over TLS for benchmarks: like AWS's, it uses almost none of this machine's CPU time.
 
     python -m tools.benchmarks.s3_sink FOLDER PORT
 
-It keeps objects as files of parts, answers what the functions ask (multipart uploads, conditional writes, listings, HEAD and
-ranges), and believes the checksums it is told: what S3 verifies is tested against the embedded AWS, not here.
+It stores objects as files of parts and supports the functions' calls: multipart uploads, conditional writes, listings, HEAD and
+ranges. It does not verify checksums; tests against the embedded AWS do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHECKSUM = "x-amz-checksum-crc32"
 
 @dataclass
 class Stored:
-    """An object, or an upload that is not one yet."""
+    """An object, or an unfinished upload."""
 
     parts: dict[int, Path] = field(default_factory=dict)
     checksum: str = ""
@@ -47,39 +47,39 @@ class Sink(BaseHTTPRequestHandler):
         if "uploads" in self._query:
             upload = uuid.uuid4().hex
             self.uploads[upload] = Stored()
-            return self._say(200, f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>")
-        if self._taken():
-            return self._say(412, "<Error><Code>PreconditionFailed</Code></Error>")
+            return self._answer(200, f"<InitiateMultipartUploadResult><UploadId>{upload}</UploadId></InitiateMultipartUploadResult>")
+        if self._exists():
+            return self._answer(412, "<Error><Code>PreconditionFailed</Code></Error>")
         stored = self.uploads.pop(self._query["uploadId"][0])
         stored.checksum = self.headers.get(CHECKSUM, "")
         self.objects[self._key] = stored
-        return self._say(200, "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
+        return self._answer(200, "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
 
     def do_PUT(self) -> None:
         if "tagging" in self._query or self._key.count("/") < 1:
             self._receive(None)
-            return self._say(200)
+            return self._answer(200)
         path = self.folder / uuid.uuid4().hex
         if source := self.headers.get("x-amz-copy-source"):
             self._receive(None)
             path.write_bytes(b"".join(part.read_bytes() for _, part in sorted(self.objects[unquote(source)].parts.items())))
             self.uploads[self._query["uploadId"][0]].parts[int(self._query["partNumber"][0])] = path
-            return self._say(200, "<CopyPartResult><ETag>e</ETag></CopyPartResult>")
-        if self._taken():
+            return self._answer(200, "<CopyPartResult><ETag>e</ETag></CopyPartResult>")
+        if self._exists():
             self._receive(None)
-            return self._say(412, "<Error><Code>PreconditionFailed</Code></Error>")
+            return self._answer(412, "<Error><Code>PreconditionFailed</Code></Error>")
         self._receive(path)
         if "uploadId" in self._query:
             self.uploads[self._query["uploadId"][0]].parts[int(self._query["partNumber"][0])] = path
         else:
             self.objects[self._key] = Stored({1: path}, self.headers.get(CHECKSUM, ""))
-        return self._say(200, ETag="e")
+        return self._answer(200, ETag="e")
 
     def do_DELETE(self) -> None:
         stored = self.objects.pop(self._key, None) or self.uploads.pop(self._query.get("uploadId", [""])[0], None)
         for part in stored.parts.values() if stored else ():
             part.unlink()
-        self._say(204)
+        self._answer(204)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -90,18 +90,18 @@ class Sink(BaseHTTPRequestHandler):
             keys = sorted(key.split("/", 1)[1] for key in list(self.objects) if key.startswith(prefix))
             sizes = {key: self.objects[f"{self._key}/{key}"].bytes for key in keys}
             entries = "".join(f"<Contents><Key>{key}</Key><Size>{size}</Size></Contents>" for key, size in sizes.items())
-            return self._say(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>")
+            return self._answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>")
         stored = self.objects.get(self._key)
         if stored is None:
-            return self._say(404, "<Error><Code>NoSuchKey</Code></Error>")
+            return self._answer(404, "<Error><Code>NoSuchKey</Code></Error>")
         size = stored.bytes
         first, last = 0, size - 1
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if asked:
-            first, last = int(asked[1]), min(int(asked[2] or size - 1), size - 1)
-        self.send_response(206 if asked else 200)
+        requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if requested:
+            first, last = int(requested[1]), min(int(requested[2] or size - 1), size - 1)
+        self.send_response(206 if requested else 200)
         headers = {"Content-Length": str(last - first + 1), "ETag": '"e"'}
-        if stored.checksum and not asked:
+        if stored.checksum and not requested:
             headers |= {CHECKSUM: stored.checksum, "x-amz-checksum-type": "FULL_OBJECT"}
         for name, value in headers.items():
             self.send_header(name, value)
@@ -129,11 +129,11 @@ class Sink(BaseHTTPRequestHandler):
     def _key(self) -> str:
         return unquote(urlsplit(self.path).path).strip("/")
 
-    def _taken(self) -> bool:
+    def _exists(self) -> bool:
         return self.headers.get("If-None-Match") == "*" and self._key in self.objects
 
     def _receive(self, path: Path | None) -> None:
-        """The body, with HTTP's chunks and the SDK's around it or without."""
+        """Write the body to a file, without HTTP's and the SDK's chunk headers."""
         with (path or Path(os.devnull)).open("wb") as file:
             if "x-amz-trailer" in self.headers:
                 file.write(b"".join(_chunks(io.BytesIO(b"".join(_chunks(self.rfile))))))
@@ -144,7 +144,7 @@ class Sink(BaseHTTPRequestHandler):
                 file.write(chunk)
                 left -= len(chunk)
 
-    def _say(self, status: int, text: str = "", **headers: str) -> None:
+    def _answer(self, status: int, text: str = "", **headers: str) -> None:
         body = text.encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), "Content-Type": "application/xml", **headers}.items():
@@ -154,7 +154,7 @@ class Sink(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 def _chunks(stream: io.BufferedIOBase) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
-"""Times `make synth ENV=prod` against an empty one-stack app with the same CLI and flags.
+"""Time the CDK CLI's synthesis of production against an empty one-stack app with the same flags.
 
-Medians of RUNS, the two taking turns so that a slow moment of the machine hits both. The last line is JSON.
+Both alternate, so that a slow moment of the machine affects both; the median of RUNS counts. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import statistics
 import sys
 import tempfile
@@ -23,7 +24,7 @@ EMPTY_APP = 'import aws_cdk as cdk\n\napp = cdk.App()\ncdk.Stack(app, "Empty")\n
 
 
 def main() -> int:
-    """Prints each run and the result; 1 when a synthesis fails."""
+    """Print each run and the result. Return 1 if a synthesis fails."""
     end_on_signals()
     environment = {**os.environ, "CDK_VALIDATION": "false"}
     cdk = str(ROOT / "node_modules" / ".bin" / "cdk")
@@ -33,17 +34,18 @@ def main() -> int:
         (empty / "cdk.json").write_text(
             json.dumps({"app": f"{shlex.quote(str(ROOT / '.venv/bin/python'))} app.py", "versionReporting": False})
         )
-        commands = {"floor": ([cdk, "synth", *FLAGS], empty), "carmen": (["make", "--no-print-directory", "synth", "ENV=prod"], ROOT)}
+        commands = {"floor": ([cdk, "synth", *FLAGS], empty), "carmen": ([cdk, "synth", *FLAGS, "-c", "env=prod"], ROOT)}
         times: dict[str, list[float]] = {name: [] for name in commands}
         for turn in range(RUNS + 1):
             for name, (command, where) in commands.items():
+                shutil.rmtree(where / "cdk.out", ignore_errors=True)
                 start = time.perf_counter()
                 done = run(command, cwd=where, env=environment)
                 seconds = time.perf_counter() - start
                 if done.returncode:
                     print(done.stdout + done.stderr, file=sys.stderr)
                     return 1
-                if turn:  # the first of each warms the file system's cache
+                if turn:  # the first run fills the file system's cache
                     times[name].append(seconds)
                     print(f"{name} {turn}: {seconds:.2f} s")
     templates = (ROOT / "cdk.out").glob("CarmenProd*.template.json")
