@@ -27,9 +27,9 @@ BUTTONS := restart-tasks scale-out wake block unblock under-attack backup-now da
 RELEASES := release rollback releases
 PIPELINES := notify drift comment
 PREVIEWS := preview previews remove-preview remove-old-previews
-TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) $(PREVIEWS) swap-database preflight postflight names help install lock settings synth cost cost-table diff diff-report deploy pipeline-access snapshots \
-	format judge security-page audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
-	architecture-picture secrets restore clean
+TARGETS := $(BUTTONS) $(RELEASES) $(PIPELINES) $(PREVIEWS) swap-database preflight postflight names help install lock settings synth cost diff diff-report deploy pipeline-access snapshots \
+	format judge docs audit sbom mutants lint types test test-all pr local local-update local-destroy bench-synth bench-backup bench-functions \
+	secrets restore clean
 .PHONY: $(TARGETS)
 
 # What make itself would take in silence, or half-way: `make deploy env=dev` and `make deploy dev` would both deploy prod.
@@ -85,14 +85,11 @@ synth: install ## Synthesize ENV into cdk.out, without credentials or network
 cost: install ## What ENV costs a month, beside the others, and what would cost less
 	@$(PATIENTLY) $(PYTHON) -m tools.reports.cost
 
-cost-table: install ## Write the README's table of costs anew
-	@$(PYTHON) -m tools.reports.cost readme
-
 judge: install ## Let seven tools of others judge the templates of all environments, every role, and the repository
 	@$(PYTHON) -m tools.reports.security.scan
 
-security-page: install ## Write docs/security.md anew: what judges found and why it stands
-	@$(PYTHON) -m tools.reports.security.page
+docs: install ## Write the generated documents: docs/architecture.svg, docs/cost.md, docs/security.md
+	@$(PYTHON) -m tools.reports.docs
 
 mutants: install ## How many faults in the templates the tests notice, class by class, without the snapshots
 	@$(PYTHON) -m tests.mutation.mutants
@@ -205,9 +202,6 @@ local-update: install ## Deploy a changed setting to the embedded AWS
 local-destroy: ## Destroy the local deployment, list what was retained, and wipe .local/
 	@test -x $(PYTHON) || { echo "Nothing is installed here: \`make install\` first." >&2; exit 1; }
 	@$(PATIENTLY) $(PYTHON) -m local.main destroy
-
-architecture-picture: install ## Draw the stacks and the ways of requests and data: docs/architecture.svg
-	@$(PYTHON) -m tools.reports.architecture_picture
 
 bench-synth: install ## Time `make synth` against an empty app; the last line is JSON
 	@$(PATIENTLY) $(PYTHON) -m tools.benchmarks.synth

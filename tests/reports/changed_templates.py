@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ class Edits:
 
     def __init__(self, assembly: Assembly) -> None:
         self.assembly = assembly
-        self.templates = {name: copy.deepcopy(stack.template) for name, stack in assembly.stacks.items()}
+        self.templates: dict[str, Json] = {name: json.loads(json.dumps(stack.template)) for name, stack in assembly.stacks.items()}
         self.metadata = {
             name: json.loads((assembly.folder / f"{name}.metadata.json").read_text(encoding="utf-8")) for name in assembly.stacks
         }

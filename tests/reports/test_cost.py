@@ -12,33 +12,19 @@ import pytest
 
 from settings.loader import SettingsError, environment_names, load
 from settings.model import Settings
-from tests.conftest import ROOT, Built, Variant
+from tests.conftest import ROOT, Built
 from tests.reports.changed_templates import Edit, Edits, setting
+from tools.reports import docs
 from tools.reports.assembly import Assembly
 from tools.reports.cost import pricing, savings
-from tools.reports.cost.__main__ import README, in_readme, warning
+from tools.reports.cost.__main__ import warning
 from tools.reports.cost.bill import Bill, bill
 from tools.reports.cost.page import page, total_line
 from tools.reports.cost.prices import ASSUMPTIONS, PRICES, UnknownPriceError, assumed, price, stale, tables
 from tools.reports.diff.costs import Costs
 
 BY_HAND = Path(__file__).parent / "cost_by_hand.csv"
-PRODUCTION_AT_MOST, DEVELOPMENT_AT_MOST = 330, 60  # USD a month before traffic
-
-
-@pytest.fixture(scope="module")
-def everywhere(built: Built) -> Assembly:
-    return Assembly(built.assembly)
-
-
-@pytest.fixture(scope="module")
-def made(everywhere: Assembly) -> Bill:
-    return bill(everywhere)
-
-
-@pytest.fixture(scope="module")
-def production(variant: Variant) -> Assembly:
-    return Assembly(variant().assembly)
+PRODUCTION_AT_MOST, DEVELOPMENT_AT_MOST = 330, 60  # USD per month before traffic
 
 
 def _edited(assembly: Assembly, folder: Path, edit: Edit) -> Assembly:
@@ -51,7 +37,7 @@ def _edited(assembly: Assembly, folder: Path, edit: Edit) -> Assembly:
 
 
 def _by_hand() -> dict[str, float]:
-    """Environment → USD a month: quantities and prices of the CSV, which nobody generates."""
+    """Environment → USD per month: quantities and prices of the CSV, which nobody generates."""
     totals: dict[str, float] = defaultdict(float)
     with BY_HAND.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -86,7 +72,7 @@ def test_every_type_is_priced_named_or_free(made: Bill) -> None:
 def test_what_has_no_price_is_told(production: Assembly, tmp_path: Path) -> None:
     head = _edited(production, tmp_path, lambda edits: edits.add("Data", "Files", {"Type": "AWS::EFS::FileSystem"}))
     assert bill(head).unknown == ("AWS::EFS::FileSystem",)
-    assert "No price is known of, and not counted: AWS::EFS::FileSystem." in page(bill(head), "prod", [])
+    assert "No price known, not counted: AWS::EFS::FileSystem." in page(bill(head), "prod", [])
     head = _edited(production, tmp_path, setting("Data/Database/Instance", "DBInstanceClass", "db.x9g.large"))
     assert bill(head).unknown == ("AWS::RDS::DBInstance db.x9g.large", "AWS::RDS::DBProxy db.x9g.large")
     assert Costs.of(production, head).unknown == ["AWS::RDS::DBInstance db.x9g.large", "AWS::RDS::DBProxy db.x9g.large"]
@@ -201,7 +187,7 @@ def test_the_last_line_is_the_total_and_the_stacks_add_up(made: Bill) -> None:
         text = page(made, environment, [])
         last = text.splitlines()[-1]
         assert last == total_line(made, environment)
-        match = re.match(r"Total ([0-9.,]+) USD a month before traffic, ([0-9.,]+) with ", last)
+        match = re.match(r"Total ([0-9.,]+) USD per month before traffic, ([0-9.,]+) with ", last)
         assert match
         stacks = [float(row[1]) for row in re.finditer(r"^[A-Z]\w+ +([0-9.]+)(?: +[0-9.]+)?$", text.split("\nAll ")[0], re.MULTILINE)]
         assert len(stacks) >= 8
@@ -212,42 +198,50 @@ def test_all_is_shown(made: Bill) -> None:
     text = page(made, "prod", [])
     for shown in (
         "Data/Database/Instance: db.t4g.medium in two zones; 20 GiB gp3 in two zones", "× SecretsManager::Secret", "Free: ",
-        "requests_million 1", "Operations/Probe/Function runs 46720", "staging", "dev", "looked up on",
+        "requests_million 1", "Operations/Probe/Function runs 46720", "staging", "dev", "checked on",
     ):  # fmt: skip
         assert shown in text, shown
 
 
-def test_the_readme_shows_what_is(made: Bill) -> None:
-    """`make cost-table` writes it."""
-    text = README.read_text(encoding="utf-8")
-    assert "<!-- cost -->" in text
-    assert text == in_readme(made, text)
+def test_the_cost_page_is_current(built: Built) -> None:
+    """`make docs` writes it."""
+    assert docs.current(docs.COST, docs.cost_document(built))
     assert (ROOT / "docs" / "decisions" / "0017-cost.md").is_file()
 
 
-# Levers
+# Savings
 
 
-def test_every_lever_is_a_value_its_setting_may_have_and_saves_something() -> None:
+def test_savings_are_the_prices_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ("database.multi_az", "network.nat_gateways", "database.proxy")
+    monkeypatch.setattr(savings, "OPTIONS", tuple(one for one in savings.OPTIONS if one.key in keys))
+    saved = {one.option.key: one.usd for one in savings.savings(load("prod"))}
+    assert saved["database.multi_az"] == pytest.approx(730 * 0.065 + 20 * 0.115)
+    assert saved["network.nat_gateways"] == pytest.approx(730 * 0.05)
+    assert saved["database.proxy"] > 730 * 2 * 0.015  # and its alarms
+    assert list(saved.values()) == sorted(saved.values(), reverse=True)
+
+
+def test_every_option_is_a_value_that_its_setting_allows() -> None:
+    """Except a smaller instance: 300 connections do not fit into it."""
+    allowed = [option.key for option, _ in savings._alternatives(load("prod"))]
+    assert set(allowed) == {one.key for one in savings.OPTIONS} - {"database.instance_class"}
+    assert len(allowed) == len(savings.OPTIONS) - 2
+
+
+@pytest.mark.long
+def test_every_option_saves_something() -> None:
+    """A synthesis for each of them."""
     settings = load("prod")
-    saved = {one.lever.key: one for one in savings.savings(settings)}
-    assert saved["database.multi_az"].usd == pytest.approx(730 * 0.065 + 20 * 0.115)
-    assert saved["network.nat_gateways"].usd == pytest.approx(730 * 0.05)
-    assert saved["database.proxy"].usd > 730 * 2 * 0.015  # and its alarms
-    usd = [one.usd for one in savings.savings(settings)]
-    assert usd == sorted(usd, reverse=True)
-    assert len(usd) >= 5
-    assert saved.keys() == {one.key for one in savings.LEVERS} - {
-        "database.instance_class"
-    }  # 300 connections do not fit into a smaller one
+    assert {one.option.key for one in savings.savings(settings)} == {option.key for option, _ in savings._alternatives(settings)}
 
 
-def test_a_lever_that_is_pulled_is_none() -> None:
-    told = {lever.key for lever, _ in savings._pulled(load("dev"))}
-    assert not told & {"database.proxy", "alarms.watched", "network.nat_instances", "database.multi_az"}
+def test_an_option_in_use_is_left_out() -> None:
+    keys = {option.key for option, _ in savings._alternatives(load("dev"))}
+    assert not keys & {"database.proxy", "alarms.watched", "network.nat_instances", "database.multi_az"}
 
 
-def test_a_lever_takes_the_reason_it_needs_and_no_other() -> None:
+def test_an_option_takes_the_reason_it_needs_and_no_other() -> None:
     other = savings.with_setting(load("prod"), "database.multi_az", False)
     assert other.database.opt_outs("multi_az") == {"multi_az": savings.REASON}
     assert savings.with_setting(load("dev"), "database.multi_az", True).database.opt_outs("multi_az") == {}
@@ -281,7 +275,7 @@ def test_what_is_new_is_counted_by_construct(production: Assembly, tmp_path: Pat
         ),
         (
             lambda edits: edits.remove("Network/Network/Vpc/PublicSubnet2/NATGateway"),
-            "| Network | −32.85 | gone: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
+            "| Network | −32.85 | removed: `Network/Network/Vpc/PublicSubnet2/NATGateway` |",
         ),
     ],
     ids=["storage", "nodes", "tasks", "gateway"],

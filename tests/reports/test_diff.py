@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Built, Variant
+from tests.conftest import ROOT
 from tests.reports.changed_templates import Edit, Edits, setting
 from tools.reports.assembly import Assembly
 from tools.reports.diff import __main__ as command
@@ -26,7 +26,7 @@ DB = "Data/Database/Instance"
 NOTHING = f"""{MARKER}
 ## 🟢 Infrastructure: nothing changes
 
-What this changes against `main`, from the templates alone:
+Changes compared with `main`, from the templates alone:
 
 - prod: unchanged.
 - staging: unchanged.
@@ -36,9 +36,9 @@ What this changes against `main`, from the templates alone:
 ONE_CHANGE = f"""{MARKER}
 ## 🔴 Infrastructure: 1 danger to accept
 
-What this changes against `main`, from the templates alone:
+Changes compared with `main`, from the templates alone:
 
-- **prod**: 1 changed; +93.44 USD a month
+- **prod**: 1 changed; +93.44 USD per month
 
 ### Danger
 
@@ -46,21 +46,21 @@ What this changes against `main`, from the templates alone:
 |---|---|---|
 | Protection | **prod:** `{DB}` (RDS DBInstance): deletion protection is switched off. | `ID` |
 
-To accept one, append its id and a reason to `docs/accepted-dangers.toml`, in this pull request.
+To accept a danger, append its id and a reason to `docs/accepted-dangers.toml` in this pull request.
 
-### Cost, USD a month
+### Cost, USD per month
 
-| Stack | prod | From |
+| Stack | prod | Reason |
 |---|---:|---|
 | Data | +93.44 | `{DB}` db.t4g.medium in two zones → db.t4g.large in two zones |
 | **Total** | TOTAL | |
 
-List prices in us-east-1, looked up on 2026-11-24 and after, at the least number of tasks. Before traffic: requests and the \
+List prices in us-east-1, checked on 2026-11-24 or later, with the minimum number of tasks. Before traffic: requests and the \
 volume of logs, images, backups and files are not counted.
 
-### In deployment
+### During deployment
 
-- **prod:** `{DB}`: the database restarts by a failover to its standby, a minute or two (`DBInstanceClass`).
+- **prod:** `{DB}`: the database restarts with a failover to the standby, 1 to 2 minutes (`DBInstanceClass`).
 
 ### Changes
 
@@ -76,16 +76,6 @@ volume of logs, images, backups and files are not counted.
 
 </details>
 """
-
-
-@pytest.fixture(scope="module")
-def production(variant: Variant) -> Assembly:
-    return Assembly(variant().assembly)
-
-
-@pytest.fixture(scope="module")
-def everywhere(built: Built) -> Assembly:
-    return Assembly(built.assembly)
 
 
 def _edited(assembly: Assembly, folder: Path, *several: Edit) -> Path:
@@ -127,9 +117,9 @@ def test_all_that_is_told_of_one_change(production: Assembly, tmp_path: Path) ->
 
 def test_an_environment_with_noise_alone_is_a_line(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Operations/Backup/Function", "Code.S3Key", f"{'ab' * 32}.zip")).markdown()
-    assert "- prod: nothing but noise (1 resource: 1 × code)." in text
+    assert "- prod: only noise (1 resource: 1 × code)." in text
     assert "### Changes" not in text
-    assert "- **prod:** `Operations/Backup/Function`: the next call runs the new version." in text
+    assert "- **prod:** `Operations/Backup/Function`: the next invocation runs the new version." in text
 
 
 def test_a_number_written_as_a_text_is_no_change(production: Assembly, tmp_path: Path) -> None:
@@ -161,11 +151,11 @@ def test_what_differs_between_environments_stands_side_by_side(everywhere: Assem
 def test_why_something_is_replaced_is_told(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Data/Database/Instance/SubnetGroup", "DBSubnetGroupName", "another")).markdown()
     assert (
-        f"| **replaced**<br>prod | `{DB}`<br>RDS DBInstance<br>since `DBSubnetGroupName` refers to what is replaced | "
-        "`DBSubnetGroupName` (immutable): what it refers to is replaced |"
+        f"| **replaced**<br>prod | `{DB}`<br>RDS DBInstance<br>because `DBSubnetGroupName` refers to a replaced resource | "
+        "`DBSubnetGroupName` (immutable): the resource it refers to is replaced |"
     ) in text
     assert (
-        f"| **replaced**<br>prod | `{DB}/SubnetGroup`<br>RDS DBSubnetGroup<br>since `DBSubnetGroupName` cannot change in place | "
+        f"| **replaced**<br>prod | `{DB}/SubnetGroup`<br>RDS DBSubnetGroup<br>because `DBSubnetGroupName` cannot be changed in place | "
         "`DBSubnetGroupName` (immutable): — → `another` |"
     ) in text
 
@@ -215,7 +205,7 @@ def test_a_danger_is_accepted_by_its_id(production: Assembly, tmp_path: Path) ->
     assert "### Accepted by this pull request" in text
     assert f"| “Exported \\| to &lt;b>” `{danger.id}` |" in text
     assert "### Danger" not in text
-    assert "Accepted, but nothing here has that id (it changes with what it names): `00000000`." in text
+    assert "Accepted ids that match no danger (an id changes with its text): `00000000`." in text
 
 
 def test_an_id_is_of_exactly_one_danger(everywhere: Assembly, tmp_path: Path) -> None:
@@ -244,7 +234,7 @@ def test_a_long_report_is_cut_from_its_end(everywhere: Assembly, tmp_path: Path,
     cut = made.markdown(limit, "`report.whole.md`")
     assert limit * 0.9 < len(cut) <= limit
     assert cut.startswith(whole[:15_000])
-    (told,) = re.findall(r"\*\*Cut: (\d+) rows are left out\*\*; the whole report is `report\.whole\.md`\.\n$", cut)
+    (told,) = re.findall(r"\*\*Shortened: (\d+) rows are omitted\*\*; the full report is `report\.whole\.md`\.\n$", cut)
     rows = [len([line for line in text.splitlines() if re.match(r"\| |- ", line)]) for text in (whole, cut)]
     heads = [text.count("\n| | Resource |") for text in (whole, cut)]
     assert int(told) == rows[0] - heads[0] - (rows[1] - heads[1])
@@ -253,7 +243,7 @@ def test_a_long_report_is_cut_from_its_end(everywhere: Assembly, tmp_path: Path,
     command.write(made, out)
     text = out.read_text(encoding="utf-8")
     assert text.startswith(MARKER)
-    assert text.endswith("**; the whole report is `report.whole.md`, an artifact of this pipeline.\n")
+    assert text.endswith("**; the full report is `report.whole.md`, an artifact of this pipeline.\n")
     assert len(text) <= limit
     assert (tmp_path / "report.whole.md").read_text(encoding="utf-8") == whole
     monkeypatch.setattr(command, "GITHUB_LIMIT", len(whole))
@@ -304,7 +294,7 @@ def test_only_what_a_pull_request_adds_accepts() -> None:
         (_accepting("8da5c260", reason="wanted"), "entry 1, reason 'wanted': string should have at least 20 characters"),
         ('[[accepted]]\nid = "8da5c260"\n', "entry 1, reason {'id': '8da5c260'}: field required"),
         ('[[acepted]]\nid = "8da5c260"\n', "acepted [{'id': '8da5c260'}]: extra inputs are not permitted"),
-        ("[[accepted]", "docs/accepted-dangers.toml is no TOML: "),
+        ("[[accepted]", "docs/accepted-dangers.toml is not valid TOML: "),
     ],
 )
 def test_an_acceptance_that_says_too_little_is_told(text: str, told: str) -> None:
@@ -341,7 +331,7 @@ def test_base_that_does_not_exist() -> None:
     with pytest.raises(CheckoutError) as error:
         command.run("no-such-branch", None, None)
     assert str(error.value) == (
-        "--base no-such-branch does not exist here. It must be a branch, a tag or a commit; `git fetch origin` may bring it."
+        "--base no-such-branch does not exist here. It must be a branch, a tag or a commit; try `git fetch origin`."
     )
     with pytest.raises(CheckoutError), both("--upload-pack=x"):
         pass

@@ -107,7 +107,7 @@ def test_an_installation_that_fails_is_told(repository: Repository) -> None:
     repository.write("Makefile", "install:\n\t@echo no room on the disk >&2; exit 1\n")
     repository.commit()
     repository.write("requirements-dev.txt", "one==2\n")
-    with pytest.raises(CheckoutError, match="What the base pins could not be installed:\nno room on the disk"):
+    with pytest.raises(CheckoutError, match="The packages that the base pins could not be installed:\nno room on the disk"):
         repository.told()
     assert repository.git("worktree", "list").count("\n") == 1
 
@@ -128,7 +128,7 @@ def test_make_diff_report_on_a_changed_setting(tmp_path: Path) -> None:
         assert "Error 3" in done.stderr
         text = (tree.root / "report.md").read_text(encoding="utf-8")
         assert text.startswith(MARKER)
-        assert "days that logs are kept, 90 → 60" in text
+        assert "log retention in days, 90 → 60" in text
         assert "- staging: unchanged.\n- dev: unchanged.\n" in text
         (danger,) = re.findall(r"`([0-9a-f]{8})`", text)
         with (tree.root / "docs" / "accepted-dangers.toml").open("a", encoding="utf-8") as accepted:

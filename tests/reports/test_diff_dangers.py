@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Variant
 from tests.reports.changed_templates import GONE, Edit, Edits, Json, by_name, compare_all, setting, statements, together
 from tools.reports.assembly import Assembly
 from tools.reports.diff.collect import Comparison, compare
@@ -22,12 +21,12 @@ SECURITY = "ResponseHeadersPolicyConfig.SecurityHeadersConfig"
 IMAGES_KEY = "CachePolicyConfig.ParametersInCacheKeyAndForwardedToOrigin"
 WEB, BUCKET_POLICY = "Service/Web/TaskRole/DefaultPolicy", "Storage/Uploads/Policy"
 DB_IN_USE = (
-    "The deployment of `Data` fails half-way: `Carmen`, `Operations`, `Service` use what is replaced or no longer exported "
-    "(`Data/Database/Instance`), and CloudFormation neither changes nor deletes an export in use."
+    "The deployment of `Data` fails halfway: `Carmen`, `Operations`, `Service` use values that are replaced or no longer exported "
+    "(`Data/Database/Instance`), and CloudFormation does not change or delete an export in use."
 )
 OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
-ORPHANED = "stays in the account with what it holds, orphaned: nothing manages or deletes it any more."
-IN_USE = "and CloudFormation neither changes nor deletes an export in use."
+ORPHANED = "stays in the account with its data, but no stack manages it (orphaned)."
+IN_USE = "and CloudFormation does not change or delete an export in use."
 
 
 def _rule(name: str) -> Callable[[Edits], Json]:
@@ -175,7 +174,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "storage is no longer encrypted": (
         setting(DB, "StorageEncrypted", False),
         [
-            f"`{DB}` (RDS DBInstance) is replaced by a new, empty one, since `StorageEncrypted` cannot change in place. The old one {ORPHANED}",
+            f"`{DB}` (RDS DBInstance) is replaced by a new, empty one, because `StorageEncrypted` cannot be changed in place. The old one {ORPHANED}",
             DB_IN_USE,
             f"`{DB}` (RDS DBInstance): encryption is switched off.",
         ],
@@ -183,43 +182,43 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "another key": (
         setting(DB, "KmsKeyId", "arn:aws:kms:us-east-1:123456789012:key/1"),
         [
-            f"`{DB}` (RDS DBInstance) is replaced by a new, empty one, since `KmsKeyId` cannot change in place. The old one {ORPHANED}",
+            f"`{DB}` (RDS DBInstance) is replaced by a new, empty one, because `KmsKeyId` cannot be changed in place. The old one {ORPHANED}",
             DB_IN_USE,
         ],
     ),
     "another storage type": (
         setting(DB, "StorageType", "gp2"),
         [
-            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: CloudFormation’s schema says that a change of `StorageType` does "
-            f"so under conditions of its own. The old one then {ORPHANED}"
+            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: according to CloudFormation’s schema, a change of `StorageType` "
+            f"replaces it under some conditions. The old one then {ORPHANED}"
         ],
     ),
     "another subnet group": (
         setting("Data/Database/Instance/SubnetGroup", "DBSubnetGroupName", "another"),
         [
-            f"`{DB}` (RDS DBInstance) is replaced by a new, empty one, since `DBSubnetGroupName` refers to what is replaced. "
+            f"`{DB}` (RDS DBInstance) is replaced by a new, empty one, because `DBSubnetGroupName` refers to a replaced resource. "
             f"The old one {ORPHANED}",
             DB_IN_USE,
         ],
     ),
     "a major version": (
         setting(DB, "EngineVersion", "18.1"),
-        [f"`{DB}` changes its major version, 17.11 → 18.1: there is no way back but a restore."],
+        [f"`{DB}` changes its major version, 17.11 → 18.1: going back requires a restore."],
     ),
     "a bucket is renamed": (
         lambda edits: edits.rename(UPLOADS, "Files01234567", "Files/Resource"),
         [
-            "`Storage/Files` (S3 Bucket) has moved: its logical id was that of Storage/Uploads (Uploads4F6EB0FD) and is Files01234567. "
-            f"CloudFormation makes a new, empty one; the old one {ORPHANED}",
-            f"The deployment of `Storage` fails half-way: `Carmen`, `Service` use what is replaced or no longer exported (`{UPLOADS}`), {IN_USE}",
+            "`Storage/Files` (S3 Bucket) has another logical id: Storage/Uploads (Uploads4F6EB0FD) → Files01234567. "
+            f"CloudFormation creates a new, empty one; the old one {ORPHANED}",
+            f"The deployment of `Storage` fails halfway: `Carmen`, `Service` use values that are replaced or no longer exported (`{UPLOADS}`), {IN_USE}",
         ],
     ),
     "a logical id moves": (
         lambda edits: edits.rename("Data/CarmenAppA", "CarmenAppA01234567"),
         [
-            "`Data/CarmenAppA` (SecretsManager Secret) has moved: its logical id was that of Data/CarmenAppA (CarmenAppAD1485215) and is "
-            f"CarmenAppA01234567. CloudFormation makes a new, empty one; the old one {ORPHANED}",
-            "The deployment of `Data` fails half-way: `Operations` uses what is replaced or no longer exported (`Data/CarmenAppA`), "
+            "`Data/CarmenAppA` (SecretsManager Secret) has another logical id: Data/CarmenAppA (CarmenAppAD1485215) → "
+            f"CarmenAppA01234567. CloudFormation creates a new, empty one; the old one {ORPHANED}",
+            "The deployment of `Data` fails halfway: `Operations` uses values that are replaced or no longer exported (`Data/CarmenAppA`), "
             + IN_USE,
         ],
     ),
@@ -227,9 +226,9 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         lambda edits: edits.remove("Storage/Images/Repository"),
         [
             f"`Storage/Images/Repository` (ECR Repository) is removed from the template. It {ORPHANED}",
-            "The deployment of `Storage` fails half-way: `Carmen`, `Service` use what is replaced or no longer exported "
+            "The deployment of `Storage` fails halfway: `Carmen`, `Service` use values that are replaced or no longer exported "
             f"(`Storage/Images/Repository`), {IN_USE}",
-            "The policies could not be judged, so nobody has looked at them: one refers to 'ImagesRepository2D0F5B9C', which is not there.",
+            "The policies could not be evaluated, review them manually: one refers to 'ImagesRepository2D0F5B9C', which does not exist.",
         ],
     ),
     "a queue is removed with its messages": (
@@ -238,14 +237,14 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
             lambda edits: edits.remove("Operations/Probe/FunctionDeadLetters"),
         ),
         [
-            "`Operations/Probe/FunctionDeadLetters` (SQS Queue) is removed from the template. It is deleted with what it holds.",
-            "The policies could not be judged, so nobody has looked at them: one refers to 'ProbeFunctionDeadLettersDBEFEDEF', which is not there.",
+            "`Operations/Probe/FunctionDeadLetters` (SQS Queue) is removed from the template. It is deleted with its data.",
+            "The policies could not be evaluated, review them manually: one refers to 'ProbeFunctionDeadLettersDBEFEDEF', which does not exist.",
         ],
     ),
     "the network's addresses": (
         setting("Network/Network/Vpc", "CidrBlock", "10.99.0.0/16"),
         [
-            "The deployment of `Network` fails half-way: `Data`, `Edge`, `Operations`, `Service` use what is replaced or no longer exported "
+            "The deployment of `Network` fails halfway: `Data`, `Edge`, `Operations`, `Service` use values that are replaced or no longer exported "
             "(`Network/Network/Vpc`, `Network/Network/Vpc/IsolatedSubnet1/Subnet`, `Network/Network/Vpc/IsolatedSubnet2/Subnet`, "
             f"`Network/Network/Vpc/IsolatedSubnet3/Subnet` and 3 more), {IN_USE}"
         ],
@@ -253,15 +252,15 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     # Secrets
     "a longer password": (
         setting("Data/CarmenAppA", "GenerateSecretString.PasswordLength", 64),
-        ["`Data/CarmenAppA` is generated anew, since `PasswordLength` changes: whoever holds the old value is locked out."],
+        ["`Data/CarmenAppA` gets a new generated value, because `PasswordLength` changes: clients with the old value are locked out."],
     ),
     "a secret that is no longer generated": (
         setting("Data/CarmenAppA", "GenerateSecretString", GONE),
-        ["`Data/CarmenAppA` is no longer generated: its value becomes what the template says, or empty."],
+        ["`Data/CarmenAppA` is no longer generated: its value becomes the template's value, or empty."],
     ),
     "a secret that the template writes": (
         setting("Data/DatabaseRoles/Connection", "SecretString", "{}"),
-        ["`Data/DatabaseRoles/Connection` is overwritten by what the template says, whatever it holds now."],
+        ["`Data/DatabaseRoles/Connection` is overwritten with the template's value; the current value is lost."],
     ),
     # Protection
     "no deletion protection": (
@@ -271,16 +270,16 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "no standby": (
         setting(DB, "MultiAZ", False),
         [
-            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: CloudFormation’s schema says that a change of `MultiAZ` does "
-            f"so under conditions of its own. The old one then {ORPHANED}",
+            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: according to CloudFormation’s schema, a change of `MultiAZ` "
+            f"replaces it under some conditions. The old one then {ORPHANED}",
             f"`{DB}` (RDS DBInstance): the standby in another zone (Multi-AZ) is switched off.",
         ],
     ),
     "fewer days of backups": (
         setting(DB, "BackupRetentionPeriod", 3),
         [
-            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: CloudFormation’s schema says that a change of "
-            f"`BackupRetentionPeriod` does so under conditions of its own. The old one then {ORPHANED}",
+            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: according to CloudFormation’s schema, a change of "
+            f"`BackupRetentionPeriod` replaces it under some conditions. The old one then {ORPHANED}",
             f"`{DB}` (RDS DBInstance): days of automated backups, 14 → 3.",
         ],
     ),
@@ -291,16 +290,16 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "no longer retained": (
         lambda edits: edits.resource(UPLOADS).update(DeletionPolicy="Delete"),
         [
-            f"`{UPLOADS}` (S3 Bucket): it is no longer kept when it goes from the template (`DeletionPolicy`, RetainExceptOnCreate → Delete)."
+            f"`{UPLOADS}` (S3 Bucket): it is no longer retained when removed from the template (`DeletionPolicy`, RetainExceptOnCreate → Delete)."
         ],
     ),
     "PostgreSQL without TLS": (
         lambda edits: edits.properties("Data/Database/Parameters")["Parameters"].update({"rds.force_ssl": "0"}),
-        ["`Data/Database/Parameters` (RDS DBParameterGroup): the demand for TLS (`rds.force_ssl`) is switched off."],
+        ["`Data/Database/Parameters` (RDS DBParameterGroup): mandatory TLS (`rds.force_ssl`) is switched off."],
     ),
     "a proxy without TLS": (
         setting("Data/DatabaseProxy/Proxy", "RequireTLS", False),
-        ["`Data/DatabaseProxy/Proxy` (RDS DBProxy): the demand for TLS is switched off."],
+        ["`Data/DatabaseProxy/Proxy` (RDS DBProxy): mandatory TLS is switched off."],
     ),
     "Redis alone": (
         together(setting(REDIS, "NumCacheClusters", 1), setting(REDIS, "AutomaticFailoverEnabled", False)),
@@ -327,13 +326,13 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "backups go sooner": (
         _lifecycle(BACKUPS, ExpirationInDays=2),
-        [f"`{BACKUPS}` (S3 Bucket): days that objects are kept by rule `expire-daily`, 7 → 2."],
+        [f"`{BACKUPS}` (S3 Bucket): rule `expire-daily` keeps objects for fewer days, 7 → 2."],
     ),
     "more backups go": (
         _lifecycle(BACKUPS, TagFilters=[]),
         [
-            f"`{BACKUPS}` (S3 Bucket): rule `expire-daily` takes more objects than before, 7 d after they came.",
-            f"`{BACKUPS}` (S3 Bucket): rule `expire-daily` takes more old versions than before, 1 d after they came.",
+            f"`{BACKUPS}` (S3 Bucket): rule `expire-daily` deletes more objects than before, after 7 days.",
+            f"`{BACKUPS}` (S3 Bucket): rule `expire-daily` deletes more old versions than before, after 1 days.",
         ],
     ),
     "a public access control list": (
@@ -342,11 +341,11 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "wider CORS": (
         setting(UPLOADS, "CorsConfiguration", {"CorsRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"]}]}),
-        [f"`{UPLOADS}` (S3 Bucket): pages of any site may now use it (GET, PUT; CORS)."],
+        [f"`{UPLOADS}` (S3 Bucket): pages of any site may now access it (GET, PUT; CORS)."],
     ),
     "shorter logs": (
         setting("Network/Network/FlowLogGroup", "RetentionInDays", 7),
-        ["`Network/Network/FlowLogGroup` (Logs LogGroup): days that logs are kept, 90 → 7."],
+        ["`Network/Network/FlowLogGroup` (Logs LogGroup): log retention in days, 90 → 7."],
     ),
     "no rotation of the key": (
         setting("Storage/Key", "EnableKeyRotation", False),
@@ -354,7 +353,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "images can be overwritten": (
         setting("Storage/Images/Repository", "ImageTagMutability", "MUTABLE"),
-        ["`Storage/Images/Repository` (ECR Repository): tags, IMMUTABLE → MUTABLE."],
+        ["`Storage/Images/Repository` (ECR Repository): tag mutability, IMMUTABLE → MUTABLE."],
     ),
     "a stack that can be deleted": (
         _manifest("Data", terminationProtection=False),
@@ -366,7 +365,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "no schedule": (
         lambda edits: edits.remove("Operations/Backup/Nightly"),
-        ["`Operations/Backup/Nightly` (Scheduler Schedule) is removed: what it started does not run by itself any more."],
+        ["`Operations/Backup/Nightly` (Scheduler Schedule) is removed: its target no longer runs on schedule."],
     ),
     "a container as root": (
         lambda edits: edits.properties("Service/Web/Task")["ContainerDefinitions"][0].update(User="0"),
@@ -374,7 +373,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "a shell in production": (
         setting("Service/Web/Service/Service", "EnableExecuteCommand", True),
-        ["`Service/Web/Service/Service` (ECS Service) lets people open a shell in its tasks (ECS Exec)."],
+        ["`Service/Web/Service/Service` (ECS Service) allows a shell in its tasks (ECS Exec)."],
     ),
     "plain HTTP": (
         setting(CDN, f"{DEFAULT}.ViewerProtocolPolicy", "allow-all"),
@@ -383,75 +382,80 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     # Network
     "the database for everybody": (
         _door(CidrIp="0.0.0.0/0"),
-        ["`Data/Database/SecurityGroup` is opened to anybody (0.0.0.0/0) on tcp 5432."],
+        ["`Data/Database/SecurityGroup` now accepts connections from any address (0.0.0.0/0) on tcp 5432."],
     ),
     "the database for a range of addresses": (
         _door(CidrIp="203.0.113.0/24", FromPort=0, ToPort=65535),
-        ["`Data/Database/SecurityGroup` is opened to 203.0.113.0/24 on tcp 0–65535."],
+        ["`Data/Database/SecurityGroup` now accepts connections from 203.0.113.0/24 on tcp 0–65535."],
     ),
     "the database for another of our groups": (
         _from_redis,
-        ["`Data/Database/SecurityGroup` is opened to `Data/Cache/SecurityGroup` on tcp 5432."],
+        ["`Data/Database/SecurityGroup` now accepts connections from `Data/Cache/SecurityGroup` on tcp 5432."],
     ),
     "the way out": (
         _egress("Data/Database/SecurityGroup", CidrIp="0.0.0.0/0"),
-        ["`Data/Database/SecurityGroup` may now reach anybody (0.0.0.0/0) on all ports."],
+        ["`Data/Database/SecurityGroup` may now connect to any address (0.0.0.0/0) on all ports."],
     ),
     "a group that says nothing of the way out": (
         setting("Data/Database/SecurityGroup", "SecurityGroupEgress", GONE),
-        ["`Data/Database/SecurityGroup` may now reach anybody (0.0.0.0/0) on all ports."],
+        ["`Data/Database/SecurityGroup` may now connect to any address (0.0.0.0/0) on all ports."],
     ),
     "the database in a new group": (
         _another_group,
-        ["`Data/Database/Instance` joins the security group `Data/NewGroup`: whom that lets in reaches it, and it reaches what that may."],
+        ["`Data/Database/Instance` joins the security group `Data/NewGroup`: the rules of that group now also apply to it."],
     ),
     "a way out of an isolated subnet": (
         _way_out,
-        ["`Network/Network/Vpc/IsolatedSubnet1/RouteTable` now leads to everywhere, by `Network/Network/Vpc/PublicSubnet1/NATGateway`."],
+        [
+            "`Network/Network/Vpc/IsolatedSubnet1/RouteTable` now has a default route, through `Network/Network/Vpc/PublicSubnet1/NATGateway`."
+        ],
     ),
     # Permissions
-    "any action": (_statement(WEB, 0, Action="s3:*"), ["`Service/Web/TaskRole` may now `s3:*` on `Storage/Uploads/*`."]),
-    "any resource": (_statement(WEB, 1, Resource="*"), ["`Service/Web/TaskRole` may now `s3:ListBucket` on **everything**."]),
+    "any action": (_statement(WEB, 0, Action="s3:*"), ["`Service/Web/TaskRole` is now allowed `s3:*` on `Storage/Uploads/*`."]),
+    "any resource": (_statement(WEB, 1, Resource="*"), ["`Service/Web/TaskRole` is now allowed `s3:ListBucket` on **everything**."]),
     "a condition less": (
         lambda edits: statements(WEB)(edits)[2].pop("Condition"),
-        ["`Service/Web/TaskRole` may now `kms:Decrypt`, `kms:GenerateDataKey` on `Storage/Key`."],
+        ["`Service/Web/TaskRole` is now allowed `kms:Decrypt`, `kms:GenerateDataKey` on `Storage/Key`."],
     ),
     "another resource": (
         _more(WEB, Action=["s3:GetObject", "s3:DeleteObject"], Resource="arn:aws:s3:::somebody-elses/*"),
-        ["`Service/Web/TaskRole` may now `s3:DeleteObject`, `s3:GetObject` on `arn:aws:s3:::somebody-elses/*`."],
+        ["`Service/Web/TaskRole` is now allowed `s3:DeleteObject`, `s3:GetObject` on `arn:aws:s3:::somebody-elses/*`."],
     ),
     "everything but something": (
         _more(WEB, NotAction="iam:*", Resource="*"),
-        ["`Service/Web/TaskRole` may now `everything but iam:*` on **everything**."],
+        ["`Service/Web/TaskRole` is now allowed `everything except iam:*` on **everything**."],
     ),
     "another account may assume a role": (
         _trust(AWS="arn:aws:iam::999999999999:root"),
         ["`Service/Web/TaskRole` may now be assumed by `arn:aws:iam::999999999999:root` (`sts:AssumeRole`)."],
     ),
-    "anybody may assume a role": (_trust(AWS="*"), ["`Service/Web/TaskRole` may now be assumed by **anybody** (`sts:AssumeRole`)."]),
+    "anybody may assume a role": (_trust(AWS="*"), ["`Service/Web/TaskRole` may now be assumed by **anyone** (`sts:AssumeRole`)."]),
     "a bucket without TLS": (
         lambda edits: statements(BUCKET_POLICY)(edits).pop(0),
         [
-            "`Storage/Uploads` no longer denies everybody `s3:*` on `Storage/Uploads`, `Storage/Uploads/*`, if `aws:SecureTransport` is `false`."
+            "`Storage/Uploads` no longer denies everyone `s3:*` on `Storage/Uploads`, `Storage/Uploads/*`, if `aws:SecureTransport` is `false`."
         ],
     ),
     "a public bucket by its policy": (
         lambda edits: _more(BUCKET_POLICY, Principal="*", Action="s3:GetObject", Resource=_own(edits))(edits),
-        ["**anybody** may now `s3:GetObject` on `Storage/Uploads/*`."],
+        ["**anyone** is now allowed `s3:GetObject` on `Storage/Uploads/*`."],
     ),
-    "a new function that reads backups": (_role_of_a_new_function, ["`Storage/NewRole` may now `s3:GetObject` on `Storage/Backups/*`."]),
+    "a new function that reads backups": (
+        _role_of_a_new_function,
+        ["`Storage/NewRole` is now allowed `s3:GetObject` on `Storage/Backups/*`."],
+    ),
     "administrator": (
         setting("Service/Web/TaskRole", "ManagedPolicyArns", ["arn:aws:iam::aws:policy/AdministratorAccess"]),
         [
-            "The policies could not be judged, so nobody has looked at them: CarmenProdService/WebTaskRoleA0C52095 uses "
-            "arn:aws:iam::aws:policy/AdministratorAccess: AWS's own policies name no resource; write what is needed."
+            "The policies could not be evaluated, review them manually: CarmenProdService/WebTaskRoleA0C52095 uses "
+            "arn:aws:iam::aws:policy/AdministratorAccess: AWS-managed policies name no resource; write a policy with the needed permissions."
         ],
     ),
     "a task that acts as another": (
         lambda edits: edits.set(
             "Service/Web/Task", "TaskRoleArn", {"Fn::GetAtt": [edits.logical_id("Service/Migration/Task/ExecutionRole"), "Arn"]}
         ),
-        ["`Service/Web/Task` now acts as `Service/Migration/Task/ExecutionRole` (`TaskRoleArn`), and may what that role may."],
+        ["`Service/Web/Task` now uses the role `Service/Migration/Task/ExecutionRole` (`TaskRoleArn`) and has its permissions."],
     ),
     "a new function with an old role": (
         lambda edits: edits.add(
@@ -462,17 +466,17 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
                 "Properties": {"Role": {"Fn::GetAtt": [edits.logical_id("Operations/Backup/FunctionRole"), "Arn"]}},
             },
         ),
-        ["`Operations/New` now acts as `Operations/Backup/FunctionRole` (`Role`), and may what that role may."],
+        ["`Operations/New` now uses the role `Operations/Backup/FunctionRole` (`Role`) and has its permissions."],
     ),
     "a wider condition": (
         _wider_condition,
-        ["`Operations/Drill/FunctionRole` may now `s3:ListBucket` on `Storage/Backups`, if `s3:prefix` is like `*`."],
+        ["`Operations/Drill/FunctionRole` is now allowed `s3:ListBucket` on `Storage/Backups`, if `s3:prefix` is like `*`."],
     ),
     "anybody's key": (
         lambda edits: statements("Storage/Key")(edits).append(
             {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Principal": {"AWS": "*"}}
         ),
-        ["**anybody** may now `kms:Decrypt` on `Storage/Key`."],
+        ["**anyone** is now allowed `kms:Decrypt` on `Storage/Key`."],
     ),
     # Firewall
     "a rule less": (_without("AmazonIpReputation"), [f"`{ACL}`: rule AmazonIpReputation is removed."]),
@@ -482,64 +486,62 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "an exception": (
         lambda edits: _allowing(edits, 99),
-        [f"`{ACL}`: rule Exception is new and lets through what it names, whatever later rules say."],
+        [f"`{ACL}`: new rule Exception allows its matches; later rules do not see them."],
     ),
     "part of a group that counts": (
         _override("Count"),
-        [f"`{ACL}`: rule SqlInjection no longer acts by its part SQLi_COOKIE: it is set to Count."],
+        [f"`{ACL}`: rule SqlInjection no longer applies its sub-rule SQLi_COOKIE: it is set to Count."],
     ),
-    "a higher limit": (_limit("RateApi", 5000), [f"`{ACL}`: rule RateApi lets through 5000 requests in a window, no longer 1000."]),
+    "a higher limit": (_limit("RateApi", 5000), [f"`{ACL}`: rule RateApi allows 5000 requests per window, was 1000."]),
     "no firewall": (
         setting(CDN, "DistributionConfig.WebACLId", GONE),
-        [f"`{CDN}` (CloudFront Distribution): the firewall is taken away."],
+        [f"`{CDN}` (CloudFront Distribution): the firewall (WAF) is removed."],
     ),
     "no viewer function": (
         setting(CDN, f"{DEFAULT}.FunctionAssociations", []),
-        [f"`{CDN}`: requests on `*` no longer pass the viewer function."],
+        [f"`{CDN}`: requests on `*` no longer go through the viewer function."],
     ),
     # Headers
     "scripts from elsewhere": (
         _csp(script_src="'self' 'unsafe-eval' 'unsafe-inline' https://cdn.example.com"),
-        [f"`{HEADERS}`: ContentSecurityPolicy lets script-src come from `https://cdn.example.com`."],
+        [f"`{HEADERS}`: ContentSecurityPolicy allows `https://cdn.example.com` in script-src."],
     ),
-    "frames": (_csp(frame_ancestors=""), [f"`{HEADERS}`: ContentSecurityPolicy no longer says frame-ancestors."]),
+    "frames": (_csp(frame_ancestors=""), [f"`{HEADERS}`: ContentSecurityPolicy no longer contains frame-ancestors."]),
     "a minute of HSTS": (
         setting(HEADERS, f"{SECURITY}.StrictTransportSecurity.AccessControlMaxAgeSec", 60),
-        [f"`{HEADERS}`: StrictTransportSecurity holds for 60 seconds, no longer 31536000."],
+        [f"`{HEADERS}`: StrictTransportSecurity is valid for 60 seconds, was 31536000."],
     ),
     "a header less": (setting(HEADERS, f"{SECURITY}.FrameOptions", GONE), [f"`{HEADERS}`: FrameOptions is no longer sent."]),
     "no headers at all": (
         setting(CDN, f"{DEFAULT}.ResponseHeadersPolicyId", GONE),
-        [f"`{CDN}`: answers on `*` carry no security headers any more."],
+        [f"`{CDN}`: responses on `*` carry no security headers."],
     ),
     # Caching
     "everything is cached": (
         setting(CDN, f"{DEFAULT}.CachePolicyId", OPTIMIZED),
         [
-            f"`{CDN}`: answers on `*` are now kept, up to 365 days, and handed to others (CachingOptimized), whatever cookie asks: "
-            "a page of one user could reach another."
+            f"`{CDN}`: responses on `*` are now cached for up to 365 days and shared between users (CachingOptimized), ignoring cookies: "
+            "one user's page could be served to another."
         ],
     ),
     "the API is cached": (
         _behavior("/api/*"),
         [
-            f"`{CDN}`: answers on `/api/*` are now kept, up to 365 days, and handed to others (Edge/Edge/ReleaseFiles), whatever cookie asks: "
-            "a page of one user could reach another."
+            f"`{CDN}`: responses on `/api/*` are now cached for up to 365 days and shared between users (Edge/Edge/ReleaseFiles), ignoring cookies: "
+            "one user's page could be served to another."
         ],
     ),
     "a poorer key": (
         setting("Edge/Edge/Images", f"{IMAGES_KEY}.HeadersConfig", {"HeaderBehavior": "none"}),
-        [
-            f"`{CDN}`: answers on `/_next/image` are no longer kept apart by the header Accept: who asks differently gets what another was given."
-        ],
+        [f"`{CDN}`: responses on `/_next/image` no longer depend on the header Accept: different requests get the same cached response."],
     ),
     "private answers are cached too": (
         setting("Edge/Edge/Images", "CachePolicyConfig.MinTTL", 60),
-        [f"`{CDN}`: answers on `/_next/image` are now kept 60 s even when the application says private or no-store."],
+        [f"`{CDN}`: responses on `/_next/image` are now cached for at least 60 s, even if the application sends private or no-store."],
     ),
     "errors are cached": (
         lambda edits: edits.properties(CDN)["DistributionConfig"]["CustomErrorResponses"][2].update(ErrorCachingMinTTL=300),
-        [f"`{CDN}`: errors 400 are kept 300 s and handed to others, no longer 0 s."],
+        [f"`{CDN}`: error 400 is cached for 300 s, was 0 s."],
     ),
 }
 
@@ -594,11 +596,6 @@ HARMLESS: dict[str, Edit] = {
 
 
 @pytest.fixture(scope="module")
-def production(variant: Variant) -> Assembly:
-    return Assembly(variant().assembly)
-
-
-@pytest.fixture(scope="module")
 def comparisons(production: Assembly, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Comparison]:
     edits = {name: edit for name, (edit, _) in DANGEROUS.items()} | HARMLESS
     assert len(edits) == len(DANGEROUS) + len(HARMLESS)
@@ -622,8 +619,8 @@ def test_a_stack_that_goes_to_another_region(production: Assembly, tmp_path: Pat
     _manifest("Alerts", environment="aws://unknown-account/eu-west-1")(edits)
     dangers = find_dangers(compare(production, Assembly(edits.write(tmp_path))))
     assert dangers[0].words == (
-        "The stack `Alerts` moves from unknown-account/us-east-1 to unknown-account/eu-west-1: all it holds is made anew there, and "
-        "stays orphaned here."
+        "The stack `Alerts` moves from unknown-account/us-east-1 to unknown-account/eu-west-1: its resources are created again there, "
+        "and the old ones stay orphaned here."
     )
 
 
@@ -635,8 +632,8 @@ def test_an_exception_that_is_asked_sooner(production: Assembly, tmp_path: Path)
     by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"] = 99
     comparison = compare(Assembly(before.write(tmp_path / "before")), Assembly(after.write(tmp_path / "after")))
     told = [danger.words for danger in find_dangers(comparison)]
-    assert f"`{ACL}`: rule Exception is now asked before SqlInjection, and what it lets through passes by." in told
-    assert all("is now asked before" in words for words in told)
+    assert f"`{ACL}`: rule Exception is now evaluated before SqlInjection, which does not see what it allows." in told
+    assert all("is now evaluated before" in words for words in told)
 
 
 def test_a_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> None:
@@ -648,12 +645,14 @@ def test_a_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> No
     comparison = compare(production, Assembly(edits.write(tmp_path)))
     assert [change.path for change in comparison.changes] == ["Operations (stack)"]
     assert [danger.words for danger in find_dangers(comparison)] == [
-        "The stack `Operations` is no longer part of the app: it stays deployed, orphaned, until someone destroys it by hand."
+        "The stack `Operations` is no longer part of the app: it stays deployed (orphaned) until it is deleted manually."
     ]
 
 
-def test_the_reason_of_the_settings_is_told(production: Assembly, variant: Variant) -> None:
-    changed = variant(database={"deletion_protection": False, "deletion_protection_opt_out_reason": "It is taken down next week."})
-    (danger,) = find_dangers(compare(production, Assembly(changed.assembly)))
+def test_the_reason_in_the_settings_is_reported(production: Assembly, tmp_path: Path) -> None:
+    edits = Edits(production)
+    edits.set(DB, "DeletionProtection", False)
+    edits.resource(DB).setdefault("Metadata", {})["DeletionProtectionOptOut"] = "It is taken down next week."
+    (danger,) = find_dangers(compare(production, Assembly(edits.write(tmp_path))))
     assert danger.words == "`Data/Database/Instance` (RDS DBInstance): deletion protection is switched off."
     assert danger.reason == "It is taken down next week."

@@ -6,22 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Variant
 from tests.reports.changed_templates import Edit, Edits, compare_all, setting, together
 from tools.reports.assembly import Assembly
 from tools.reports.diff.collect import Comparison, compare
 from tools.reports.diff.deployment import interruptions
 
 DB, REDIS, SERVICE = "Data/Database/Instance", "Data/Cache/Redis", "Service/Web/Service/Service"
-PROPAGATES = "`Edge/Edge/Distribution`: reaches all of CloudFront's locations within minutes; until then both versions answer."
+PROPAGATES = "`Edge/Edge/Distribution`: takes effect in all CloudFront locations within minutes; until then both versions are served."
 CASES: dict[str, tuple[Edit, list[str]]] = {
     "a bigger instance": (
         setting(DB, "DBInstanceClass", "db.t4g.large"),
-        [f"`{DB}`: the database restarts by a failover to its standby, a minute or two (`DBInstanceClass`)."],
+        [f"`{DB}`: the database restarts with a failover to the standby, 1 to 2 minutes (`DBInstanceClass`)."],
     ),
     "a new version": (
         setting(DB, "EngineVersion", "17.12"),
-        [f"`{DB}`: the database is down while its engine is upgraded, minutes even with Multi-AZ (`EngineVersion`)."],
+        [f"`{DB}`: the database is down during the engine upgrade, for minutes even with Multi-AZ (`EngineVersion`)."],
     ),
     "more storage": (
         setting(DB, "AllocatedStorage", "40"),
@@ -29,32 +28,32 @@ CASES: dict[str, tuple[Edit, list[str]]] = {
     ),
     "a parameter": (
         lambda edits: edits.properties("Data/Database/Parameters")["Parameters"].update({"work_mem": "8192"}),
-        ["`Data/Database/Parameters`: static parameters count after the database's next reboot, the others at once (work_mem)."],
+        ["`Data/Database/Parameters`: static parameters take effect at the next reboot, the others immediately (work_mem)."],
     ),
     "a bigger Redis": (
         setting(REDIS, "CacheNodeType", "cache.t4g.small"),
-        [f"`{REDIS}`: nodes are replaced one by one; Redis answers again after a failover of seconds (`CacheNodeType`)."],
+        [f"`{REDIS}`: nodes are replaced one by one; Redis is unavailable for seconds during the failover (`CacheNodeType`)."],
     ),
     "a task with more memory": (
         setting("Service/Web/Task", "Memory", "4096"),
-        [f"`{SERVICE}`: all tasks are replaced, new tasks first, then the old ones go."],
+        [f"`{SERVICE}`: all tasks are replaced; new tasks start before old ones stop."],
     ),
     "a service with less patience": (
         together(setting("Service/Web/Task", "Memory", "4096"), setting(SERVICE, "DeploymentConfiguration.MinimumHealthyPercent", 50)),
-        [f"`{SERVICE}`: all tasks are replaced, down to 50 % of them meanwhile."],
+        [f"`{SERVICE}`: all tasks are replaced; at least 50 % of them keep running."],
     ),
     "another period of grace": (setting(SERVICE, "HealthCheckGracePeriodSeconds", 60), []),
     "a one-off task": (setting("Service/Migration/Task", "Memory", "2048"), []),
     "a function": (
         setting("Operations/Backup/Function", "MemorySize", 512),
-        ["`Operations/Backup/Function`: the next call runs the new version."],
+        ["`Operations/Backup/Function`: the next invocation runs the new version."],
     ),
     "the edge": (setting("Edge/Edge/Distribution", "DistributionConfig.PriceClass", "PriceClass_All"), [PROPAGATES]),
     "a tag at the edge": (lambda edits: edits.properties("Edge/Edge/Distribution")["Tags"].pop(), []),
     "a load balancer": (
         setting("Edge/Balancer/LoadBalancer", "Name", "another"),
         [
-            "`Edge/Balancer/LoadBalancer`: replaced; the origin has another name; requests fail until CloudFront knows it.",
+            "`Edge/Balancer/LoadBalancer`: replaced; the origin has another name; requests fail until CloudFront uses it.",
         ],
     ),
     "a gateway less": (
@@ -68,17 +67,12 @@ CASES: dict[str, tuple[Edit, list[str]]] = {
             lambda edits: edits.remove("Network/Network/Vpc/PublicSubnet2/EIP"),
         ),
         [
-            "`Network/Network/Vpc/PublicSubnet2/EIP`: removed; outgoing connections come from another address: allow-lists of others must know it.",
-            f"`{DB}`: the database restarts by a failover to its standby, a minute or two (`DBInstanceClass`).",
-            "`Operations/Backup/Function`: the next call runs the new version.",
+            "`Network/Network/Vpc/PublicSubnet2/EIP`: removed; outgoing connections come from another address: update allow-lists elsewhere.",
+            f"`{DB}`: the database restarts with a failover to the standby, 1 to 2 minutes (`DBInstanceClass`).",
+            "`Operations/Backup/Function`: the next invocation runs the new version.",
         ],
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def production(variant: Variant) -> Assembly:
-    return Assembly(variant().assembly)
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +85,10 @@ def test_what_is_interrupted(name: str, comparisons: dict[str, Comparison]) -> N
     assert [one.words for one in interruptions(comparisons[name])] == CASES[name][1]
 
 
-def test_a_database_without_standby_is_down_for_minutes(variant: Variant, tmp_path: Path) -> None:
-    alone = Assembly(variant(database={"multi_az": False, "multi_az_opt_out_reason": "This is a rehearsal only."}).assembly)
-    edits = Edits(alone)
+def test_a_database_without_standby_is_down_for_minutes(production: Assembly, tmp_path: Path) -> None:
+    edits = Edits(production)
+    edits.set(DB, "MultiAZ", False)
+    alone = Assembly(edits.write(tmp_path / "alone"))
     edits.set(DB, "DBInstanceClass", "db.t4g.large")
-    (one,) = interruptions(compare(alone, Assembly(edits.write(tmp_path))))
-    assert one.words == f"`{DB}`: the database restarts, some minutes: it has no standby (`DBInstanceClass`)."
+    (one,) = interruptions(compare(alone, Assembly(edits.write(tmp_path / "changed"))))
+    assert one.words == f"`{DB}`: the database restarts, several minutes: it has no standby (`DBInstanceClass`)."

@@ -32,11 +32,11 @@ DB, DATA = "Data/Database/Instance", "CarmenProdData"
 UNCHANGED = f"""{MARKER}
 ## 🟢 Infrastructure: nothing changes
 
-What a deployment of this changes against what is deployed in prod:
+What a deployment changes in prod:
 
 - prod: unchanged.
 
-**Drift**: none; 10 stacks as their templates say.
+**Drift**: none; 10 stacks match their templates.
 """
 
 
@@ -161,7 +161,7 @@ def test_a_difference_is_judged_and_reckoned_as_against_a_branch(compare: Compar
     text = made.markdown()
     assert "`BackupRetentionPeriod`: `30` → `14`" in text
     assert "`DBInstanceClass`: `db.t4g.large` → `db.t4g.medium`" in text
-    assert "−93.44 USD a month" in text
+    assert "−93.44 USD per month" in text
     assert "| **removed**<br>prod | `Data/ByHand`<br>SQS Queue |" in text
     assert "| changed<br>prod | `Storage (stack)` | `TerminationProtection`: `false` → `true` |" in text
     assert {one.kind for one in made.refused} == {"State", "Protection"}
@@ -189,7 +189,7 @@ def test_a_stack_that_is_not_there_is_added(compare: Compare, account: Account) 
     added = {change.part for change in made.comparison.changes if change.kind == "Stack"}
     assert added == {"Carmen", "EdgeAlarms", "Operations"}
     assert made.comparison.environments == ["prod"]  # although the top stack, which tells that, is missing
-    assert "**Drift**: none; 7 stacks as their templates say." in made.markdown()
+    assert "**Drift**: none; 7 stacks match their templates." in made.markdown()
 
 
 def test_a_stack_that_left_the_app_is_told_as_left_behind(compare: Compare, account: Account) -> None:
@@ -203,7 +203,7 @@ def test_a_stack_that_left_the_app_is_told_as_left_behind(compare: Compare, acco
     }
     made = compare()
     assert [one.words.split(":")[0] for one in made.refused] == ["The stack `Reports` is no longer part of the app"]
-    assert "**Drift**: none; 11 stacks as their templates say." in made.markdown()
+    assert "**Drift**: none; 11 stacks match their templates." in made.markdown()
 
 
 def test_a_stack_that_is_elsewhere_is_told_as_moving(compare: Compare, account: Account, variant: Variant) -> None:
@@ -234,24 +234,24 @@ def test_cloudformations_short_tags_are_read() -> None:
 
 def test_without_a_name_what_is_not_deployed_is_left_out_and_told(compare: Compare) -> None:
     text = compare("prod", "staging", "dev", named=False).markdown()
-    assert "against what is deployed in prod:" in text
+    assert "What a deployment changes in prod:" in text
     assert "- prod: unchanged.\n" in text
-    assert "- **dev** is not deployed in us-east-1, in the account of these credentials: left out.\n" in text
+    assert "- **dev** is not deployed in us-east-1, in the account of these credentials: omitted.\n" in text
     assert "nothing changes" in text
 
 
 def test_an_environment_that_is_named_is_told_even_when_it_is_not_there(compare: Compare, account: Account) -> None:
     account.stacks.clear()
     text = compare().markdown()
-    assert re.search(r"- \*\*prod\*\*: \d{3} added; \+\d{3}\.\d\d USD a month\n", text)
-    assert "**prod** is not deployed in us-east-1, in the account of these credentials: all of it is new." in text
+    assert re.search(r"- \*\*prod\*\*: \d{3} added; \+\d{3}\.\d\d USD per month\n", text)
+    assert "**prod** is not deployed in us-east-1, in the account of these credentials: everything is new." in text
     assert "AWS_PROFILE" in text
     assert "Drift" not in text
 
 
 def test_nothing_at_all_is_an_error_that_says_where_it_looked(compare: Compare, account: Account) -> None:
     account.stacks.clear()
-    with pytest.raises(RefusedError, match=r"of none of prod \(in us-east-1\), dev \(in us-east-1\)\. AWS_PROFILE chooses"):
+    with pytest.raises(RefusedError, match=r"credentials: prod \(in us-east-1\), dev \(in us-east-1\)\. Set AWS_PROFILE"):
         compare("prod", "dev", named=False)
 
 
@@ -280,7 +280,7 @@ def test_an_environment_of_another_account_is_refused(monkeypatch: pytest.Monkey
 def test_a_stack_in_the_middle_of_something_is_told(compare: Compare, account: Account) -> None:
     account.stacks[DATA]["status"] = "UPDATE_IN_PROGRESS"
     text = compare().markdown()
-    assert "- `CarmenProdData` is UPDATE_IN_PROGRESS: what is there may differ from its template.\n" in text
+    assert "- `CarmenProdData` is UPDATE_IN_PROGRESS: its resources may differ from its template.\n" in text
 
 
 def test_drift_is_a_row_for_each_difference_and_for_what_nobody_can_tell(compare: Compare, account: Account) -> None:
@@ -303,7 +303,7 @@ def test_drift_is_a_row_for_each_difference_and_for_what_nobody_can_tell(compare
     assert text.endswith(
         """### Drift
 
-8 of 10 stacks are as their templates say. A deployment touches only what its template changes: the rest of this stays as it is.
+8 of 10 stacks match their templates. A deployment updates only what its template changes; other drift stays.
 
 | Stack | Resource | Property | Template | Deployed |
 |---|---|---|---|---|
@@ -321,7 +321,7 @@ def test_credentials_that_may_not_detect_or_list_are_told(compare: Compare, acco
     }
     text = compare().markdown()
     assert "- prod: unchanged.\n" in text
-    assert "- **prod**: these credentials may not list stacks in us-east-1, so none that left the app is seen.\n" in text
+    assert "- **prod**: these credentials may not list stacks in us-east-1: stacks that left the app are not found.\n" in text
     assert text.count("Drift unknown (UNKNOWN): not authorized to perform: cloudformation:DetectStackDrift") == 10
 
 
@@ -343,7 +343,7 @@ def test_any_entry_of_the_file_accepts(compare: Compare, account: Account) -> No
     account.stacks["CarmenProdReports"] = {"template": {"Resources": {}}}
     (danger,) = compare().refused
     text = compare().markdown()
-    assert "No entry of `docs/accepted-dangers.toml` accepts these: whoever lets the deployment go accepts them" in text
+    assert "No entry in `docs/accepted-dangers.toml` accepts these: approving the deployment does" in text
     made = compare(acceptances=_accepting(danger.id) + _accepting("00000000"))
     assert made.refused == []
     text = made.markdown()
@@ -380,4 +380,4 @@ def test_the_command_from_end_to_end(
     text = out.read_text(encoding="utf-8")
     assert text.startswith(MARKER)
     assert "1 danger to accept" in text
-    assert "- **prod**: 1 orphaned; costs the same\n" in text
+    assert "- **prod**: 1 orphaned; same cost\n" in text

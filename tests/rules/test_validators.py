@@ -14,8 +14,9 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_s3 as s3
 
-from tests.conftest import ROOT, Built
-from tools.reports.security import page, scan
+from tests.conftest import Built
+from tools.reports import docs
+from tools.reports.security import scan
 
 Results = list[scan.Result]
 Resources = dict[str, dict[str, Any]]
@@ -70,7 +71,7 @@ def test_templates_do_not_suppress_validators(built: Built) -> None:
 
 def test_security_page_is_current(built: Built, results: Results) -> None:
     """`make docs` writes it."""
-    assert (ROOT / "docs" / "security.md").read_text(encoding="utf-8") == page.page(built, results)
+    assert docs.current(docs.SECURITY, docs.security_document(built, results))
 
 
 # Each validator must find a planted fault: one that did not run would pass the tests above.

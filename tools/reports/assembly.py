@@ -1,7 +1,7 @@
-"""One side of the comparison: a synthesized assembly, with names that are the same in every environment.
+"""A synthesized cloud assembly, read from its folder, with resource paths that are the same in every environment.
 
-`CarmenProdData/Database/Instance/Resource` is `Data/Database/Instance` of `prod`. References in templates are told by
-these names too, so that what is the same change in two environments reads the same.
+`CarmenProdData/Database/Instance/Resource` is `Data/Database/Instance` of `prod`. References in templates are replaced by these
+paths too, so that the same change in two environments has the same text.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 Body = dict[str, Any]
-TOP = "Carmen"  # what the parts of an environment's own top stack are below
-UNSAID = ("Resource", "Default")  # the CDK's names for what a construct mainly is
+Constructs = dict[str, list[dict[str, Any]]]  # construct path → metadata entries
+TOP = "Carmen"  # the part of an environment's top stack
+LOGICAL_ID = "aws:cdk:logicalId"
+MAIN_RESOURCES = ("Resource", "Default")  # the CDK's ids for a construct's main resource
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,16 @@ class Stack:
     template: Body
     file: Path
 
+    @property
+    def exports(self) -> Body:
+        """Export name → exported value."""
+        outputs = self.template.get("Outputs", {}).values()
+        return {one["Export"]["Name"]: one["Value"] for one in outputs if isinstance(one.get("Export", {}).get("Name"), str)}
+
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource of a stack, with the body that stands in the template."""
+    """A resource of a stack, with its body in the template."""
 
     stack: Stack
     logical_id: str
@@ -55,7 +63,7 @@ class Resource:
         return self.stack.environment
 
     def at(self, path: str, default: Any = None) -> Any:
-        """The value at a dotted path of the properties; `default` where a step leads nowhere."""
+        """The value at a dotted path of the properties, or `default`."""
         value: Any = self.properties
         for step in path.split("."):
             value = value.get(step) if isinstance(value, dict) else None
@@ -63,7 +71,7 @@ class Resource:
 
 
 class Assembly:
-    """All stacks of an assembly's folder. `tops` says of a stack which top stack it belongs to, where the manifest does not tell."""
+    """All stacks in an assembly's folder. `tops` maps stacks to their top stack if the manifest has no dependencies."""
 
     def __init__(self, folder: Path, tops: Mapping[str, str] | None = None) -> None:
         self.folder = folder
@@ -71,15 +79,10 @@ class Assembly:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"]
         found = {name: one for name, one in manifest.items() if one["type"] == "aws:cloudformation:stack"}
         self.stacks: dict[str, Stack] = {name: self._stack(name, found) for name in sorted(found)}
-        self._exports = {
-            output["Export"]["Name"]: (stack, output["Value"])
-            for stack in self.stacks.values()
-            for output in stack.template.get("Outputs", {}).values()
-            if isinstance(output.get("Export", {}).get("Name"), str)
-        }
+        self.exports = {name: (stack, value) for stack in self.stacks.values() for name, value in stack.exports.items()}
 
     def _stack(self, name: str, found: Body) -> Stack:
-        # Whom no stack needs is an environment's top stack; who is taken along with it belongs to that environment.
+        # An environment's top stack is one that no stack depends on; its dependencies belong to that environment.
         needed = {dependency for one in found.values() for dependency in one.get("dependencies", [])}
         tops = [top for top in sorted(found) if top not in needed and name in _upstream(top, found)]
         top = self._tops.get(name) or (tops[0] if tops else name)
@@ -97,7 +100,7 @@ class Assembly:
 
     @cached_property
     def environments(self) -> list[str]:
-        """Their names, production first: what happens there matters most."""
+        """Names of the environments, production first."""
         return sorted({stack.environment for stack in self.stacks.values()}, key=importance)
 
     @cached_property
@@ -122,18 +125,18 @@ class Assembly:
     def _paths(self) -> dict[tuple[str, str], str]:
         paths = {}
         for stack in self.stacks.values():
-            told = _constructs(stack, self.folder)
+            constructs = {logical_id: path for path, logical_id in logical_ids(read_metadata(self.folder, stack.name))}
             taken: set[str] = set()
             for logical_id in stack.template.get("Resources", {}):
-                whole = _without_names(told.get(logical_id, logical_id), stack)
+                whole = _without_names(constructs.get(logical_id, logical_id).removeprefix(f"{stack.name}/"), stack)
                 steps = whole.split("/")
-                short = "/".join(steps[:-1] if steps[-1] in UNSAID and len(steps) > 1 else steps)
+                short = "/".join(steps[:-1] if steps[-1] in MAIN_RESOURCES and len(steps) > 1 else steps)
                 paths[stack.name, logical_id] = f"{stack.part}/{whole if short in taken else short}"
                 taken.add(short)
         return paths
 
     def with_paths(self, stack: Stack, value: Any) -> Any:
-        """`value` with every reference as the path of what it names. Nothing raises: what is not known stays as it is."""
+        """Replace every reference in `value` by the path of its target. Unknown references stay unchanged."""
         if isinstance(value, list):
             return [self.with_paths(stack, one) for one in value]
         if not isinstance(value, dict):
@@ -155,8 +158,8 @@ class Assembly:
                 return f"{self._paths.get((stack.name, name), name)}.{attribute}"
             case "Fn::Join" if isinstance(argument[1], list):
                 return str(argument[0]).join(_text(self.with_paths(stack, part)) for part in argument[1])
-            case "Fn::ImportValue" if isinstance(argument, str) and argument in self._exports:
-                return self.with_paths(*self._exports[argument])
+            case "Fn::ImportValue" if isinstance(argument, str) and argument in self.exports:
+                return self.with_paths(*self.exports[argument])
             case "Fn::GetStackOutput" if argument.get("StackName") in self.stacks:
                 other = self.stacks[argument["StackName"]]
                 return self.with_paths(other, other.template.get("Outputs", {}).get(argument.get("OutputName"), {}).get("Value", argument))
@@ -169,12 +172,12 @@ class Assembly:
         return self._intrinsic(stack, "Fn::GetAtt", name) if "." in name else self._intrinsic(stack, "Ref", name)
 
 
-def _text(told: Any) -> str:
-    return told if isinstance(told, str) else json.dumps(told, sort_keys=True)
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def importance(environment: str) -> tuple[int, str]:
-    """A key for sorting: production, what rehearses it, the rest."""
+    """Sort key for environments: production, staging, others."""
     return ({"prod": 0, "staging": 1}.get(environment, 2), environment)
 
 
@@ -190,18 +193,18 @@ def _upstream(top: str, found: Body) -> set[str]:
 
 
 def _without_names(path: str, stack: Stack) -> str:
-    """Some constructs have the unique name of another in their own: `from CarmenProdDataDatabaseProxySecurityGroup2AFC9A21:5432`."""
+    """Remove unique names of other constructs from a path, such as `from CarmenProdDataDatabaseProxySecurityGroup2AFC9A21:5432`."""
     top = stack.name.removesuffix(stack.part) if stack.part != TOP else stack.name
     return re.sub(rf"{re.escape(top)}(\w+?)[0-9A-F]{{8}}\b", r"\1", path)
 
 
-def _constructs(stack: Stack, folder: Path) -> dict[str, str]:
-    """Logical id → path of the construct within its stack."""
-    file = folder / f"{stack.name}.metadata.json"
-    metadata = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {
-        entry["data"]: path.removeprefix(f"/{stack.name}/")
-        for path, entries in sorted(metadata.items())
-        for entry in entries
-        if entry["type"] == "aws:cdk:logicalId"
-    }
+def read_metadata(folder: Path, stack: str) -> Constructs:
+    """The CDK's metadata of a stack's constructs by their path (`Stack/Construct/Resource`); empty if the stack has no such file."""
+    file = folder / f"{stack}.metadata.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {path.removeprefix("/"): entries for path, entries in sorted(found.items())}
+
+
+def logical_ids(constructs: Constructs) -> Iterator[tuple[str, str]]:
+    """(construct path, logical id) of every resource in the metadata."""
+    return ((path, entry["data"]) for path, entries in constructs.items() for entry in entries if entry["type"] == LOGICAL_ID)

@@ -1,4 +1,4 @@
-"""The app synthesized in this process, as `cdk synth` does it, for whoever looks at templates: tests, judges, reports."""
+"""Synthesize the app in this process as `cdk synth` does, for tests, validators and reports."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-os.environ["CDK_VALIDATION"] = "false"  # the CDK's own validation of each synth: tools/reports/security/scan.py judges instead
+os.environ["CDK_VALIDATION"] = "false"  # the CDK validates each synth: tools/reports/security/scan.py does it instead
 
 import aws_cdk as cdk
 
 from settings.model import Settings
 from stacks.base import REPRODUCIBLE
 from stacks.carmen import CarmenTopStack, build_environment
+from tools.reports.assembly import Constructs, logical_ids, read_metadata
 
 ROOT = Path(__file__).parents[2]
-# Without cdk.json's context, one would look at another template than the one deployed.
+# Without cdk.json's context, the templates differ from the deployed ones.
 CONTEXT: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"] | REPRODUCIBLE
-# Where plugins that judge leave their findings, besides raising.
+# Validation plugins write their findings to a file and raise.
 CONTEXT["@aws-cdk/core:validationReportJson"] = True
 
 
 @dataclass(frozen=True)
 class Built:
-    """An app with its synthesized templates, by the name of the stack."""
+    """An app with its synthesized templates by stack name."""
 
     app: cdk.App
     tops: Mapping[str, CarmenTopStack]
@@ -44,27 +45,20 @@ class Built:
         }
 
     @cached_property
-    def metadata(self) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
-        """What the CDK wrote down of each stack's constructs, by their paths."""
-        files = {name: json.loads((self.assembly / f"{name}.metadata.json").read_text()) for name in self.templates}
-        return {name: {path.removeprefix("/"): entries for path, entries in found.items()} for name, found in files.items()}
+    def metadata(self) -> Mapping[str, Constructs]:
+        """The CDK's metadata of each stack's constructs, by their path."""
+        return {name: read_metadata(self.assembly, name) for name in self.templates}
 
     @cached_property
     def paths(self) -> Mapping[str, str]:
-        """Path of the construct behind each `Stack/LogicalId`."""
-        return {
-            f"{name}/{entry['data']}": path
-            for name, constructs in self.metadata.items()
-            for path, entries in constructs.items()
-            for entry in entries
-            if entry["type"] == "aws:cdk:logicalId"
-        }
+        """`Stack/LogicalId` of each resource → path of its construct."""
+        return {f"{name}/{one}": path for name, constructs in self.metadata.items() for path, one in logical_ids(constructs)}
 
 
 def build(
     settings: list[Settings], outdir: Path, before_synth: Callable[[cdk.App], object] | None = None, *, preview_ends: str | None = None
 ) -> Built:
-    """Synthesizes environments into `outdir`; `before_synth` may add to the finished construct tree. `preview_ends`: of previews."""
+    """Synthesize environments into `outdir`. `before_synth` may add to the construct tree; `preview_ends` is the end date of previews."""
     app = cdk.App(context=CONTEXT, outdir=str(outdir))
     tops = {one.name: build_environment(app, one, preview_ends if one.preview else None) for one in settings}
     if before_synth:

@@ -11,7 +11,7 @@ from tests.models.iam.conftest import PLAIN, House, one_of
 from tests.models.iam.permissions import ABSENT, EVERYWHERE, ROLES, THROUGH_S3, Trust
 from tests.models.iam.questions import SERVICES, STRANGER, allowed_questions, never_questions, rows
 from tools.reports.security.policies import ACCOUNT
-from tools.reports.security.policy_evaluator import ANYBODY
+from tools.reports.security.policy_evaluator import ANYONE
 
 
 def test_the_table_has_every_role_of_every_environment(house: House) -> None:
@@ -83,7 +83,7 @@ def test_a_role_is_assumed_by_its_service_alone(house: House) -> None:
         source = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": trust.source or None}
         answers = {service for service in SERVICES if house.account.decide(service, "sts:AssumeRole", arn, source)}
         assert answers == {trust.service}, name
-        for principal in (STRANGER, ANYBODY, arn, *house.account.roles):
+        for principal in (STRANGER, ANYONE, arn, *house.account.roles):
             assert not house.account.decide(principal, "sts:AssumeRole", arn), name
 
 

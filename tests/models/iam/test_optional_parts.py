@@ -12,7 +12,7 @@ from tests.conftest import build
 from tests.models.iam.conftest import PLAIN, House, house_of, one_of
 from tests.models.iam.permissions import AWS_BACKUP, COPIES, NEVER, ROLES, SNAPSHOTS, May, Trust
 from tests.models.iam.questions import OTHERS, STRANGER, context
-from tools.reports.security.policy_evaluator import ANYBODY
+from tools.reports.security.policy_evaluator import ANYONE
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def test_what_is_new_is_assumed_by_its_service_alone(part: Part, house_with: Hou
     assert set(environment.roles) == {*(role for role, one in ROLES.items() if "prod" in one.environments), *part.new}
     for name, trust in part.new.items():
         arn = environment.roles[name]
-        asked = {*OTHERS, trust.service, "lambda.amazonaws.com", "rds.amazonaws.com", STRANGER, ANYBODY, *house_with.account.roles}
+        asked = {*OTHERS, trust.service, "lambda.amazonaws.com", "rds.amazonaws.com", STRANGER, ANYONE, *house_with.account.roles}
         assert {one for one in asked if house_with.account.decide(one, "sts:AssumeRole", arn)} == {trust.service}
 
 

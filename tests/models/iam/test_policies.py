@@ -45,7 +45,7 @@ def test_inline_attached_and_managed_policies_of_a_role_are_read(tmp_path: Path)
 @pytest.mark.parametrize(
     ("resources", "why"),
     [
-        ({"Role": role(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])}, "AdministratorAccess: AWS's own policies"),
+        ({"Role": role(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"])}, "AdministratorAccess: AWS-managed policies"),
         ({"Role": role(ManagedPolicyArns=[f"arn:aws:iam::{ACCOUNT}:policy/elsewhere"])}, "policy/elsewhere"),
         ({"More": ("AWS::IAM::RolePolicy", {"RoleName": "r", "PolicyDocument": DOCUMENT})}, "is AWS::IAM::RolePolicy"),
         ({"More": ("AWS::IAM::User", {})}, "is AWS::IAM::User"),

@@ -11,7 +11,7 @@ from tests.models.iam.conftest import PLAIN, Environment, House
 from tests.models.iam.permissions import ABSENT, ASSETS
 from tests.models.iam.questions import SERVICES, STRANGER, allowed_questions
 from tools.reports.security.policies import ACCOUNT, RESOURCE_POLICIES
-from tools.reports.security.policy_evaluator import ANYBODY, Context
+from tools.reports.security.policy_evaluator import ANYONE, Context
 
 # What counts as a verb, and on which part of a bucket.
 VERBS = {
@@ -147,7 +147,7 @@ def outsiders(house: House) -> set[str]:
         for principals in statement["Principal"].values()
         for principal in (principals if isinstance(principals, list) else [principals])
     }
-    return {STRANGER, ANYBODY, *SERVICES, *named} - {f"arn:aws:iam::{ACCOUNT}:root"}
+    return {STRANGER, ANYONE, *SERVICES, *named} - {f"arn:aws:iam::{ACCOUNT}:root"}
 
 
 def test_nobody_from_outside_the_account_is_let_in(house: House) -> None:
@@ -212,7 +212,7 @@ def test_storage_queues_and_topics_are_reached_by_tls_alone(house: House) -> Non
     assert tried > 20
     for kind, action in (("AWS::S3::Bucket", "s3:PutObject"), ("AWS::SQS::Queue", "sqs:SendMessage"), ("AWS::SNS::Topic", "sns:Publish")):
         for arn in house.everything(kind):
-            decision = house.account.decide(ANYBODY, action, arn, {**PLAIN, "aws:SecureTransport": "false"})
+            decision = house.account.decide(ANYONE, action, arn, {**PLAIN, "aws:SecureTransport": "false"})
             assert decision.reason.startswith("denied by"), arn
 
 

@@ -1,5 +1,5 @@
-"""What every environment costs a month (`make cost`), and what a change of it adds (the pull-request report).
+"""The monthly cost of every environment (`./carmen cost`, docs/cost.md), and the difference that a change makes.
 
-`pricing` knows how each type of resource is paid for, `prices` the price table and the assumptions, `bill` adds up, `levers`
-synthesizes cheaper settings, `page` writes it down.
+`pricing` knows how each resource type is billed, `prices` reads the price table and the assumptions, `bill` adds up, `savings`
+synthesizes cheaper settings, and `page` formats the result.
 """

@@ -1,8 +1,8 @@
-"""What an assembly costs a month, from its templates, the dated list prices in `prices.toml`, and `assumptions.toml`.
+"""The monthly cost of an assembly, from its templates, the dated list prices in `prices.toml`, and `assumptions.toml`.
 
-What is paid for being there and running by the clock is the bill before traffic, at the least number of tasks. What depends on
-how much comes and is kept (`by_use`) is told beside it, at the assumed volumes. A type that is in none of the tables of `pricing.py`,
-and a class without a price, is told as unknown.
+The bill before traffic has everything that is paid by time, at the minimum number of tasks. Costs that depend on traffic and stored
+volume (`by_use`) are listed separately, at the assumed volumes. Types that are in no table of `pricing.py`, and classes without a
+price, are listed as unknown.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tools.reports.cost.pricing import FREE, NOT_COUNTED, PRICED
 
 @dataclass(frozen=True)
 class Item:
-    """One line of the bill."""
+    """A line of the bill."""
 
     environment: str
     part: str
     path: str
     kind: str
     what: str
-    usd: float  # a month
+    usd: float  # per month
     by_use: bool = False
 
 
 @dataclass(frozen=True)
 class Bill:
-    """All lines; what has no price here; how many resources there are of the types that cost nothing, and of those not counted."""
+    """All lines, types without a price, the number of free resources and the types that are not counted, by environment."""
 
     items: tuple[Item, ...]
     unknown: tuple[str, ...]
@@ -38,7 +38,7 @@ class Bill:
     not_counted: Mapping[str, tuple[str, ...]]
 
     def total(self, environment: str, part: str | None = None, *, by_use: bool = False) -> float:
-        """USD a month of an environment, or of one stack of it: before traffic, or what use adds."""
+        """USD per month of an environment or one of its stacks: before traffic, or by use."""
         return sum(one.usd for one in self.items if one.environment == environment and part in (None, one.part) and one.by_use is by_use)
 
 

@@ -1,4 +1,4 @@
-"""The dated price table, and what is assumed where no template says it."""
+"""The dated price table, and assumptions about what templates do not say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Table = dict[str, Any]
 
 
 class UnknownPriceError(Exception):
-    """What has no price in `prices.toml`."""
+    """A name without a price in `prices.toml`."""
 
 
 def _read(name: str) -> Table:
@@ -26,12 +26,12 @@ NO_PRICES = ("source", "date", "seen")
 
 
 def tables() -> Iterator[tuple[str, Table]]:
-    """Every table of prices by its name."""
+    """All price tables with their names."""
     return ((name, one) for name, one in PRICES.items() if isinstance(one, dict))
 
 
 def price(table: str, name: Any = "usd") -> float:
-    """USD for one unit; raises UnknownPriceError for what is not listed."""
+    """USD per unit. UnknownPriceError for an unlisted name."""
     found = PRICES[table]
     if not isinstance(name, str) or name not in found or name in NO_PRICES:
         raise UnknownPriceError(name)
@@ -39,17 +39,16 @@ def price(table: str, name: Any = "usd") -> float:
 
 
 def oldest() -> date:
-    """When the price that was not looked at for longest was looked at."""
-    dates: list[date] = [one["date"] for _, one in tables()]
-    return min(dates)
+    """The date of the oldest price."""
+    return min((one["date"] for _, one in tables()), default=date.max)
 
 
 def stale(today: date) -> list[str]:
-    """The tables nobody has looked at for `stale_after_days`."""
+    """Tables that were not checked for `stale_after_days`."""
     return [name for name, one in tables() if (today - one["date"]).days > PRICES["stale_after_days"]]
 
 
 def assumed(environment: str) -> Table:
-    """The assumptions for an environment: its own over those for all, tables likewise."""
+    """The assumptions for an environment: its own values replace the default ones, also inside tables."""
     common, own = ASSUMPTIONS["default"], ASSUMPTIONS.get(environment, {})
     return {key: {**value, **own.get(key, {})} if isinstance(value, dict) else own.get(key, value) for key, value in common.items()}

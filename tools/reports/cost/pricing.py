@@ -1,4 +1,4 @@
-"""How each type of resource is paid for."""
+"""How each resource type is billed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from tools.reports.cost.prices import PRICES, Table, UnknownPriceError, price
 HOURS = PRICES["hours_a_month"]
 DAYS = HOURS / 24
 WEEKS = DAYS / 7
-_DAILY = re.compile(
-    r"cron\((?P<minute>\d+) (?P<hour>\d+) \? \* (?P<days>[A-Z,]+) \*\)"
-)  # as constructs_lib/database/working_hours.py writes it
+# As constructs_lib/database/working_hours.py writes it.
+_DAILY = re.compile(r"cron\((?P<minute>\d+) (?P<hour>\d+) \? \* (?P<days>[A-Z,]+) \*\)")
 
 
 class Line(NamedTuple):
-    """USD a month; `by_use` depends on traffic or on how much is kept."""
+    """USD per month; `by_use` depends on traffic or stored volume."""
 
     what: str
     usd: float
@@ -30,7 +29,7 @@ Pricing = Callable[[Resource, Assembly, Table], Iterator[Line]]
 
 
 def hours_on(environment: str, assembly: Assembly) -> float:
-    """Hours a month that an environment's tasks and database run: between the schedules that start and stop it, if there are such."""
+    """Hours per month that an environment's tasks and database run: between its start and stop schedules, if it has any."""
     times = {
         call: _DAILY.fullmatch(str(schedule.at("ScheduleExpression")))
         for schedule in assembly.of_kind("AWS::Scheduler::Schedule")
@@ -46,10 +45,10 @@ def hours_on(environment: str, assembly: Assembly) -> float:
 
 def _database(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
     zones = 2 if resource.at("MultiAZ", False) else 1
-    told = "in two zones" if zones == 2 else "in one zone"
+    where = "in two zones" if zones == 2 else "in one zone"
     name, kind, gib = resource.at("DBInstanceClass"), resource.at("StorageType", "gp2"), int(resource.at("AllocatedStorage", 0))
-    yield Line(f"{name} {told}", zones * hours_on(resource.environment, assembly) * price("rds_instance_hour", name))
-    yield Line(f"{gib} GiB {kind} {told}", zones * gib * price("rds_storage_gib_month", kind))
+    yield Line(f"{name} {where}", zones * hours_on(resource.environment, assembly) * price("rds_instance_hour", name))
+    yield Line(f"{gib} GiB {kind} {where}", zones * gib * price("rds_storage_gib_month", kind))
 
 
 def _proxy(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
@@ -73,13 +72,13 @@ def _service(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator
         raise UnknownPriceError(f"with task definition {path}")
     machine = f"fargate_{task.at('RuntimePlatform.CpuArchitecture', 'X86_64').lower()}"
     vcpus, gib = int(task.at("Cpu")) / 1024, int(task.at("Memory")) / 1024
-    count, spot = _least_tasks(resource, assembly), _spot_share(resource)
+    count, spot = _minimum_tasks(resource, assembly), _spot_share(resource)
     hour = vcpus * price(machine, "vcpu_hour") + gib * price(machine, "gib_hour")
-    told = f"{count} × {vcpus:g} vCPU, {gib:g} GiB{' on Spot' if spot else ''}"
-    yield Line(told, count * hours_on(resource.environment, assembly) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
+    what = f"{count} × {vcpus:g} vCPU, {gib:g} GiB{' on Spot' if spot else ''}"
+    yield Line(what, count * hours_on(resource.environment, assembly) * hour * (1 - spot + spot * price("fargate_spot", "factor")))
 
 
-def _least_tasks(service: Resource, assembly: Assembly) -> int:
+def _minimum_tasks(service: Resource, assembly: Assembly) -> int:
     name = f"/{service.path}.Name"
     for target in assembly.of_kind("AWS::ApplicationAutoScaling::ScalableTarget"):
         if target.environment == service.environment and str(assembly.with_paths(target.stack, target.at("ResourceId"))).endswith(name):
@@ -93,13 +92,13 @@ def _spot_share(service: Resource) -> float:
 
 
 def _cluster(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
-    """Container Insights, per metric of cluster, services, their families and least tasks."""
+    """Container Insights by metrics of cluster, services, task families and minimum tasks."""
     settings = {one["Name"]: one["Value"] for one in resource.at("ClusterSettings", [])}
     each = assumed["insights_metrics"]
     services = [one for one in assembly.of_kind("AWS::ECS::Service") if one.environment == resource.environment]
     metrics = each["cluster"] + len(services) * (each["service"] + each["family"])
     if settings.get("containerInsights") == "enhanced":
-        metrics += each["task"] * sum(_least_tasks(one, assembly) for one in services)
+        metrics += each["task"] * sum(_minimum_tasks(one, assembly) for one in services)
         yield Line(f"Container Insights, {metrics} metrics", metrics * price("cloudwatch", "insights_metric_month"))
     elif settings.get("containerInsights") == "enabled":
         yield Line(f"Container Insights, {metrics} metrics", metrics * price("cloudwatch", "metric_month"))
@@ -161,7 +160,7 @@ def _origin_metrics(resource: Resource, assembly: Assembly, assumed: Table) -> I
 
 
 def _alarm(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
-    """An alarm on an expression pays for each metric in it."""
+    """An alarm on an expression is billed for each of its metrics."""
     metrics = sum(1 for one in resource.at("Metrics", []) if "MetricStat" in one) or 1
     yield Line(f"{metrics} metric{'' if metrics == 1 else 's'}", metrics * price("cloudwatch", "alarm_metric_month"))
 
@@ -218,14 +217,14 @@ PRICED: dict[str, Pricing] = {
     "AWS::SecretsManager::Secret": _each("secret_month"),
     "AWS::WAFv2::WebACL": _firewall,
 }
-# Paid by messages, calls or time of use, which are cents here: named, and not counted.
+# Billed by messages, calls or usage time; cents here: listed but not counted.
 NOT_COUNTED = {
     "AWS::Athena::WorkGroup",
     "AWS::Backup::BackupVault",
-    "AWS::CloudFront::Function",  # its calls are the distribution's
+    "AWS::CloudFront::Function",  # its invocations are counted with the distribution
     "AWS::DynamoDB::Table",  # on demand
-    "AWS::EC2::FlowLog",  # its volume is the log group's
-    "AWS::ECS::TaskDefinition",  # one-off tasks; what a service runs is the service's
+    "AWS::EC2::FlowLog",  # its volume is counted with the log group
+    "AWS::ECS::TaskDefinition",  # one-off tasks; a service's tasks are counted with the service
     "AWS::Events::Rule",
     "AWS::Logs::MetricFilter",
     "AWS::SNS::Subscription",
@@ -234,7 +233,7 @@ NOT_COUNTED = {
     "AWS::Scheduler::Schedule",
     "AWS::WAFv2::LoggingConfiguration",
 }
-# Never on a bill by themselves.
+# Never billed separately.
 FREE = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
     "AWS::ApplicationAutoScaling::ScalingPolicy",

@@ -1,4 +1,4 @@
-"""What other settings would save: each is really synthesized, alone, and its bill compared."""
+"""Savings by cheaper settings: each is synthesized alone, and its bill compared."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ REASON = "To see what it would save."
 
 
 @dataclass(frozen=True)
-class Lever:
-    """A setting, the value that costs less, and what one gives up for it."""
+class Option:
+    """A cheaper value of a setting, and its disadvantage."""
 
     key: str
     value: Any
-    gives_up: str
+    disadvantage: str
 
 
 @dataclass(frozen=True)
 class Saving:
-    """A lever pulled: what it would save of the bill before traffic."""
+    """An option, the present value, and the saving in USD per month before traffic."""
 
-    lever: Lever
-    was: str
+    option: Option
+    present: str
     usd: float
 
     def __str__(self) -> str:
-        return f"{self.lever.key} = {as_toml(self.lever.value)} (is {self.was}): {self.lever.gives_up}"
+        return f"{self.option.key} = {as_toml(self.option.value)} (is {self.present}): {self.option.disadvantage}"
 
 
-LEVERS = tuple(Lever(key, saving.value, saving.gives_up) for key, saving in declarations(Settings, field_metadata.Saving))
+OPTIONS = tuple(Option(key, saving.value, saving.gives_up) for key, saving in declarations(Settings, field_metadata.Saving))
 
 
 def savings(settings: Settings) -> list[Saving]:
-    """What each lever would save, the most first; those that are pulled already, or that the settings do not allow, left out."""
+    """The saving of each option, largest first, without options that are in use already or that the settings do not allow."""
     with tempfile.TemporaryDirectory() as folder:
-        before = _total(settings, Path(folder) / "as-it-is")
+        before = _total(settings, Path(folder) / "present")
         found = [
-            Saving(lever, as_toml(value_at(settings, lever.key)), before - _total(other, Path(folder) / str(number)))
-            for number, (lever, other) in enumerate(_pulled(settings))
+            Saving(option, as_toml(value_at(settings, option.key)), before - _total(other, Path(folder) / str(number)))
+            for number, (option, other) in enumerate(_alternatives(settings))
         ]
     return sorted((one for one in found if one.usd > 0), key=lambda one: -one.usd)
 
@@ -59,17 +59,17 @@ def _total(settings: Settings, folder: Path) -> float:
     return bill(Assembly(build([settings], folder).assembly)).total(settings.name)
 
 
-def _pulled(settings: Settings) -> Iterator[tuple[Lever, Settings]]:
-    for lever in LEVERS:
-        if value_at(settings, lever.key) != lever.value:
+def _alternatives(settings: Settings) -> Iterator[tuple[Option, Settings]]:
+    for option in OPTIONS:
+        if value_at(settings, option.key) != option.value:
             try:
-                yield lever, with_setting(settings, lever.key, lever.value)
+                yield option, with_setting(settings, option.key, option.value)
             except SettingsError:
-                continue  # it does not fit together with the rest: no lever by itself
+                continue  # does not fit the other settings
 
 
 def with_setting(settings: Settings, key: str, value: Any) -> Settings:
-    """The same settings with another value, and a reason where it needs one; raises SettingsError when they do not fit together."""
+    """The settings with another value, and a reason if it needs one. SettingsError if they do not fit together."""
     values = settings.model_dump(exclude_unset=True, exclude={"name"})
     *tables, last = key.split(".")
     table, section = values, settings

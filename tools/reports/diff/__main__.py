@@ -1,9 +1,9 @@
-"""The report of this folder against a base: `./carmen diff`.
+"""Write the report on this folder against a base: `./carmen diff`.
 
-The base is a branch, tag or commit; or `deployed`: what the account of the credentials has, of all environments or of one (a branch
-of that name is `heads/deployed`). Without an output file the whole report is printed. The file stays below the 65,536 characters of a
-comment on GitHub; when the report had to be cut, the whole is in a second file with `.whole` before the suffix, below GitLab's
-1,000,000. A danger is accepted by what this folder adds to the base's docs/accepted-dangers.toml; against what is deployed, by any
+The base is a branch, tag or commit; or `deployed` for the stacks in the credentials' account, of all environments or of one (a branch
+of that name is `heads/deployed`). Without an output file the report is printed. The file stays below the 65,536 characters of a GitHub
+comment; if rows are omitted, the full report is in a second file with `.whole` before the suffix, below GitLab's 1,000,000 characters.
+A danger is accepted by an entry that this folder adds to the base's docs/accepted-dangers.toml; against the deployed stacks, by any
 entry of that file.
 """
 
@@ -31,20 +31,20 @@ DEPLOYED = "deployed"
 
 
 def report(base: Path, head: Path, name: str, accepted: Mapping[str, str] | None = None, live: Live | None = None) -> Report:
-    """The report on two assemblies; `accepted` holds ids of dangers, and why; `live` is what else is known of a base that is deployed."""
+    """Compare two assemblies. `accepted` maps ids of dangers to reasons; `live` has further facts about a deployed base."""
     comparison = compare(Assembly(base, live.tops if live else None), Assembly(head))
     costs = Costs.of(comparison.base, comparison.head)
     return Report(comparison, find_dangers(comparison), accepted or {}, interruptions(comparison), costs, name, live)
 
 
 def against_deployed(base: Path, head: Path, live: Live, acceptances: str) -> Report:
-    """The same against what is deployed; `acceptances` is the text of the file that holds them."""
+    """Compare with the deployed stacks. `acceptances` is the text of docs/accepted-dangers.toml."""
     made = report(base, head, DEPLOYED, live=live)
     return replace(made, accepted=ever(acceptances, made.dangers, environment_names()))
 
 
 def write(made: Report, out: Path) -> None:
-    """The report as a comment, and the whole of it beside, when that is longer."""
+    """Write the report as a comment, and the full report beside it if it is longer."""
     whole = out.with_name(f"{out.stem}.whole{out.suffix}")
     text = made.markdown(GITHUB_LIMIT, whole=f"`{whole.name}`, an artifact of this pipeline")
     out.write_text(text, encoding="utf-8")
@@ -54,7 +54,7 @@ def write(made: Report, out: Path) -> None:
 
 
 def run(base: str, environment: str | None, output: Path | None) -> int:
-    """Write or print the report; returns 3 when it has a danger that is not accepted."""
+    """Write or print the report. Return 3 if it has a danger that is not accepted."""
     file = ROOT / FILE
     acceptances = file.read_text(encoding="utf-8") if file.exists() else ""
     made = _against_deployed(environment or "", acceptances) if base == DEPLOYED else _against(base, acceptances)

@@ -1,4 +1,4 @@
-"""Which dangers somebody accepted, and why: a pull request those that it adds to docs/accepted-dangers.toml, a deployment all of them."""
+"""Accepted dangers and their reasons: for a pull request the entries it adds to docs/accepted-dangers.toml, for a deployment all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "docs/accepted-dangers.toml"
 
 
 class AcceptanceError(FailedError):
-    """An acceptance that says too little, or what is none."""
+    """An invalid entry in the file, or an invalid file."""
 
 
 class _Acceptance(BaseModel):
@@ -33,16 +33,16 @@ class _Acceptances(BaseModel):
 
 
 def added(base: str, head: str) -> dict[str, str]:
-    """Id → reason of what the file of `head` has and that of `base` has not. AcceptanceError for a head that cannot be read.
+    """Id → reason of the entries in `head` that `base` does not have. AcceptanceError if `head` is invalid.
 
-    An id that the base has counts when the head has it once more: the danger came again, and somebody wanted it again.
+    An id that the base already has counts only if the head has it once more: the same danger was accepted again.
     """
     try:
         before = Counter(one.id for one in _read(base))
     except (tomllib.TOMLDecodeError, ValidationError):
-        before = Counter()  # it is the head's to put right
+        before = Counter()  # the head may correct the file
     found: dict[str, str] = {}
-    for one in _understood(head):
+    for one in _parse(head):
         before[one.id] -= 1
         if before[one.id] < 0:
             found[one.id] = one.reason
@@ -50,29 +50,31 @@ def added(base: str, head: str) -> dict[str, str]:
 
 
 def ever(text: str, dangers: Iterable[Danger], environments: Iterable[str]) -> dict[str, str]:
-    """Id → reason of the dangers that the file accepts at all, in these environments or in some of them. AcceptanceError as above.
+    """Id → reason of the dangers that any entry accepts, also one for more environments. AcceptanceError if the file is invalid.
 
-    What was accepted for production and staging was accepted for production: one environment is deployed after the other.
+    An acceptance for production and staging is one for production: environments are deployed one after the other.
     """
-    reasons = {one.id: one.reason for one in _understood(text)}
+    reasons = {one.id: one.reason for one in _parse(text)}
     known = {danger.id: next((reasons[one] for one in danger.ids(environments) if one in reasons), None) for danger in dangers}
     return {one: reason for one, reason in known.items() if reason is not None}
 
 
-def _understood(text: str) -> list[_Acceptance]:
+def _parse(text: str) -> list[_Acceptance]:
     try:
         return _read(text)
     except tomllib.TOMLDecodeError as error:
-        raise AcceptanceError(f"{FILE} is no TOML: {error}") from None
+        raise AcceptanceError(f"{FILE} is not valid TOML: {error}") from None
     except ValidationError as error:
-        raise AcceptanceError("\n".join(f"{FILE}: {_told(one['loc'], one['msg'], one['input'])}" for one in error.errors())) from None
+        raise AcceptanceError(
+            "\n".join(f"{FILE}: {_describe_error(one['loc'], one['msg'], one['input'])}" for one in error.errors())
+        ) from None
 
 
 def _read(text: str) -> list[_Acceptance]:
     return _Acceptances.model_validate(tomllib.loads(text)).accepted
 
 
-def _told(place: tuple[int | str, ...], wrong: str, given: object) -> str:
+def _describe_error(place: tuple[int | str, ...], problem: str, value: object) -> str:
     number = f"entry {place[1] + 1}, " if len(place) > 1 and isinstance(place[1], int) else ""
-    wants = "an entry is [[accepted]] with an id of the report, such as 8da5c260, and a reason of 20 to 600 characters"
-    return f"{number}{place[-1]} {given!r}: {wrong[0].lower()}{wrong[1:]}; {wants}."
+    expected = "an entry is [[accepted]] with an id from the report, such as 8da5c260, and a reason of 20 to 600 characters"
+    return f"{number}{place[-1]} {value!r}: {problem[0].lower()}{problem[1:]}; {expected}."

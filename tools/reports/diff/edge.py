@@ -1,4 +1,4 @@
-"""The edge: firewall rules and headers that are relaxed, and caches that could hand one person's page to another."""
+"""The edge: relaxed firewall rules and headers, and caches that could serve one user's page to another."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tools.reports.diff.collect import Comparison, leaves
 from tools.reports.diff.findings import Finding
 from tools.reports.diff.protection import behaviors
 
-# What every visitor may have: the application's build output and public pictures, and our own error pages.
+# Public paths: the application's build output, public images, and our error pages.
 PUBLIC_PATHS = re.compile(r"/?(_next/static|images|errors)/[^?]*|/?(favicon\.ico|robots\.txt|_next/image)")
-# AWS's own ("Use managed cache policies"): the least and most seconds, and whether cookies are part of the key.
+# AWS-managed policies ("Use managed cache policies"): name, minimum and maximum TTL in seconds.
 MANAGED = {
     "4135ea2d-6df8-44a3-9df3-4b5a84be39ad": ("CachingDisabled", 0, 0),
     "658327ea-f89d-4fab-a63d-7e88639e58f6": ("CachingOptimized", 1, 31_536_000),
@@ -22,7 +22,7 @@ MANAGED = {
 REFERRER = ("unsafe-url", "no-referrer-when-downgrade", "origin", "origin-when-cross-origin", "strict-origin",
             "strict-origin-when-cross-origin", "same-origin", "no-referrer")  # fmt: skip
 NO_VALUE: Body = {}
-WHOLE = {"cookie": "cookies", "header": "headers", "query": "the query"}  # in the key: all of them
+WHOLE = {"cookie": "cookies", "header": "headers", "query": "the query"}  # cache key with all of them
 
 
 def find(comparison: Comparison) -> Iterator[Finding]:
@@ -31,33 +31,33 @@ def find(comparison: Comparison) -> Iterator[Finding]:
         yield from (Finding(new.environment, "Firewall", f"`{new.path}`: {words}.") for words in firewall(old, new))
     for old, new in comparison.pairs("AWS::CloudFront::ResponseHeadersPolicy"):
         yield from (Finding(new.environment, "Headers", f"`{new.path}`: {words}.") for words in headers(old, new))
-    for now in comparison.head.of_kind("AWS::CloudFront::Distribution"):  # even unchanged: its policies may have
+    for now in comparison.head.of_kind("AWS::CloudFront::Distribution"):  # even if unchanged: its policies may have changed
         if was := comparison.base.by_path.get((now.environment, now.path)):
             for kind, words in _distribution(comparison, was, now):
                 yield Finding(now.environment, kind, f"`{now.path}`: {words}.")
 
 
 def firewall(old: Resource, new: Resource) -> Iterator[str]:
-    """What a web ACL lets through that it did not."""
+    """What a web ACL newly allows."""
     if "Block" in old.at("DefaultAction", {}) and "Allow" in new.at("DefaultAction", {}):
-        yield "what no rule names is let through, no longer blocked"
+        yield "requests that match no rule are allowed, no longer blocked"
     before, after = ({rule["Name"]: rule for rule in one.at("Rules", [])} for one in (old, new))
     for name in before.keys() - after.keys():
         yield f"rule {name} is removed"
     for name in after.keys() - before.keys():
         if _action(after[name]) == "Allow":
-            yield f"rule {name} is new and lets through what it names, whatever later rules say"
+            yield f"new rule {name} allows its matches; later rules do not see them"
     both = before.keys() & after.keys()
     for name in both:
         yield from (f"rule {name} {words}" for words in _rule(before[name], after[name]))
     for name in (one for one in both if _action(before[one]) == _action(after[one]) == "Allow"):
         for other in both:
             if before[other]["Priority"] < before[name]["Priority"] and after[name]["Priority"] < after[other]["Priority"]:
-                yield f"rule {name} is now asked before {other}, and what it lets through passes by"
+                yield f"rule {name} is now evaluated before {other}, which does not see what it allows"
 
 
 def _action(rule: Body) -> str:
-    """Block, Allow, Count …; None is a group's own."""
+    """Block, Allow, Count …; None: the rule group's actions apply."""
     return str(next(iter(rule.get("Action") or rule.get("OverrideAction") or rule.get("ActionToUse") or {"None": {}})))
 
 
@@ -69,19 +69,19 @@ def _rule(old: Body, new: Body) -> Iterator[str]:
     for path, before, after in leaves(old.get("Statement", {}), new.get("Statement", {}), "Statement"):
         name = path.rpartition(".")[2]
         if "RuleActionOverrides" in path or (name == "Limit" and after < before) or (name == "EvaluationWindowSec" and after > before):
-            continue  # told above, or stricter
+            continue  # reported above, or stricter
         if name == "Limit":
-            yield f"lets through {after} requests in a window, no longer {before}"
+            yield f"allows {after} requests per window, was {before}"
         else:
-            yield f"looks at something else: {path.removeprefix('Statement.')}, {_short(before)} → {_short(after)}"
+            yield f"inspects something else: {path.removeprefix('Statement.')}, {_short(before)} → {_short(after)}"
 
 
 def _overrides(old: Body, new: Body) -> Iterator[str]:
-    """Rules of a managed group that do another thing than the group says."""
+    """Changed action overrides of a managed rule group."""
     before, after = ({rule["Name"]: _action(rule) for rule in _group(one).get("RuleActionOverrides", [])} for one in (old, new))
     for name, action in after.items():
         if action != before.get(name) and action != "Block" and before.get(name) not in ("Allow", "Count"):
-            yield f"no longer acts by its part {name}: it is set to {action}"
+            yield f"no longer applies its sub-rule {name}: it is set to {action}"
 
 
 def _group(rule: Body) -> Body:
@@ -95,7 +95,7 @@ def _short(value: Any) -> str:
 
 
 def headers(old: Resource, new: Resource) -> Iterator[str]:
-    """What a response headers policy demands no longer of browsers."""
+    """What a response headers policy no longer requires of browsers."""
     config = "ResponseHeadersPolicyConfig"
     before, after = (one.at(f"{config}.SecurityHeadersConfig", {}) for one in (old, new))
     for name, was in before.items():
@@ -104,18 +104,18 @@ def headers(old: Resource, new: Resource) -> Iterator[str]:
             yield f"{name} is no longer sent"
             continue
         if was.get("Override") and not now.get("Override"):
-            yield f"{name}: the application may send another"
+            yield f"{name}: the application may override it"
         yield from (f"{name} {words}" for words in _weaker(name, was, now))
     for key in ("CustomHeadersConfig", "RemoveHeadersConfig"):
         was, now = ({one["Header"]: one.get("Value") for one in policy.at(f"{config}.{key}.Items", [])} for policy in (old, new))
         for header, value in was.items():
             if header not in now:
-                yield f"{header} is no longer {'sent' if key.startswith('Custom') else 'taken out'}"
+                yield f"{header} is no longer {'sent' if key.startswith('Custom') else 'removed'}"
             elif now[header] != value:
                 yield f"{header} changes, {_short(value)} → {_short(now[header])}"
     allowed = [set(one.at(f"{config}.CorsConfig.AccessControlAllowOrigins.Items", [])) for one in (old, new)]
     for origin in sorted(map(str, allowed[1] - allowed[0])):
-        yield f"pages of {'any site' if origin == '*' else origin} may now read the answers (CORS)"
+        yield f"pages of {'any site' if origin == '*' else origin} may now read responses (CORS)"
 
 
 def _weaker(name: str, old: Body, new: Body) -> Iterator[str]:
@@ -125,30 +125,30 @@ def _weaker(name: str, old: Body, new: Body) -> Iterator[str]:
         case "StrictTransportSecurity":
             ages = int(old["AccessControlMaxAgeSec"]), int(new["AccessControlMaxAgeSec"])
             if ages[1] < ages[0]:
-                yield f"holds for {ages[1]} seconds, no longer {ages[0]}"
-            yield from (f"no longer says {key}" for key in ("IncludeSubdomains", "Preload") if old.get(key) and not new.get(key))
+                yield f"is valid for {ages[1]} seconds, was {ages[0]}"
+            yield from (f"no longer contains {key}" for key in ("IncludeSubdomains", "Preload") if old.get(key) and not new.get(key))
         case "FrameOptions" if old["FrameOption"] == "DENY" != new["FrameOption"]:
-            yield "lets the site's own pages frame it, DENY → SAMEORIGIN"
+            yield "allows framing by the same site, DENY → SAMEORIGIN"
         case "ReferrerPolicy":
             ranks = [REFERRER.index(one[name]) if one[name] in REFERRER else -1 for one in (old, new)]
             if ranks[1] < ranks[0]:
-                yield f"tells other sites more, {old[name]} → {new[name]}"
+                yield f"sends more to other sites, {old[name]} → {new[name]}"
         case "XSSProtection" if old.get("ModeBlock") and not new.get("ModeBlock"):
             yield "no longer blocks"
 
 
 def _csp(old: str, new: str) -> Iterator[str]:
-    """Directive by directive: what is allowed from where that was not (W3C, Content Security Policy Level 3)."""
+    """Newly allowed sources by directive (W3C, Content Security Policy Level 3)."""
     before, after = ({words[0].lower(): words[1:] for part in text.split(";") if (words := part.split())} for text in (old, new))
     for name in dict.fromkeys((*before, *after)):
         was = before.get(name, before.get("default-src", ["*"]) if name.endswith("-src") else None)
         now = after.get(name, after.get("default-src", ["*"]) if name.endswith("-src") else None)
         if was is None:
-            continue  # a directive that was not there only forbids
+            continue  # a new directive only restricts
         if now is None:
-            yield f"no longer says {name}"
+            yield f"no longer contains {name}"
         elif more := [source for source in now if source not in was and source != "'none'"]:
-            yield f"lets {name} come from {', '.join(f'`{one}`' for one in more)}"
+            yield f"allows {', '.join(f'`{one}`' for one in more)} in {name}"
 
 
 def _distribution(comparison: Comparison, old: Resource, new: Resource) -> Iterator[tuple[str, str]]:
@@ -156,15 +156,15 @@ def _distribution(comparison: Comparison, old: Resource, new: Resource) -> Itera
     for pattern, behavior in after.items():
         was = before.get(pattern) or before["*"]
         if was.get("ResponseHeadersPolicyId") and not behavior.get("ResponseHeadersPolicyId"):
-            yield "Headers", f"answers on `{pattern}` carry no security headers any more"
-        if "viewer-request" in _events(was) - _events(behavior) and not _is_own(pattern):
-            yield "Firewall", f"requests on `{pattern}` no longer pass the viewer function"
-        for words in _kept(comparison, old, was if pattern in before else NO_VALUE, new, behavior, pattern):
+            yield "Headers", f"responses on `{pattern}` carry no security headers"
+        if "viewer-request" in _events(was) - _events(behavior) and not _is_error_page(pattern):
+            yield "Firewall", f"requests on `{pattern}` no longer go through the viewer function"
+        for words in _cached(comparison, old, was if pattern in before else NO_VALUE, new, behavior, pattern):
             yield "Caching", words
     for pattern in before.keys() - after.keys():
-        for words in _kept(comparison, old, before[pattern], new, after["*"], pattern):
+        for words in _cached(comparison, old, before[pattern], new, after["*"], pattern):
             yield "Caching", words
-    for code in _errors_kept_longer(old, new):
+    for code in _errors_cached_longer(old, new):
         yield "Caching", code
 
 
@@ -172,42 +172,44 @@ def _events(behavior: Body) -> set[str]:
     return {one["EventType"] for one in behavior.get("FunctionAssociations", [])}
 
 
-def _is_own(pattern: str) -> bool:
+def _is_error_page(pattern: str) -> bool:
     return pattern.lstrip("/").startswith("errors/")
 
 
-def _kept(comparison: Comparison, old: Resource, was: Body, new: Resource, now: Body, pattern: str) -> Iterator[str]:
-    """Whether answers are kept for others that were not, longer against the application's will, or under a poorer key."""
+def _cached(comparison: Comparison, old: Resource, was: Body, new: Resource, now: Body, pattern: str) -> Iterator[str]:
+    """Responses that are newly shared, cached longer than the application wants, or have a smaller cache key."""
     name, least, most, key = _policy(comparison.head, new, now)
     _, earlier_least, earlier_most, earlier_key = _policy(comparison.base, old, was) if was else ("", 0, 0, frozenset())
-    told = f"answers on `{pattern}`"
+    responses = f"responses on `{pattern}`"
     if most <= 0:
         return
     if earlier_most <= 0:
         if not PUBLIC_PATHS.fullmatch(pattern):
-            without = "" if "cookies" in key else ", whatever cookie asks"
-            kept = f"are now kept, up to {_time(most)}, and handed to others ({name}){without}"
-            yield f"{told} {kept}: a page of one user could reach another"
+            without = "" if "cookies" in key else ", ignoring cookies"
+            kept = f"are now cached for {_time(most)} and shared between users ({name}){without}"
+            yield f"{responses} {kept}: one user's page could be served to another"
         return
     covered = tuple(f"the {kind} " for kind, whole in WHOLE.items() if whole in key)
     if lost := sorted(one for one in earlier_key - key if not one.startswith(covered)):
-        yield f"{told} are no longer kept apart by {', '.join(lost)}: who asks differently gets what another was given"
+        yield f"{responses} no longer depend on {', '.join(lost)}: different requests get the same cached response"
     if earlier_least <= 0 < least:
-        yield f"{told} are now kept {_time(least)} even when the application says private or no-store"
+        yield f"{responses} are now cached for at least {least:g} s, even if the application sends private or no-store"
 
 
 def _time(seconds: float) -> str:
-    return "for ever" if seconds == float("inf") else f"{seconds / 86_400:g} days" if seconds >= 2 * 86_400 else f"{seconds:g} s"
+    return (
+        "any time" if seconds == float("inf") else f"up to {seconds / 86_400:g} days" if seconds >= 2 * 86_400 else f"up to {seconds:g} s"
+    )
 
 
 def _policy(assembly: Assembly, distribution: Resource, behavior: Body) -> tuple[str, float, float, frozenset[str]]:
-    """(name, least and most seconds, what answers are kept apart by) of a behaviour's cache policy."""
+    """(name, minimum and maximum TTL in seconds, cache key) of a behaviour's cache policy."""
     identity = behavior.get("CachePolicyId")
     if identity is None:
         legacy = behavior.get("ForwardedValues")
         return ("no policy", 0, 0, frozenset()) if legacy is None else ("forwarded values", 0, float("inf"), frozenset())
     if isinstance(identity, str):
-        name, least, most = MANAGED.get(identity, (f"policy {identity}, unknown here", 1, float("inf")))
+        name, least, most = MANAGED.get(identity, (f"unknown policy {identity}", 1, float("inf")))
         return name, least, most, frozenset()
     path = str(assembly.with_paths(distribution.stack, identity)).removesuffix(".Id")
     policy = assembly.by_path.get((distribution.environment, path))
@@ -234,8 +236,8 @@ def _key(parameters: Body) -> Iterator[str]:
                 yield WHOLE[kind] if other == "all" else f"{WHOLE[kind]} ({other})"
 
 
-def _errors_kept_longer(old: Resource, new: Resource) -> Iterator[str]:
-    """10 s where nothing is said ("Control how long CloudFront caches errors")."""
+def _errors_cached_longer(old: Resource, new: Resource) -> Iterator[str]:
+    """Errors cached longer; the default is 10 s ("Control how long CloudFront caches errors")."""
     before, after = (
         {one["ErrorCode"]: one.get("ErrorCachingMinTTL", 10) for one in distribution.at("DistributionConfig.CustomErrorResponses", [])}
         for distribution in (old, new)
@@ -243,4 +245,4 @@ def _errors_kept_longer(old: Resource, new: Resource) -> Iterator[str]:
     for code in sorted({*before, *after}):
         seconds = before.get(code, 10), after.get(code, 10)
         if seconds[1] > seconds[0]:
-            yield f"errors {code} are kept {seconds[1]} s and handed to others, no longer {seconds[0]} s"
+            yield f"error {code} is cached for {seconds[1]} s, was {seconds[0]} s"

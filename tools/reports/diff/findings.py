@@ -1,4 +1,4 @@
-"""A danger, as judges tell it."""
+"""A dangerous change, as the checks report it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person must want, in one environment. `words` are the same for the same thing in another."""
+    """A dangerous change in one environment. `words` are equal for the same change in another environment."""
 
     environment: str
     kind: str  # State, Deployment, Secret, Protection, Network, Permissions, Firewall, Headers or Caching
     words: str
-    reason: str = ""  # why, where the settings say so
+    reason: str = ""  # from the settings, if they give one

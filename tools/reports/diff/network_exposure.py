@@ -1,4 +1,4 @@
-"""Security groups that are opened, from where to which port; subnets that get a way out."""
+"""Security groups that accept or open more connections; subnets that get a default route."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ GROUP = "AWS::EC2::SecurityGroup"
 INGRESS, EGRESS = "AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 ALL = "-1"
-# Under which names resources list the groups that they are in.
+# Properties in which resources list their security groups.
 MEMBERS = ("SecurityGroupIds", "SecurityGroups", "VPCSecurityGroups", "VpcSecurityGroupIds")
-# What AWS gives a group that says nothing of what may leave (AWS::EC2::SecurityGroup, SecurityGroupEgress).
-LEAVES_FOR_ANYWHERE = {"CidrIp": "0.0.0.0/0", "IpProtocol": ALL}
+# The default of a group without egress rules (AWS::EC2::SecurityGroup, SecurityGroupEgress).
+DEFAULT_EGRESS = {"CidrIp": "0.0.0.0/0", "IpProtocol": ALL}
 PEERS = ("CidrIp", "CidrIpv6", "SourceSecurityGroupId", "DestinationSecurityGroupId", "SourcePrefixListId", "DestinationPrefixListId")
 
 TARGETS = (
@@ -44,7 +44,7 @@ class SecurityGroupRule:
     ports: tuple[Any, Any]
 
     def covers(self, other: SecurityGroupRule) -> bool:
-        """Whether this lets through all that `other` does."""
+        """Whether this rule allows everything that `other` allows."""
         same = (self.environment, self.group, self.inwards) == (other.environment, other.group, other.inwards)
         return same and _holds(self.peer, other.peer) and (self.protocol == ALL or (self.protocol == other.protocol and self._ports(other)))
 
@@ -58,7 +58,7 @@ class SecurityGroupRule:
         return low <= lower and higher <= high
 
     @property
-    def to_anybody(self) -> bool:
+    def to_any_address(self) -> bool:
         return self.peer in EVERYWHERE
 
     @property
@@ -67,20 +67,24 @@ class SecurityGroupRule:
 
     @property
     def words(self) -> str:
-        """From where to which port."""
-        peer = f"anybody ({self.peer})" if self.to_anybody else self.peer if self.by_address else f"`{self.peer}`"
+        """The rule as a sentence."""
+        peer = f"any address ({self.peer})" if self.to_any_address else self.peer if self.by_address else f"`{self.peer}`"
         low, high = self.ports
         ports = "all ports" if self.protocol == ALL else f"{self.protocol} {low}" if low == high else f"{self.protocol} {low}–{high}"
-        return f"`{self.group}` is opened to {peer} on {ports}." if self.inwards else f"`{self.group}` may now reach {peer} on {ports}."
+        return (
+            f"`{self.group}` now accepts connections from {peer} on {ports}."
+            if self.inwards
+            else f"`{self.group}` may now connect to {peer} on {ports}."
+        )
 
 
 def find(comparison: Comparison) -> Iterator[Finding]:
-    """Doors that no rule of the base opened. What is new by itself may talk to what is new; but to addresses, nothing opens unseen."""
+    """Yield rules that no rule of the base covers. New groups may connect to each other; a rule for an address is always reported."""
     known = list(rules(comparison.base))
     there = {(one.environment, comparison.moves.get((one.environment, one.path), one.path)) for one in comparison.base.of_kind(GROUP)}
     for rule in rules(comparison.head):
-        # What leaves for a group of ours is told where it enters.
-        matters = rule.by_address and not _nowhere(rule.peer) if not rule.inwards else True
+        # Egress to our own groups is reported by their ingress rules.
+        matters = rule.by_address and not _is_loopback(rule.peer) if not rule.inwards else True
         new = (rule.environment, rule.group) not in there
         if matters and not (new and (not rule.inwards or not rule.by_address)) and not any(one.covers(rule) for one in known):
             yield Finding(rule.environment, "Network", rule.words)
@@ -89,7 +93,7 @@ def find(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _joins(comparison: Comparison) -> Iterator[Finding]:
-    """What was there and is put into another group opens by that group's doors, new or old."""
+    """Existing resources that join another security group."""
     for change in comparison.changes:
         if change.both:
             old, new = change.both
@@ -98,43 +102,43 @@ def _joins(comparison: Comparison) -> Iterator[Finding]:
                 for one in _groups(comparison.base.with_paths(old.stack, old.properties))
             }
             for group in sorted(_groups(comparison.head.with_paths(new.stack, new.properties)) - before):
-                words = f"`{new.path}` joins the security group `{group}`: whom that lets in reaches it, and it reaches what that may."
+                words = f"`{new.path}` joins the security group `{group}`: the rules of that group now also apply to it."
                 yield Finding(change.environment, "Network", words)
 
 
-def _groups(told: Any) -> set[str]:
-    """The security groups in told properties, at any depth."""
-    if isinstance(told, list):
-        return {group for one in told for group in _groups(one)}
-    if not isinstance(told, dict):
+def _groups(value: Any) -> set[str]:
+    """The security groups in resolved properties, at any depth."""
+    if isinstance(value, list):
+        return {group for one in value for group in _groups(one)}
+    if not isinstance(value, dict):
         return set()
-    here = {_group(one) for key in MEMBERS for one in told.get(key, []) if isinstance(told.get(key), list)}
-    return here | {group for one in told.values() for group in _groups(one)}
+    here = {_group(one) for key in MEMBERS for one in value.get(key, []) if isinstance(value.get(key), list)}
+    return here | {group for one in value.values() for group in _groups(one)}
 
 
 def _routes(comparison: Comparison) -> Iterator[Finding]:
-    """Ways to everywhere from subnets that had none."""
-    before, after = (dict(_ways(assembly)) for assembly in (comparison.base, comparison.head))
+    """New or changed default routes of existing route tables."""
+    before, after = (dict(_default_routes(assembly)) for assembly in (comparison.base, comparison.head))
     tables = {(one.environment, one.path) for one in comparison.base.of_kind("AWS::EC2::RouteTable")}
-    for (environment, table), way in after.items():
-        if (environment, table) in tables and before.get((environment, table)) != way:
-            yield Finding(environment, "Network", f"`{table}` now leads to everywhere, by `{way}`.")
+    for (environment, table), target in after.items():
+        if (environment, table) in tables and before.get((environment, table)) != target:
+            yield Finding(environment, "Network", f"`{table}` now has a default route, through `{target}`.")
 
 
-def _ways(assembly: Assembly) -> Iterator[tuple[tuple[str, str], str]]:
+def _default_routes(assembly: Assembly) -> Iterator[tuple[tuple[str, str], str]]:
     for route in assembly.of_kind("AWS::EC2::Route"):
-        told = assembly.with_paths(route.stack, route.properties)
-        if {told.get("DestinationCidrBlock"), told.get("DestinationIpv6CidrBlock")} & set(EVERYWHERE):
-            target = next((str(told[key]) for key in TARGETS if key in told), "?")
-            yield (route.environment, str(told.get("RouteTableId"))), target.partition(".")[0]
+        properties = assembly.with_paths(route.stack, route.properties)
+        if {properties.get("DestinationCidrBlock"), properties.get("DestinationIpv6CidrBlock")} & set(EVERYWHERE):
+            target = next((str(properties[key]) for key in TARGETS if key in properties), "?")
+            yield (route.environment, str(properties.get("RouteTableId"))), target.partition(".")[0]
 
 
 def rules(assembly: Assembly) -> Iterator[SecurityGroupRule]:
-    """All rules of all groups, those within a group and those beside it."""
+    """All rules of all groups: inline ones and separate resources."""
     for group in assembly.of_kind(GROUP):
         for rule in group.at("SecurityGroupIngress", []):
             yield _rule(assembly, group, rule, group.path, inwards=True)
-        for rule in group.at("SecurityGroupEgress", [LEAVES_FOR_ANYWHERE]):
+        for rule in group.at("SecurityGroupEgress", [DEFAULT_EGRESS]):
             yield _rule(assembly, group, rule, group.path, inwards=False)
     for rule in assembly.of_kind(INGRESS, EGRESS):
         group_path = _group(assembly.with_paths(rule.stack, rule.properties.get("GroupId", "?")))
@@ -142,14 +146,14 @@ def rules(assembly: Assembly) -> Iterator[SecurityGroupRule]:
 
 
 def _rule(assembly: Assembly, resource: Resource, rule: dict[str, Any], group: str, *, inwards: bool) -> SecurityGroupRule:
-    told = assembly.with_paths(resource.stack, rule)
-    peer = next((_group(told[key]) for key in PEERS if key in told), "?")
-    ports = (told.get("FromPort"), told.get("ToPort", told.get("FromPort")))
-    return SecurityGroupRule(resource.environment, group, inwards, peer, str(told.get("IpProtocol", ALL)), ports)
+    properties = assembly.with_paths(resource.stack, rule)
+    peer = next((_group(properties[key]) for key in PEERS if key in properties), "?")
+    ports = (properties.get("FromPort"), properties.get("ToPort", properties.get("FromPort")))
+    return SecurityGroupRule(resource.environment, group, inwards, peer, str(properties.get("IpProtocol", ALL)), ports)
 
 
-def _group(told: Any) -> str:
-    return str(told).removesuffix(".GroupId")
+def _group(reference: Any) -> str:
+    return str(reference).removesuffix(".GroupId")
 
 
 def _network(peer: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -159,7 +163,7 @@ def _network(peer: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return None
 
 
-def _nowhere(peer: str) -> bool:
+def _is_loopback(peer: str) -> bool:
     network = _network(peer)
     return network is not None and network.is_loopback
 

@@ -22,29 +22,29 @@ from tools.reports.security.policies import Document, ResolvedAssembly, Role
 from tools.reports.security.policy_evaluator import Account, Undecided
 
 ROLE = "AWS::IAM::Role"
-# Where resources name the role that they act as.
-ACTS_AS = {
+# Properties in which resources name their role.
+ROLE_PROPERTIES = {
     "AWS::ECS::TaskDefinition": ("TaskRoleArn", "ExecutionRoleArn"),
     "AWS::Lambda::Function": ("Role",),
     "AWS::RDS::DBProxy": ("RoleArn",),
     "AWS::Scheduler::Schedule": ("Target.RoleArn",),
 }
-# Operators whose values a request can carry as they stand.
+# Operators whose values can be used in a request unchanged.
 PLAIN = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool", "StringEqualsIgnoreCase")
-STAR = "∗∗"  # for the stars of a pattern that is asked for as if it were a resource: neither `*` nor `?` stands for it alone
-# What every request carries, unless the permission's own conditions say otherwise.
+STAR = "∗∗"  # replaces `*` when a pattern is evaluated as a resource; neither `*` nor `?` alone matches it
+# Condition keys of every request, unless the permission's conditions set them.
 USUAL = {"s3:TlsVersion": "1.3"}
-# A function's or a task's code, whose name any edit changes ("Stack synthesis", bootstrap resources).
+# Code of a function or task; every edit changes its name ("Stack synthesis", bootstrap resources).
 CODE = re.compile(r"arn:aws:s3:::cdk-[a-z0-9]+-assets-[^/]+/[0-9a-f]{64}\.\w+")
 CARRIED = {"aws:principalarn", "aws:principalaccount", "aws:resourceaccount", "aws:securetransport"}
 
 
 @dataclass(frozen=True)
 class Grant:
-    """One action on one resource for one principal, under one set of conditions. Names are those of all environments."""
+    """One action on one resource for one principal, under one set of conditions, with names that are equal in all environments."""
 
     environment: str
-    holder: str  # the role's path, or the path of the resource whose policy says it
+    holder: str  # path of the role, or of the resource with the policy
     who: str
     effect: str
     action: str
@@ -53,8 +53,8 @@ class Grant:
 
     @property
     def conditions(self) -> Document:
-        told: Document = json.loads(self.condition)
-        return told
+        conditions: Document = json.loads(self.condition)
+        return conditions
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Policies:
         }
         self._names = names
         self._any_name = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)")
-        # A boundary's text is not in the templates: whether there is one is compared by itself.
+        # The templates do not contain the boundary's text; only its presence is compared.
         self.roles = [replace(role, boundary=None) for role in self.resolved.roles()]
         self.boundaries = {self.role_name(role): role.boundary for role in self.resolved.roles()}
 
@@ -94,8 +94,8 @@ class Policies:
         return one.environment, one.path
 
     def with_paths(self, text: str) -> str:
-        """An ARN or a value with paths in the place of names: `Storage/Uploads/*` for `arn:aws:s3:::carmenprodstorage-uploads…/*`."""
-        text = CODE.sub("code of ours in the CDK’s bucket", text)
+        """Replace names in an ARN or value by paths: `Storage/Uploads/*` for `arn:aws:s3:::carmenprodstorage-uploads…/*`."""
+        text = CODE.sub("our code in the CDK’s bucket", text)
         found = self._any_name.search(text)
         if not found:
             return text
@@ -107,13 +107,13 @@ class Policies:
         )
 
     def environment_of(self, text: str) -> str | None:
-        """The environment of the first name in an ARN."""
+        """Environment of the first resource name in an ARN."""
         found = self._any_name.search(text)
         return self._names[found[0]][0] if found else None
 
     @cached_property
     def grants(self) -> dict[Grant, Question]:
-        """All that any policy says."""
+        """The grants of all policies, with the requests they allow or deny."""
         found: dict[Grant, Question] = {}
         for role in self.roles:
             environment, path = self.role_name(role)
@@ -125,27 +125,27 @@ class Policies:
         return found
 
     def _read(self, environment: str, holder: str, document: Document, principal: str | None, guarded: str | None) -> dict[Grant, Question]:
-        """`principal` of a role's policies, `guarded` of a resource's own, one of them."""
+        """The grants of one policy: `principal` is set for a role's policy, `guarded` for a resource's."""
         found = {}
         statements = document.get("Statement", [])
         for statement in statements if isinstance(statements, list) else [statements]:
             condition = statement.get("Condition", {})
-            told = json.dumps(json.loads(self.with_all_paths(json.dumps(condition))), sort_keys=True)
+            conditions = json.dumps(json.loads(self.with_all_paths(json.dumps(condition))), sort_keys=True)
             for who, action, resource in itertools.product(
                 [principal] if principal else _principals(statement), _elements(statement, "Action"), _resources(statement, guarded)
             ):
                 grant = Grant(environment, holder, holder if principal else self.with_paths(who), statement["Effect"], action,
-                              self.with_paths(resource), told)  # fmt: skip
+                              self.with_paths(resource), conditions)  # fmt: skip
                 found[grant] = Question(who, action, resource, condition)
         return found
 
     def with_all_paths(self, text: str) -> str:
-        """Every name in a text by its path, ARNs included."""
+        """Replace all names in a JSON text by paths."""
         return re.sub(r'"[^"]*"', lambda match: json.dumps(self.with_paths(json.loads(match[0])), ensure_ascii=False), text)
 
 
 def _principals(statement: Document) -> list[str]:
-    principal = statement.get("Principal", f"everybody but {json.dumps(statement.get('NotPrincipal'), sort_keys=True)}")
+    principal = statement.get("Principal", f"everyone except {json.dumps(statement.get('NotPrincipal'), sort_keys=True)}")
     if isinstance(principal, str):
         return [principal]
     return [str(one) for value in principal.values() for one in _list(value)]
@@ -153,12 +153,12 @@ def _principals(statement: Document) -> list[str]:
 
 def _elements(statement: Document, element: str) -> list[str]:
     if f"Not{element}" in statement:
-        return [f"everything but {', '.join(map(str, _list(statement[f'Not{element}'])))}"]
+        return [f"everything except {', '.join(map(str, _list(statement[f'Not{element}'])))}"]
     return [str(one) for one in _list(statement.get(element, "*"))]
 
 
 def _resources(statement: Document, guarded: str | None) -> list[str]:
-    """A trust policy names no resource, and in a key's own policy `*` is the key."""
+    """The statement's resources; a trust policy has none, and in a key policy `*` is the key."""
     found = _elements(statement, "Resource")
     return [guarded if one == "*" and guarded else one for one in found]
 
@@ -168,26 +168,26 @@ def _list(value: Any) -> list[Any]:
 
 
 def find(comparison: Comparison) -> Iterator[Finding]:
-    """All findings on permissions; when policies cannot be read at all, that is the finding."""
+    """Yield broadened permissions; if policies cannot be read, yield that as a finding."""
     yield from _actors(comparison)
     try:
         base, head = Policies(comparison.base), Policies(comparison.head)
         yield from _findings(comparison, base, head)
     except (ValueError, KeyError) as error:
-        why = f"one refers to {error}, which is not there" if isinstance(error, KeyError) else error
-        words = f"The policies could not be judged, so nobody has looked at them: {why}."
+        why = f"one refers to {error}, which does not exist" if isinstance(error, KeyError) else error
+        words = f"The policies could not be evaluated, review them manually: {why}."
         yield from (Finding(environment, "Permissions", words) for environment in comparison.environments)
 
 
 def _actors(comparison: Comparison) -> Iterator[Finding]:
-    """Who acts as a role that was there for others: no policy tells it."""
+    """Resources that newly use an existing role; no policy shows this."""
     there = {(one.environment, comparison.moves.get((one.environment, one.path), one.path)) for one in comparison.base.of_kind(ROLE)}
     for change in comparison.changes:
-        for place in ACTS_AS.get(change.kind, ()):
+        for place in ROLE_PROPERTIES.get(change.kind, ()):
             if change.new and (role := _role(comparison.head, change.new, place)):
                 before = _role(comparison.base, change.old, place) if change.old else None
                 if role != comparison.moves.get((change.environment, str(before)), before) and (change.environment, role) in there:
-                    words = f"`{change.path}` now acts as `{role}` (`{place}`), and may what that role may."
+                    words = f"`{change.path}` now uses the role `{role}` (`{place}`) and has its permissions."
                     yield Finding(change.environment, "Permissions", words)
 
 
@@ -206,7 +206,7 @@ def _findings(comparison: Comparison, base: Policies, head: Policies) -> Iterato
     broadened = [
         grant
         for grant, question in head.grants.items()
-        if grant.effect == "Allow" and grant not in given and _takes_from_what_was_there(grant, known, comparison.head)
+        if grant.effect == "Allow" and grant not in given and _concerns_existing_resources(grant, known, comparison.head)
         and not _allowed_before(grant, question, base, head, roles, keys)
     ]  # fmt: skip
     yield from _words(broadened, comparison.head)
@@ -221,23 +221,23 @@ def _findings(comparison: Comparison, base: Policies, head: Policies) -> Iterato
     for (environment, path), boundary in base.boundaries.items():
         there = environment, comparison.moves.get((environment, path), path)
         if boundary and there in head.boundaries and head.boundaries[there] is None:
-            yield Finding(environment, "Permissions", f"`{there[1]}` is no longer held within a permissions boundary.")
+            yield Finding(environment, "Permissions", f"`{there[1]}` no longer has a permissions boundary.")
 
 
 def _moved(grant: Grant, comparison: Comparison) -> Grant:
-    """The base's grant by the names of the head."""
+    """A grant of the base with the head's paths."""
     for (environment, old), new in comparison.moves.items():
         if environment == grant.environment:
-            told = {name: getattr(grant, name) for name in ("holder", "who", "resource")}
+            values = {name: getattr(grant, name) for name in ("holder", "who", "resource")}
             condition = re.sub(rf'"{re.escape(old)}(?=["/:*])', lambda _, new=new: f'"{new}', grant.condition)  # type: ignore[misc]
             grant = replace(
-                grant, condition=condition, **{name: new + text[len(old) :] for name, text in told.items() if _is_of(text, old)}
+                grant, condition=condition, **{name: new + text[len(old) :] for name, text in values.items() if _is_of(text, old)}
             )
     return grant
 
 
-def _takes_from_what_was_there(grant: Grant, known: set[tuple[str, str]], head: Assembly) -> bool:
-    """What is new by itself takes nothing from anybody: only what was there before, or all there is, can be opened."""
+def _concerns_existing_resources(grant: Grant, known: set[tuple[str, str]], head: Assembly) -> bool:
+    """Whether the resource existed before, or is a wildcard. A permission on a new resource is no danger."""
     owners = [path for environment, path in head.by_path if environment == grant.environment and _is_of(grant.resource, path)]
     return not owners or (grant.environment, max(owners, key=len)) in known
 
@@ -253,7 +253,7 @@ def _condition_keys(grants: Iterable[Grant]) -> set[str]:
 def _allowed_before(
     grant: Grant, question: Question, base: Policies, head: Policies, roles: Mapping[tuple[str, str], str], keys: set[str]
 ) -> bool:
-    """Whether the base allowed all of it, in other words; a request that the head itself refuses is nobody's."""
+    """Whether the base already allowed every request that the head allows."""
     principal = roles.get((grant.environment, grant.who), "") if grant.who == grant.holder else question.principal
     resource = question.resource.replace("*", STAR)
     try:
@@ -268,11 +268,11 @@ def _allowed_before(
 
 
 def _contexts(conditions: Document, keys: set[str]) -> Iterator[dict[str, str | None]]:
-    """Requests that meet the conditions; whatever else a policy may ask for they do not carry."""
+    """Request contexts that meet the conditions; all other condition keys are absent."""
     wanted: dict[str, list[str]] = {}
     for operator, block in conditions.items():
         if operator.rpartition(":")[2].removesuffix("IfExists") not in PLAIN:
-            raise Undecided(f"{operator} is compared as it is written")
+            raise Undecided(f"{operator} is compared as text")
         for key, values in block.items():
             wanted[key] = [str(one).lower() if isinstance(one, bool) else str(one).replace("*", STAR) for one in _list(values)]
     absent: dict[str, str | None] = {key: USUAL.get(key) for key in keys if key.lower() not in CARRIED}
@@ -281,7 +281,7 @@ def _contexts(conditions: Document, keys: set[str]) -> Iterator[dict[str, str | 
 
 
 def _covers(wide: Grant, narrow: Grant) -> bool:
-    """Whether one statement denies all that another does."""
+    """Whether one statement denies everything that another denies."""
     same = ("environment", "holder", "condition")
     return all(getattr(wide, name) == getattr(narrow, name) for name in same) and all(
         _pattern(getattr(wide, name), getattr(narrow, name)) for name in ("who", "action", "resource")
@@ -293,7 +293,7 @@ def _pattern(pattern: str, text: str) -> bool:
 
 
 def _words(grants: list[Grant], assembly: Assembly) -> Iterator[Finding]:
-    """One finding for all that a principal may, a line for what it may on the same resources."""
+    """Yield one finding per principal, with one line per group of resources."""
     actions: dict[tuple[str, str, str, str, str, str], set[str]] = defaultdict(set)
     for one in grants:
         actions[one.environment, one.holder, one.who, one.effect, one.condition, one.resource].add(one.action)
@@ -302,28 +302,28 @@ def _words(grants: list[Grant], assembly: Assembly) -> Iterator[Finding]:
         resources[environment, holder, who, effect, condition, tuple(sorted(found))].append(resource)
     lines: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (environment, holder, who, effect, condition, several), on in resources.items():
-        what = ", ".join("do anything" if one == "*" else f"`{one}`" for one in several)
+        what = ", ".join("any action" if one == "*" else f"`{one}`" for one in several)
         where = ", ".join("**everything**" if one == "*" else f"`{one}`" for one in on)
         role = assembly.by_path.get((environment, holder))
         if effect == "Deny":
-            subject = f"`{holder}` no longer denies {'everybody' if who == '*' else f'`{who}`'}"
+            subject = f"`{holder}` no longer denies {'everyone' if who == '*' else f'`{who}`'}"
         elif role and role.kind == ROLE and on == [holder] and who != holder:
             subject, where = f"`{holder}` may now be assumed by {_who(who)}", ""
             what = f"({what})"
         else:
-            subject = f"{_who(who)} may now"
-        lines[environment, subject].append(f"{what}{' on ' if where else ''}{where}{_unless(condition)}")
-    for (environment, subject), told in lines.items():
-        words = f"{subject} {told[0]}." if len(told) == 1 else f"{subject}:{''.join(f'<br>• {one}' for one in told)}"
+            subject = f"{_who(who)} is now allowed"
+        lines[environment, subject].append(f"{what}{' on ' if where else ''}{where}{_conditions(condition)}")
+    for (environment, subject), rights in lines.items():
+        words = f"{subject} {rights[0]}." if len(rights) == 1 else f"{subject}:{''.join(f'<br>• {one}' for one in rights)}"
         yield Finding(environment, "Permissions", words)
 
 
 def _who(who: str) -> str:
-    return "**anybody**" if who == "*" else f"`{who}`"
+    return "**anyone**" if who == "*" else f"`{who}`"
 
 
-def _unless(condition: str) -> str:
-    """The conditions in words."""
+def _conditions(condition: str) -> str:
+    """The conditions as text."""
     verbs = {"StringEquals": "is", "ArnEquals": "is", "ArnLike": "is like", "StringLike": "is like", "Bool": "is"}
     parts = [
         f"`{key}` {verbs.get(operator, operator)} {' or '.join(f'`{one}`' for one in _list(values))}"

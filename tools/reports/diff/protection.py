@@ -1,4 +1,4 @@
-"""Protection that is weakened: what may not be switched off, lowered or taken away without a person who wants it."""
+"""Weakened protection: settings that are switched off, lowered or removed."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from tools.reports.diff.collect import Change, Comparison, Impact
 from tools.reports.diff.findings import Finding
 from tools.reports.diff.state import RETAINED, named
 
-Test = Callable[[Any, Any], bool]  # (old, new): is this weaker?
+Test = Callable[[Any, Any], bool]  # (old, new) → whether new is weaker
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A property that protects. `silent` is what AWS takes where the template says nothing."""
+    """A protective property. `default` is AWS's value if the template does not set it."""
 
     path: str
     what: str
     weaker: Test
-    silent: Any = None
-    shown: bool = True  # whether old → new says more than the words
+    default: Any = None
+    shown: bool = True  # whether the text includes old → new
 
 
-def _on(path: str, what: str, silent: bool = False) -> Rule:
-    """Must not go from on to anything else."""
-    return Rule(path, f"{what} is switched off", lambda old, new: _true(old) and not _true(new), silent, shown=False)
+def _on(path: str, what: str, default: bool = False) -> Rule:
+    """Must not be switched off."""
+    return Rule(path, f"{what} is switched off", lambda old, new: _true(old) and not _true(new), default, shown=False)
 
 
-def _off(path: str, what: str, silent: Any = False) -> Rule:
+def _off(path: str, what: str, default: Any = False) -> Rule:
     """Must not be switched on."""
-    return Rule(path, what, lambda old, new: not _true(old) and _true(new), silent, shown=False)
+    return Rule(path, what, lambda old, new: not _true(old) and _true(new), default, shown=False)
 
 
-def _least(path: str, what: str, silent: float | None = None) -> Rule:
-    """A figure that must not be lowered; none at all is for ever."""
-    return Rule(path, what, _lower, silent)
+def _least(path: str, what: str, default: float | None = None) -> Rule:
+    """A number that must not be lowered; None means forever."""
+    return Rule(path, what, _lower, default)
 
 
-def _there(path: str, what: str) -> Rule:
-    """Must not be taken away."""
-    return Rule(path, f"{what} is taken away", lambda old, new: bool(old) and not new, shown=False)
+def _present(path: str, what: str) -> Rule:
+    """Must not be removed."""
+    return Rule(path, f"{what} is removed", lambda old, new: bool(old) and not new, shown=False)
 
 
 def _rank(path: str, what: str, *weakest_first: str) -> Rule:
-    """Must not step down a ladder."""
-    return Rule(path, what, lambda old, new: _position(old, weakest_first) > _position(new, weakest_first), weakest_first[0])
+    """Must not get a lower rank."""
+    return Rule(path, what, lambda old, new: _rank_of(old, weakest_first) > _rank_of(new, weakest_first), weakest_first[0])
 
 
 def _true(value: Any) -> bool:
@@ -58,12 +58,12 @@ def _true(value: Any) -> bool:
 def _lower(old: Any, new: Any) -> bool:
     try:
         return float("inf" if new is None else new) < float("inf" if old is None else old)
-    except (TypeError, ValueError):  # not a figure: what it will be is not known here
+    except (TypeError, ValueError):  # not a number: its future value is unknown
         return bool(old != new)
 
 
-def _position(value: Any, ladder: tuple[str, ...]) -> int:
-    return ladder.index(value) if value in ladder else len(ladder)
+def _rank_of(value: Any, ranks: tuple[str, ...]) -> int:
+    return ranks.index(value) if value in ranks else len(ranks)
 
 
 PUBLIC_ACCESS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
@@ -77,17 +77,17 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _on("CopyTagsToSnapshot", "copying tags to snapshots"),
         _least("BackupRetentionPeriod", "days of automated backups", 1),
         _off("PubliclyAccessible", "becomes reachable from the internet"),
-        _off("DeleteAutomatedBackups", "its automated backups go when it goes", True),
+        _off("DeleteAutomatedBackups", "its automated backups are deleted with it", True),
         _off("AllowMajorVersionUpgrade", "may change its major version"),
-        _there("EnableCloudwatchLogsExports", "its log export"),
+        _present("EnableCloudwatchLogsExports", "its log export"),
     ),
-    "AWS::RDS::DBProxy": (_on("RequireTLS", "the demand for TLS"),),
+    "AWS::RDS::DBProxy": (_on("RequireTLS", "mandatory TLS"),),
     "AWS::ElastiCache::ReplicationGroup": (
         _on("AtRestEncryptionEnabled", "encryption at rest"),
         _on("TransitEncryptionEnabled", "encryption in transit"),
         _on("AutomaticFailoverEnabled", "failover"),
         _on("MultiAZEnabled", "the replica in another zone (Multi-AZ)"),
-        _there("AuthToken", "its password"),
+        _present("AuthToken", "its password"),
         _least("NumCacheClusters", "nodes", 1),
         _least("SnapshotRetentionLimit", "days of snapshots", 0),
     ),
@@ -98,7 +98,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _rank("ObjectLockConfiguration.Rule.DefaultRetention.Mode", "object lock", "none", "GOVERNANCE", "COMPLIANCE"),
         _least("ObjectLockConfiguration.Rule.DefaultRetention.Days", "days of object lock", 0),
         _least("ObjectLockConfiguration.Rule.DefaultRetention.Years", "years of object lock", 0),
-        _there("LoggingConfiguration", "its access log"),
+        _present("LoggingConfiguration", "its access log"),
         Rule(
             "AccessControl",
             "its access control list",
@@ -107,56 +107,56 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "AWS::ECR::Repository": (
-        _rank("ImageTagMutability", "tags", "MUTABLE", "IMMUTABLE"),
-        _on("ImageScanningConfiguration.ScanOnPush", "the scan of images"),
+        _rank("ImageTagMutability", "tag mutability", "MUTABLE", "IMMUTABLE"),
+        _on("ImageScanningConfiguration.ScanOnPush", "image scanning"),
     ),
     "AWS::KMS::Key": (
         _on("Enabled", "the key", True),
         _on("EnableKeyRotation", "yearly rotation"),
-        _least("PendingWindowInDays", "days to change one's mind about its deletion", 30),
+        _least("PendingWindowInDays", "days before it is deleted", 30),
     ),
-    "AWS::Logs::LogGroup": (_least("RetentionInDays", "days that logs are kept"),),
+    "AWS::Logs::LogGroup": (_least("RetentionInDays", "log retention in days"),),
     "AWS::SQS::Queue": (
         _on("SqsManagedSseEnabled", "encryption", True),
-        _there("KmsMasterKeyId", "encryption by its key"),
-        _least("MessageRetentionPeriod", "seconds that messages are kept", 345_600),
+        _present("KmsMasterKeyId", "encryption by its key"),
+        _least("MessageRetentionPeriod", "message retention in seconds", 345_600),
     ),
-    "AWS::SNS::Topic": (_there("KmsMasterKeyId", "encryption"),),
-    "AWS::EC2::Subnet": (_off("MapPublicIpOnLaunch", "gives everything in it a public address"),),
+    "AWS::SNS::Topic": (_present("KmsMasterKeyId", "encryption"),),
+    "AWS::EC2::Subnet": (_off("MapPublicIpOnLaunch", "gives all its resources public addresses"),),
     "AWS::ElasticLoadBalancingV2::LoadBalancer": (
-        _rank("Scheme", "who reaches it", "internet-facing", "internal"),
+        _rank("Scheme", "scheme", "internet-facing", "internal"),
         _on("LoadBalancerAttributes.deletion_protection.enabled", "deletion protection"),
         _on("LoadBalancerAttributes.routing.http.drop_invalid_header_fields.enabled", "dropping of invalid headers"),
         _on("LoadBalancerAttributes.access_logs.s3.enabled", "its access log"),
     ),
     "AWS::ECS::Service": (
-        _off("EnableExecuteCommand", "lets people open a shell in its tasks (ECS Exec)"),
+        _off("EnableExecuteCommand", "allows a shell in its tasks (ECS Exec)"),
         _off("NetworkConfiguration.AwsvpcConfiguration.AssignPublicIp", "gives its tasks public addresses"),
         _on("DeploymentConfiguration.DeploymentCircuitBreaker.Rollback", "rolling back a failed deployment"),
         _on("DeploymentConfiguration.Alarms.Rollback", "rolling back on alarms"),
     ),
     "AWS::CloudFront::Distribution": (
-        _there("DistributionConfig.WebACLId", "the firewall"),
-        _there("DistributionConfig.Logging", "its access log"),
+        _present("DistributionConfig.WebACLId", "the firewall (WAF)"),
+        _present("DistributionConfig.Logging", "its access log"),
         _rank(
             "DistributionConfig.ViewerCertificate.MinimumProtocolVersion",
-            "the least TLS",
+            "minimum TLS version",
             *("SSLv3", "TLSv1", "TLSv1_2016", "TLSv1.1_2016", "TLSv1.2_2018", "TLSv1.2_2019", "TLSv1.2_2021", "TLSv1.2_2025"),
         ),
     ),
     "AWS::Scheduler::Schedule": (_rank("State", "the schedule", "DISABLED", "ENABLED"),),
-    "AWS::CloudWatch::Alarm": (_on("ActionsEnabled", "telling anybody", True), _there("AlarmActions", "whom it tells")),
+    "AWS::CloudWatch::Alarm": (_on("ActionsEnabled", "sending notifications", True), _present("AlarmActions", "its notification")),
 }
 SCHEDULED = "AWS::Scheduler::Schedule"
-# Nothing but protection: their removal weakens what they were on.
+# Resources that only protect others.
 GUARDS = {
-    "AWS::Backup::BackupPlan": "its backups are made no more",
-    "AWS::Backup::BackupSelection": "what it chose is backed up no more",
-    "AWS::CloudWatch::Alarm": "what it watched can fail without telling anybody",
-    "AWS::EC2::FlowLog": "connections are recorded no more",
-    "AWS::WAFv2::LoggingConfiguration": "what the firewall decides is recorded no more",
-    "AWS::WAFv2::WebACL": "there is no firewall any more",
-    SCHEDULED: "what it started does not run by itself any more",
+    "AWS::Backup::BackupPlan": "it makes no more backups",
+    "AWS::Backup::BackupSelection": "its resources are no longer backed up",
+    "AWS::CloudWatch::Alarm": "failures that it detected are no longer reported",
+    "AWS::EC2::FlowLog": "connections are no longer recorded",
+    "AWS::WAFv2::LoggingConfiguration": "the firewall's decisions are no longer recorded",
+    "AWS::WAFv2::WebACL": "no firewall is left",
+    SCHEDULED: "its target no longer runs on schedule",
 }
 
 
@@ -166,7 +166,7 @@ def find(comparison: Comparison) -> Iterator[Finding]:
         found: list[str] = []
         if change.both:
             old, new = change.both
-            found = [*_by_rules(old, new), *_policies(old, new), *_particulars(comparison, old, new)]
+            found = [*_by_rules(old, new), *_policies(old, new), *_special_cases(comparison, old, new)]
         elif change.impact in (Impact.REMOVED, Impact.ORPHANED) and change.kind in GUARDS:
             found = [f"is removed: {GUARDS[change.kind]}"]
         elif change.kind == "Stack":
@@ -175,8 +175,8 @@ def find(comparison: Comparison) -> Iterator[Finding]:
                     words = f"The stack `{change.part}`: termination protection is switched off."
                     yield Finding(change.environment, "Protection", words, _stack_reason(comparison, change.environment, change.part))
         for words in found:
-            told = f"{named(change)}{' ' if words.startswith(('is removed', 'becomes', 'may ', 'gives', 'lets')) else ': '}{words}."
-            yield Finding(change.environment, "Protection", told, _reason(change))
+            text = f"{named(change)}{' ' if words.startswith(('is removed', 'becomes', 'may ', 'gives', 'allows')) else ': '}{words}."
+            yield Finding(change.environment, "Protection", text, _reason(change))
 
 
 def _by_rules(old: Resource, new: Resource) -> Iterator[str]:
@@ -189,23 +189,23 @@ def _by_rules(old: Resource, new: Resource) -> Iterator[str]:
 def _value(resource: Resource, rule: Rule) -> Any:
     if rule.path.startswith("LoadBalancerAttributes."):
         attributes = {one["Key"]: one.get("Value") for one in resource.at("LoadBalancerAttributes", [])}
-        return attributes.get(rule.path.partition(".")[2], rule.silent)
-    return resource.at(rule.path, rule.silent)
+        return attributes.get(rule.path.partition(".")[2], rule.default)
+    return resource.at(rule.path, rule.default)
 
 
 def _say(value: Any) -> str:
-    return "for ever" if value is None else str(value) if isinstance(value, str | int | float) else json.dumps(value)
+    return "forever" if value is None else str(value) if isinstance(value, str | int | float) else json.dumps(value)
 
 
 def _policies(old: Resource, new: Resource) -> Iterator[str]:
-    for attribute, when in (("DeletionPolicy", "it goes from the template"), ("UpdateReplacePolicy", "it is replaced")):
+    for attribute, when in (("DeletionPolicy", "removed from the template"), ("UpdateReplacePolicy", "replaced")):
         before, after = old.body.get(attribute), new.body.get(attribute)
         if before in RETAINED and after not in RETAINED:
-            yield f"it is no longer kept when {when} (`{attribute}`, {before} → {after or 'not said'})"
+            yield f"it is no longer retained when {when} (`{attribute}`, {before} → {after or 'not set'})"
 
 
-def _particulars(comparison: Comparison, old: Resource, new: Resource) -> Iterator[str]:
-    """What a property's value alone does not tell."""
+def _special_cases(comparison: Comparison, old: Resource, new: Resource) -> Iterator[str]:
+    """Checks beyond comparing one property."""
     match new.kind:
         case "AWS::S3::Bucket":
             yield from _encryption(old, new)
@@ -216,7 +216,7 @@ def _particulars(comparison: Comparison, old: Resource, new: Resource) -> Iterat
         case "AWS::RDS::DBParameterGroup":
             before, after = (one.at("Parameters", {}).get("rds.force_ssl") for one in (old, new))
             if _true(before) and not _true(after):
-                yield "the demand for TLS (`rds.force_ssl`) is switched off"
+                yield "mandatory TLS (`rds.force_ssl`) is switched off"
         case "AWS::CloudFront::Distribution":
             yield from _plain_http(old, new)
         case "AWS::ECS::TaskDefinition":
@@ -225,8 +225,8 @@ def _particulars(comparison: Comparison, old: Resource, new: Resource) -> Iterat
 
 def _encryption(old: Resource, new: Resource) -> Iterator[str]:
     before, after = (_algorithm(one) for one in (old, new))
-    ladder = ("S3's own", "AES256", "aws:kms", "aws:kms:dsse")
-    if _position(before, ladder) > _position(after, ladder):
+    ranks = ("S3's own", "AES256", "aws:kms", "aws:kms:dsse")
+    if _rank_of(before, ranks) > _rank_of(after, ranks):
         yield f"encryption, {before} → {after}"
 
 
@@ -236,7 +236,7 @@ def _algorithm(bucket: Resource) -> str:
 
 
 def _lifecycle(old: Resource, new: Resource) -> Iterator[str]:
-    """What goes sooner than before, by the rules' names."""
+    """Lifecycle rules that delete earlier or more, compared by their names."""
     before, after = ({str(rule.get("Id")): rule for rule in one.at("LifecycleConfiguration.Rules", [])} for one in (old, new))
     for name, rule in after.items():
         if rule.get("Status") != "Enabled":
@@ -248,9 +248,9 @@ def _lifecycle(old: Resource, new: Resource) -> Iterator[str]:
             ("old versions", _noncurrent(rule), _noncurrent(was)),
         ):
             if days is not None and _lower(earlier, days):
-                yield f"days that {what} are kept by rule `{name}`, {_say(earlier)} → {days}"
+                yield f"rule `{name}` keeps {what} for fewer days, {_say(earlier)} → {days}"
             elif days is not None and _narrower(was, rule):
-                yield f"rule `{name}` takes more {what} than before, {days} d after they came"
+                yield f"rule `{name}` deletes more {what} than before, after {days} days"
 
 
 def _noncurrent(rule: dict[str, Any]) -> Any:
@@ -258,7 +258,7 @@ def _noncurrent(rule: dict[str, Any]) -> Any:
 
 
 def _narrower(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether the old rule chose fewer objects."""
+    """Whether the old rule matched fewer objects."""
     tags = [{json.dumps(tag, sort_keys=True) for tag in one.get("TagFilters", [])} for one in (old, new)]
     prefixes = [str(one.get("Prefix", "")) for one in (old, new)]
     return bool(old) and (not prefixes[1].startswith(prefixes[0]) or not tags[0] <= tags[1])
@@ -272,7 +272,7 @@ def _cors(old: Resource, new: Resource) -> Iterator[str]:
     ]  # fmt: skip
     for origin in sorted({origin for origin, _ in allowed[1] - allowed[0]}):
         methods = ", ".join(sorted(method for one, method in allowed[1] - allowed[0] if one == origin))
-        yield f"pages of {'any site' if origin == '*' else origin} may now use it ({methods}; CORS)"
+        yield f"pages of {'any site' if origin == '*' else origin} may now access it ({methods}; CORS)"
 
 
 def _images(old: Resource, new: Resource) -> Iterator[str]:
@@ -294,7 +294,7 @@ def _plain_http(old: Resource, new: Resource) -> Iterator[str]:
 
 
 def behaviors(distribution: Resource) -> dict[str, dict[str, Any]]:
-    """Path pattern → behaviour, in the order in which CloudFront looks; `*` is the default."""
+    """Path pattern → behaviour, in CloudFront's order; `*` is the default."""
     config = distribution.at("DistributionConfig", {})
     return {one["PathPattern"]: one for one in config.get("CacheBehaviors", [])} | {"*": config.get("DefaultCacheBehavior", {})}
 
@@ -304,7 +304,7 @@ def _containers(old: Resource, new: Resource) -> Iterator[str]:
     for container in new.at("ContainerDefinitions", []):
         was = before.get(container["Name"], container)
         if was.get("ReadonlyRootFilesystem") and not container.get("ReadonlyRootFilesystem"):
-            yield f"container {container['Name']} may write to its own file system"
+            yield f"container {container['Name']} may write to its root file system"
         if container.get("Privileged") and not was.get("Privileged"):
             yield f"container {container['Name']} is privileged"
         if _root(container) and not _root(was):
@@ -316,10 +316,10 @@ def _root(container: dict[str, Any]) -> bool:
 
 
 def _reason(change: Change) -> str:
-    """What the settings give as the reason of a new opt-out; it reaches the template as `…OptOut`."""
+    """The settings' reason for a new opt-out, from the template's `…OptOut` metadata."""
     before, after = (one.body.get("Metadata", {}) if one else {} for one in (change.old, change.new))
-    told = (str(text) for key, text in sorted(after.items()) if key.endswith("OptOut") and before.get(key) != text)
-    return " ".join(dict.fromkeys(told))
+    reasons = (str(text) for key, text in sorted(after.items()) if key.endswith("OptOut") and before.get(key) != text)
+    return " ".join(dict.fromkeys(reasons))
 
 
 def _stack_reason(comparison: Comparison, environment: str, part: str) -> str:

@@ -1,6 +1,6 @@
-"""The report as Markdown: danger first, then cost, what is interrupted, and the changes; noise is folded away at the end.
+"""Write the report as Markdown: dangers first, then cost, interruptions and changes; noise is folded away at the end.
 
-A report that is too long for a comment is cut from its least important end, and says so.
+A report that is too long for a comment loses its last rows and says so.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tools.reports.diff.deployment import Interruption
 from tools.reports.diff.live import Live
 from tools.reports.diff.state import because
 
-MARKER = "<!-- carmen-diff-report -->"  # by which a pipeline finds its comment, to update it
+MARKER = "<!-- carmen-diff-report -->"  # a pipeline finds its comment by this marker
 GITHUB_LIMIT = 65_536  # characters of a comment
 GITLAB_LIMIT = 1_000_000
 SHOWN = 100  # characters of a value
-LEAVES_SHOWN = 12  # of one resource; the rest is folded away
+LEAVES_SHOWN = 12  # per resource
 ORDER = (
     Impact.REPLACED,
     Impact.MAY_BE_REPLACED,
@@ -47,7 +47,7 @@ SIGN = {
 
 @dataclass
 class Section:
-    """A part of the report: a report that is too long loses rows from the end of its last sections."""
+    """A section of the report. A report that is too long loses rows of its last sections."""
 
     head: list[str]
     rows: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is told."""
+    """Everything that the report shows."""
 
     comparison: Comparison
     dangers: list[Danger]
@@ -67,15 +67,15 @@ class Report:
     interruptions: list[Interruption]
     costs: Costs
     base: str
-    live: Live | None = None  # what an account tells besides, where the base is what is deployed there
+    live: Live | None = None  # further facts, if the base is the deployed stacks
 
     @property
     def refused(self) -> list[Danger]:
-        """Dangers that nobody has accepted."""
+        """Dangers that are not accepted."""
         return [one for one in self.dangers if one.id not in self.accepted]
 
     def markdown(self, limit: int | None = None, whole: str = "") -> str:
-        """The report in at most `limit` characters; `whole` says where the rest is when it is cut."""
+        """The report in at most `limit` characters; `whole` names the location of the full report."""
         sections = [one for one in self._sections() if one.head or one.rows]
         text = "\n\n".join(one.text() for one in sections) + "\n"
         return text if limit is None or len(text) <= limit else _cut(sections, limit, whole)
@@ -88,7 +88,7 @@ class Report:
             self._unknown_acceptances(),
             self._drift(),
             self._cost(),
-            Section(["### In deployment", ""], [f"- {_in(one.environments)} {one.words}" for one in self.interruptions])
+            Section(["### During deployment", ""], [f"- {_in(one.environments)} {one.words}" for one in self.interruptions])
             if self.interruptions
             else Section([]),
             *_changes(self.comparison),
@@ -99,13 +99,13 @@ class Report:
         changed, quiet = [], []
         for environment in self.comparison.environments:
             found = [one for one in self.comparison.changes if one.environment == environment]
-            telling = [one for one in found if not one.noise]
-            if telling:
-                counts = Counter(one.impact for one in telling)
-                told = ", ".join(f"{counts[impact]} {impact.value}" for impact in ORDER if counts[impact])
-                changed.append(f"- **{environment}**: {told}{self.costs.shortly(environment)}")
+            relevant = [one for one in found if not one.noise]
+            if relevant:
+                counts = Counter(one.impact for one in relevant)
+                counted = ", ".join(f"{counts[impact]} {impact.value}" for impact in ORDER if counts[impact])
+                changed.append(f"- **{environment}**: {counted}{self.costs.summary(environment)}")
             elif found:
-                quiet.append(f"- {environment}: nothing but noise ({_number(len(found), 'resource')}: {_noises(found)}).")
+                quiet.append(f"- {environment}: only noise ({_number(len(found), 'resource')}: {_noises(found)}).")
             else:
                 quiet.append(f"- {environment}: unchanged.")
         refused = self.refused
@@ -118,18 +118,18 @@ class Report:
         )
         title = f"## {'🔴' if refused else '🟡' if self.dangers else '🟢'} Infrastructure: {verdict if changed else 'nothing changes'}"
         if self.live:
-            what = f"What a deployment of this changes against what is deployed in {', '.join(self.live.environments)}:"
+            what = f"What a deployment changes in {', '.join(self.live.environments)}:"
             return "\n".join([title, "", what, "", *changed, *quiet, *(f"- {note}" for note in self.live.notes)])
-        return "\n".join([title, "", f"What this changes against `{self.base}`, from the templates alone:", "", *changed, *quiet])
+        return "\n".join([title, "", f"Changes compared with `{self.base}`, from the templates alone:", "", *changed, *quiet])
 
     def _dangers(self, dangers: list[Danger]) -> Section:
         rows = [f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | `{one.id}` |" for one in dangers]
         if not rows:
             return Section([])
         how = (
-            f"No entry of `{FILE}` accepts these: whoever lets the deployment go accepts them, or a pull request appends id and reason."
+            f"No entry in `{FILE}` accepts these: approving the deployment does, or a pull request that appends id and reason."
             if self.live
-            else f"To accept one, append its id and a reason to `{FILE}`, in this pull request."
+            else f"To accept a danger, append its id and a reason to `{FILE}` in this pull request."
         )
         return Section(["### Danger", "", "| | What | Id |", "|---|---|---|"], rows, ["", how])
 
@@ -145,24 +145,22 @@ class Report:
         unknown = sorted(self.accepted.keys() - {one.id for one in self.dangers})
         if not unknown:
             return Section([])
-        return Section(
-            [f"Accepted, but nothing here has that id (it changes with what it names): {', '.join(f'`{one}`' for one in unknown)}."]
-        )
+        return Section([f"Accepted ids that match no danger (an id changes with its text): {', '.join(f'`{one}`' for one in unknown)}."])
 
     def _drift(self) -> Section:
-        """A line when all is in order, else a row for each difference, and for each stack that nobody can tell anything of."""
+        """One line without drift; otherwise a row for each difference and for each stack with unknown drift."""
         found = self.live.drift if self.live else ()
         wrong = [stack for stack in found if not stack.in_sync]
         if not wrong:
-            return Section([f"**Drift**: none; {_number(len(found), 'stack')} as their templates say."] if found else [])
+            return Section([f"**Drift**: none; {_number(len(found), 'stack')} match their templates."] if found else [])
         rows = [
             f"| `{stack.name}` | {' | '.join(_code(part) if part else '' for part in difference)} |"
             for stack in wrong
             for difference in stack.differences
         ]
         rows += [f"| `{stack.name}` | {_plain(stack.description)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
-        what = f"{len(found) - len(wrong)} of {_number(len(found), 'stack')} are as their templates say. A deployment touches only what its"
-        head = ["### Drift", "", f"{what} template changes: the rest of this stays as it is.", ""]
+        what = f"{len(found) - len(wrong)} of {_number(len(found), 'stack')} match their templates. A deployment updates only what"
+        head = ["### Drift", "", f"{what} its template changes; other drift stays.", ""]
         return Section([*head, "| Stack | Resource | Property | Template | Deployed |", "|---|---|---|---|---|"], rows)
 
     def _cost(self) -> Section:
@@ -170,11 +168,11 @@ class Report:
         if not rows and not self.costs.unknown:
             return Section([])
         unknown = (
-            [f"No price is known for {', '.join(f'`{kind}`' for kind in self.costs.unknown)}: counted as nothing.", ""]
-            if self.costs.unknown
-            else []
+            [f"No price known for {', '.join(f'`{kind}`' for kind in self.costs.unknown)}: counted as 0.", ""] if self.costs.unknown else []
         )
-        return Section(["### Cost, USD a month", "", *unknown, *(self.costs.heading() if rows else [])], rows, ["", self.costs.footnote()])
+        return Section(
+            ["### Cost, USD per month", "", *unknown, *(self.costs.heading() if rows else [])], rows, ["", self.costs.footnote()]
+        )
 
 
 def _in(environments: tuple[str, ...]) -> str:
@@ -186,7 +184,7 @@ def _reason(reason: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Of other people's words, nothing is Markdown or HTML."""
+    """Escape Markdown, HTML and mentions in a text from outside."""
     return _cell(re.sub(r"([\\*_\[\]])", r"\\\1", text)).replace("<", "&lt;").replace("@", "@\u200b")
 
 
@@ -202,14 +200,14 @@ def _noises(changes: list[Change]) -> str:
 
 @dataclass
 class _Line:
-    """What one property becomes, and in which environments."""
+    """A changed property and the environments with this change."""
 
     text: str
     environments: list[str] = field(default_factory=list)
 
 
 def _changes(comparison: Comparison) -> Iterator[Section]:
-    """A table for each part, a row for each resource; the same change in several environments is told once."""
+    """A table for each stack with a row for each resource; the same change in several environments is one row."""
     parts: dict[str, list[Change]] = defaultdict(list)
     for change in comparison.changes:
         if not change.noise:
@@ -226,29 +224,31 @@ def _changed(changes: list[Change]) -> Iterator[str]:
     for change in changes:
         if change.impact is not Impact.ADDED:
             lines = resources[ORDER.index(change.impact), change.path, _name(change)]
-            texts = [f"{_property(leaf)}: {_values(leaf)}" for leaf in change.telling] or [""]
+            texts = [f"{_property(leaf)}: {_values(leaf)}" for leaf in change.relevant] or [""]
             for text in texts:
                 lines.setdefault(_masked(text, change.environment), _Line(text)).environments.append(change.environment)
     for (order, _, name), found in sorted(resources.items()):
         where = sorted({one for line in found.values() for one in line.environments}, key=importance)
         by_property = sorted(found.values(), key=lambda line: line.text.partition(":")[0])
-        told = [f"{line.text}{'' if len(line.environments) == len(where) else f' ({_listed(line.environments)})'}" for line in by_property]
-        more = [f"and {len(told) - LEAVES_SHOWN} more"] if len(told) > LEAVES_SHOWN else []
-        yield f"| {SIGN[ORDER[order]]}<br>{_listed(where)} | {name} | {'<br>'.join([*told[:LEAVES_SHOWN], *more])} |"
+        properties = [
+            f"{line.text}{'' if len(line.environments) == len(where) else f' ({_listed(line.environments)})'}" for line in by_property
+        ]
+        more = [f"and {len(properties) - LEAVES_SHOWN} more"] if len(properties) > LEAVES_SHOWN else []
+        yield f"| {SIGN[ORDER[order]]}<br>{_listed(where)} | {name} | {'<br>'.join([*properties[:LEAVES_SHOWN], *more])} |"
 
 
 def _added(changes: list[Change]) -> Iterator[str]:
-    """What is new is told by construct: its resources follow from it."""
+    """New resources, one row for each construct."""
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for change in changes:
         if change.impact is Impact.ADDED:
             groups["/".join(change.path.split("/")[:2]), change.environment].append(_kind(change))
     rows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (group, environment), kinds in groups.items():
-        told = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
-        rows[group, told].append(environment)
-    for (group, told), environments in sorted(rows.items()):
-        yield f"| {SIGN[Impact.ADDED]}<br>{_listed(environments)} | `{group}` | {told} |"
+        counted = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
+        rows[group, counted].append(environment)
+    for (group, counted), environments in sorted(rows.items()):
+        yield f"| {SIGN[Impact.ADDED]}<br>{_listed(environments)} | `{group}` | {counted} |"
 
 
 def _listed(environments: list[str]) -> str:
@@ -256,7 +256,7 @@ def _listed(environments: list[str]) -> str:
 
 
 def _masked(text: str, environment: str) -> str:
-    """Equal for the same change in another environment: its names and the CDK's hashes differ."""
+    """Mask environment names and the CDK's hashes, so that the same change in another environment is equal."""
     text = re.sub(rf"(?i)carmen{environment}|\b{re.escape(environment)}\b", "<environment>", text)
     return re.sub(r"[0-9A-F]{8}(?![0-9A-Za-z])", "<hash>", text)
 
@@ -270,9 +270,9 @@ def _name(change: Change) -> str:
 
 
 def _why(change: Change) -> str:
-    """Why it is made anew."""
+    """Why it is replaced, or its old name."""
     if change.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED):
-        return f"<br>since {because(change)}"
+        return f"<br>because {because(change)}"
     if change.impact is Impact.MOVED and change.old:
         same = change.old.path == change.path
         return f"<br>logical id was `{change.old.logical_id}`" if same else f"<br>was `{_cell(change.old.path)}`"
@@ -284,30 +284,30 @@ def _property(leaf: Leaf) -> str:
 
 
 def _values(leaf: Leaf) -> str:
-    old, new = _said(leaf.old), _said(leaf.new)
+    old, new = _text(leaf.old), _text(leaf.new)
     if old == new:
-        return "what it refers to is replaced"
+        return "the resource it refers to is replaced"
     if max(len(old), len(new)) > SHOWN:
         old, new = _differing(old, new)
     return f"{_code(old)} → {_code(new)}"
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, dict) and value.get("Effect") in ("Allow", "Deny"):
         return _statement(value)
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _statement(statement: dict[str, Any]) -> str:
-    """A statement of a policy in a line; the rest of it stands under its own name."""
-    told = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in statement.items()}
-    named = {key: told.pop(key, None) for key in ("Effect", "Action", "Resource", "Sid")}
-    rest = "".join(f", {key} {_said(value)}" for key, value in sorted(told.items()))
+    """A policy statement in one line."""
+    values = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in statement.items()}
+    named = {key: values.pop(key, None) for key in ("Effect", "Action", "Resource", "Sid")}
+    rest = "".join(f", {key} {_text(value)}" for key, value in sorted(values.items()))
     return f"{named['Effect']} {named['Action']}{' on ' if named['Resource'] else ''}{named['Resource'] or ''}{rest}"
 
 
 def _differing(old: str, new: str) -> tuple[str, str]:
-    """Of long values, what differs."""
+    """The differing parts of long values."""
     blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks() if len(old) + len(new) < 4_000 else []
     start = blocks[0].size if blocks and blocks[0].a == blocks[0].b == 0 else 0
     end = (
@@ -330,7 +330,7 @@ def _code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Within a cell of a table, and within a code span: no bar, no line break, no backtick ends it."""
+    """Escape a text for a table cell and a code span."""
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("`", "ˋ")
 
 
@@ -356,8 +356,8 @@ def _noise(comparison: Comparison) -> Iterator[Section]:
 
 
 def _cut(sections: list[Section], limit: int, whole: str) -> str:
-    """As many rows as fit, the first sections before the last."""
-    left = "\n\n**Cut: {} rows are left out**" + (f"; the whole report is {whole}." if whole else ".") + "\n"
+    """As many rows as fit, from the first sections to the last."""
+    left = "\n\n**Shortened: {} rows are omitted**" + (f"; the full report is {whole}." if whole else ".") + "\n"
     room = limit - len(left) - 10
     kept: list[str] = []
     missing = 0

@@ -1,6 +1,6 @@
-"""What holds state and is replaced, removed, moved or left behind; generated secrets that are generated anew.
+"""Stateful resources that are replaced, removed, moved or orphaned; secrets that get a new generated value.
 
-Which types hold state, and which properties cannot change in place, is what CloudFormation's resource schemas say.
+CloudFormation's resource schemas say which types hold state and which properties cannot be changed in place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tools.reports.diff.collect import Change, Comparison, Impact
 from tools.reports.diff.findings import Finding
 
 RETAINED = ("Retain", "RetainExceptOnCreate")
-# CloudFormation User Guide, "DeletionPolicy attribute": what holds where a template is silent.
+# CloudFormation User Guide, "DeletionPolicy attribute": the default without the attribute.
 SNAPSHOT_BY_DEFAULT = ("AWS::RDS::DBCluster", "AWS::RDS::DBInstance")
 
 
@@ -30,31 +30,31 @@ def find(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _kept(change: Change) -> bool:
-    """What is retained holds something, whatever the schemas say: images, for one."""
+    """Retained resources hold data even if the schemas do not say so, for example images."""
     return change.old is not None and change.old.body.get("DeletionPolicy") in RETAINED
 
 
 def _lost(change: Change) -> Iterator[str]:
-    told = named(change)
+    name = named(change)
     match change.impact:
         case Impact.REPLACED:
             fate = _fate(change.new, "UpdateReplacePolicy")
-            yield f"{told} is replaced by a new, empty one, since {because(change)}. The old one {fate}."
+            yield f"{name} is replaced by a new, empty one, because {because(change)}. The old one {fate}."
         case Impact.MAY_BE_REPLACED:
             yield (
-                f"{told} may be replaced by a new, empty one: CloudFormation’s schema says that a change of {immutable(change)[0]} does so "
-                f"under conditions of its own. The old one then {_fate(change.new, 'UpdateReplacePolicy')}."
+                f"{name} may be replaced by a new, empty one: according to CloudFormation’s schema, a change of {immutable(change)[0]} "
+                f"replaces it under some conditions. The old one then {_fate(change.new, 'UpdateReplacePolicy')}."
             )
         case Impact.MOVED:
             assert change.old
             assert change.new
             before = f"{change.old.path} ({change.old.logical_id})"
             yield (
-                f"{told} has moved: its logical id was that of {before} and is {change.new.logical_id}. CloudFormation makes a new, "
+                f"{name} has another logical id: {before} → {change.new.logical_id}. CloudFormation creates a new, "
                 f"empty one; the old one {_fate(change.old, 'DeletionPolicy')}."
             )
         case Impact.REMOVED | Impact.ORPHANED:
-            yield f"{told} is removed from the template. It {_fate(change.old, 'DeletionPolicy')}."
+            yield f"{name} is removed from the template. It {_fate(change.old, 'DeletionPolicy')}."
 
 
 def named(change: Change) -> str:
@@ -63,20 +63,20 @@ def named(change: Change) -> str:
 
 
 def because(change: Change) -> str:
-    """Why it is replaced, for `since …`."""
+    """Why it is replaced, for `because …`."""
     parts, only_references = immutable(change)
     if not parts:
         return "its type has changed"
     several = " and " in parts
     if change.impact is Impact.MAY_BE_REPLACED:
-        return f"{parts} can change in place under some conditions only"
+        return f"{parts} can be changed in place only under some conditions"
     if only_references:
-        return f"{parts} {'refer' if several else 'refers'} to what is replaced"
-    return f"{parts} cannot change in place"
+        return f"{parts} {'refer' if several else 'refers'} to a replaced resource"
+    return f"{parts} cannot be changed in place"
 
 
 def immutable(change: Change) -> tuple[str, bool]:
-    """The properties that replace it, and whether they only refer to what is replaced itself."""
+    """The properties that replace it, and whether all of them only refer to replaced resources."""
     found = [leaf for leaf in change.leaves if leaf.impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED)]
     names = dict.fromkeys(leaf.path.split(".")[0].split("[")[0] for leaf in found)
     return " and ".join(f"`{name}`" for name in names), all(leaf.old == leaf.new for leaf in found)
@@ -86,39 +86,40 @@ def _fate(resource: Resource | None, attribute: str) -> str:
     assert resource
     policy = resource.body.get(attribute) or ("Snapshot" if resource.kind in SNAPSHOT_BY_DEFAULT else "Delete")
     if policy in RETAINED:
-        return "stays in the account with what it holds, orphaned: nothing manages or deletes it any more"
-    return "is deleted after a last snapshot" if policy == "Snapshot" else "is deleted with what it holds"
+        return "stays in the account with its data, but no stack manages it (orphaned)"
+    return "is deleted after a final snapshot" if policy == "Snapshot" else "is deleted with its data"
 
 
 def _of_a_stack(change: Change) -> Iterator[Finding]:
     if change.impact is Impact.ORPHANED:
-        words = f"The stack `{change.part}` is no longer part of the app: it stays deployed, orphaned, until someone destroys it by hand."
+        words = f"The stack `{change.part}` is no longer part of the app: it stays deployed (orphaned) until it is deleted manually."
         yield Finding(change.environment, "State", words)
     for leaf in change.leaves:
         if leaf.path == "Environment":
             words = (
-                f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: all it holds is made anew there, and stays orphaned here."
+                f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: its resources are created again there, "
+                "and the old ones stay orphaned here."
             )
             yield Finding(change.environment, "State", words)
 
 
 def _regenerated(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
-    """Secrets Manager generates a new value when any of the figures changes (AWS::SecretsManager::Secret, GenerateSecretString)."""
+    """Secrets Manager generates a new value if any of these properties changes (AWS::SecretsManager::Secret, GenerateSecretString)."""
     before, after = (one.properties.get("GenerateSecretString") for one in (old, new))
     if before and after and before != after:
         changed = ", ".join(f"`{key}`" for key in sorted({*before, *after}) if before.get(key) != after.get(key))
-        words = f"`{new.path}` is generated anew, since {changed} changes: whoever holds the old value is locked out."
+        words = f"`{new.path}` gets a new generated value, because {changed} changes: clients with the old value are locked out."
         yield Finding(environment, "Secret", words)
     elif before and not after:
-        yield Finding(environment, "Secret", f"`{new.path}` is no longer generated: its value becomes what the template says, or empty.")
+        yield Finding(environment, "Secret", f"`{new.path}` is no longer generated: its value becomes the template's value, or empty.")
     elif (literal := [one.properties.get("SecretString") for one in (old, new)])[0] != literal[1] and literal[1] is not None:
-        yield Finding(environment, "Secret", f"`{new.path}` is overwritten by what the template says, whatever it holds now.")
+        yield Finding(environment, "Secret", f"`{new.path}` is overwritten with the template's value; the current value is lost.")
     elif after and not before:
-        yield Finding(environment, "Secret", f"`{new.path}` is generated from now on: the value it has now is overwritten.")
+        yield Finding(environment, "Secret", f"`{new.path}` is generated from now on: the current value is overwritten.")
 
 
 def _upgraded(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
     before, after = (str(one.at("EngineVersion", "")) for one in (old, new))
     if before.split(".")[0] != after.split(".")[0]:
-        words = f"`{new.path}` changes its major version, {before} → {after}: there is no way back but a restore."
+        words = f"`{new.path}` changes its major version, {before} → {after}: going back requires a restore."
         yield Finding(environment, "State", words)

@@ -1,22 +1,23 @@
-"""Every role of the synthesized templates with what its policies say, references resolved to the ARNs they will be.
+"""All roles and policies of the synthesized templates, with references resolved to the future ARNs.
 
-Judges of policies and the tests of least privilege need documents without intrinsics. Names that AWS makes up at
-deployment become `<stack>-<logical id>`, the account is ACCOUNT; all stacks of an assembly live in it side by side, so
-that what one environment may do to another can be asked.
+Policy validators and the least-privilege tests need documents without intrinsic functions. Names that AWS generates at deployment
+become `<stack>-<logical id>`, the account is ACCOUNT. All stacks of an assembly are in this one account, so that tests can ask what
+one environment may do to another.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.reports.assembly import Assembly
+
 ACCOUNT = "123456789012"
 Document = dict[str, Any]
 
-# What `Fn::GetAtt … Arn` gives, or `Ref` for those below; `{id}` is the physical name.
+# The value of `Fn::GetAtt … Arn`, or of `Ref` for the types below; `{id}` is the physical name.
 ARNS = {
     "AWS::CloudFront::Distribution": "arn:aws:cloudfront::{account}:distribution/{id}",
     "AWS::Backup::BackupVault": "arn:aws:backup:{region}:{account}:backup-vault:{id}",
@@ -51,7 +52,7 @@ REF_IS_ARN = {
     "AWS::SecretsManager::Secret",
     "AWS::SecretsManager::SecretTargetAttachment",
 }
-# Resource types that carry a policy, and the properties that say it and whom it guards.
+# Resource types with a policy: the property with the policy, and the property with the protected resource.
 RESOURCE_POLICIES = {
     "AWS::ECR::Repository": ("RepositoryPolicyText", None),
     "AWS::KMS::Key": ("KeyPolicy", None),
@@ -64,7 +65,7 @@ RESOURCE_POLICIES = {
 
 @dataclass(frozen=True)
 class Role:
-    """A role and all that is attached to it."""
+    """A role with all its policies."""
 
     stack: str
     logical_id: str
@@ -80,21 +81,13 @@ class Role:
 
 
 class ResolvedAssembly:
-    """The templates of a `cdk.out`, with references resolved."""
+    """The templates of an assembly, with references resolved."""
 
     def __init__(self, folder: Path) -> None:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        stacks = {name: entry for name, entry in manifest["artifacts"].items() if entry["type"] == "aws:cloudformation:stack"}
-        self.templates: dict[str, Document] = {
-            name: json.loads((folder / entry["properties"]["templateFile"]).read_text(encoding="utf-8")) for name, entry in stacks.items()
-        }
-        self._regions = {name: entry["environment"].rsplit("/", 1)[1] for name, entry in stacks.items()}
-        self._exports = {
-            output["Export"]["Name"]: (stack, output["Value"])
-            for stack, template in self.templates.items()
-            for output in template.get("Outputs", {}).values()
-            if isinstance(output.get("Export", {}).get("Name"), str)
-        }
+        assembly = Assembly(folder)
+        self.templates: dict[str, Document] = {name: stack.template for name, stack in assembly.stacks.items()}
+        self._regions = {name: stack.place.rsplit("/", 1)[1] for name, stack in assembly.stacks.items()}
+        self._exports = assembly.exports
 
     def resources(self, kind: str) -> Iterator[tuple[str, str, Document]]:
         """(stack, logical id, resource with its properties resolved) of a type."""
@@ -104,8 +97,8 @@ class ResolvedAssembly:
                     yield stack, logical_id, {**resource, "Properties": self.resolve(stack, resource.get("Properties", {}))}
 
     def roles(self) -> list[Role]:
-        """All roles, each with its inline and attached policies; raises ValueError for whatever else could give a permission."""
-        self._expect_roles_and_policies_alone()
+        """All roles with their inline and attached policies. ValueError for anything else that could grant a permission."""
+        self._refuse_other_iam_resources()
         attached: dict[str, dict[str, Document]] = {}
         managed: dict[str, tuple[str, Document]] = {}
         for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
@@ -122,7 +115,8 @@ class ResolvedAssembly:
             arns = properties.get("ManagedPolicyArns", [])
             if foreign := [arn for arn in arns if arn not in managed]:
                 raise ValueError(
-                    f"{stack}/{logical_id} uses {', '.join(foreign)}: AWS's own policies name no resource; write what is needed"
+                    f"{stack}/{logical_id} uses {', '.join(foreign)}: AWS-managed policies name no resource; "
+                    "write a policy with the needed permissions"
                 )
             policies = {**inline, **dict(managed[arn] for arn in arns), **attached.get(self._name(stack, logical_id), {})}
             arn = self._arn(stack, logical_id, "AWS::IAM::Role")
@@ -130,18 +124,18 @@ class ResolvedAssembly:
             roles.append(Role(stack, logical_id, arn, properties["AssumeRolePolicyDocument"], policies, boundary))
         return roles
 
-    def _expect_roles_and_policies_alone(self) -> None:
-        known = {"AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::OIDCProvider"}  # the last gives none
+    def _refuse_other_iam_resources(self) -> None:
+        known = {"AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::OIDCProvider"}  # the last grants nothing
         for stack, template in self.templates.items():
             for logical_id, resource in template["Resources"].items():
                 unread = {"Users", "Groups"} & set(resource.get("Properties", {}))
                 if resource["Type"].startswith("AWS::IAM::") and (resource["Type"] not in known or unread):
                     raise ValueError(
-                        f"{stack}/{logical_id} is {resource['Type']} {' '.join(unread)}: {__name__} reads policies of roles only"
+                        f"{stack}/{logical_id} is {resource['Type']} {' '.join(unread)}: {__name__} supports policies of roles only"
                     )
 
     def resource_policies(self) -> dict[str, Document]:
-        """ARN of the guarded resource → its policy: buckets, keys, queues, topics, secrets, repositories, functions."""
+        """ARN of the protected resource → its policy: buckets, keys, queues, topics, secrets, repositories, functions."""
         found: dict[str, Document] = {}
         for kind, (document, guarded) in RESOURCE_POLICIES.items():
             for stack, logical_id, resource in self.resources(kind):
@@ -157,11 +151,11 @@ class ResolvedAssembly:
         return found
 
     def arn(self, stack: str, logical_id: str) -> str:
-        """The ARN that a resource will have."""
+        """The future ARN of a resource."""
         return self._arn(stack, logical_id, self.templates[stack]["Resources"][logical_id]["Type"])
 
     def resolve(self, stack: str, value: Any) -> Any:
-        """`value` with every intrinsic replaced by what it will be; a condition is taken as false (an image is released)."""
+        """Replace every intrinsic function by its future value. Conditions count as false (an image is released)."""
         if isinstance(value, list):
             return [item for item in (self.resolve(stack, one) for one in value) if item is not None]
         if not isinstance(value, dict):
@@ -195,7 +189,7 @@ class ResolvedAssembly:
                 return self.resolve(stack, argument[1])[int(argument[0])]
             case "Fn::Split":
                 return self.resolve(stack, argument[1]).split(argument[0])
-        raise ValueError(f"{stack}: {function} is not known here; add it to {__name__}")
+        raise ValueError(f"{stack}: {function} is not supported; add it to {__name__}")
 
     def _ref(self, stack: str, name: str) -> Any:
         region = self._regions[stack]
@@ -223,7 +217,7 @@ class ResolvedAssembly:
 
     def _export(self, name: str) -> Any:
         stack, value = self._exports[name]
-        return self.resolve(stack, value)
+        return self.resolve(stack.name, value)
 
     def _substitute(self, stack: str, argument: Any) -> str:
         text, values = argument if isinstance(argument, list) else (argument, {})
@@ -242,17 +236,17 @@ class ResolvedAssembly:
 
     def _arn(self, stack: str, logical_id: str, kind: str) -> str:
         if kind not in ARNS:
-            raise ValueError(f"{stack}/{logical_id}: how an ARN of {kind} looks is not known here; add it to {__name__}.ARNS")
+            raise ValueError(f"{stack}/{logical_id}: the ARN format of {kind} is unknown; add it to {__name__}.ARNS")
         return ARNS[kind].format(region=self._regions[stack], account=ACCOUNT, id=self._name(stack, logical_id))
 
     def _guarded_arn(self, stack: str, kind: str, name: str) -> str:
-        """A bucket's policy names the bucket, a queue's the queue; the others name an ARN."""
+        """Bucket and queue policies refer to a name, the others to an ARN."""
         guarded = {"AWS::S3::BucketPolicy": "AWS::S3::Bucket", "AWS::SQS::QueuePolicy": "AWS::SQS::Queue"}.get(kind)
         return ARNS[guarded].format(region=self._regions[stack], account=ACCOUNT, id=name) if guarded else name
 
 
 def _as_statement(permission: Document) -> Document:
-    """A function's permission, as Lambda writes it into the function's policy."""
+    """A Lambda permission as a statement of the function's policy."""
     principal = permission["Principal"]
     conditions: Document = {}
     if "SourceAccount" in permission:
@@ -260,7 +254,7 @@ def _as_statement(permission: Document) -> Document:
     if "SourceArn" in permission:
         conditions["ArnLike"] = {"aws:SourceArn": permission["SourceArn"]}
     if unknown := set(permission) - {"Action", "FunctionName", "Principal", "SourceAccount", "SourceArn"}:
-        raise ValueError(f"{', '.join(sorted(unknown))} of AWS::Lambda::Permission is not known here; add it to {__name__}")
+        raise ValueError(f"{', '.join(sorted(unknown))} of AWS::Lambda::Permission is not supported; add it to {__name__}")
     return {
         "Effect": "Allow",
         "Principal": {"Service" if principal.endswith(".amazonaws.com") else "AWS": principal},

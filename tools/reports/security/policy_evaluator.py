@@ -1,9 +1,9 @@
-"""AWS's decision on a request, offline: may this principal do that to this resource of the account?
+"""Evaluate offline whether AWS allows a principal an action on a resource of the account.
 
 Source: IAM User Guide, "Policy evaluation logic", "IAM JSON policy elements" (principal, action, resource, condition
-operators, multiple keys or values); KMS Developer Guide, "Key policies in AWS KMS". Left out, since the templates have
-none: service and resource control policies, session policies. Whatever a policy says that is not known here, and whatever
-it asks of the request that the caller did not tell, raises Undecided: nothing is guessed in anybody's favour.
+operators, multiple keys or values); KMS Developer Guide, "Key policies in AWS KMS". Service and resource
+control policies and session policies are not supported; the templates have none. An unknown policy element, or a condition key that
+the request does not specify, raises Undecided: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 
 from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly, Role
 
-ANYBODY = "*"  # a principal without credentials
-Context = Mapping[str, str | Sequence[str] | None]  # condition key → its value, its values, or None: the request has no such key
+ANYONE = "*"  # a principal without credentials
+Context = Mapping[str, str | Sequence[str] | None]  # condition key → value, values, or None if the request does not have the key
 
 
 class Undecided(Exception):
-    """The policies or the request hold something that this evaluation does not know."""
+    """The policies or the request contain something that this module does not support."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """True when allowed; `reason` names the statement that decided."""
+    """True if allowed; `reason` names the deciding statement."""
 
     allowed: bool
     reason: str
@@ -39,8 +39,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Request:
-    """What AWS knows of a call. `principal` is an ARN (an identity provider's for its tokens), a service such as
-    `lambda.amazonaws.com`, or ANYBODY."""
+    """A call as AWS sees it. `principal` is an ARN (an identity provider's for its tokens), a service such as
+    `lambda.amazonaws.com`, or ANYONE."""
 
     principal: str
     action: str
@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Account:
-    """The roles of an account and the policies of its resources; `boundaries` holds the text of permissions boundaries by ARN."""
+    """The roles of an account and the policies of its resources; `boundaries` maps ARNs of permissions boundaries to their text."""
 
     roles: Mapping[str, Role]
     resource_policies: Mapping[str, Document]
@@ -58,11 +58,11 @@ class Account:
 
     @classmethod
     def of(cls, assembly: ResolvedAssembly, boundaries: Mapping[str, Document] | None = None) -> Account:
-        """The account that all stacks of an assembly are deployed to."""
+        """The account with all stacks of an assembly."""
         return cls({role.arn: role for role in assembly.roles()}, assembly.resource_policies(), boundaries or {})
 
     def decide(self, principal: str, action: str, resource: str, context: Context | None = None) -> Decision:
-        """A role of the account is given by its ARN or a session's. The other side of another account's border is taken to allow all."""
+        """Decide on a request. A role is named by its ARN or a session's; another account is assumed to allow everything."""
         role = self._role(principal)
         request = Request(principal, action, resource, {**_usual(principal, role), **(context or {})})
         identity = [(name, s) for name, document in (role.policies.items() if role else ()) for s in _statements(document)]
@@ -88,24 +88,24 @@ class Account:
         return Decision(True, f"allowed by {by_identity}")
 
     def _role(self, principal: str) -> Role | None:
-        """None for a service, an identity provider, anybody, and whoever belongs to another account."""
+        """The principal's role; None for services, identity providers, anyone and principals of other accounts."""
         if f"::{ACCOUNT}:" not in principal or ":oidc-provider/" in principal:
             return None
         session = re.fullmatch(rf"arn:aws:sts::{ACCOUNT}:assumed-role/([^/]+)/[^/]+", principal)
         arn = f"arn:aws:iam::{ACCOUNT}:role/{session[1]}" if session else principal
         if arn not in self.roles:
-            raise Undecided(f"{principal} is no role of this account, which has {', '.join(sorted(self.roles)) or 'none'}")
+            raise Undecided(f"{principal} is not a role of this account, which has {', '.join(sorted(self.roles)) or 'none'}")
         return self.roles[arn]
 
     def _boundary(self, role: Role | None) -> Document:
         if role is None or role.boundary is None:
             return {}
         if role.boundary not in self.boundaries:
-            raise Undecided(f"{role.name} is bounded by {role.boundary}, whose text was not given")
+            raise Undecided(f"{role.name} has the permissions boundary {role.boundary}, whose text is missing")
         return self.boundaries[role.boundary]
 
     def _guard(self, request: Request) -> tuple[str, Document]:
-        """The policy of the resource itself, and the resource's name; a role's is its trust policy, a bucket's counts for its objects."""
+        """Name and policy of the resource: a role's trust policy; a bucket's policy also for its objects."""
         resource = request.resource
         if request.action.lower().startswith("sts:") and resource in self.roles:
             return self.roles[resource].name, self.roles[resource].trust
@@ -114,7 +114,7 @@ class Account:
 
 
 def _usual(principal: str, role: Role | None) -> Context:
-    """What every request carries. Only a service that acts for a resource names that resource."""
+    """Condition keys of every request. Only services send the source resource."""
     arn = principal if principal.startswith("arn:") else None
     usual: Context = {
         "aws:PrincipalArn": role.arn if role else arn,
@@ -126,12 +126,12 @@ def _usual(principal: str, role: Role | None) -> Context:
 
 
 def _guard_decides(request: Request) -> bool:
-    """A key and a role answer to nobody whom their own policy does not name, the account at least."""
+    """Keys and roles allow only principals that their own policy names, at least by account."""
     return request.resource.startswith("arn:aws:kms:") or request.action.lower() == "sts:assumerole"
 
 
 def _allowed(statements: Iterable[tuple[str, Document]], request: Request) -> str | None:
-    """Where the first statement that allows the request stands."""
+    """The source of the first statement that allows the request."""
     return next((source for source, s in statements if s["Effect"] == "Allow" and _applies(s, request)), None)
 
 
@@ -140,18 +140,18 @@ def _statements(document: Document) -> Iterator[Document]:
     statements = document.get("Statement", [])
     for statement in statements if isinstance(statements, list) else [statements]:
         if set(statement) - known or statement.get("Effect") not in ("Allow", "Deny"):
-            raise Undecided(f"{statement}: only {', '.join(sorted(known))} are known to {__name__}")
+            raise Undecided(f"{statement}: {__name__} supports only {', '.join(sorted(known))}")
         yield statement
 
 
 def _named(statement: Document, request: Request, role: Role | None) -> str | None:
-    """Whom a resource's policy names: the caller `itself`, which no boundary limits, its `role`, or its `account`, which asks IAM."""
+    """How a resource's policy names the caller: `itself` (no boundary limits it), its `role`, or its `account` (IAM decides)."""
     principal = statement.get("Principal")
-    principals = {"AWS": principal} if principal == ANYBODY else principal
+    principals = {"AWS": principal} if principal == ANYONE else principal
     if not isinstance(principals, dict) or set(principals) - {"AWS", "Service", "Federated"}:
-        raise Undecided(f"Principal {principal!r} is not known to {__name__}")
+        raise Undecided(f"{__name__} does not support Principal {principal!r}")
     named = {principal for kind in ("AWS", "Service", "Federated") for principal in _list(principals.get(kind))}
-    if ANYBODY in named or (request.principal in named and not (role and request.principal == role.arn)):
+    if ANYONE in named or (request.principal in named and not (role and request.principal == role.arn)):
         return "itself"
     if role and role.arn in named:
         return "role"
@@ -172,7 +172,7 @@ def _applies(statement: Document, request: Request) -> bool:
 
 
 def _either(statement: Document, element: str, matches: Callable[[str], bool]) -> bool:
-    """`Action` or `NotAction`; a trust policy has no resource, it is about its own role."""
+    """`Action` or `NotAction`; a trust policy has no resource, it applies to its role."""
     if f"Not{element}" in statement:
         return not any(matches(pattern) for pattern in _list(statement[f"Not{element}"]))
     if element not in statement and not (element == "Resource" and "Principal" in statement):
@@ -181,12 +181,12 @@ def _either(statement: Document, element: str, matches: Callable[[str], bool]) -
 
 
 def _names(pattern: str, arn: str) -> bool:
-    """Each part of an ARN is compared by itself: a star does not reach over a colon, the last part aside."""
+    """Compare ARNs part by part: a star does not match a colon, except in the last part."""
     if pattern in ("*", arn):
         return True
     parts, wanted = arn.split(":", 5), pattern.split(":", 5)
     if len(wanted) < 6:
-        raise Undecided(f"{pattern} is no complete ARN")
+        raise Undecided(f"{pattern} is not a complete ARN")
     return len(parts) == 6 and all(_wildcards(*pair) for pair in zip(wanted, parts, strict=True))
 
 
@@ -200,7 +200,7 @@ def _numbers(compare: Callable[[float, float], bool]) -> Callable[[str, str], bo
     return lambda wanted, found: compare(float(found), float(wanted))
 
 
-COMPARISONS: dict[str, Callable[[str, str], bool]] = {  # (what the policy wants, what the request has)
+COMPARISONS: dict[str, Callable[[str, str], bool]] = {  # (value in the policy, value in the request)
     "StringEquals": operator.eq,
     "StringEqualsIgnoreCase": lambda wanted, found: wanted.casefold() == found.casefold(),
     "StringLike": _wildcards,
@@ -224,18 +224,18 @@ def _holds(condition: str, key: str, wanted: list[str], context: Context) -> boo
     """One line of a condition block."""
     quantifier, _, name = condition.rpartition(":")
     name, if_exists = name.removesuffix("IfExists"), name.endswith("IfExists")
-    told = {given.lower(): value for given, value in context.items()}  # keys are not case-sensitive
-    if key.lower() not in told:
-        raise Undecided(f"a policy asks for {key}: tell its value, or None if the request does not carry it")
-    found = told[key.lower()]
+    present = {name.lower(): value for name, value in context.items()}  # keys are not case-sensitive
+    if key.lower() not in present:
+        raise Undecided(f"a policy needs {key}: pass its value, or None if the request does not have it")
+    found = present[key.lower()]
     if name == "Null":
         return (found is None) is (wanted[0].lower() == "true")
     compare = COMPARISONS.get(NEGATIONS.get(name, name))
     if compare is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
-        raise Undecided(f"condition operator {condition} is not known; known are {', '.join([*COMPARISONS, *NEGATIONS])}")
+        raise Undecided(f"condition operator {condition} is not supported; supported: {', '.join([*COMPARISONS, *NEGATIONS])}")
     negated = name in NEGATIONS
     if (found is None and if_exists and quantifier) or not (found is None or quantifier or isinstance(found, str)):
-        raise Undecided(f"{condition} on {key} = {found!r}: AWS does not say what that means")
+        raise Undecided(f"{condition} on {key} = {found!r}: AWS does not document this case")
     if found is None:
         return if_exists or quantifier == "ForAllValues" or (negated and not quantifier)
     values = [found] if isinstance(found, str) else found
@@ -244,8 +244,8 @@ def _holds(condition: str, key: str, wanted: list[str], context: Context) -> boo
 
 
 def _list(value: Any) -> list[str]:
-    """Policies write one value where a list of one is meant, and numbers and booleans as they are."""
+    """A list of strings, also for a single value, a number or a boolean."""
     values = value if isinstance(value, list) else [] if value is None else [value]
     if variables := [one for one in values if "${" in str(one)]:
-        raise Undecided(f"policy variables are not known to {__name__}: {', '.join(variables)}")
+        raise Undecided(f"{__name__} does not support policy variables: {', '.join(variables)}")
     return [str(one).lower() if isinstance(one, bool) else str(one) for one in values]

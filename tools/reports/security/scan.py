@@ -1,7 +1,7 @@
-"""Lets tools that this project did not write judge the templates of all environments (`make judge`).
+"""Check the templates of all environments with external validators (`make judge`).
 
-A finding is mended, or acknowledged beside its resource under its exact name and with a reason
-(constructs_lib/foundation/acknowledgements.py). What is neither fails, and so does an acknowledgement that excuses nothing.
+A finding is fixed, or acknowledged at its resource under its exact name with a reason (constructs_lib/foundation/acknowledgements.py).
+Anything else fails, and so does an acknowledgement without a finding.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from tools.reports.security.policies import ResolvedAssembly
 from tools.reports.synthesis import ROOT, Built, build
 
 ACKNOWLEDGED = "aws:cdk:acknowledged-rules"
-# Rules that are not applied, to any resource: they find fault with how the CDK writes templates, not with what these say.
+# Rules that are not applied to any resource: they report how the CDK writes templates, not what the templates say.
 NOT_APPLIED = {
-    "cfn-lint W3005": "The CDK writes DependsOn beside GetAtt: redundant, and right.",
-    "cfn-lint W6001": "The CDK hands values from stack to stack through outputs, which is what an output with an import is.",
-    "cloudformation-validate W3005": "The CDK writes DependsOn beside GetAtt: redundant, and right.",
-    "cloudformation-validate W9013": "With `account` set, an environment is that account's alone, and the CDK writes its number out.",
+    "cfn-lint W3005": "The CDK writes DependsOn in addition to GetAtt: redundant, but correct.",
+    "cfn-lint W6001": "The CDK passes values between stacks through outputs with imports.",
+    "cloudformation-validate W3005": "The CDK writes DependsOn in addition to GetAtt: redundant, but correct.",
+    "cloudformation-validate W9013": "With `account` set, the CDK writes the account's number into the template.",
 }
-# What looks random and is no secret: every address at once, content hashes, names the CDK makes for exports and resources.
+# Harmless values that look random: 0.0.0.0, content hashes, names of exports, resources and constructs.
 HARMLESS = (
     r"^0\.0\.0\.0",
     r"^[0-9a-f]{64}$",
     r"^[0-9a-f]{32}$",
     r"[0-9A-F]{8}(-us-east-1|/Resource|/Code)?$",
     r"^AWS::",
+    r"^[A-Z][A-Za-z]+InitialValue$",
     r"[0-9A-F]{8}[0-9a-f]{32}$",
 )
-# Stand-ins and tests make up passwords for servers on 127.0.0.1, addresses and bodies of requests: there, only patterns of real
-# credentials count.
+# Tests and the local deployment contain invented passwords, addresses and request bodies; only patterns of real credentials count there.
 MADE_UP = ("tests/", "local/")
 GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String", "Hex High Entropy String")
 LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "tools/build/uv.txt", "package-lock.json")
@@ -63,7 +63,7 @@ LISTS_OF_HASHES = ("requirements.txt", "requirements-dev.txt", "tools/build/uv.t
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """One fault found; `name` is what an acknowledgement of it is called, `where` a construct's path or a file's."""
+    """A finding. `name` is the name for acknowledging it, `where` the path of a construct or file."""
 
     name: str
     where: str
@@ -75,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """What one judge says: how many rules it ran, what it found, and which of that is acknowledged."""
+    """The result of one validator: number of rules, findings, and the acknowledged ones among them."""
 
     validator: str
     rules: int
@@ -84,12 +84,12 @@ class Result:
 
     @property
     def open(self) -> list[Finding]:
-        """Findings that nobody answered."""
+        """Findings that are not acknowledged."""
         return sorted(self.findings - self.acknowledged)
 
 
 def run_validators(built: Built, preflight_folder: Path) -> list[Result]:
-    """Every judge's; `preflight_folder` is where the app is synthesized once more, under cdk-preflight's rules."""
+    """Run all validators. The app is synthesized again into `preflight_folder` with cdk-preflight's rules."""
     known = acknowledgements(built)
     found = {
         "cfn-lint": (len(_cfn_lint_rules()), cfn_lint(template_files(built))),
@@ -107,7 +107,7 @@ def run_validators(built: Built, preflight_folder: Path) -> list[Result]:
 
 
 def acknowledgements(built: Built) -> dict[tuple[str, str], str]:
-    """(name of the finding, path of the construct) → reason, for the judges above; the CDK's own are apart."""
+    """(name of the finding, path of the construct) → reason, for the validators above."""
     return {
         (name, path): reason
         for constructs in built.metadata.values()
@@ -120,14 +120,14 @@ def acknowledgements(built: Built) -> dict[tuple[str, str], str]:
 
 
 def acknowledgement_of(finding: Finding, known: dict[tuple[str, str], str]) -> tuple[str, str] | None:
-    """The acknowledgement that answers `finding`: of its exact name, on its construct or one above it."""
+    """The acknowledgement of `finding`: with its exact name, on its construct or a parent."""
     steps = finding.where.split("/")
     paths = ("/".join(steps[:length]) for length in range(len(steps), 0, -1))
     return next(((finding.name, path) for path in paths if (finding.name, path) in known), None)
 
 
 def unused_acknowledgements(built: Built, findings: set[Finding]) -> list[str]:
-    """Acknowledgements that excuse nothing: what they name was mended, or never there under that name."""
+    """Acknowledgements without a finding: fixed since, or misspelt."""
     known = acknowledgements(built)
     used = {acknowledgement_of(finding, known) for finding in findings}
     return [f"{name} at {path}" for name, path in sorted(known) if (name, path) not in used]
@@ -135,7 +135,7 @@ def unused_acknowledgements(built: Built, findings: set[Finding]) -> list[str]:
 
 def cfn_lint(templates: list[Path], configuration: Path = ROOT / ".cfnlintrc") -> list[Finding]:
     """Errors and warnings of cfn-lint."""
-    if not templates:  # it would read its standard input
+    if not templates:  # cfn-lint would read standard input
         return []
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--config-file", str(configuration), "--format", "json"]
     done = subprocess.run([*command, *map(str, templates)], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -150,7 +150,7 @@ def _cfn_lint_rules() -> list[str]:
 
 
 def cloudformation_validate(templates: list[Path]) -> list[Finding]:
-    """What the engine of the CDK's own validation says, natively."""
+    """Findings of the CDK's validation engine."""
     return [
         Finding(name, path.name, one.message)
         for path in templates
@@ -165,15 +165,15 @@ def _engine() -> CompositeEngine:
 
 
 def preflight(folder: Path, before: Callable[[cdk.App], object] = lambda app: None) -> list[Finding]:
-    """Failures of deployment that cdk-preflight knows; its rules run inside a synthesis of their own, into `folder`."""
+    """Deployment failures that cdk-preflight predicts. Its rules run during a separate synthesis into `folder`."""
 
-    def judged(app: cdk.App) -> None:
+    def add_rules(app: cdk.App) -> None:
         before(app)
         Preflight.apply(app, strict=True)
 
     try:
-        build([load(name) for name in environment_names()], folder, judged)
-    except RuntimeError:  # the findings; they are in the report
+        build([load(name) for name in environment_names()], folder, add_rules)
+    except RuntimeError:  # findings; they are in the report
         report = json.loads((folder / "validation-report.json").read_text(encoding="utf-8"))
         return [
             Finding(f"cdk-preflight {violation['ruleName']}", construct["constructPath"], violation["description"])
@@ -195,11 +195,11 @@ def nag(built: Built) -> list[Finding]:
 
 
 def parliament_findings(built: Built) -> list[Finding]:
-    """parliament on every policy of every role: syntax, unknown actions and conditions, stars."""
+    """parliament on every policy of every role: syntax, unknown actions and conditions, wildcards."""
     return [Finding(name, path, title) for path, document in _policies(built) for name, title in _parliament(document)]
 
 
-@cache  # of hundreds of generated environments, most policies are the same
+@cache  # most policies of generated environments are equal
 def _parliament(document: str) -> list[tuple[str, str]]:
     found = parliament.analyze_policy_string(document).findings
     return [(f"Parliament::{one.issue}[{_listed(one.detail)}]", parliament.enhance_finding(one).title) for one in found]
@@ -216,7 +216,7 @@ CLOUDSPLAINING = {
 
 
 def cloudsplaining_findings(built: Built) -> list[Finding]:
-    """cloudsplaining on every policy of every role, all of its risks."""
+    """cloudsplaining on every policy of every role, all risks."""
     return [
         Finding(f"Cloudsplaining::{risk}[{action if isinstance(action, str) else action['type']}]", path)
         for path, document in _policies(built)
@@ -226,19 +226,19 @@ def cloudsplaining_findings(built: Built) -> list[Finding]:
 
 
 def _policies(built: Built) -> Iterator[tuple[str, str]]:
-    """(path of the construct, policy as text) of everything attached to a role."""
+    """(path of the construct, policy as text) of all policies of roles."""
     for role in ResolvedAssembly(built.assembly).roles():
         for name, document in role.policies.items():
             yield built.paths["/".join(name.split("/")[:2])], json.dumps(document)
 
 
 def _listed(detail: object) -> str:
-    """Without blanks, as the CDK writes an acknowledgement's name."""
+    """A text without spaces, as the CDK writes an acknowledgement's name."""
     return (", ".join(map(str, detail)) if isinstance(detail, list) else str(detail)).replace(" ", "-")
 
 
 def secrets(files: list[Path]) -> list[Finding]:
-    """detect-secrets with all of its plugins; a line is excused by `pragma: allowlist secret` with a reason behind it."""
+    """detect-secrets with all plugins. `pragma: allowlist secret (reason)` on a line accepts its findings."""
     everything = [{"name": plugin.__name__} for plugin in get_mapping_from_secret_type_to_class().values()]
     patterns = {"path": "detect_secrets.filters.regex.should_exclude_secret", "pattern": list(HARMLESS)}
     found = SecretsCollection()
@@ -260,7 +260,7 @@ _FILTERS = [
 
 
 def repository_files() -> list[Path]:
-    """Everything under version control that a person wrote."""
+    """All files under version control except lists of hashes."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
     return [ROOT / name for name in listed.stdout.splitlines() if name not in LISTS_OF_HASHES and (ROOT / name).is_file()]
 
@@ -276,7 +276,7 @@ def _shown(file: str) -> str:
 
 
 def nag_rules() -> int:
-    """How many rules the pack holds; it does not tell, so they are counted where jsii keeps its source."""
+    """Number of rules in the pack, counted in its source inside the jsii package."""
     (archive,) = resources.files("cdk_nag._jsii").glob("*.jsii.tgz")  # type: ignore[attr-defined]
     with tarfile.open(archive) as package:
         source = package.extractfile("package/lib/packs/aws-solutions.js")
@@ -285,24 +285,24 @@ def nag_rules() -> int:
 
 
 def table(found: list[Result]) -> list[str]:
-    """Judge, rules run, findings, acknowledged."""
-    rows = [("Judge", "Rules", "Findings", "Acknowledged", "Open")]
+    """The results as a table."""
+    rows = [("Validator", "Rules", "Findings", "Acknowledged", "Open")]
     rows += [(one.validator, str(one.rules), str(len(one.findings)), str(len(one.acknowledged)), str(len(one.open))) for one in found]
     return [f"{row[0]:<26}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
 
 
 def main() -> int:
-    """Prints the table and every open finding; 1 when there is one, or an acknowledgement that excuses nothing."""
+    """Print the results and all open findings. Return 1 for open findings and unused acknowledgements."""
     with tempfile.TemporaryDirectory() as folder:
         environments = [load(name) for name in environment_names()]
         built = build(environments, Path(folder) / "cdk.out", lambda app: build_pipeline_access(app, environments))
         found = run_validators(built, Path(folder) / "preflight")
         unused = unused_acknowledgements(built, {finding for result in found for finding in result.findings})
     print("\n".join(table(found)))
-    wrong = [str(finding) for result in found for finding in result.open]
-    wrong += [f"stale acknowledgement, take it out: {name}" for name in unused]
-    print("\n" + "\n".join(wrong) if wrong else "\nNothing is open.")
-    return 1 if wrong else 0
+    failures = [str(finding) for result in found for finding in result.open]
+    failures += [f"Remove this acknowledgement, it has no finding: {name}" for name in unused]
+    print("\n" + "\n".join(failures or ["No open findings."]))
+    return bool(failures)
 
 
 if __name__ == "__main__":
