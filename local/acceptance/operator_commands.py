@@ -18,8 +18,8 @@ from tools.cli.commands import checklist, firewall, tasks
 from tools.cli.commands.backup import backup_now
 from tools.reports import drift
 from tools.reports.diff import live
-from tools.reports.diff.__main__ import against_deployed
 from tools.reports.diff.checkout import head_alone
+from tools.reports.diff.report import against_deployed
 
 # An operator supplies the secrets; the emulator's load balancer answers no request; the tree may have uncommitted changes.
 OPEN_CHECKS = ("✗ secrets are filled", "✗ endpoints answer", "✗ tree is committed")

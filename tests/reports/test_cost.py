@@ -17,10 +17,9 @@ from tests.reports.changed_templates import Edit, Edits, setting
 from tools.reports import docs
 from tools.reports.assembly import Assembly
 from tools.reports.cost import pricing, savings
-from tools.reports.cost.__main__ import warning
 from tools.reports.cost.bill import Bill, bill
 from tools.reports.cost.page import page, total_line
-from tools.reports.cost.prices import ASSUMPTIONS, PRICES, UnknownPriceError, assumed, price, stale, tables
+from tools.reports.cost.prices import ASSUMPTIONS, PRICES, UnknownPriceError, assumed, price, stale, tables, warning
 from tools.reports.diff.costs import Costs
 
 BY_HAND = Path(__file__).parent / "cost_by_hand.csv"

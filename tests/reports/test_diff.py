@@ -16,11 +16,11 @@ import pytest
 from tests.conftest import ROOT
 from tests.reports.changed_templates import Edit, Edits, setting
 from tools.reports.assembly import Assembly
-from tools.reports.diff import __main__ as command
-from tools.reports.diff.__main__ import report
+from tools.reports.diff import report as command
 from tools.reports.diff.acceptances import AcceptanceError, added
 from tools.reports.diff.checkout import CheckoutError, both
 from tools.reports.diff.render import GITHUB_LIMIT, GITLAB_LIMIT, MARKER, Report
+from tools.reports.diff.report import report
 
 DB = "Data/Database/Instance"
 NOTHING = f"""{MARKER}
@@ -255,7 +255,7 @@ def test_two_runs_give_the_same_bytes(everywhere: Assembly, tmp_path: Path) -> N
     """Whatever order Python's sets have."""
     head = _edited(everywhere, tmp_path, _in_all("Storage/Uploads", "PublicAccessBlockConfiguration", {}), _one_change,
                    lambda edits: edits.properties("EdgeGlobal/WebFirewall/WebAcl")["Rules"].clear())  # fmt: skip
-    code = "import sys; from pathlib import Path; from tools.reports.diff.__main__ import report; "
+    code = "import sys; from pathlib import Path; from tools.reports.diff.report import report; "
     code += "sys.stdout.write(report(Path(sys.argv[1]), Path(sys.argv[2]), 'main').markdown())"
     texts = {
         subprocess.run(

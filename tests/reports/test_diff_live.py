@@ -20,12 +20,12 @@ from settings.model import Settings
 from tests.conftest import Built, Variant
 from tools.environment import RefusedError
 from tools.reports.assembly import Assembly
-from tools.reports.diff import __main__ as command
 from tools.reports.diff import live
-from tools.reports.diff.__main__ import against_deployed
+from tools.reports.diff import report as command
 from tools.reports.diff.acceptances import AcceptanceError, ever
 from tools.reports.diff.dangers import Danger
 from tools.reports.diff.render import MARKER, Report
+from tools.reports.diff.report import against_deployed
 
 REGION = "us-east-1"
 DB, DATA = "Data/Database/Instance", "CarmenProdData"
@@ -269,7 +269,7 @@ def test_an_environment_of_another_account_is_refused(monkeypatch: pytest.Monkey
     here = Settings.model_validate({"name": "prod", "account": "111111111111"})
     live.account([here])
     with pytest.raises(
-        RefusedError, match=r"prod is in the account 222222222222 \(environments/prod\.toml\), and these .* of 111111111111"
+        RefusedError, match=r"prod belongs to the account 222222222222 \(environments/prod\.toml\), but these .* to 111111111111"
     ):
         live.account([here.model_copy(update={"account": "222222222222"})])
 

@@ -94,7 +94,7 @@ def test_a_boundary_limits_the_role_and_what_a_resource_gives_it_but_not_its_ses
 
 def test_a_boundary_whose_text_is_not_known_is_no_boundary_passed() -> None:
     one = account(allow("s3:*"), boundary=allow("s3:*"))
-    with pytest.raises(Undecided, match="whose text was not given"):
+    with pytest.raises(Undecided, match="whose text is missing"):
         Account(one.roles, {}, {}).decide(ROLE, "s3:GetObject", f"{BUCKET}/a")
 
 

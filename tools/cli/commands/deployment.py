@@ -132,7 +132,7 @@ def diff_command(context: click.Context, base: str, environment: str | None, out
     Example:
       ./carmen diff --base deployed --env prod --output report.md
     """
-    from tools.reports.diff.__main__ import DEPLOYED, run
+    from tools.reports.diff.report import DEPLOYED, run
 
     if base != DEPLOYED and environment:
         if context.get_parameter_source("environment") is ParameterSource.COMMANDLINE:
@@ -155,12 +155,12 @@ def cost_command(environment: str, as_json: bool) -> None:
     from datetime import UTC, datetime
 
     from settings.loader import load
-    from tools.reports.cost.__main__ import of_all_environments, warning
     from tools.reports.cost.page import page
-    from tools.reports.cost.savings import savings
+    from tools.reports.cost.prices import warning
+    from tools.reports.cost.savings import bill_of_all_environments, savings
 
     settings = load(environment)
-    bill = of_all_environments()
+    bill = bill_of_all_environments()
     if as_json:
         items = [asdict(item) for item in bill.items if item.environment == environment]
         totals = {"total": bill.total(environment), "total_by_use": bill.total(environment, by_use=True)}

@@ -48,6 +48,15 @@ def stale(today: date) -> list[str]:
     return [name for name, one in tables() if (today - one["date"]).days > PRICES["stale_after_days"]]
 
 
+def warning(today: date) -> str | None:
+    """A warning if prices are too old."""
+    if old := stale(today):
+        days = PRICES["stale_after_days"]
+        names = ", ".join(old)
+        return f"Warning: prices not checked for {days} days: {names}. Compare them with their sources in tools/reports/cost/prices.toml."
+    return None
+
+
 def assumed(environment: str) -> Table:
     """The assumptions for an environment: its own values replace the default ones, also inside tables."""
     common, own = ASSUMPTIONS["default"], ASSUMPTIONS.get(environment, {})

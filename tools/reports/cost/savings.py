@@ -10,11 +10,11 @@ from typing import Any
 
 from settings import field_metadata
 from settings.field_metadata import Protective, declarations, declared, value_at
-from settings.loader import SettingsError, validated
+from settings.loader import SettingsError, environment_names, load, validated
 from settings.model import Settings
 from settings.types import as_toml
 from tools.reports.assembly import Assembly
-from tools.reports.cost.bill import bill
+from tools.reports.cost.bill import Bill, bill
 from tools.reports.synthesis import build
 
 REASON = "To see what it would save."
@@ -42,6 +42,12 @@ class Saving:
 
 
 OPTIONS = tuple(Option(key, saving.value, saving.gives_up) for key, saving in declarations(Settings, field_metadata.Saving))
+
+
+def bill_of_all_environments() -> Bill:
+    """The bill of all environments as this folder defines them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return bill(Assembly(build([load(name) for name in environment_names()], Path(folder)).assembly))
 
 
 def savings(settings: Settings) -> list[Saving]:
