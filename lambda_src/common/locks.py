@@ -15,6 +15,7 @@ from pg8000.native import Connection
 
 # "carmen", and a 1. Locks are per database; all functions use the same one.
 KEY = 0x6361726D656E01
+POLL_SECONDS = 1.0
 LOGINS = 0x6361726D656E  # held from reading the secrets until database and secrets agree again
 
 
@@ -30,7 +31,7 @@ def exclusive(connection: Connection, purpose: str, *, wait_seconds: float = 0, 
     while not connection.run("SELECT pg_try_advisory_lock(:key)", key=key)[0][0]:
         if time.monotonic() >= deadline:
             raise Busy(f"{purpose} did not start: {holder(connection, key)}. Run it again when that session has ended.")
-        time.sleep(min(1, max(0, deadline - time.monotonic())))
+        time.sleep(min(POLL_SECONDS, max(0, deadline - time.monotonic())))
     try:
         yield
     finally:

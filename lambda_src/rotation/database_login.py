@@ -1,8 +1,8 @@
-"""New passwords for database logins: the application's two users, who take turns, and the owner of the schema.
+"""New passwords for database logins: the application's two alternating users, and the owner of the schema.
 
-A login changes its own password (every PostgreSQL role may), so this function never holds the master's. Its secret is
-written first: between that and the change, the database still knows the secret's previous version; after it, the current
-one. One of the two always logs in, and the daily run of database_roles would finish the work too.
+Each login changes its own password, as every PostgreSQL role may, so this function does not need the master's. The secret is written
+first: until the change the database accepts its previous version, afterwards its current one. One of the two always logs in, and the
+daily run of database_roles would also finish an interrupted change.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from pg8000.native import Connection, identifier, literal
 from rotation.service import Service
 
 _REFUSED = ("28P01", "28000")  # invalid_password, invalid_authorization_specification
-PROXY_PATIENCE_SECONDS = 120.0  # RDS Proxy reads a changed secret some time after it changed
+PROXY_WAIT_SECONDS = 120.0  # RDS Proxy reads a changed secret after some time
 PROXY_POLL_SECONDS = 2.0
+RUN_ROLES = "Invoke the database roles function, then rotate again: docs/runbooks/rotation.md"
 
 
-class NoLogin(Exception):
-    """A password that should log in does not."""
+class LoginRefused(Exception):
+    """The database refuses a password that should work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """Where the database is reached."""
+    """The database's addresses."""
 
     host: str
-    proxy_host: str  # empty: there is no proxy
+    proxy_host: str  # empty without a proxy
     port: int
     name: str
 
     def login(self, user: str, password: str, *, proxy: bool = False) -> Connection:
-        """A session on the instance, or through the proxy."""
+        """Log in to the instance, or through the proxy."""
         host = self.proxy_host if proxy else self.host
         return database.connect(host=host, port=self.port, database=self.name, user=user, password=password, proxy=proxy)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationLogin:
-    """The user the connection secret does not name gets a new password, is tried, and becomes the one it names."""
+    """Gives the idle user a new password, tests it, and writes that user into the connection secret."""
 
     kind = "application"
     secrets_manager: Any
@@ -57,22 +58,22 @@ class ApplicationLogin:
     users: Mapping[str, str]  # user → secret, which RDS Proxy reads
 
     def since(self) -> datetime:
-        """When the password in use was made."""
+        """When the password in use was created."""
         return _current(self.users[self._in_use()[1]], self.secrets_manager).created
 
     def is_unfinished(self) -> bool:
-        """Never: what was left half done is done anew by the next turn."""
+        """Never: the next rotation repeats an interrupted one."""
         return False
 
-    def tidy(self) -> None:
-        """Nothing: the old password ends at the next turn, when nothing holds it."""
+    def clean_up(self) -> None:
+        """Nothing: the next rotation replaces the old password, when no task holds it."""
 
     def advance(self) -> str:
-        """The whole turn."""
+        """The whole rotation."""
         written, in_use = self._in_use()
         (idle,) = self.users.keys() - {in_use}
         password = _renew(idle, self.users[idle], _password, _with_password, self.database, self.secrets_manager)
-        self._try(idle, password)
+        self._test(idle, password)
         secrets.write(self.connection, connection_secret.with_login(written, user=idle, password=password), self.secrets_manager)
         return ""
 
@@ -80,15 +81,15 @@ class ApplicationLogin:
         written = _current(self.connection, self.secrets_manager).value
         user = connection_secret.user_of(written)
         if user is None or user not in self.users:
-            raise LookupError(f"the connection secret names the user {user}, not one of {', '.join(self.users)}: run database_roles first")
+            raise LookupError(f"The connection secret names the user {user}, not one of {', '.join(self.users)}. {RUN_ROLES}")
         return written, user
 
-    def _try(self, user: str, password: str) -> None:
-        """On the instance; then through the proxy, where there is one, until it knows the new password."""
+    def _test(self, user: str, password: str) -> None:
+        """Log in to the instance, then through the proxy, if any, until it accepts the new password."""
         self.database.login(user, password).close()
         if not self.database.proxy_host:
             return
-        deadline = time.monotonic() + PROXY_PATIENCE_SECONDS
+        deadline = time.monotonic() + PROXY_WAIT_SECONDS
         while True:
             try:
                 with closing(self.database.login(user, password, proxy=True)) as session:
@@ -96,16 +97,16 @@ class ApplicationLogin:
                     return
             except (DatabaseError, InterfaceError, OSError) as error:
                 if time.monotonic() + PROXY_POLL_SECONDS > deadline:
-                    raise NoLogin(
-                        f"the proxy does not take {user}'s new password after {PROXY_PATIENCE_SECONDS:.0f} s ({_reason(error)}); "
-                        "the connection secret was left as it is"
+                    raise LoginRefused(
+                        f"The proxy does not accept {user}'s new password after {PROXY_WAIT_SECONDS:.0f} s ({_reason(error)}). "
+                        "The connection secret is unchanged: docs/runbooks/rotation.md"
                     ) from error
             time.sleep(PROXY_POLL_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerLogin:
-    """The owner's password, in the secret only the migration task reads; while no migration runs."""
+    """The schema owner's password, in the migration task's secret. Changes only while no migration runs."""
 
     kind = "owner"
     secrets_manager: Any
@@ -119,16 +120,16 @@ class OwnerLogin:
         return _current(self.migration, self.secrets_manager).created
 
     def is_unfinished(self) -> bool:
-        """Never: an interrupted change is noticed by the login."""
+        """Never: the next login finds an interrupted change."""
         return False
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Nothing."""
 
     def advance(self) -> str:
-        """Nothing while a migration runs: it may open another connection."""
+        """The whole rotation, unless a migration runs, which may open more connections."""
         if self.service.running(self.family):
-            return "a migration runs"
+            return "a migration is running"
         user = connection_secret.user_of(_current(self.migration, self.secrets_manager).value) or ""
         password = _renew(user, self.migration, _password_in_url, _with_password_in_url, self.database, self.secrets_manager)
         self.database.login(user, password).close()
@@ -143,7 +144,7 @@ def _renew(
     where: Database,
     client: Any,
 ) -> str:
-    """Gives a login that nothing uses a new password, or finishes an earlier attempt. Returns the password."""
+    """Give an unused login a new password, or finish an interrupted change. Return the password."""
     current = _current(arn, client)
     password = read(current.value)
     session = _log_in(where, user, password)
@@ -154,14 +155,14 @@ def _renew(
         previous = secrets.version(arn, "AWSPREVIOUS", client)
         session = _log_in(where, user, read(previous.value)) if previous else None
     if not session:
-        raise NoLogin(f"{user} logs in with neither the current nor the previous password of its secret: run database_roles, then this")
+        raise LoginRefused(f"{user} cannot log in with the current or the previous password of its secret. {RUN_ROLES}")
     with closing(session):
         session.run(f"ALTER ROLE {identifier(user)} PASSWORD {literal(logins.scram_verifier(password))}")
     return password
 
 
 def _log_in(where: Database, user: str, password: str) -> Connection | None:
-    """A session; none when the password is refused. Anything else that fails is raised."""
+    """A session; None if the password is refused. Raises every other error."""
     try:
         return where.login(user, password)
     except DatabaseError as error:
@@ -173,7 +174,7 @@ def _log_in(where: Database, user: str, password: str) -> Connection | None:
 def _current(arn: str, client: Any) -> secrets.Version:
     found = secrets.version(arn, "AWSCURRENT", client)
     if found is None or not found.value:
-        raise LookupError(f"the secret {arn} has no value yet: run database_roles first")
+        raise LookupError(f"The secret {arn} has no value yet. {RUN_ROLES}")
     return found
 
 
@@ -194,6 +195,6 @@ def _with_password_in_url(secret: Secret, password: str) -> Secret:
 
 
 def _reason(error: Exception) -> str:
-    """The server's message, which holds no credential."""
+    """The server's message, which contains no credential."""
     cause = error.args[0] if error.args else error
     return str(cause["M"]) if isinstance(cause, dict) else str(error)

@@ -1,6 +1,6 @@
-"""Rotates credentials that are due, or the kind that was asked for: `{"rotate": "application"}`, `"owner"` or `"redis"`.
+"""Rotates the credentials that are due, or the requested kind: `{"rotate": "application"}`, `"owner"` or `"redis"`.
 
-`{"action": "ages"}`, four times an hour, rotates nothing and publishes how old they are.
+`{"action": "ages"}`, four times an hour, only publishes the credentials' ages.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws
 from common.scrubbed_logs import scrubbed_logger
 
+from rotation.alternation import Rotation
 from rotation.database_login import ApplicationLogin, Database, OwnerLogin
 from rotation.redis_token import RedisToken
 from rotation.service import Service
-from rotation.turns import Rotation
 
-RESERVE_SECONDS = 30.0  # to end in good order before Lambda ends the function
+RESERVE_SECONDS = 30.0  # for a clean end before Lambda's time-out
 
 logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="rotation")
@@ -31,26 +31,26 @@ metrics = Metrics(namespace="Carmen", service="rotation")
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Called by the daily schedule, or by a person. What has to wait is not a failure: the next run goes on with it."""
+    """Called by the daily schedule or an operator. Waiting is not a failure: the next run continues."""
     begun = time.monotonic()
     deadline = begun + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     rotation = _rotation()
-    asked = event.get("rotate")
+    requested = event.get("rotate")
     kinds = [credential.kind for credential in rotation.credentials]
-    if asked is not None and asked not in kinds:
-        raise ValueError(f'"rotate" is {asked!r}; it can be {", ".join(kinds)}')
+    if requested is not None and requested not in kinds:
+        raise ValueError(f'"rotate" is {requested!r}; it must be one of {", ".join(kinds)}')
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
     if event.get("action") == "ages":
         _publish_ages(rotation)
         return {"rotated": [], "waiting": ""}
     try:
-        outcome = rotation.run(deadline, asked)
+        outcome = rotation.run(deadline, requested)
     except Exception:
         metrics.add_metric("RotationFailed", MetricUnit.Count, 1)
         raise
     metrics.add_metric("RotationSucceeded", MetricUnit.Count, 1)
     metrics.add_metric("RotationSeconds", MetricUnit.Seconds, time.monotonic() - begun)
-    logger.info("rotation", rotated=outcome.rotated, waiting=outcome.waiting)
+    logger.info("rotation run ended", rotated=outcome.rotated, waiting=outcome.waiting)
     _publish_ages(rotation)
     return {"rotated": list(outcome.rotated), "waiting": outcome.waiting}
 

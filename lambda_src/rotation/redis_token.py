@@ -1,8 +1,7 @@
-"""A new Redis AUTH token: the cluster takes two for a while, so old tasks and new ones both get in.
+"""A new Redis AUTH token. For a while the cluster accepts two tokens, so that old and new tasks can connect.
 
-AWSPENDING on the token's secret is a token on its way in; AWSPREVIOUS one that may still be valid. ROTATE lets the pending
-one in beside the current one; once every task was started after the connection secret names it, SET (allowed
-only after ROTATE) leaves it alone.
+In the token's secret, AWSPENDING is the new token, and AWSPREVIOUS one that may still be valid. ROTATE adds the pending token to the
+current one. When every task has started with the new token, SET (allowed only after ROTATE) leaves it as the only one.
 Source: AWS ElastiCache "Modifying the AUTH token".
 """
 
@@ -20,31 +19,31 @@ from common import aws, connection_secret, secrets
 from common.secrets import Version
 
 TIMEOUT_SECONDS = 10.0
-_ALPHABET = string.ascii_letters + string.digits  # as the template's; AWS asks for three classes of characters and few others
+_ALPHABET = string.ascii_letters + string.digits  # as in the template; AWS requires three classes of characters and permits few others
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedisToken:
-    """The token in its secret, in the cluster and in the connection secret, in step."""
+    """Keeps the token consistent in its secret, the cluster and the connection secret."""
 
     kind = "redis"
     secrets_manager: Any
     replication_group: str
     host: str
     port: int
-    token: str  # the secret the template made
+    token: str  # its secret, from the template
     connection: str
 
     def since(self) -> datetime:
-        """When the token in use was made."""
+        """When the token in use was created."""
         return self._current().created
 
     def is_unfinished(self) -> bool:
-        """A token is on its way in, or in and not yet in the connection secret."""
+        """Whether a token is pending, or not yet in the connection secret."""
         return self._pending() is not None or not self._is_connected()
 
-    def tidy(self) -> None:
-        """Ends the old token. Called when no task holds it; SET takes a while, and a later call finds it done."""
+    def clean_up(self) -> None:
+        """Invalidate the old token, which no task holds. SET takes a while; a later call finds it done."""
         previous = secrets.version(self.token, "AWSPREVIOUS", self.secrets_manager)
         if previous is None or self.is_unfinished():
             return
@@ -60,10 +59,10 @@ class RedisToken:
         if not self._is_connected():
             self._connect()
             return ""
-        pending = self._pending() or self._make()
+        pending = self._pending() or self._create()
         if not self._accepts(pending):
             self._modify(pending, "ROTATE")
-            return "Redis is taking the new token"
+            return "Redis is applying the new token"
         self.secrets_manager.update_secret_version_stage(
             SecretId=self.token, VersionStage="AWSCURRENT", MoveToVersionId=pending.id, RemoveFromVersionId=self._current().id
         )
@@ -83,22 +82,22 @@ class RedisToken:
         return found
 
     def _pending(self) -> Version | None:
-        """The token on its way in. A label that promotion left behind is taken off."""
+        """The pending token. Removes a label that an interrupted promotion left."""
         found = secrets.version(self.token, "AWSPENDING", self.secrets_manager)
         if found and found.id == self._current().id:
             self.secrets_manager.update_secret_version_stage(SecretId=self.token, VersionStage="AWSPENDING", RemoveFromVersionId=found.id)
             return None
         return found
 
-    def _make(self) -> Version:
+    def _create(self) -> Version:
         secrets.write(self.token, {"value": "".join(choice(_ALPHABET) for _ in range(64))}, self.secrets_manager, "AWSPENDING")
-        made = self._pending()
-        assert made
-        return made
+        created = self._pending()
+        assert created
+        return created
 
     def _modify(self, version: Version, strategy: str) -> None:
-        """Asks for it; a cluster that is being modified is asked again at the next step."""
-        elasticache = aws.client("elasticache")  # made here, since most runs need none
+        """Change the cluster's tokens. If the cluster is being modified, the next step tries again."""
+        elasticache = aws.client("elasticache")  # most runs do not need it
         try:
             elasticache.modify_replication_group(
                 ReplicationGroupId=self.replication_group,
@@ -110,7 +109,7 @@ class RedisToken:
             return
 
     def _accepts(self, version: Version) -> bool:
-        """Whether Redis lets this token in, asked of Redis itself."""
+        """Whether Redis accepts the token."""
         context = ssl.create_default_context()
         with (
             socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as plain,

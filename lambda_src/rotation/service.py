@@ -1,6 +1,6 @@
-"""The tasks that hold the application's credentials, and the roll that gives them new ones.
+"""Tasks with the application's credentials, and the roll that replaces them.
 
-A task reads its secrets once, when it starts: what it holds is told by when it was created.
+A task reads its secrets once, at its start, so its creation time shows which values it has.
 Source: AWS "Passing sensitive data to an ECS container"; ECS API (`createdAt`, `lastStatus`, `rolloutState`).
 """
 
@@ -11,38 +11,38 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-# ECS and Secrets Manager each have a clock. A task created this soon after a change may still hold the old value, and a
-# roll begins late enough that none of its tasks is doubted.
+# ECS's and Secrets Manager's clocks may differ. A task created this soon after a change may have the old value, and a roll starts late
+# enough that its tasks certainly have the new one.
 CLOCK_SKEW = timedelta(seconds=5)
 POLL_SECONDS = 5.0
-_PAGE = 100  # DescribeTasks takes so many
+_PAGE = 100  # DescribeTasks's limit
 
 
 class RollFailed(Exception):
-    """ECS ended a roll and old tasks still run. Their login stays valid: nothing fails, and nothing rotates on."""
+    """ECS ended a roll, but old tasks still run. Their login stays valid, and the rotation stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One ECS service and everything else that runs in its cluster."""
+    """One ECS service, and all other tasks of its cluster."""
 
     ecs: Any
     cluster: str
     name: str
 
     def stale(self, changed: datetime) -> list[dict[str, Any]]:
-        """Tasks that may hold what was there before `changed` and have not ended: draining ones and people's shells too."""
+        """Running tasks that may have values from before `changed`, including draining tasks and people's shells."""
         return [task for task in self._tasks() if task["createdAt"] < changed + CLOCK_SKEW]
 
     def running(self, family: str) -> bool:
-        """Whether a task of this family has not ended."""
+        """Whether a task of this family runs."""
         return any(f"/{family}:" in task["taskDefinitionArn"] for task in self._tasks())
 
     def roll_until_fresh(self, changed: datetime, deadline: float) -> list[str]:
-        """Rolls the service unless that is done; returns the tasks that are still stale at the deadline (time.monotonic()).
+        """Roll the service if needed. Return the tasks that are still stale at the deadline (time.monotonic()).
 
-        A roll that is under way is awaited and not repeated. Raises RollFailed when ECS ended the roll without replacing
-        every task. Tasks outside the service cannot be rolled: they end by themselves, and are not waited for.
+        Waits for a roll in progress and does not repeat it. Raises RollFailed if ECS ended the roll without replacing every task.
+        Does not wait for tasks outside the service: they end by themselves.
         """
         rolled = False
         while stale := self.stale(changed):
@@ -52,8 +52,8 @@ class Service:
             if any(task["desiredStatus"] == "RUNNING" for task in ours) and not self.is_rolling():
                 if rolled:
                     raise RollFailed(
-                        f"the roll of {self.name} has ended and {len(ours)} old tasks still run: ECS rolled it back, see the "
-                        "service's events. They keep a login that works; the next run tries again"
+                        f"The roll of service {self.name} has ended and {len(ours)} old tasks still run: ECS rolled it back. Read the "
+                        "service's events. The old tasks' login still works. The next run tries again."
                     )
                 self._roll(changed)
                 rolled = True
@@ -63,7 +63,7 @@ class Service:
         return [str(task["taskArn"]).rsplit("/", 1)[-1] for task in stale]
 
     def is_rolling(self) -> bool:
-        """Whether a deployment is under way, whoever began it."""
+        """Whether any deployment is in progress."""
         found = self.ecs.describe_services(cluster=self.cluster, services=[self.name])["services"]
         if not found:
             raise LookupError(f"there is no service {self.name} in cluster {self.cluster}")
@@ -74,7 +74,7 @@ class Service:
         self.ecs.update_service(cluster=self.cluster, service=self.name, forceNewDeployment=True)
 
     def _tasks(self) -> list[dict[str, Any]]:
-        """All that have not ended. A task that drains wants to be STOPPED and still serves."""
+        """All tasks that have not ended. A draining task has desiredStatus STOPPED and still serves requests."""
         pages = self.ecs.get_paginator("list_tasks")
         arns = [
             arn

@@ -1,8 +1,8 @@
-"""What a rotation acts on: real logins, real secrets, and a cluster whose tasks use what they read when they started.
+"""Surroundings of a rotation: real logins and secrets, and a fake cluster whose tasks use the values from their start.
 
-PostgreSQL and Secrets Manager are the real servers and the embedded AWS; ECS, ElastiCache and Redis are stand-ins that keep
-the rules which matter here: a task holds its secrets from its start to its end, a roll replaces one task after the other,
-an old task serves on while it drains, and Redis takes the tokens that ROTATE and SET leave it.
+PostgreSQL is a real server, Secrets Manager the embedded AWS's. ECS, ElastiCache and Redis are fakes with the rules that matter here:
+a task keeps its secrets, a roll replaces one task after the other, a draining task still serves, and Redis accepts the tokens that
+ROTATE and SET leave.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ USERS = ("carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")
 
 
 class Killed(BaseException):
-    """The function was ended here."""
+    """The function was killed here."""
 
 
 @dataclass
 class Steps:
-    """Every call that reads or changes something outside, in order; ends the run at the one with the number `end_at`."""
+    """Records all calls to services in order, and kills the run at number `end_at`."""
 
     end_at: int | None = None
     reached: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Steps:
 
 
 class Secrets:
-    """The embedded AWS's Secrets Manager. It tells whole seconds; AWS tells milliseconds, and so does this."""
+    """The embedded AWS's Secrets Manager, with milliseconds in creation times, as in AWS."""
 
     def __init__(self, client: Any, steps: Steps) -> None:
         self.real, self.exceptions = client, client.exceptions
@@ -84,7 +84,7 @@ class Secrets:
 
 @dataclass
 class Task:
-    """One task of the application: credentials fixed at its start, a new connection for each query."""
+    """A task of the application: credentials from its start, a new connection for each query."""
 
     arn: str
     group: str
@@ -129,7 +129,7 @@ class Task:
 
 
 class Cluster:
-    """ECS, as far as rotation uses it."""
+    """The part of ECS that rotation uses."""
 
     def __init__(self, read_secret: Callable[[], dict[str, str]], check: Callable[[dict[str, str]], str | None], steps: Steps) -> None:
         self._read, self._check = read_secret, check
@@ -147,7 +147,7 @@ class Cluster:
         return task
 
     def failures(self) -> list[str]:
-        """What any task saw go wrong; each has asked at least once more since."""
+        """The failures of all tasks, after at least one more query by each."""
         for task in self.tasks:
             asked = task.queries
             while task.last != "STOPPED" and task.queries < asked + 2:
@@ -206,7 +206,7 @@ class Cluster:
 
 
 class Redis:
-    """Redis over TLS that knows AUTH and PING, and ElastiCache's API that changes its tokens."""
+    """A Redis server with TLS, AUTH and PING, and ElastiCache's API that changes its tokens."""
 
     class exceptions:
         class InvalidReplicationGroupStateFault(Exception):
@@ -215,7 +215,7 @@ class Redis:
     def __init__(self, token: str, folder: Path, steps: Steps) -> None:
         self.tokens = [token]
         self.calls: list[str] = []
-        self.busy = 0  # so many calls meet a group that is being modified
+        self.busy = 0  # this many calls find a group in modification
         self.modify_replication_group = steps.watch("modify_replication_group", self._modify)
         authority = trustme.CA()
         self.ca_file = folder / "redis-ca.pem"
@@ -237,7 +237,7 @@ class Redis:
             daemon_threads = True
 
             def handle_error(self, request: Any, address: Any) -> None:
-                """Quiet."""
+                """Print nothing."""
 
         self._server = Server(("127.0.0.1", 0), Answer)
         self.port = self._server.server_address[1]
@@ -258,7 +258,7 @@ class Redis:
         self._server.server_close()
 
     def _modify(self, ReplicationGroupId: str, AuthToken: str, AuthTokenUpdateStrategy: str, ApplyImmediately: bool) -> None:
-        """ROTATE keeps the newest of the tokens beside the new one, SET keeps none."""
+        """ROTATE keeps the newest old token, SET keeps none."""
         assert ApplyImmediately
         self.calls.append(AuthTokenUpdateStrategy)
         if self.busy:
@@ -268,7 +268,7 @@ class Redis:
 
 
 def database_failure(environment: dict[str, str], authorities: Path) -> str | None:
-    """What a query of the application meets."""
+    """The error of an application's query."""
     try:
         with closing(connect(environment["DATABASE_URL"], str(authorities))) as session:
             assert session.run("SELECT current_user") == [[connection_secret.user_of(environment)]]
@@ -279,16 +279,16 @@ def database_failure(environment: dict[str, str], authorities: Path) -> str | No
 
 @contextmanager
 def meanwhile(action: Callable[[], object]) -> Iterator[list[BaseException]]:
-    """Repeats `action` on another thread while the block runs; gives what it raised."""
+    """Repeat `action` in another thread during the block. Yields the errors."""
     end, raised = threading.Event(), list[BaseException]()
 
     def repeat() -> None:
         while not end.is_set():
             try:
                 action()
-            except Exception as error:  # noqa: BLE001 (the test looks at what it was)
+            except Exception as error:  # noqa: BLE001 (checked by the test)
                 raised.append(error)
-            end.wait(0.2)  # so that others get the lock
+            end.wait(0.2)  # lets others get the lock
 
     thread = threading.Thread(target=repeat)
     thread.start()

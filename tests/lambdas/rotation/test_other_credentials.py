@@ -1,4 +1,4 @@
-"""The owner's password and Redis's token rotate too, the one between migrations, the other without one refused task."""
+"""Rotation of the owner's password between migrations, and of Redis's token without a refused task."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 
 import pytest
 from common import connection_secret, secrets
-from rotation.database_login import NoLogin
+from rotation.database_login import LoginRefused
 
-from tests.lambdas.rotation.environment import World, world
 from tests.lambdas.rotation.fakes import Killed
+from tests.lambdas.rotation.world import World, world
 
 __all__ = ["world"]
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgr
 
 
 def owner(world: World) -> str:
-    """The owner's password as the migration task would read it; both URLs hold it and the login works."""
+    """The owner's password in the migration secret. Checks both URLs and the login."""
     secret = world.secrets.value(world.names["migration"])
     assert secret["DATABASE_URL"] == secret["DIRECT_URL"]
     password = connection_secret.password_of(secret) or ""
@@ -25,7 +25,7 @@ def owner(world: World) -> str:
     return password
 
 
-def test_the_owner_gets_a_new_password_and_the_daily_run_keeps_it(world: World) -> None:
+def test_owner_password_rotates_and_daily_run_keeps_it(world: World) -> None:
     before = owner(world)
     assert world.rotate("owner") == {"rotated": ["owner"], "waiting": ""}
     after = owner(world)
@@ -34,14 +34,14 @@ def test_the_owner_gets_a_new_password_and_the_daily_run_keeps_it(world: World) 
     world.correct_roles()
     assert owner(world) == after
     assert world.cluster.rolls == 0  # no task of the service holds it
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_the_owner_keeps_its_password_while_a_migration_runs(world: World) -> None:
+def test_owner_password_waits_for_a_migration(world: World) -> None:
     migration = world.cluster.start(group="family:carmen-migration", family="carmen-migration")
     before = owner(world)
-    assert world.rotate("owner", seconds=31) == {"rotated": [], "waiting": "owner: a migration runs"}
+    assert world.rotate("owner", seconds=31) == {"rotated": [], "waiting": "owner: a migration is running"}
     assert owner(world) == before
     migration.stop()
     world.rotate("owner")
@@ -49,7 +49,7 @@ def test_the_owner_keeps_its_password_while_a_migration_runs(world: World) -> No
 
 
 @pytest.mark.parametrize("step", [pytest.param(n, marks=[] if n == 5 else [pytest.mark.long]) for n in range(8)])
-def test_interrupted_with_the_owner_the_next_run_succeeds(world: World, step: int) -> None:
+def test_next_run_succeeds_after_interrupted_owner_rotation(world: World, step: int) -> None:
     before = owner(world)
     world.steps.end_at = step
     with pytest.raises(Killed):
@@ -57,55 +57,55 @@ def test_interrupted_with_the_owner_the_next_run_succeeds(world: World, step: in
     world.steps.end_at = None
     world.rotate("owner")
     assert owner(world) != before
-    world.holds()
+    world.check()
 
 
-def test_the_redis_token_changes_under_running_tasks(world: World) -> None:
+def test_redis_token_rotates_under_running_tasks(world: World) -> None:
     tokens = list(world.redis.tokens)
     for _ in range(2):
         assert world.rotate("redis") == {"rotated": ["redis"], "waiting": ""}
-        world.holds()
+        world.check()
         tokens.append(world.secrets.value(world.names["connection"])["REDISCLI_AUTH"])
     assert len(set(tokens)) == 3
     assert world.redis.tokens == tokens[-2:]
     assert world.secrets.value(world.names["redis"]) == {"value": tokens[-1]}
     world.correct_roles()
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_the_old_token_ends_with_the_next_run(world: World) -> None:
+def test_next_run_invalidates_the_old_token(world: World) -> None:
     world.rotate("redis")
     for _ in range(3):
         assert world.rotate(None)["rotated"] == []
     assert world.redis.tokens == [world.secrets.value(world.names["redis"])["value"]]
-    assert world.redis.calls == ["ROTATE", "SET"]  # and asks no more
-    world.holds()
+    assert world.redis.calls == ["ROTATE", "SET"]  # no further calls
+    world.check()
 
 
 @pytest.mark.long
-def test_a_group_that_is_being_modified_is_waited_for(world: World) -> None:
+def test_rotation_waits_for_a_group_in_modification(world: World) -> None:
     world.redis.busy = 3
     assert world.rotate("redis")["rotated"] == ["redis"]
     assert world.redis.calls == ["ROTATE"] * 4
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_redis_and_the_application_may_both_be_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_credentials_may_be_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROTATE_AFTER_DAYS", json.dumps({"application": 1e-9, "owner": 1e-9, "redis": 1e-9}))
     assert world.rotate(None) == {"rotated": ["application", "owner", "redis"], "waiting": ""}
-    world.holds()
+    world.check()
 
 
-# Of one rotation of the token, as in test_rotation.py.
+# The steps of one rotation of the token, as in test_rotation.py.
 STEPS = [
     f"{when} {what}"
     for what in (
         "login on the instance",  # for the lock
         "put_secret_value",  # the pending token
         "modify_replication_group",
-        "login on the instance",  # for the lock, once Redis takes it
+        "login on the instance",  # for the lock, when Redis accepts the token
         "update_secret_version_stage",
         "put_secret_value",  # the connection
         "update_service",
@@ -122,7 +122,7 @@ STEPS = [
         for between in (False, True)
     ],
 )
-def test_interrupted_with_the_token_the_next_runs_succeed(world: World, step: int, roles_between: bool) -> None:
+def test_next_run_succeeds_after_interrupted_token_rotation(world: World, step: int, roles_between: bool) -> None:
     world.steps.end_at = step
     with pytest.raises(Killed, match=STEPS[step]):
         world.rotate("redis")
@@ -131,21 +131,21 @@ def test_interrupted_with_the_token_the_next_runs_succeed(world: World, step: in
         world.correct_roles()
     for _ in range(3):
         world.rotate(None)
-        world.holds()
+        world.check()
     token = world.secrets.value(world.names["redis"])["value"]
     assert world.redis.tokens[-1] == token
     world.rotate("redis")
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_every_step_with_the_token_is_tried(world: World) -> None:
+def test_token_steps_are_complete(world: World) -> None:
     world.rotate("redis")
     assert world.steps.reached == STEPS
 
 
-def test_a_token_that_only_is_set_is_noticed(world: World) -> None:
-    """The same tasks, without the time in which both tokens are good: else the other tests would prove nothing."""
+def test_set_without_rotate_fails_queries(world: World) -> None:
+    """Without the time in which both tokens are valid, tasks fail. This shows that the other tests would find a failure."""
     world.redis.modify_replication_group(
         ReplicationGroupId="carmen", AuthToken="n" * 64, AuthTokenUpdateStrategy="SET", ApplyImmediately=True
     )
@@ -153,16 +153,16 @@ def test_a_token_that_only_is_set_is_noticed(world: World) -> None:
 
 
 @pytest.mark.long
-def test_a_secret_without_a_value_is_said(world: World) -> None:
+def test_empty_secret_is_reported(world: World) -> None:
     secrets.write(world.names["carmen_app_a"], {}, world.secrets)
-    with pytest.raises(LookupError, match="has no value yet: run database_roles first"):
+    with pytest.raises(LookupError, match=r"has no value yet\. Invoke the database roles function"):
         world.rotate(None)
 
 
 @pytest.mark.long
-def test_a_refused_owner_is_said(world: World) -> None:
+def test_refused_owner_is_reported(world: World) -> None:
     world.server.as_rdsadmin("ALTER ROLE carmen_owner PASSWORD 'other'")
-    with pytest.raises(NoLogin, match="carmen_owner logs in with neither"):
+    with pytest.raises(LoginRefused, match="carmen_owner cannot log in with"):
         world.rotate("owner")
     world.correct_roles()
     world.rotate("owner")

@@ -1,4 +1,4 @@
-"""The application's password rotates without one failed request, whatever interrupts it."""
+"""The application's password rotates without a failed request, even if the rotation is interrupted."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from common import connection_secret, secrets
 from pg8000.exceptions import DatabaseError, InterfaceError
-from rotation import database_login, turns
-from rotation.database_login import NoLogin
+from rotation import alternation, database_login
+from rotation.database_login import LoginRefused
 from rotation.service import RollFailed
 
-from tests.lambdas.rotation.environment import Context, World, world
 from tests.lambdas.rotation.fakes import Killed, meanwhile
+from tests.lambdas.rotation.world import Context, World, world
 from tools.processes import free_port
 
 __all__ = ["world"]
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgr
 REFUSED = ClientError({"Error": {"Code": "ServerException", "Message": "ECS is out"}}, "UpdateService")
 
 
-def test_nobody_notices_three_rotations_in_a_row(world: World) -> None:
+def test_three_rotations_cause_no_failed_query(world: World) -> None:
     passwords = [world.secrets.value(world.names["connection"])["PGPASSWORD"]]
     for user in ("carmen_app_b", "carmen_app_a", "carmen_app_b"):
         assert world.rotate() == {"rotated": ["application"], "waiting": ""}
         assert world.in_use() == user
-        world.holds()
+        world.check()
         passwords.append(world.secrets.value(world.names["connection"])["PGPASSWORD"])
     assert len(set(passwords)) == 4
     assert world.cluster.rolls == 3
@@ -40,9 +40,7 @@ def test_nobody_notices_three_rotations_in_a_row(world: World) -> None:
     assert not world.logs_in("carmen_app_a", passwords[0])
 
 
-def test_how_old_credentials_are_is_published_without_rotating_what_is_due(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ages_are_published_without_rotation(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ROTATE_AFTER_DAYS", json.dumps({"application": 0, "owner": 0, "redis": 0}))
     before = world.secrets.value(world.names["connection"])
     capsys.readouterr()
@@ -54,8 +52,8 @@ def test_how_old_credentials_are_is_published_without_rotating_what_is_due(
     assert all(one["RotationAgeDays"] != [] and one["service"] == "rotation" for one in published)
 
 
-def test_a_rotation_of_the_user_in_use_is_noticed(world: World) -> None:
-    """The same clients, the same roll, one user: if nothing failed here, the other tests would prove nothing."""
+def test_rotation_of_the_user_in_use_fails_queries(world: World) -> None:
+    """With one user the same clients fail. This shows that the other tests would find a failure."""
     written, user = world.secrets.value(world.names["connection"]), world.in_use()
     where = database_login.Database(host="localhost", proxy_host="localhost", port=world.server.port, name=world.database)
     password = database_login._renew(user, world.names[user], database_login._password, database_login._with_password, where, world.secrets)
@@ -69,7 +67,7 @@ def test_a_rotation_of_the_user_in_use_is_noticed(world: World) -> None:
 
 
 @pytest.mark.long
-def test_what_is_not_due_is_left_alone_and_what_is_due_rotates_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_due_credentials_rotate(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.rotate(None) == {"rotated": [], "waiting": ""}
     assert world.cluster.rolls == 0
     monkeypatch.setenv("ROTATE_AFTER_DAYS", json.dumps({"application": 0.5 / 86400}))
@@ -77,11 +75,11 @@ def test_what_is_not_due_is_left_alone_and_what_is_due_rotates_once(world: World
     assert world.rotate(None) == {"rotated": ["application"], "waiting": ""}
     monkeypatch.setenv("ROTATE_AFTER_DAYS", json.dumps({"application": 30}))
     assert world.rotate(None) == {"rotated": [], "waiting": ""}
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_two_at_once_take_turns(world: World) -> None:
+def test_concurrent_runs_are_serialized(world: World) -> None:
     answers: list[dict[str, Any]] = []
     runs = [threading.Thread(target=lambda: answers.append(world.rotate())) for _ in range(2)]
     for run in runs:
@@ -90,24 +88,24 @@ def test_two_at_once_take_turns(world: World) -> None:
         run.join(60)
     assert answers == [{"rotated": ["application"], "waiting": ""}] * 2
     assert (world.in_use(), world.cluster.rolls) == ("carmen_app_a", 2)
-    world.holds()
+    world.check()
 
 
-# Of one rotation; test_every_step_is_tried holds the list. Each is tried, most of them in `make test-all` alone.
+# The steps of one rotation; test_steps_are_complete checks the list. Most are tested only in `make test-all`.
 STEPS = [
     f"{when} {what}"
     for what in (
         "login on the instance",  # for the lock
         "login on the instance",  # with the idle user's password
-        "put_secret_value",  # its new one
-        "login on the instance",  # with it
+        "put_secret_value",  # its new password
+        "login on the instance",  # with the new password
         "login on the proxy",
         "put_secret_value",  # the connection
         "update_service",
     )
     for when in ("before", "after")
 ]
-QUICK = [(6, True), (11, False)]  # the password is changed; the connection names it
+QUICK = [(6, True), (11, False)]  # after the password change; after the connection secret
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ QUICK = [(6, True), (11, False)]  # the password is changed; the connection name
         for between in (False, True)
     ],
 )
-def test_interrupted_at_any_step_the_next_run_succeeds(world: World, step: int, roles_between: bool) -> None:
+def test_next_run_succeeds_after_interruption_at_any_step(world: World, step: int, roles_between: bool) -> None:
     world.steps.end_at = step
     with pytest.raises(Killed, match=STEPS[step]):
         world.rotate()
@@ -127,27 +125,27 @@ def test_interrupted_at_any_step_the_next_run_succeeds(world: World, step: int, 
     if roles_between:
         world.correct_roles()
     world.rotate()
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_every_step_is_tried(world: World) -> None:
+def test_steps_are_complete(world: World) -> None:
     world.rotate()
     assert world.steps.reached == STEPS
 
 
-def test_the_daily_correction_of_roles_undoes_nothing(world: World) -> None:
+def test_daily_roles_run_keeps_new_passwords(world: World) -> None:
     with meanwhile(world.correct_roles) as raised:
         for user in ("carmen_app_b", "carmen_app_a", "carmen_app_b"):
             world.rotate()
             assert world.in_use() == user
     assert raised == []
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_a_task_that_drains_keeps_its_login(world: World) -> None:
-    """It wants to be STOPPED, and serves on."""
+def test_draining_task_keeps_its_login(world: World) -> None:
+    """Its desired status is STOPPED, and it still serves requests."""
     world.rotate()
     straggler = world.cluster.start()
     world.rotate()
@@ -157,12 +155,12 @@ def test_a_task_that_drains_keeps_its_login(world: World) -> None:
     world.rotate()
     assert time.monotonic() - begun > 1
     assert straggler.failures == []
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_a_persons_shell_keeps_its_login(world: World) -> None:
-    """It cannot be rolled: the rotation waits for its end, without sitting there."""
+def test_shell_keeps_its_login(world: World) -> None:
+    """The shell cannot be rolled: a later run continues after it ends."""
     shell = world.cluster.start(group="family:carmen-operations", family="carmen-operations")
     answer = world.rotate()
     assert (answer["rotated"], shell.arn.rsplit("/", 1)[-1] in answer["waiting"]) == (["application"], True)
@@ -170,90 +168,90 @@ def test_a_persons_shell_keeps_its_login(world: World) -> None:
     assert world.in_use() == "carmen_app_b"
     shell.stop()
     assert world.rotate() == {"rotated": ["application"], "waiting": ""}
-    world.holds()
+    world.check()
 
 
-def test_a_roll_that_is_refused_is_made_up_for(world: World) -> None:
+def test_refused_roll_is_repeated(world: World) -> None:
     world.cluster.refuses = REFUSED
     with pytest.raises(ClientError, match="ECS is out"):
         world.rotate()
-    with pytest.raises(ClientError, match="ECS is out"):  # and nothing rotates on before it is made up for
+    with pytest.raises(ClientError, match="ECS is out"):  # no further rotation before a successful roll
         world.rotate()
     assert world.in_use() == "carmen_app_b"
     assert world.cluster.failures() == []
     world.cluster.refuses = None
     assert world.rotate(None) == {"rotated": [], "waiting": ""}
     assert world.cluster.rolls == 1
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_a_roll_that_ecs_rolls_back_leaves_every_task_its_login(world: World) -> None:
+def test_tasks_keep_their_login_after_a_rollback(world: World) -> None:
     world.cluster.rolls_back = True
     with pytest.raises(RollFailed, match="1 old tasks still run"):
         world.rotate()
     assert world.cluster.failures() == []
     world.cluster.rolls_back = False
     world.rotate(None)
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_a_run_that_is_out_of_time_says_what_it_waits_for(world: World) -> None:
+def test_run_out_of_time_reports_what_it_waits_for(world: World) -> None:
     assert world.rotate(seconds=rotation.handler.RESERVE_SECONDS + 0.4)["waiting"].startswith("tasks started before")
     world.cluster.wait()
     world.rotate(None)
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_a_run_without_time_for_a_whole_turn_begins_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "STEP_SECONDS", 150)
-    assert world.rotate() == {"rotated": [], "waiting": "application: too little time is left for it in this run"}
+def test_run_without_enough_time_does_not_begin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alternation, "STEP_SECONDS", 150)
+    assert world.rotate() == {"rotated": [], "waiting": "application: too little time is left in this run"}
     assert world.in_use() == "carmen_app_a"
 
 
 @pytest.mark.long
-def test_a_password_that_does_not_log_in_stops_it_until_roles_are_corrected(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_password_stops_until_roles_are_corrected(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.server.as_rdsadmin("ALTER ROLE carmen_app_b PASSWORD 'somebody''s'")
-    with pytest.raises(NoLogin, match=r"carmen_app_b logs in with neither .* run database_roles"):
+    with pytest.raises(LoginRefused, match=r"carmen_app_b cannot log in with .* Invoke the database roles function"):
         world.rotate()
     assert world.in_use() == "carmen_app_a"
     assert world.cluster.failures() == []
     world.correct_roles()
     world.rotate()
-    world.holds()
+    world.check()
     assert '"RotationFailed"' in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_a_user_who_lost_the_applications_privileges_is_not_taken(world: World) -> None:
+def test_user_without_privileges_is_not_used(world: World) -> None:
     world.server.as_rdsadmin("REVOKE carmen_app FROM carmen_app_b GRANTED BY carmen_master")
     with pytest.raises(DatabaseError, match="permission denied for database"):
         world.rotate()
     assert world.in_use() == "carmen_app_a"
     world.correct_roles()
     world.rotate()
-    world.holds()
+    world.check()
 
 
 @pytest.mark.long
-def test_the_connection_secret_is_left_until_the_proxy_knows_the_password(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROXY_HOST", "127.0.0.2")  # nobody listens there
-    monkeypatch.setattr(database_login, "PROXY_PATIENCE_SECONDS", 0.3)
-    with pytest.raises(NoLogin, match="the proxy does not take carmen_app_b's new password"):
+def test_connection_secret_waits_for_the_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROXY_HOST", "127.0.0.2")  # a closed port
+    monkeypatch.setattr(database_login, "PROXY_WAIT_SECONDS", 0.3)
+    with pytest.raises(LoginRefused, match="The proxy does not accept carmen_app_b's new password"):
         world.rotate()
     assert world.in_use() == "carmen_app_a"
     monkeypatch.setenv("PROXY_HOST", "localhost")
     world.rotate()
-    world.holds()
+    world.check()
 
 
-def test_without_a_proxy_the_instance_alone_is_tried(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotation_without_a_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_HOST", "")
     world.rotate()
     assert world.in_use() == "carmen_app_b"
-    world.holds()
+    world.check()
 
 
 def test_nothing_changes_while_the_database_is_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +259,7 @@ def test_nothing_changes_while_the_database_is_down(world: World, monkeypatch: p
     with pytest.raises(InterfaceError, match="Can't create a connection"):
         world.rotate()
     assert not [step for step in world.steps.reached if "put_secret" in step]
-    world.holds()
+    world.check()
 
 
 def test_no_password_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,6 +271,6 @@ def test_no_password_is_logged(world: World, capsys: pytest.CaptureFixture[str])
     assert "ALTER ROLE" in printed
 
 
-def test_an_unknown_kind_is_told_what_there_is(world: World) -> None:
-    with pytest.raises(ValueError, match="'jwt'; it can be application, owner, redis"):
+def test_unknown_kind_is_refused(world: World) -> None:
+    with pytest.raises(ValueError, match="'jwt'; it must be one of application, owner, redis"):
         world.rotate("jwt")

@@ -1,4 +1,4 @@
-"""The roll, against the embedded AWS's own ECS: that it answers as the stand-in of the other tests does."""
+"""The roll with the embedded AWS's ECS, which must behave like the fake of the other tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ecs(aws: str) -> Any:
 
 @pytest.fixture
 def rolled(ecs: Any, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """Two tasks of a service, and a task of its own kind beside them."""
+    """A service with two tasks, and a second task definition."""
     monkeypatch.setattr(service, "CLOCK_SKEW", timedelta(seconds=1))
     monkeypatch.setattr(service, "POLL_SECONDS", 0.1)
     cluster = unique("c")
@@ -33,7 +33,7 @@ def rolled(ecs: Any, monkeypatch: pytest.MonkeyPatch) -> Service:
     return Service(ecs=ecs, cluster=cluster, name="carmen")
 
 
-def test_a_roll_replaces_the_services_tasks_and_waits_for_no_others(ecs: Any, rolled: Service) -> None:
+def test_roll_replaces_only_the_services_tasks(ecs: Any, rolled: Service) -> None:
     (shell,) = ecs.run_task(cluster=rolled.cluster, taskDefinition="carmen-operations")["tasks"]
     assert rolled.running("carmen-operations")
     assert not rolled.running("carmen-migration")
@@ -51,6 +51,6 @@ def test_a_roll_replaces_the_services_tasks_and_waits_for_no_others(ecs: Any, ro
     assert rolled.roll_until_fresh(changed, time.monotonic() + 60) == []
 
 
-def test_a_service_that_is_not_there_is_named(rolled: Service) -> None:
+def test_missing_service_is_named(rolled: Service) -> None:
     with pytest.raises(LookupError, match=f"no service nowhere in cluster {rolled.cluster}"):
         Service(ecs=rolled.ecs, cluster=rolled.cluster, name="nowhere").is_rolling()

@@ -1,4 +1,4 @@
-"""A deployed environment for the tests of rotation: the two functions, real logins and secrets, two tasks that query all the time."""
+"""A deployed environment for rotation tests: both functions, real logins and secrets, and two tasks that query continuously."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 import rotation.handler
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws as aws_clients
-from common import connection_secret
+from common import connection_secret, locks
 from pg8000.native import Connection
-from rotation import database_login, service, turns
+from rotation import alternation, database_login, service
 
 from local.services.postgres import LocalRds
 from tests.lambdas.backups import connect
@@ -28,7 +28,7 @@ from tests.lambdas.rotation.fakes import USERS, Cluster, Redis, Secrets, Steps, 
 
 @dataclass
 class Context:
-    """What is read of a Lambda context."""
+    """The used part of a Lambda context."""
 
     seconds: float = 90
     function_name: str = "rotation"
@@ -42,7 +42,7 @@ class Context:
 
 @dataclass
 class World:
-    """A deployed environment with two tasks that query all the time."""
+    """A deployed environment with two tasks that query continuously."""
 
     server: LocalRds
     database: str
@@ -53,13 +53,13 @@ class World:
     names: dict[str, str]
 
     def rotate(self, kind: str | None = "application", seconds: float = 90) -> dict[str, Any]:
-        """By hand, or what is due."""
+        """Rotate the given kind, or what is due."""
         event = {"rotate": kind} if kind else {"source": "schedule"}
         answer: dict[str, Any] = rotation.handler.handler(event, cast(LambdaContext, Context(seconds)))
         return answer
 
     def correct_roles(self) -> None:
-        """What happens once a day and at each deployment."""
+        """Run database_roles, as every day and at each deployment."""
         database_roles.handler.handler({"source": "schedule"}, cast(LambdaContext, Context()))
 
     def in_use(self) -> str:
@@ -73,8 +73,8 @@ class World:
     def password(self, user: str) -> str:
         return self.secrets.value(self.names[user])["password"]
 
-    def holds(self) -> None:
-        """Nothing failed, both users' secrets log in, all tasks run with what the connection secret names."""
+    def check(self) -> None:
+        """No query failed, all users' secrets log in, and all tasks have the connection secret's values."""
         assert self.cluster.failures() == []
         connection = self.secrets.value(self.names["connection"])
         assert connection["PGPASSWORD"] == self.password(self.in_use())
@@ -132,14 +132,15 @@ def world(server: LocalRds, master: Connection, aws: str, tmp_path: Path, monkey
     clients = {"secretsmanager": secrets, "ecs": cluster, "elasticache": redis}
     monkeypatch.setattr(aws_clients, "client", clients.__getitem__)
     monkeypatch.setattr(service, "CLOCK_SKEW", timedelta(milliseconds=50))
-    for module in (service, turns):
+    for module in (service, alternation):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(database_login, "PROXY_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(turns, "STEP_SECONDS", 0.2)
+    monkeypatch.setattr(alternation, "STEP_SECONDS", 0.2)
     monkeypatch.setattr(database_login.Database, "login", _watched_login(steps))
     made = World(server, environment["DATABASE_NAME"], secrets, cluster, redis, steps, names)
     made.correct_roles()
-    time.sleep(0.05)  # the skew: what starts now was started after the secret was written
+    time.sleep(0.05)  # the clock skew: tasks start after the secret was written
     cluster.start()
     cluster.start()
     time.sleep(0.1)
