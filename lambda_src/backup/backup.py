@@ -32,6 +32,7 @@ CAUTION = 1.5  # start only if this multiple of the predicted duration is left
 MARGIN_SECONDS = 60  # for cleaning up
 LOCK_WAIT_SECONDS = 60
 ASSUMED_BYTES_PER_SECOND = 10_000_000  # of the first backup
+_ENDINGS = (".dump", ".sql.gz", ".sql")
 
 
 class TooLong(Exception):
@@ -164,11 +165,8 @@ class _Backup:
     def _free_suffix(self) -> str:
         """The first free one: a run that died before its manifest may have left objects, which cannot be replaced."""
         taken = [key for key, _ in self._store.objects(self._folder)]
-        number, suffix = 1, ""
-        while any(key.endswith(f"{suffix}{ending}") for key in taken for ending in (".dump", ".sql.gz", ".sql")):
-            number += 1
-            suffix = f"-{number}"
-        return suffix
+        suffixes = ("", *(f"-{number}" for number in range(2, len(taken) + 3)))
+        return next(suffix for suffix in suffixes if not any(key.endswith(tuple(suffix + ending for ending in _ENDINGS)) for key in taken))
 
     def _describe_content(self, variables: dict[str, str], name: str) -> None:
         """Read the manifest's facts while the dump runs. New logins come first, because tokens expire."""
@@ -228,10 +226,4 @@ def _roles(variables: dict[str, str], dump: Dump) -> bytes:
     """Roles, memberships and role settings, without passwords: those stay on the server."""
     process = client_tools.ClientProcess("pg_dumpall", "--roles-only", "--no-role-passwords", "--no-password", variables=variables)
     dump.watch(process)
-    try:
-        text = process.stdout.read()
-        if failure := process.failure():
-            raise DumpError(f"The roles cannot be read: {failure}")
-    finally:
-        process.close()
-    return text
+    return b"".join(process.output(lambda failure: DumpError(f"The roles cannot be read: {failure}")))

@@ -107,11 +107,6 @@ def schema_sha256(
     process = client_tools.ClientProcess("pg_dump", *arguments, variables=variables)
     started(process)
     digest = hashlib.sha256()
-    try:
-        while chunk := process.stdout.read(2**18):
-            digest.update(chunk)
-        if failure := process.failure():
-            raise RuntimeError(f"The definitions cannot be read: {failure}")
-    finally:
-        process.close()
+    for block in process.output(lambda failure: RuntimeError(f"The definitions cannot be read: {failure}")):
+        digest.update(block)
     return digest.hexdigest()

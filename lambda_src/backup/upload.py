@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from common.backup_manifest import File
 from common.backup_store import BackupStore, UploadError
 
@@ -80,8 +81,6 @@ class MultipartUpload:
 
     def complete(self, **raw: Any) -> File:
         """Create the object, unless one of that name exists, and compare it with what was sent."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         crc32_base64 = base64.b64encode(self._crc32.to_bytes(4, "big")).decode()
         expected = File(key=self.key, bytes=self.bytes, sha256=self._sha256.hexdigest(), crc32=crc32_base64, **raw)
         try:
@@ -109,8 +108,6 @@ class MultipartUpload:
         self._senders.shutdown(wait=True, cancel_futures=True)  # a part stored after the abort would remain
         if self._id is None:
             return None
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             self._s3.abort_multipart_upload(**self._object, UploadId=self._id)
         except (ClientError, BotoCoreError) as error:

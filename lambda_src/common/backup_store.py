@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from common.backup_manifest import FILE_NAME, TIERS, BackupDamaged, BackupError, File, Manifest, parse_stamp
 
 NEWEST = "newest"
@@ -157,8 +159,6 @@ class BackupStore:
 
     def verify_stored(self, file: File) -> None:
         """Compare size and checksum of an object in S3 with what was sent. Raises UploadError."""
-        from botocore.exceptions import ClientError
-
         try:
             head = self.s3.head_object(Bucket=self.bucket, Key=file.key, ChecksumMode="ENABLED")
         except ClientError as error:
@@ -186,8 +186,6 @@ class BackupStore:
     @contextmanager
     def reading(self, file: File) -> Iterator[None]:
         """Name the object in S3's errors."""
-        from botocore.exceptions import ClientError
-
         try:
             yield
         except ClientError as error:
@@ -209,8 +207,6 @@ class BackupStore:
 
     def copy_to_second_region(self, target: BackupStore) -> list[str]:
         """Copy the newest backups of every tier that the target lacks: a later run copies what a failed one missed."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         written = []
         try:
             for tier in TIERS:
@@ -245,8 +241,6 @@ class BackupStore:
         return target.write(wanted)
 
     def _copy_file(self, original: File, target: BackupStore, wanted: File) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         s3, place = target.s3, {"Bucket": target.bucket, "Key": wanted.key}
         upload = s3.create_multipart_upload(**place, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT", **target.encryption)["UploadId"]
         try:

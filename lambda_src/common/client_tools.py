@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -69,9 +70,9 @@ def major() -> int:
 
 
 class ClientProcess:
-    """A running client program with large pipes. `failure` returns its error output."""
+    """A client program in its own process group, with large pipes. `failure` returns its error output."""
 
-    def __init__(self, name: str, *arguments: str, variables: dict[str, str], reads: bool = False) -> None:
+    def __init__(self, name: str, *arguments: str, variables: dict[str, str], reads: bool = False, writes: bool = True) -> None:
         self.name = name
         self._error_text = ""
         self._reading = threading.Lock()
@@ -80,9 +81,10 @@ class ClientProcess:
             [program(name), *arguments],
             env=variables,
             stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if writes else subprocess.DEVNULL,
             stderr=self._stderr,
             bufsize=_PIPE_BYTES,
+            start_new_session=True,
         )
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -107,8 +109,19 @@ class ClientProcess:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Kill the program. Its output then ends."""
-        self._process.kill()
+        """Kill the program and its children. Its output then ends."""
+        if not self.has_ended:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def output(self, error: Callable[[str], Exception]) -> Iterator[bytes]:
+        """The output in blocks. Raises `error(failure)` at the end if the program failed; kills it if the caller stops reading."""
+        try:
+            while block := self.stdout.read(_PIPE_BYTES):
+                yield block
+            if failure := self.failure():
+                raise error(failure)
+        finally:
+            self.close()
 
     def failure(self) -> str | None:
         """Wait for the program to end. Return None after success, otherwise its exit status and error output."""

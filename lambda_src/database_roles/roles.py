@@ -162,7 +162,7 @@ def _password(connection: Connection, role: Role, passwords: Mapping[str, str], 
     if not role.login:
         return
     verifier = literal(scram_verifier(passwords[role.name])) if role.password else "NULL"
-    _allowed(connection, outcome, f"ALTER ROLE {role.name} PASSWORD {verifier}", f"ALTER ROLE {role.name} PASSWORD …")
+    _try(connection, outcome, f"ALTER ROLE {role.name} PASSWORD {verifier}", f"ALTER ROLE {role.name} PASSWORD …")
 
 
 def _memberships(connection: Connection, role: Role, roles: Iterable[Role], outcome: Outcome) -> None:
@@ -331,13 +331,11 @@ def _do(connection: Connection, outcome: Outcome, statement: str) -> None:
     outcome.changes.append(statement)
 
 
-def _try(connection: Connection, outcome: Outcome, statement: str) -> None:
-    if _allowed(connection, outcome, statement, statement):
-        outcome.changes.append(statement)
+def _try(connection: Connection, outcome: Outcome, statement: str, shown: str = "") -> None:
+    """Run a statement and record it, unless `shown` replaces it: it holds a secret.
 
-
-def _allowed(connection: Connection, outcome: Outcome, statement: str, shown: str) -> bool:
-    """Run a statement. Record a refusal for lack of privilege, without rolling back the rest."""
+    Record a refusal for lack of privilege, without rolling back the rest.
+    """
     connection.run("SAVEPOINT attempt")
     try:
         connection.run(statement)
@@ -346,10 +344,11 @@ def _allowed(connection: Connection, outcome: Outcome, statement: str, shown: st
         if reason.get("C") != _INSUFFICIENT_PRIVILEGE:
             raise
         connection.run("ROLLBACK TO SAVEPOINT attempt")
-        outcome.refused.append(f"{shown}: {reason['M']}" + (f" ({reason['D']})" if "D" in reason else ""))
-        return False
+        outcome.refused.append(f"{shown or statement}: {reason['M']}" + (f" ({reason['D']})" if "D" in reason else ""))
+        return
     connection.run("RELEASE SAVEPOINT attempt")
-    return True
+    if not shown:
+        outcome.changes.append(statement)
 
 
 def _value(connection: Connection, sql: str) -> Any:

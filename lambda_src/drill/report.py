@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from botocore.exceptions import ClientError
 from common.backup_store import BackupStore
 
 VERSION = 1
@@ -35,22 +36,19 @@ class Report:
 
 def write(store: BackupStore, report: Report) -> str:
     """Store the report under a free key and return the key: a repeated drill keeps the earlier report."""
-    from botocore.exceptions import ClientError
-
     body = json.dumps(asdict(report), indent=1, ensure_ascii=False).encode()
-    number = 1
-    while True:
-        key = f"{FOLDER}{report.stamp}{'' if number == 1 else f'-{number}'}.json"
+    for suffix in ("", *(f"-{number}" for number in range(2, 101))):
+        key = f"{FOLDER}{report.stamp}{suffix}.json"
         try:
             store.s3.put_object(
                 Bucket=store.bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*", **store.encryption
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] != "PreconditionFailed" or number >= 100:
+            if error.response["Error"]["Code"] != "PreconditionFailed":
                 raise
-            number += 1
         else:
             return key
+    raise FileExistsError(f"{store.address(key)} and 99 earlier reports of this time exist: run the drill with another --time")
 
 
 def last_passed(store: BackupStore) -> dict[str, Any] | None:

@@ -79,6 +79,7 @@ class EphemeralServer:
             if os.getuid() == 0:
                 os.chown(self.folder, _NOBODY, _NOBODY)
             self._initdb()
+            self._configure()
             self._start()
         except BaseException:
             self._end()
@@ -139,6 +140,8 @@ class EphemeralServer:
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if builtin else ["--locale=C.UTF-8"]
         command = ["initdb", f"--pgdata={self.data}", f"--username={SUPERUSER}", "--encoding=UTF8", *locale, "--auth=trust"]
         self._run(*command, "--no-sync", "--no-instructions")
+
+    def _configure(self) -> None:
         settings = self._settings | {"unix_socket_directories": f'"{self.folder}"'}
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
             configuration.writelines("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in settings.items())

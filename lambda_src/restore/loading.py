@@ -6,20 +6,19 @@ end of its input after any error, because it would commit at the end.
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from common import client_tools
 from common.backup_manifest import BackupDamaged, Manifest
+from common.client_tools import ClientProcess
 
 from restore import LoadFailed, plain_sql
 
@@ -108,49 +107,32 @@ def load_archive(archive: Path, server: Server, database: str, *, jobs: int, fol
     lines = _output("pg_restore", "--list", str(archive)).decode().splitlines()
     entries = [line for line in lines if not line.startswith(";") and not _EXTENSION_COMMENT.match(line)]
     first = next((place for place, line in enumerate(entries) if _LAST_ENTRIES.match(line)), len(entries))
-    for part in (entries[:first], entries[first:]):
-        if not part:
-            continue
+    for part in filter(None, (entries[:first], entries[first:])):
         chosen = folder / "contents.list"
         chosen.write_text("\n".join([*part, ""]), encoding="utf-8")
-        command = [client_tools.program("pg_restore"), "--exit-on-error", f"--jobs={jobs}", f"--use-list={chosen}", "--no-password"]
-        with _program([*command, f"--dbname={database}", str(archive)], server.variables(database), stdin=subprocess.DEVNULL) as program:
-            while not program.ended():
-                tick()
-                time.sleep(_POLL_SECONDS)
-            program.check()
+        arguments = ["--exit-on-error", f"--jobs={jobs}", f"--use-list={chosen}", "--no-password", f"--dbname={database}", str(archive)]
+        with closing(_client("pg_restore", *arguments, variables=server.variables(database), writes=False)) as process:
+            _wait(process, tick)
 
 
 def archive_as_sql(archive: Path, restrict_key: str) -> Iterator[bytes]:
     """Convert an archive to the SQL text that `pg_dump -Fp` writes."""
-    command = [client_tools.program("pg_restore"), f"--restrict-key={restrict_key}", "--file=-", str(archive)]
-    with _program(command, {}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as program:
-        assert program.process.stdout
-        while block := program.process.stdout.read(1 << 20):
-            yield block
-        program.process.wait()
-        program.check()
+    return _client("pg_restore", f"--restrict-key={restrict_key}", "--file=-", str(archive)).output(LoadFailed)
 
 
 def load_sql(blocks: Iterable[bytes], server: Server, database: str, *, tick: Tick) -> None:
     """Run psql, which sees the end of its input only after all of it was verified."""
-    command = [client_tools.program("psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--file=-"]
-    with _program(command, server.variables(database), stdin=subprocess.PIPE) as program:
-        stdin = program.process.stdin
-        assert stdin
+    arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--file=-"]
+    with closing(_client("psql", *arguments, variables=server.variables(database), reads=True, writes=False)) as process:
         try:
             for block in blocks:
-                stdin.write(block)
+                process.stdin.write(block)
                 tick()
+            process.stdin.close()
         except BrokenPipeError:
-            program.process.wait(10)
-            program.check()
+            _check(process)
             raise LoadFailed("psql exited before the end of the SQL") from None
-        stdin.close()
-        while not program.ended():
-            tick()
-            time.sleep(_POLL_SECONDS)
-        program.check()
+        _wait(process, tick)
 
 
 def load_roles(sql: str, server: Server) -> list[str]:
@@ -164,40 +146,22 @@ def load_roles(sql: str, server: Server) -> list[str]:
     return [line for line in done.stderr.decode(errors="replace").splitlines() if "ERROR" in line]
 
 
-class _Running:
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes], name: str) -> None:
-        self.process, self._errors, self._name = process, errors, name
-
-    def ended(self) -> bool:
-        return self.process.poll() is not None
-
-    def check(self) -> None:
-        if self.process.returncode:
-            self._errors.seek(0)
-            lines = [line for line in self._errors.read()[-4000:].decode(errors="replace").splitlines() if line.strip()]
-            raise LoadFailed(f"{self._name} failed: {' | '.join(lines[:6]) or f'exit code {self.process.returncode}'}")
+def _client(name: str, *arguments: str, variables: Mapping[str, str] = MappingProxyType({}), **streams: bool) -> ClientProcess:
+    return ClientProcess(name, *arguments, variables=client_tools.environment(**variables), **streams)
 
 
-@contextmanager
-def _program(command: list[str], variables: dict[str, str], **streams: Any) -> Iterator[_Running]:
-    """Run a client program in its own process group, which is killed unless the program ended."""
-    with tempfile.TemporaryFile() as errors:
-        streams = {"stdout": subprocess.DEVNULL, **streams}
-        process = subprocess.Popen(command, stderr=errors, env=client_tools.environment(**variables), start_new_session=True, **streams)
-        try:
-            yield _Running(process, errors, Path(command[0]).name)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream:
-                    with suppress(BrokenPipeError):  # the process has ended: it sees no end of input
-                        stream.close()
+def _wait(process: ClientProcess, tick: Tick) -> None:
+    while not process.has_ended:
+        tick()
+        time.sleep(_POLL_SECONDS)
+    _check(process)
+
+
+def _check(process: ClientProcess) -> None:
+    if failure := process.failure():
+        raise LoadFailed(" | ".join(failure.splitlines()[:6]))
 
 
 def _output(name: str, *arguments: str) -> bytes:
-    done = subprocess.run([client_tools.program(name), *arguments], env=client_tools.environment(), capture_output=True, check=False)
-    if done.returncode:
-        raise BackupDamaged(f"{name} cannot read the archive ({done.stderr.decode(errors='replace').strip()[:500]}): use another backup")
-    return done.stdout
+    damaged = "{} cannot read the archive ({}): use another backup"
+    return b"".join(_client(name, *arguments).output(lambda failure: BackupDamaged(damaged.format(name, failure))))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 from common.backup_manifest import BackupDamaged, File
 from common.backup_store import BackupStore
 
@@ -46,7 +47,7 @@ def sql(store: BackupStore, file: File, *, hashed: bool = True) -> Iterator[byte
     with store.reading(file):
         body = store.s3.get_object(Bucket=store.bucket, Key=file.key)["Body"]
     try:
-        while block := _read_block(body, store, file):
+        while block := body.read(_CHUNK):
             packed.update(block)
             packed_bytes += len(block)
             while block:
@@ -61,6 +62,8 @@ def sql(store: BackupStore, file: File, *, hashed: bool = True) -> Iterator[byte
                     if held:
                         yield held
                     held = inflated
+    except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, OSError) as error:
+        raise BackupDamaged(f"{store.address(file.key)}: the download failed ({error}). Run the command again") from error
     except corrupt as error:
         raise BackupDamaged(f"{store.address(file.key)} is not valid gzip ({error}): use another backup") from error
     finally:
@@ -80,16 +83,6 @@ def _inflater() -> tuple[Any, Any]:
     except ImportError:
         return zlib.decompressobj(wbits=31), zlib.error
     return isal_zlib.decompressobj(wbits=31), isal_zlib.error
-
-
-def _read_block(body: Any, store: BackupStore, file: File) -> bytes:
-    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
-
-    try:
-        block: bytes = body.read(_CHUNK)
-    except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, OSError) as error:
-        raise BackupDamaged(f"{store.address(file.key)}: the download failed ({error}). Run the command again") from error
-    return block
 
 
 def _verify(store: BackupStore, file: File, size: int, sha256: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from common.backup_manifest import BackupDamaged
 
@@ -54,7 +55,7 @@ def split(blocks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
         start = max(0, len(head) - len(_DATA))
         head += block
         if (found := head.find(_DATA, start)) >= 0:
-            return head[:found], _then(head[found:], blocks)
+            return head[:found], chain([head[found:]], blocks)
     return head, iter(())
 
 
@@ -81,8 +82,3 @@ def complete(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
-
-
-def _then(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest

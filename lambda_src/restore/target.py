@@ -190,23 +190,15 @@ def staging(
 
 def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> str | None:
     """Rename both databases in one transaction; returns the new name of the previous database."""
-    before = f"{wanted[:30]}_before_{stamp.lower()}_{os.getpid()}" if stamp else None
-    for database_name in [name, *([wanted] if before else [])]:
-        connection.run(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name AND backend_type = 'client backend'",
-            name=database_name,
-        )
-    connection.run("BEGIN")
-    try:
-        if before:
-            connection.run(f"ALTER DATABASE {identifier(wanted)} RENAME TO {identifier(before)}")
-        connection.run(f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(wanted)}")
-        connection.run("COMMIT")
-    except BaseException:
-        with suppress(DatabaseError, InterfaceError, OSError):
-            connection.run("ROLLBACK")
-        raise
-    return before
+    renames, previous = {name: wanted}, None
+    if stamp:
+        previous = f"{wanted[:30]}_before_{stamp.lower()}_{os.getpid()}"
+        renames = {wanted: previous, **renames}
+    for old in renames:
+        _end_sessions(connection, old)
+    # The statements of one simple query are one transaction.
+    connection.run("; ".join(f"ALTER DATABASE {identifier(old)} RENAME TO {identifier(new)}" for old, new in renames.items()))
+    return previous
 
 
 def _borrow(connection: Connection, roles: Iterable[str]) -> list[str]:
@@ -243,10 +235,14 @@ def _drop_remains(connection: Connection, prefix: str) -> None:
 
 def _drop(connection: Connection, name: str) -> None:
     """Without WITH (FORCE), which may not end autovacuum; a plain DROP does."""
+    _end_sessions(connection, name)
+    connection.run(f"DROP DATABASE IF EXISTS {identifier(name)}")
+
+
+def _end_sessions(connection: Connection, name: str) -> None:
     connection.run(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name AND backend_type = 'client backend'", name=name
     )
-    connection.run(f"DROP DATABASE IF EXISTS {identifier(name)}")
 
 
 def _drop_failed(connection: Connection, name: str, error: BaseException) -> None:

@@ -55,13 +55,8 @@ def dump(server: Server, database: str, backup: Manifest, options: Iterable[str]
     """Digest a new plain dump, with the versions of the backup's server and client in its head."""
     arguments = ["--no-password", f"--restrict-key={key}", *options]
     process = client_tools.ClientProcess("pg_dump", *arguments, variables=client_tools.environment(**server.variables(database)))
-    try:
-        digested = digest(with_versions_of(iter(lambda: process.stdout.read(1 << 18), b""), backup))
-        if failure := process.failure():
-            raise LoadFailed(f"The restored database cannot be dumped: {failure}")
-    finally:
-        process.close()
-    return digested
+    output = process.output(lambda failure: LoadFailed(f"The restored database cannot be dumped: {failure}"))
+    return digest(with_versions_of(output, backup))
 
 
 def digest(blocks: Iterable[bytes]) -> Digest:

@@ -1,10 +1,12 @@
-"""What the tests of backups share: a small ERP's database, the functions' environment, a look into the bucket."""
+"""Shared by the tests of backups: a small ERP database, the functions' environment, access to the bucket."""
 
 from __future__ import annotations
 
 import ssl
+import uuid
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -52,7 +54,7 @@ INSERT INTO public.files VALUES (lo_from_bytea(0, 'a scan'));
 
 @dataclass
 class Context:
-    """What functions read of a Lambda context."""
+    """The part of a Lambda context that functions read."""
 
     function_name: str = "backup"
     memory_limit_in_mb: int = 2048
@@ -69,7 +71,7 @@ CONTEXT = cast(LambdaContext, Context())
 
 @dataclass
 class Erp:
-    """The database of one test, and the bucket its backups go to."""
+    """The database of one test, and the bucket for its backups."""
 
     server: LocalRds
     database: str
@@ -118,7 +120,7 @@ class Erp:
         return snapshot.schema_sha256(self.variables())
 
 
-# Roles belong to the whole server, which tests share: what one of them was given by rdsadmin, the next one must not have.
+# Tests share the server and its roles: this undoes what rdsadmin granted in another test.
 AS_THE_MASTER_MADE_IT = """DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'carmen_backup')
                         THEN ALTER ROLE carmen_backup NOBYPASSRLS; END IF; END $$"""
 
@@ -130,18 +132,35 @@ def connect(server: LocalRds, user: str, password: str, database: str | None = N
     )
 
 
-def build_erp(server: LocalRds, master: Connection, s3: Any, bucket: str) -> Erp:
-    """The database's roles, and the ERP in it, made by its owner."""
-    erp = Erp(server, master.run("SELECT current_database()")[0][0], s3, bucket)
-    passwords = dict.fromkeys(("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy"), OWNER_PASSWORD)
-    apply(master, passwords)
-    erp.as_owner(SCHEMA)
-    apply(master, passwords)  # large objects are readable after the daily run
+_templates: dict[Path, str] = {}
+
+
+def build_erp(server: LocalRds, s3: Any, bucket: str) -> Erp:
+    """Copy the ERP database, which is created once on each server, and apply its roles."""
+
+    def new_database(template: str) -> str:
+        name = f"carmen_{uuid.uuid4().hex[:8]}"
+        with connect(server, server.master, server.password) as master:
+            master.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def apply_roles(database: str) -> None:
+        with connect(server, server.master, server.password, database) as master:
+            apply(master, dict.fromkeys(("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy"), OWNER_PASSWORD))
+
+    if server.data not in _templates:
+        template = new_database("template0")
+        apply_roles(template)
+        Erp(server, template, s3, bucket).as_owner(SCHEMA)
+        apply_roles(template)  # as the daily run, which makes large objects readable
+        _templates[server.data] = template
+    erp = Erp(server, new_database(_templates[server.data]), s3, bucket)
+    apply_roles(erp.database)  # a copy lacks the grants on the database itself
     return erp
 
 
 def environment(server: LocalRds, database: str, bucket: str) -> dict[str, str]:
-    """The backup function's, with the client tools as deployed: the newest, whatever the server is."""
+    """The backup function's environment, with the newest client programs for every server, as deployed."""
     return {
         "DATABASE_HOST": "localhost",
         "DATABASE_PORT": str(server.port),

@@ -111,12 +111,13 @@ def bucket(s3: Any) -> str:
 
 
 @pytest.fixture
-def erp(server: LocalRds, master: Connection, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Erp:
+def erp(server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Erp]:
     """A small ERP's database with its roles, and the backup function's environment, with the client tools as deployed."""
-    found = build_erp(server, master, s3, bucket)
+    found = build_erp(server, s3, bucket)
     for name, value in environment(server, found.database, bucket).items():
         monkeypatch.setenv(name, value)
-    return found
+    yield found
+    server.as_rdsadmin(f"DROP DATABASE {found.database} WITH (FORCE)")
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

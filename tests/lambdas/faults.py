@@ -1,4 +1,4 @@
-"""What can happen to a backup in a bucket, and what a manifest can say that is not so."""
+"""Damage to a backup in a bucket, and wrong values in a manifest."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ def flip(body: bytes) -> bytes:
 
 
 def cut_member(body: bytes) -> bytes:
-    """Whole gzip, but of half of the SQL, cut between two statements: psql alone would commit it."""
+    """Valid gzip of half of the SQL, cut between two statements: psql alone would commit it."""
     sql = gzip.decompress(body)
     return gzip.compress(sql[: sql.index(b"\n-- Data for Name: ", len(sql) // 4)])
 
 
 DAMAGES: dict[str, Damage] = {"truncated": lambda body: body[: len(body) * 2 // 3], "bit-flipped": flip, "cut": cut_member}
 
-# Where → what the manifest then says. One line for each field that it has, apart from invalid_indexes: whether an index of the
-# original was invalid at the time, nobody can know afterwards.
-LIES: dict[str, Any] = {
+# Field → wrong value, for each field of the manifest except invalid_indexes, which cannot be verified later.
+WRONG_VALUES: dict[str, Any] = {
     "version": 2,
     "stamp": "20261123T020000Z",
     "tier": "weekly",
@@ -64,8 +63,8 @@ LIES: dict[str, Any] = {
 }
 
 
-def lie(s3: Any, bucket: str, found: Manifest, where: str, what: Any) -> None:
-    """Writes the manifest anew."""
+def falsify(s3: Any, bucket: str, found: Manifest, where: str, what: Any) -> None:
+    """Overwrite the manifest with a wrong value."""
     values = json.loads(found.to_json())
     *path, last = (part.replace("|", ".") for part in where.split("."))
     inner = values

@@ -1,4 +1,4 @@
-"""A backup as the contract has it, made with bare client programs: for tests of what reads backups, not of what writes them."""
+"""A backup made with the client programs alone, for tests of restore and drill."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zlib
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from backup import snapshot
@@ -19,37 +20,38 @@ from common.backup_store import BackupStore
 from database_roles import roles
 
 from local.services.postgres import LocalRds
+from tests.lambdas import erp
 
 STAMP = "20261124T020000Z"
 KEY = "GivenBackup"
 
 
 def variables(server: LocalRds, name: str) -> dict[str, str]:
-    """For client programs: the backup role, whose token nobody reads here."""
+    """The environment of client programs that log in as the backup role; these servers accept any token."""
     return client_tools.environment(**client_tools.connection(roles.BACKUP, "a token", host="localhost", port=server.port, name=name))
 
 
 def dump(server: LocalRds, name: str, *options: str) -> bytes:
-    """What pg_dump says, as the backup role."""
+    """pg_dump's output, as the backup role."""
     command = [client_tools.program("pg_dump"), "--no-password", *(options or [f"--restrict-key={KEY}"])]
     return subprocess.run(command, env=variables(server, name), check=True, stdout=subprocess.PIPE).stdout
 
 
 @dataclass(frozen=True)
 class Given:
-    """A whole backup, ready to be put into any bucket."""
+    """A complete backup that can be put into any bucket."""
 
     manifest: Manifest
     bodies: dict[str, bytes]
 
     def only(self, formats: str) -> Given:
-        """As if the others were switched off."""
+        """The backup with these formats only."""
         files = {name: file for name, file in self.manifest.files.items() if name == "roles" or name in formats}
         kept = {file.key for file in files.values()}
         return Given(replace(self.manifest, files=files), {key: body for key, body in self.bodies.items() if key in kept})
 
     def put_again(self, s3: Any, bucket: str) -> None:
-        """Over what became of it."""
+        """Overwrite damaged objects."""
         for key, body in self.bodies.items():
             s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumAlgorithm="CRC32")
 
@@ -59,8 +61,19 @@ class Given:
         return self.manifest
 
 
+_shared: dict[Path, Given] = {}
+
+
+def of_shared_database(server: LocalRds) -> Given:
+    """The backup of erp.shared_database, made once on each server."""
+    name = erp.shared_database(server)
+    if server.data not in _shared:
+        _shared[server.data] = make(server, name)
+    return _shared[server.data]
+
+
 def make(server: LocalRds, name: str, *, stamp: str = STAMP, tier: str = "daily", formats: str = "sql_gz archive") -> Given:
-    """What the objects and the manifest hold; all of it is true."""
+    """Make a correct backup."""
     prefix = f"{tier}/{stamp}"
     sql = dump(server, name)
     command = [client_tools.program("pg_dumpall"), "--roles-only", "--no-role-passwords", "--no-password"]

@@ -1,4 +1,4 @@
-"""What the embedded S3 must know, or the tests of backups would prove nothing."""
+"""The S3 behaviour that the tests of backups rely on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 
-def test_a_multipart_object_has_a_checksum_of_the_whole_which_is_enforced(s3: Any, bucket: str) -> None:
+def test_multipart_checksum_is_enforced(s3: Any, bucket: str) -> None:
     parts = [b"a" * 5 * 2**20, b"b"]
     whole = base64.b64encode(zlib.crc32(b"".join(parts)).to_bytes(4, "big")).decode()
     upload = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")["UploadId"]
@@ -27,7 +27,7 @@ def test_a_multipart_object_has_a_checksum_of_the_whole_which_is_enforced(s3: An
     assert (head["ChecksumCRC32"], head["ChecksumType"]) == (whole, "FULL_OBJECT")
 
 
-def test_nothing_is_overwritten_where_the_writer_says_so(s3: Any, bucket: str) -> None:
+def test_conditional_put_overwrites_nothing(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfNoneMatch="*")
     with pytest.raises(ClientError, match="PreconditionFailed"):
         s3.put_object(Bucket=bucket, Key="k", Body=b"2", IfNoneMatch="*")

@@ -1,4 +1,4 @@
-"""Backups of a real PostgreSQL, as the least-privileged role, into the embedded AWS's S3: what a good one is."""
+"""Successful backups of a real PostgreSQL server, with the backup role, into the S3 of the embedded AWS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ on_one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["post
 
 
 @on_one_major
-def test_one_pass_makes_archive_sql_roles_and_the_manifest_last(erp: Erp, s3: Any, bucket: str) -> None:
+def test_backup_writes_manifest_last(erp: Erp, s3: Any, bucket: str) -> None:
     answer = handler({"time": TIME}, CONTEXT)
     assert (answer["outcome"], answer["manifest"]) == ("made", f"daily/{STAMP}/manifest.json")
     entries = s3.list_objects_v2(Bucket=bucket, Prefix="daily/")["Contents"]
@@ -34,7 +34,7 @@ def test_one_pass_makes_archive_sql_roles_and_the_manifest_last(erp: Erp, s3: An
         assert (len(body), hashlib.sha256(body).hexdigest()) == (file.bytes, file.sha256)
 
 
-def test_the_sql_is_what_pg_dump_would_have_written_and_the_manifest_says_what_it_holds(erp: Erp, server: LocalRds) -> None:
+def test_sql_equals_pg_dump_and_manifest_describes_it(erp: Erp, server: LocalRds) -> None:
     """With the newest client for every server, as deployed."""
     made = erp.back_up()
     sql = gzip.decompress(erp.read(made.files["sql_gz"].key))
@@ -57,7 +57,7 @@ def test_the_sql_is_what_pg_dump_would_have_written_and_the_manifest_says_what_i
 
 
 @on_one_major
-def test_the_archive_restores_in_parallel(erp: Erp, tmp_path: Path) -> None:
+def test_archive_is_readable_by_pg_restore(erp: Erp, tmp_path: Path) -> None:
     made = erp.back_up()
     (tmp_path / "archive").write_bytes(erp.read(made.files["archive"].key))
     listed = subprocess.run(
@@ -70,8 +70,8 @@ def test_the_archive_restores_in_parallel(erp: Erp, tmp_path: Path) -> None:
 
 
 @on_one_major
-def test_sequences_are_the_dumps_own_though_they_move_meanwhile(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They stand outside of snapshots: what a session reads beside the dump may be of another moment."""
+def test_sequences_come_from_the_dump(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots do not cover sequences: another session may read later values."""
     from backup import snapshot
 
     real = snapshot.sequences
@@ -88,7 +88,7 @@ def test_sequences_are_the_dumps_own_though_they_move_meanwhile(erp: Erp, monkey
 
 
 @on_one_major
-def test_the_same_time_makes_no_second_backup(erp: Erp, s3: Any, bucket: str) -> None:
+def test_same_time_makes_no_second_backup(erp: Erp, s3: Any, bucket: str) -> None:
     first = erp.back_up()
     before = erp.objects()
     assert handler({"time": "2026-11-24T02:00:00+01:00"}, CONTEXT) | {"seconds": 0} == {
@@ -104,8 +104,8 @@ def test_the_same_time_makes_no_second_backup(erp: Erp, s3: Any, bucket: str) ->
 
 @pytest.mark.long
 @on_one_major
-def test_row_level_security_is_an_error_and_never_a_smaller_backup(erp: Erp, server: LocalRds) -> None:
-    server.as_rdsadmin("ALTER ROLE carmen_backup NOBYPASSRLS")  # other tests of this server let it
+def test_row_level_security_fails_the_backup(erp: Erp, server: LocalRds) -> None:
+    server.as_rdsadmin("ALTER ROLE carmen_backup NOBYPASSRLS")  # other tests of this server grant it
     erp.as_owner("CREATE TABLE secret (id int)", "ALTER TABLE secret ENABLE ROW LEVEL SECURITY", "INSERT INTO secret VALUES (1)")
     with pytest.raises(Exception, match=r"row-level security|row security"):
         handler({"time": TIME}, CONTEXT)

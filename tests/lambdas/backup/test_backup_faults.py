@@ -1,5 +1,5 @@
-"""What goes wrong during a backup. After each: nothing looks whole that is not, no upload stays open, the message says
-what happened, and the next run succeeds."""
+"""Faults during a backup. After each one no incomplete backup is listed, no upload stays open, the message names the cause,
+and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from tools.build.postgres_wheels import install
 
 pytestmark = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
 
-# Enough that no pipe holds it: pg_dump is still at work when the first bytes arrive.
+# More than the pipes hold: pg_dump still runs when the first bytes arrive.
 NOISE = """CREATE TABLE noise AS SELECT n, (SELECT string_agg(sha512((n * 100 + k)::text::bytea), ''::bytea) FROM generate_series(1, 64) k)
              FROM generate_series(1, 2000) n"""
 
 
 @pytest.fixture
 def big(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> Erp:
-    """Two parts and more of each file."""
+    """At least two parts of each file."""
     erp.as_owner(NOISE)
     monkeypatch.setattr(upload, "PART_BYTES", 5 * 2**20)
     return erp
 
 
 def fails(erp: Erp, message: str) -> None:
-    """The run fails with this message, and leaves nothing that looks whole and no open upload."""
+    """The run fails with this message and leaves no complete backup and no open upload."""
     with pytest.raises(Exception, match=message):
         handler({"time": TIME}, CONTEXT)
     assert erp.complete() == []
@@ -59,7 +59,7 @@ def succeeds(erp: Erp) -> None:
 
 @pytest.fixture
 def midway(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """`midway(act)`: calls it when the first megabytes of the archive have arrived, once."""
+    """`midway(act)`: call `act` once, when the first megabytes of the archive have arrived."""
 
     def plan(act: Callable[[], object]) -> None:
         real, done = MultipartUpload.write, threading.Event()
@@ -77,7 +77,7 @@ def midway(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], 
 
 @pytest.fixture
 def s3_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., Any]], None]:
-    """`s3_calls("before-send.s3.UploadPart", hook)`: botocore's own events, on every client the function makes."""
+    """`s3_calls("before-send.s3.UploadPart", hook)`: register a hook for a botocore event on the function's clients."""
     hooks: list[tuple[str, Callable[..., Any]]] = []
     real = Bucket.store
 
@@ -92,7 +92,7 @@ def s3_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., An
 
 
 class Body:
-    """The body of an answer that S3 never gave."""
+    """The body of an invented answer."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -107,7 +107,7 @@ def answer(status: int, code: str) -> AWSResponse:
 
 
 @pytest.mark.long
-def test_the_servers_connection_is_ended_midway(big: Erp, server: LocalRds, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_when_server_ends_connection(big: Erp, server: LocalRds, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'carmen_backup' AND query LIKE 'COPY%'"
     midway(lambda: server.as_rdsadmin(ended))
     fails(big, r"(?s)pg_dump ended with 1: .*noise.*(terminating connection|SSL error|closed the connection)")
@@ -115,16 +115,15 @@ def test_the_servers_connection_is_ended_midway(big: Erp, server: LocalRds, midw
 
 
 @pytest.mark.long
-def test_the_server_is_killed_midway(
+def test_backup_when_server_is_killed(
     s3: Any, bucket: str, server: LocalRds, tmp_path: Path, midway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = LocalRds(
         install(17, INSTALLATIONS), tmp_path, master="carmen_master", password="p", database="carmen", durable=False, iam_logins=True
     )
     with own:
-        with connect(own, own.master, own.password) as master:
-            erp = build_erp(own, master, s3, bucket)
-        for name, value in environment(own, own.database, bucket).items():
+        erp = build_erp(own, s3, bucket)
+        for name, value in environment(own, erp.database, bucket).items():
             monkeypatch.setenv(name, value)
         erp.as_owner(NOISE)
         midway(lambda: os.kill(own._process.pid, signal.SIGQUIT))
@@ -134,7 +133,7 @@ def test_the_server_is_killed_midway(
         succeeds(erp)
 
 
-def test_pg_dump_is_killed_midway(big: Erp, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_when_pg_dump_is_killed(big: Erp, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pids: dict[str, int] = {}
     real = Dump.watch
 
@@ -149,8 +148,8 @@ def test_pg_dump_is_killed_midway(big: Erp, midway: Any, monkeypatch: pytest.Mon
 
 
 @pytest.mark.long
-def test_the_session_with_lock_and_snapshot_is_lost(big: Erp, server: LocalRds, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pg_dump would go on without noticing; counts and lock would be gone."""
+def test_backup_when_session_with_lock_is_lost(big: Erp, server: LocalRds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pg_dump would continue without the lock, and the counts would be missing."""
     holder = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'carmen-backup 2026%'"
     real = snapshot.count
 
@@ -165,7 +164,7 @@ def test_the_session_with_lock_and_snapshot_is_lost(big: Erp, server: LocalRds, 
     succeeds(big)
 
 
-def test_a_part_is_refused(big: Erp, s3_calls: Any) -> None:
+def test_upload_when_part_is_refused(big: Erp, s3_calls: Any) -> None:
     refuse = [True]
     s3_calls("before-send.s3.UploadPart", lambda **_: answer(403, "AccessDenied") if refuse else None)
     fails(big, "a part was not stored: .*AccessDenied.*refused by the test")
@@ -174,7 +173,7 @@ def test_a_part_is_refused(big: Erp, s3_calls: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_part_that_fails_once_is_sent_again(big: Erp, s3_calls: Any) -> None:
+def test_upload_retries_failed_part(big: Erp, s3_calls: Any) -> None:
     answers = [answer(503, "SlowDown")]
     s3_calls("before-send.s3.UploadPart", lambda **_: answers.pop() if answers else None)
     succeeds(big)
@@ -182,7 +181,7 @@ def test_a_part_that_fails_once_is_sent_again(big: Erp, s3_calls: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_part_that_changes_on_its_way_is_refused(big: Erp, s3_calls: Any) -> None:
+def test_upload_when_part_changes_in_transit(big: Erp, s3_calls: Any) -> None:
     flipped = [True]
 
     def flip(request: Any, **_: object) -> None:
@@ -196,7 +195,7 @@ def test_a_part_that_changes_on_its_way_is_refused(big: Erp, s3_calls: Any) -> N
 
 
 @pytest.mark.parametrize("nth", [1, 2], ids=["of the first object", "of the second object"])
-def test_the_completion_is_refused(erp: Erp, s3_calls: Any, nth: int) -> None:
+def test_upload_when_completion_is_refused(erp: Erp, s3_calls: Any, nth: int) -> None:
     calls: list[int] = []
 
     def refuse(**_: object) -> AWSResponse | None:
@@ -209,7 +208,7 @@ def test_the_completion_is_refused(erp: Erp, s3_calls: Any, nth: int) -> None:
 
 
 @pytest.mark.long
-def test_a_completion_whose_answer_is_lost_is_a_completion(erp: Erp, s3_calls: Any, s3: Any) -> None:
+def test_upload_when_completion_answer_is_lost(erp: Erp, s3_calls: Any, s3: Any) -> None:
     def lose(request: Any, **_: object) -> AWSResponse:
         s3._endpoint.http_session.send(request)
         return answer(403, "AnswerWasLost")
@@ -219,7 +218,7 @@ def test_a_completion_whose_answer_is_lost_is_a_completion(erp: Erp, s3_calls: A
 
 
 @pytest.mark.long
-def test_what_s3_stored_is_not_what_was_sent(erp: Erp, s3_calls: Any) -> None:
+def test_upload_when_s3_stores_other_data(erp: Erp, s3_calls: Any) -> None:
     wrong = [True]
 
     def other(parsed: dict[str, Any], **_: object) -> None:
@@ -233,8 +232,8 @@ def test_what_s3_stored_is_not_what_was_sent(erp: Erp, s3_calls: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_run_that_dies_before_its_manifest_is_passed_by(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its objects cannot be replaced by the next run, which may not delete: they stay, and nothing names them."""
+def test_backup_after_run_without_manifest(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run may neither replace nor delete the earlier objects: they stay, and no manifest names them."""
 
     def dies(*_: object, **__: object) -> None:
         raise RuntimeError("killed before the manifest")
@@ -247,7 +246,7 @@ def test_a_run_that_dies_before_its_manifest_is_passed_by(erp: Erp, monkeypatch:
 
 
 @pytest.mark.long
-def test_a_privilege_is_missing(erp: Erp, master: Connection) -> None:
+def test_backup_without_privilege(erp: Erp, master: Connection) -> None:
     master.run("REVOKE pg_read_all_data FROM carmen_backup")
     try:
         fails(erp, "permission denied for")
@@ -257,7 +256,7 @@ def test_a_privilege_is_missing(erp: Erp, master: Connection) -> None:
 
 
 @pytest.mark.long
-def test_the_login_is_refused(erp: Erp, master: Connection) -> None:
+def test_backup_when_login_is_refused(erp: Erp, master: Connection) -> None:
     master.run("REVOKE rds_iam FROM carmen_backup")
     try:
         fails(erp, "refused the login of carmen_backup: password authentication failed.*rds-db:connect")
@@ -267,16 +266,16 @@ def test_the_login_is_refused(erp: Erp, master: Connection) -> None:
 
 
 @pytest.mark.long
-def test_the_server_does_not_prove_who_it_is(erp: Erp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_when_server_certificate_is_invalid(erp: Erp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RDS_CA_FILE")
     fails(erp, "cannot be reached: .*certificate verify failed")
 
 
-def test_maintenance_holds_the_lock(erp: Erp, server: LocalRds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_when_maintenance_holds_lock(erp: Erp, server: LocalRds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "LOCK_WAIT_SECONDS", 0)
     with connect(server, server.master, server.password, erp.database) as session, locks.exclusive(session, "carmen-maintenance weekly"):
         fails(erp, "carmen-backup 20261124T010000Z did not start: 'carmen-maintenance weekly' .* holds the lock")
-        assert main(["--time", TIME]) == 75  # try again later, as a task's exit code
+        assert main(["--time", TIME]) == 75  # a task's exit code for "try again later"
     succeeds(erp)
 
 
@@ -304,7 +303,7 @@ def test_two_backups_at_once(big: Erp, midway: Any, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def task(aws: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A cluster and a task that could take over; ECS."""
+    """ECS with a cluster and a task definition for the handover."""
     ecs = boto3.client("ecs")
     ecs.create_cluster(clusterName="carmen")
     definition = ecs.register_task_definition(family="backup", containerDefinitions=[{"name": "backup", "image": "python"}])
@@ -316,7 +315,7 @@ def task(aws: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.long
-def test_what_will_not_fit_is_handed_over_before_it_begins(erp: Erp, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_too_long_is_handed_over(erp: Erp, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "ASSUMED_BYTES_PER_SECOND", 1000)
     answer = handler({"time": TIME}, CONTEXT)
     assert answer["outcome"] == "handed over"
@@ -331,26 +330,26 @@ def test_what_will_not_fit_is_handed_over_before_it_begins(erp: Erp, task: Any, 
     assert erp.complete()[0] == "daily/20261124T010000Z"
 
 
-def test_the_time_is_over_midway(big: Erp, task: Any, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The prediction was wrong: all is tidied up, and the task begins anew."""
+def test_backup_past_deadline_is_handed_over(big: Erp, task: Any, midway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prediction was wrong: the run cleans up, and the task starts again."""
     monkeypatch.setattr(backup, "ASSUMED_BYTES_PER_SECOND", 1_000_000_000)
     monkeypatch.setattr(backup, "MARGIN_SECONDS", 1)
-    midway(lambda: threading.Event().wait(3))
-    answer = handler({"time": TIME}, cast(LambdaContext, Context(seconds_left=3)))
-    assert (answer["outcome"], answer["reason"]) == ("handed over", "the dump did not finish within 2 s")
+    midway(lambda: threading.Event().wait(1.5))
+    answer = handler({"time": TIME}, cast(LambdaContext, Context(seconds_left=2)))
+    assert (answer["outcome"], answer["reason"]) == ("handed over", "the dump did not finish within 1 s")
     assert big.complete() == []
     assert big.open_uploads() == []
     succeeds(big)
 
 
 @pytest.mark.long
-def test_the_time_is_over_and_nobody_takes_over(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backup_too_long_without_task(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "ASSUMED_BYTES_PER_SECOND", 1000)
     fails(erp, "does not fit a function .*set BACKUP_TASK_DEFINITION")
 
 
 @pytest.mark.long
-def test_a_task_that_is_ended_removes_what_it_sent(big: Erp, midway: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_task_removes_uploads_on_sigterm(big: Erp, midway: Any, capsys: pytest.CaptureFixture[str]) -> None:
     midway(lambda: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -1,4 +1,4 @@
-"""Which backups are copied where, and that nothing ages out before there is something newer."""
+"""Which backups are copied where, and that none expires before newer ones exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.backup_store import SUPERSEDED, BackupStore, UploadError, is_due
 from tests.lambdas.backups import CONTEXT, TIME, Erp
 
 SETTINGS = {"BACKUP_BUCKET": "b", "AWS_REGION": "us-east-1"}
-DAYS = {"daily": 7, "weekly": 35, "monthly": 400}  # settings/sections.py, Storage
+DAYS = {"daily": 7, "weekly": 35, "monthly": 400}  # settings/sections, Storage
 on_one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
 
 
@@ -40,11 +40,11 @@ def at(text: str) -> datetime:
         ("daily of an old event repeated", "2026-11-01T01:00", "2026-12-01T01:00", False),
     ],
 )
-def test_when_a_copy_is_due(tier: str, now: str, newest: str | None, due: bool) -> None:
+def test_copy_is_due(tier: str, now: str, newest: str | None, due: bool) -> None:
     assert is_due(tier.split()[0].replace("daily", "monthly"), at(now), at(newest) if newest else None, "SUN", 1) is due
 
 
-def test_the_days_of_tiers_are_settings() -> None:
+def test_days_of_tiers_are_settings() -> None:
     settings = Settings.from_environment({**SETTINGS, "BACKUP_WEEKLY_DAY": "WED", "BACKUP_MONTHLY_DAY": "15"})
     days = (settings.weekly_day, settings.monthly_day)
     assert is_due("weekly", at("2026-11-25T01:00"), at("2026-11-22T01:00"), *days)
@@ -61,13 +61,13 @@ def test_the_days_of_tiers_are_settings() -> None:
         ("BACKUP_BUCKET", "", "the name of the bucket"),
     ],
 )
-def test_a_wrong_setting_names_itself_and_what_is_allowed(name: str, value: str, says: str) -> None:
+def test_wrong_setting_names_allowed_values(name: str, value: str, says: str) -> None:
     with pytest.raises(ValueError, match=f"{name}.*{says}"):
         Settings.from_environment({**SETTINGS, name: value})
 
 
 def a_backup(s3: Any, bucket: str, time: datetime) -> Manifest:
-    """A small one, without a database."""
+    """A small backup, without a database."""
     stamp, store = stamp_of(time), BackupStore(s3, bucket)
     files = {name: store.put(f"daily/{stamp}/{name}.{stamp}", stamp.encode(), content_type="text/plain") for name in ("archive", "roles")}
     made = Manifest(
@@ -79,16 +79,17 @@ def a_backup(s3: Any, bucket: str, time: datetime) -> Manifest:
     return made
 
 
-def superseded(s3: Any, bucket: str) -> set[str]:
-    """The names of the backups that lifecycle rules may remove when they are old enough."""
-    names = [name for tier in TIERS for name in BackupStore(s3, bucket).names(tier)]
+def superseded(s3: Any, bucket: str, known: frozenset[str] | set[str] = frozenset()) -> set[str]:
+    """The backups that lifecycle rules may remove when they are old enough, without those already `known`."""
+    names = {name for tier in TIERS for name in BackupStore(s3, bucket).names(tier)} - known
     return {name for name in names if SUPERSEDED in s3.get_object_tagging(Bucket=bucket, Key=f"{name}/manifest.json")["TagSet"]}
 
 
 @pytest.mark.long
-def test_ten_days_without_a_backup_age_nothing_out(s3: Any, bucket: str) -> None:
-    """Lifecycle removes what is tagged and older than its tier's days: whatever the day, three good ones of each tier stay."""
+def test_ten_days_without_backup_expire_nothing(s3: Any, bucket: str) -> None:
+    """Lifecycle rules remove tagged objects older than their tier's days: three complete backups of each tier always remain."""
     store = BackupStore(s3, bucket)
+    tagged: set[str] = set()
     start, failing = at("2026-09-01T01:00"), range(12, 22)
     for day in range(32):
         now = start + timedelta(days=day)
@@ -96,7 +97,8 @@ def test_ten_days_without_a_backup_age_nothing_out(s3: Any, bucket: str) -> None
         if day not in failing:
             store.copy_to_tiers(a_backup(s3, bucket, now), weekly_day="SUN", monthly_day=1)
             store.tag_superseded()
-        for name in superseded(s3, bucket):  # as S3's lifecycle rules do at night
+        tagged |= superseded(s3, bucket, tagged)
+        for name in tagged:  # as S3's lifecycle rules do at night
             tier, stamp = name.split("/")
             if now - parse_stamp(stamp) >= timedelta(days=DAYS[tier]):
                 for key, _ in list(store.objects(f"{name}/")):
@@ -105,10 +107,10 @@ def test_ten_days_without_a_backup_age_nothing_out(s3: Any, bucket: str) -> None
             left = store.names(tier)
             assert len(left) >= min(3, len(known)), (day, tier)
             assert day not in failing or left[0] == known[0], (day, tier)
-    assert len(store.names("daily")) == DAYS["daily"]  # and what is old does go
+    assert len(store.names("daily")) == DAYS["daily"]  # old backups do expire
 
 
-def test_left_overs_without_a_manifest_go_with_their_time(s3: Any, bucket: str) -> None:
+def test_objects_without_manifest_are_superseded(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="daily/20260901T010000Z/carmen_backup_20260901T010000Z.dump", Body=b"half")
     for day in range(2, 5):
         a_backup(s3, bucket, at(f"2026-09-0{day}T01:00"))
@@ -117,7 +119,7 @@ def test_left_overs_without_a_manifest_go_with_their_time(s3: Any, bucket: str) 
 
 
 @on_one_major
-def test_weekly_and_monthly_copies_are_whole_backups(erp: Erp, s3: Any, bucket: str) -> None:
+def test_weekly_and_monthly_copies_are_complete(erp: Erp, s3: Any, bucket: str) -> None:
     answer = handler({"time": TIME}, CONTEXT)
     assert [key.split("/")[3] for key in answer["written"]] == ["daily", "weekly", "monthly"]
     daily, weekly = (erp.store.newest(tier) for tier in ("daily", "weekly"))
@@ -132,7 +134,7 @@ def test_weekly_and_monthly_copies_are_whole_backups(erp: Erp, s3: Any, bucket: 
 
 @pytest.mark.long
 @on_one_major
-def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_region_gets_missed_backups(erp: Erp, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = boto3.client("s3", region_name="eu-central-1")
     copies = f"copy-of-{bucket}"
     handler({"time": TIME}, CONTEXT)
@@ -142,7 +144,7 @@ def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, b
     monkeypatch.setenv("BACKUP_COPY_KEY_ARN", key)
     with pytest.raises(
         UploadError, match=f"copied to s3://{copies} in eu-central-1: .*NoSuchBucket.*The backup itself is good"
-    ):  # a copy that fails is an error of the run, and the backup is good
+    ):  # a failed copy is an error of the run, but the backup is good
         handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)
     elsewhere.create_bucket(Bucket=copies, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     answer = handler({"time": "2026-11-25T01:00:00Z"}, CONTEXT)
@@ -156,7 +158,7 @@ def test_a_second_region_gets_every_tier_and_what_it_missed(erp: Erp, s3: Any, b
     assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
 
 
-def test_a_wrong_manifest_is_refused(s3: Any, bucket: str) -> None:
+def test_wrong_manifest_is_refused(s3: Any, bucket: str) -> None:
     made, store = a_backup(s3, bucket, at("2026-11-24T01:00")), BackupStore(s3, bucket)
     s3.copy_object(Bucket=bucket, Key="daily/20261125T010000Z/manifest.json", CopySource={"Bucket": bucket, "Key": made.key})
     with pytest.raises(BackupDamaged, match=r"says that it is daily/20261124T010000Z/manifest\.json: it was moved"):

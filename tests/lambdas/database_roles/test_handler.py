@@ -1,4 +1,4 @@
-"""The function as deployed, against a real PostgreSQL; Secrets Manager and CloudFormation are small stand-ins."""
+"""The function against a real PostgreSQL server, with stand-ins for Secrets Manager and CloudFormation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from local.services.postgres import LocalRds
 from tests.lambdas.backups import AS_THE_MASTER_MADE_IT, connect
 
 USERS = ("carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")
-AWKWARD = "p/a:s@s%w#r?d &+ü"
+SPECIAL = "p/a:s@s%w#r?d &+ü"
 
 
 class ResourceNotFound(Exception):
-    """As Secrets Manager says it of a secret without a value."""
+    """Secrets Manager's error for a secret without a value."""
 
 
 class Secrets:
-    """Secrets Manager, as far as the function uses it."""
+    """The part of Secrets Manager that the function uses."""
 
     class exceptions:
         ResourceNotFoundException = ResourceNotFound
@@ -52,7 +52,7 @@ class Secrets:
 
 @dataclass
 class Context:
-    """What Powertools reads of a Lambda context."""
+    """The part of a Lambda context that Powertools reads."""
 
     function_name: str = "database-roles"
     memory_limit_in_mb: int = 256
@@ -67,7 +67,7 @@ CONTEXT = cast(LambdaContext, Context())
 def secrets(server: LocalRds, master: Connection, monkeypatch: pytest.MonkeyPatch) -> Secrets:
     server.as_rdsadmin(AS_THE_MASTER_MADE_IT)
     database = master.run("SELECT current_database()")[0][0]
-    values: dict[str, dict[str, str] | None] = {user: {"username": user, "password": f"{user} {AWKWARD}"} for user in USERS}
+    values: dict[str, dict[str, str] | None] = {user: {"username": user, "password": f"{user} {SPECIAL}"} for user in USERS}
     values |= {"master": {"username": server.master, "password": server.password}, "redis": {"value": "r" * 64}}
     values |= {"connection": None, "migration": None}
     environment = {
@@ -94,12 +94,12 @@ def secrets(server: LocalRds, master: Connection, monkeypatch: pytest.MonkeyPatc
     return stand_in
 
 
-def test_the_written_urls_work_whatever_the_password_holds(server: LocalRds, secrets: Secrets) -> None:
+def test_written_urls_work_with_special_characters(server: LocalRds, secrets: Secrets) -> None:
     handler({"source": "schedule"}, CONTEXT)
     connection = secrets.values["connection"] or {}
     assert set(connection) == {"DATABASE_URL", "DIRECT_URL", "REDIS_URL", "PGUSER", "PGPASSWORD", "REDISCLI_AUTH"}
     assert connection_secret.user_of(connection) == "carmen_app_a"
-    assert connection_secret.password_of(connection) == f"carmen_app_a {AWKWARD}"
+    assert connection_secret.password_of(connection) == f"carmen_app_a {SPECIAL}"
     assert "@proxy.example:" in connection["DATABASE_URL"]
     assert "connection_limit=20&pool_timeout=2&max_idle_connection_lifetime=30" in connection["DATABASE_URL"]
     assert connection["DIRECT_URL"].endswith("?sslmode=require&sslaccept=strict")
@@ -110,7 +110,7 @@ def test_the_written_urls_work_whatever_the_password_holds(server: LocalRds, sec
             assert session.run("SELECT current_user") == [[user]]
 
 
-def test_without_a_proxy_both_urls_name_the_instance(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_without_proxy_name_the_instance(secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_HOST", "")
     handler({"source": "schedule"}, CONTEXT)
     connection = secrets.values["connection"] or {}
@@ -118,25 +118,25 @@ def test_without_a_proxy_both_urls_name_the_instance(secrets: Secrets, monkeypat
     assert "connection_limit=20" in connection["DATABASE_URL"]
 
 
-def test_a_second_run_writes_nothing(secrets: Secrets) -> None:
+def test_second_run_writes_nothing(secrets: Secrets) -> None:
     handler({"source": "schedule"}, CONTEXT)
     secrets.writes.clear()
     assert (handler({"source": "schedule"}, CONTEXT) or {})["Changes"] == "0"
     assert secrets.writes == []
 
 
-def test_the_user_in_use_stays_in_use(secrets: Secrets) -> None:
+def test_user_in_use_stays(secrets: Secrets) -> None:
     handler({"source": "schedule"}, CONTEXT)
     connection = secrets.values["connection"] or {}
     secrets.values["connection"] = {**connection, "DIRECT_URL": "postgresql://carmen_app_b:old@h:5432/carmen"}
     handler({"source": "schedule"}, CONTEXT)
     assert connection_secret.user_of(secrets.values["connection"] or {}) == "carmen_app_b"
-    assert (secrets.values["connection"] or {})["PGPASSWORD"] == f"carmen_app_b {AWKWARD}"
+    assert (secrets.values["connection"] or {})["PGPASSWORD"] == f"carmen_app_b {SPECIAL}"
 
 
 @pytest.fixture
 def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A response URL, and what was put there."""
+    """A response URL, and the received answers."""
     answers: list[dict[str, Any]] = []
 
     class Receiver(BaseHTTPRequestHandler):
@@ -146,7 +146,7 @@ def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -160,16 +160,16 @@ def _event(url: str, kind: str) -> dict[str, Any]:
     return {"RequestType": kind, "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "Apply"}
 
 
-def test_cloudformation_is_told_of_success(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
+def test_cloudformation_gets_success(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
     url, answers = cloudformation
     handler(_event(url, "Create"), CONTEXT)
     assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in answers] == [("SUCCESS", "database-roles")]
     assert answers[0]["Data"]["Refused"].startswith("ALTER ROLE carmen_backup BYPASSRLS")
 
 
-def test_a_refusal_that_matters_fails_the_run(server: LocalRds, secrets: Secrets) -> None:
+def test_serious_refusal_fails_the_run(server: LocalRds, secrets: Secrets) -> None:
     server.as_rdsadmin("CREATE ROLE outsider; CREATE ROLE carmen_app_stranger; GRANT carmen_app_stranger TO outsider")
-    handler({"source": "schedule"}, CONTEXT)  # strangers' own roles are none of ours
+    handler({"source": "schedule"}, CONTEXT)  # roles of others are not touched
     server.as_rdsadmin("ALTER ROLE carmen_monitor SUPERUSER")
     try:
         with pytest.raises(PermissionError, match="carmen_monitor"):
@@ -178,7 +178,7 @@ def test_a_refusal_that_matters_fails_the_run(server: LocalRds, secrets: Secrets
         server.as_rdsadmin("ALTER ROLE carmen_monitor NOSUPERUSER; DROP ROLE outsider; DROP ROLE carmen_app_stranger")
 
 
-def test_cloudformation_is_told_of_failure_without_secrets(
+def test_cloudformation_gets_failure_without_secrets(
     secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, answers = cloudformation
@@ -192,7 +192,7 @@ def test_cloudformation_is_told_of_failure_without_secrets(
     assert secrets.writes == []
 
 
-def test_deletion_touches_nothing(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
+def test_deletion_changes_nothing(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
     url, answers = cloudformation
     handler(_event(url, "Delete"), CONTEXT)
     assert answers[0]["Status"] == "SUCCESS"

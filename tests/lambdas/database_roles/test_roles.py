@@ -1,4 +1,4 @@
-"""The privileges that really hold, asked of real servers of every major version."""
+"""The effective privileges, on real servers of every major version."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,7 +23,7 @@ def without_what_others_were_given(server: LocalRds) -> None:
 
 @pytest.fixture
 def run(server: LocalRds, master: Connection) -> Iterator[Callable[[str, str], list[list[object]]]]:
-    """Runs SQL as one of the roles, in the database the roles were applied to."""
+    """Run SQL as one of the roles, in the database with the roles applied."""
     apply(master, PASSWORDS)
     database = master.run("SELECT current_database()")[0][0]
     sessions: dict[str, Connection] = {}
@@ -59,12 +59,12 @@ def test_second_run_changes_nothing(server: LocalRds, master: Connection) -> Non
     assert [line.split(":")[0] for line in second.refused] == ["ALTER ROLE carmen_backup BYPASSRLS"]
 
 
-def test_bypassrls_is_given_by_a_master_that_has_it(server: LocalRds, master: Connection) -> None:
+def test_master_with_bypassrls_grants_it(server: LocalRds, master: Connection) -> None:
     apply(master, PASSWORDS)
     server.as_rdsadmin(f"ALTER ROLE {server.master} BYPASSRLS")
     try:
         outcome = apply(master, PASSWORDS)
-        assert bool(outcome.refused) == (server_major(master) < 16)  # 15 asks for a superuser
+        assert bool(outcome.refused) == (server_major(master) < 16)  # 15 needs a superuser
     finally:
         server.as_rdsadmin(f"ALTER ROLE {server.master} NOBYPASSRLS; ALTER ROLE carmen_backup NOBYPASSRLS")
 
@@ -92,8 +92,8 @@ def test_attributes_and_memberships(run: object, master: Connection) -> None:
     ) == []  # fmt: skip
 
 
-def test_the_master_borrows_roles_only_while_it_runs(run: object, master: Connection) -> None:
-    """Else it would be an indirect member of rds_iam, and RDS would refuse its password (15: any membership counts)."""
+def test_master_borrows_roles_only_temporarily(run: object, master: Connection) -> None:
+    """Otherwise it is an indirect member of rds_iam, and RDS refuses its password (15: any membership counts)."""
     mode = "SET" if server_major(master) >= 16 else "MEMBER"
     for role in (*LOGINS, "rds_iam"):
         assert master.run(f"SELECT pg_has_role('{role}', 'USAGE') OR pg_has_role('{role}', '{mode}')") == [[False]], role
@@ -112,7 +112,7 @@ def test_database_and_schema_grants(run: object, master: Connection) -> None:
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["future objects", "existing objects"])
-def test_application_may_change_data_and_nothing_else(
+def test_application_may_only_change_data(
     server: LocalRds, master: Connection, run: Callable[[str, str], list[list[object]]], existing: bool
 ) -> None:
     run("carmen_owner", "CREATE SCHEMA orders AUTHORIZATION carmen_owner")
@@ -152,7 +152,7 @@ def test_readers_and_maintenance(server: LocalRds, master: Connection, run: Call
         assert refused(run, "carmen_monitor_proxy", statement), statement
 
 
-def test_maintenance_may_drop_what_an_interrupted_rebuild_leaves_and_no_other_index(
+def test_maintenance_may_drop_only_rebuild_remains(
     server: LocalRds, master: Connection, run: Callable[[str, str], list[list[object]]]
 ) -> None:
     if server_major(master) < 17:
@@ -176,7 +176,7 @@ def test_maintenance_may_drop_what_an_interrupted_rebuild_leaves_and_no_other_in
     ]
 
 
-def test_monitoring_sees_how_near_sequences_are_to_their_end(run: Callable[[str, str], list[list[object]]]) -> None:
+def test_monitoring_reads_sequence_values(run: Callable[[str, str], list[list[object]]]) -> None:
     run("carmen_owner", "CREATE SEQUENCE s MAXVALUE 10; SELECT setval('s', 9)")
     assert run("carmen_monitor", "SELECT last_value FROM pg_sequences WHERE sequencename = 's'") == [["9"]]
     assert refused(run, "carmen_monitor", "SELECT nextval('public.s')")
@@ -231,15 +231,12 @@ def test_drift_is_corrected(server: LocalRds, master: Connection, run: Callable[
     run("carmen_owner", "CREATE TABLE t (id serial); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     ((database,),) = master.run("SELECT current_database()")
     before = server.as_rdsadmin(STATE, database)
-    # By the master where the master can be the one, for who granted matters; it is a member of what it drifts.
-    roles = ("carmen_owner",)
+    # As the master, because the grantor matters; it needs membership in the owner.
     option = " WITH INHERIT TRUE, SET TRUE" if server_major(master) >= 16 else ""
-    for role in roles:
-        master.run(f"GRANT {role} TO current_user{option}")
+    master.run(f"GRANT carmen_owner TO current_user{option}")
     for statement in DRIFTS[drift].format(database=database).split(";"):
         master.run(statement)
-    for role in roles:
-        master.run(f"REVOKE {role} FROM current_user")
+    master.run("REVOKE carmen_owner FROM current_user")
     assert server.as_rdsadmin(STATE, database) != before
     outcome = apply(master, PASSWORDS)
     assert server.as_rdsadmin(STATE, database) == before, outcome
@@ -247,7 +244,7 @@ def test_drift_is_corrected(server: LocalRds, master: Connection, run: Callable[
     assert len(outcome.refused) == 1  # BYPASSRLS
 
 
-def test_drift_by_the_superuser_is_reported_where_it_cannot_be_corrected(server: LocalRds, master: Connection) -> None:
+def test_uncorrectable_drift_is_reported(server: LocalRds, master: Connection) -> None:
     apply(master, PASSWORDS)
     server.as_rdsadmin("ALTER ROLE carmen_app_a REPLICATION")
     try:
@@ -257,13 +254,13 @@ def test_drift_by_the_superuser_is_reported_where_it_cannot_be_corrected(server:
         server.as_rdsadmin("ALTER ROLE carmen_app_a NOREPLICATION")
 
 
-def test_no_password_reaches_the_log(server: LocalRds, run: object) -> None:
+def test_no_password_in_server_log(server: LocalRds, run: object) -> None:
     log = server.log.read_text()
     assert "ALTER ROLE carmen_owner PASSWORD 'SCRAM-SHA-256$4096:" in log
     assert not [password for password in PASSWORDS.values() if password.replace("'", "''") in log or password in log]
 
 
-def test_a_missing_password_is_named(master: Connection) -> None:
+def test_missing_password_is_named(master: Connection) -> None:
     with pytest.raises(ValueError, match="carmen_app_b, carmen_monitor_proxy"):
         apply(master, {name: PASSWORDS[name] for name in ("carmen_owner", "carmen_app_a")})
 

@@ -1,4 +1,4 @@
-"""A drill proves the newest backup, or says what is wrong with it; and leaves nothing behind."""
+"""A drill verifies the newest backup or reports what is wrong with it, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ import boto3
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from drill.handler import DrillFailed, handler
+from drill.server import EphemeralServer
 
 from local.services.postgres import LocalRds
 from tests.conftest import ROOT
-from tests.lambdas import erp, given_backup
+from tests.lambdas import given_backup
 from tests.lambdas.backups import Context
 from tests.lambdas.conftest import INSTALLATIONS
-from tests.lambdas.faults import DAMAGES, LIES, damage, lie
+from tests.lambdas.faults import DAMAGES, WRONG_VALUES, damage, falsify
 from tests.lambdas.given_backup import Given
 from tools.build.postgres_wheels import MAJORS, install
 
@@ -44,17 +45,37 @@ pytestmark = pytest.mark.usefixtures("function")
 
 
 @pytest.fixture(scope="module")
-def given(server: LocalRds) -> Iterator[Given]:
+def given(server: LocalRds) -> Given:
     """The backup of an ERP's database, made once."""
-    with pytest.MonkeyPatch.context() as patch, erp.erp_database(server) as name:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRESQL_HOME", str(install(max(MAJORS), INSTALLATIONS)))
         patch.setenv("RDS_CA_FILE", str(server.ca_file))
-        yield given_backup.make(server, name)
+        return given_backup.of_shared_database(server)
+
+
+_clusters: dict[Path, Path] = {}
+
+
+@pytest.fixture(autouse=True)
+def one_initdb(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Run initdb, most of a drill's time, once for each installation; other drills copy its result."""
+    initdb = EphemeralServer._initdb
+
+    def copy(self: EphemeralServer) -> None:
+        if self._home not in _clusters:
+            initdb(self)
+            made = tmp_path_factory.mktemp("cluster") / "data"
+            subprocess.run(["cp", "-a", self.data, made], check=True)
+            _clusters[self._home] = made
+        else:
+            subprocess.run(["cp", "-a", _clusters[self._home], self.data], check=True)
+
+    monkeypatch.setattr(EphemeralServer, "_initdb", copy)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where the drill works, open to the user that root hands the server to; whatever happened, nothing of it is left."""
+    """The drill's folder, readable for the user that runs the server under root. Empty after every test."""
     folder = Path(tempfile.mkdtemp(prefix="it's a drill "))
     folder.chmod(0o755)
     yield folder
@@ -100,9 +121,7 @@ def _passes_now() -> None:
 @pytest.mark.parametrize(
     "formats", ["sql_gz archive", pytest.param("archive", marks=pytest.mark.long), pytest.param("sql_gz", marks=pytest.mark.long)]
 )
-def test_the_newest_backup_is_restored_and_dumps_to_the_same_bytes(
-    given: Given, s3: Any, bucket: str, formats: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_drill_dumps_to_same_bytes(given: Given, s3: Any, bucket: str, formats: str, capsys: pytest.CaptureFixture[str]) -> None:
     given.only(formats).put(s3, bucket)
     answer = handler({"time": TIME}, CONTEXT)
     assert (answer["outcome"], answer["report"]) == ("passed", REPORT)
@@ -117,9 +136,9 @@ def test_the_newest_backup_is_restored_and_dumps_to_the_same_bytes(
 
 @pytest.mark.long
 @one_major
-@pytest.mark.parametrize("where", LIES)
-def test_no_field_of_the_manifest_can_lie(given: Given, s3: Any, bucket: str, where: str) -> None:
-    lie(s3, bucket, given.put(s3, bucket), where, LIES[where])
+@pytest.mark.parametrize("where", WRONG_VALUES)
+def test_wrong_manifest_field_is_found(given: Given, s3: Any, bucket: str, where: str) -> None:
+    falsify(s3, bucket, given.put(s3, bucket), where, WRONG_VALUES[where])
     with pytest.raises(
         DrillFailed,
         match=r"manifest says|cannot be right|instead of|differ|not a backup manifest|no complete backup|was moved|version|missing|SHA-256",
@@ -132,7 +151,7 @@ def test_no_field_of_the_manifest_can_lie(given: Given, s3: Any, bucket: str, wh
 @one_major
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("form", ["sql_gz", "archive"])
-def test_a_damaged_object_is_found(given: Given, s3: Any, bucket: str, form: str, how: str) -> None:
+def test_damaged_object_is_found(given: Given, s3: Any, bucket: str, form: str, how: str) -> None:
     if (form, how) == ("archive", "cut"):
         pytest.skip("an archive has no members")
     found = given.put(s3, bucket)
@@ -143,7 +162,7 @@ def test_a_damaged_object_is_found(given: Given, s3: Any, bucket: str, form: str
 
 @pytest.mark.long
 @one_major
-def test_without_a_manifest_there_is_no_backup(given: Given, s3: Any, bucket: str) -> None:
+def test_backup_without_manifest_is_ignored(given: Given, s3: Any, bucket: str) -> None:
     s3.delete_object(Bucket=bucket, Key=given.put(s3, bucket).key)
     with pytest.raises(DrillFailed, match="holds no complete backup"):
         handler({"time": TIME}, CONTEXT)
@@ -152,12 +171,12 @@ def test_without_a_manifest_there_is_no_backup(given: Given, s3: Any, bucket: st
 
 
 @one_major
-def test_a_disk_that_is_full_is_said_and_the_next_drill_passes(
+def test_full_disk_is_reported_and_next_drill_passes(
     given: Given, s3: Any, bucket: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As root on a file system too small for the data; else with files that may not grow. Either way in the middle of it."""
+    """As root on a file system too small for the data; otherwise with a limit on file size."""
     given.put(s3, bucket)
-    monkeypatch.setattr("drill.exercise._WAL_BYTES", -(10**12))  # the check before the drill would see it coming
+    monkeypatch.setattr("drill.exercise._WAL_BYTES", -(10**12))  # switches the check before the drill off
     if os.getuid() == 0:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=41m,mode=755", "none", folder], check=True)
         try:
@@ -180,7 +199,7 @@ def test_a_disk_that_is_full_is_said_and_the_next_drill_passes(
 
 
 @one_major
-def test_what_does_not_fit_goes_to_a_task(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drill_too_long_is_handed_over(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given.put(s3, bucket)
     short = cast(LambdaContext, Context("drill", seconds_left=61))
     with pytest.raises(Exception, match=r"would take about.*DRILL_TASK_DEFINITION.*python -m drill"):
@@ -200,7 +219,7 @@ def test_what_does_not_fit_goes_to_a_task(given: Given, s3: Any, bucket: str, mo
 
 @pytest.mark.long
 @one_major
-def test_a_server_that_dies_ends_the_drill_with_its_last_words(given: Given, s3: Any, bucket: str, folder: Path) -> None:
+def test_drill_when_server_is_killed(given: Given, s3: Any, bucket: str, folder: Path) -> None:
     given.put(s3, bucket)
     killer = threading.Thread(target=_kill_when_restoring, args=(folder,))
     killer.start()
@@ -221,7 +240,7 @@ def _kill_when_restoring(folder: Path) -> None:
 
 @pytest.mark.long
 @one_major
-def test_what_a_killed_drill_leaves_is_removed_by_the_next(given: Given, s3: Any, bucket: str, folder: Path) -> None:
+def test_next_drill_removes_remains(given: Given, s3: Any, bucket: str, folder: Path) -> None:
     given.put(s3, bucket)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/lambda_src"}
     with subprocess.Popen([sys.executable, "-m", "drill"], env=environment, stdout=subprocess.DEVNULL) as drill:
@@ -236,7 +255,7 @@ def test_what_a_killed_drill_leaves_is_removed_by_the_next(given: Given, s3: Any
 
 @pytest.mark.long
 @one_major
-def test_on_its_own_it_ends_well_and_on_a_signal_it_tidies_up(given: Given, s3: Any, bucket: str, folder: Path) -> None:
+def test_drill_command_succeeds_and_cleans_up_on_sigterm(given: Given, s3: Any, bucket: str, folder: Path) -> None:
     given.put(s3, bucket)
     environment = os.environ | {"PYTHONPATH": f"{ROOT}/lambda_src"}
     done = subprocess.run([sys.executable, "-m", "drill", "--time", TIME], env=environment, capture_output=True, text=True)
@@ -250,7 +269,7 @@ def test_on_its_own_it_ends_well_and_on_a_signal_it_tidies_up(given: Given, s3: 
 
 
 @one_major
-def test_a_drill_knows_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drill_refuses_database_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_HOST", "production")
     with pytest.raises(ValueError, match="DATABASE_HOST is set"):
         handler({"time": TIME}, CONTEXT)
@@ -258,7 +277,7 @@ def test_a_drill_knows_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.long
 @one_major
-def test_a_repeated_try_keeps_the_report_of_the_first(given: Given, s3: Any, bucket: str) -> None:
+def test_repeated_drill_keeps_first_report(given: Given, s3: Any, bucket: str) -> None:
     with pytest.raises(DrillFailed):
         handler({"time": TIME}, CONTEXT)
     given.put(s3, bucket)
@@ -268,7 +287,7 @@ def test_a_repeated_try_keeps_the_report_of_the_first(given: Given, s3: Any, buc
 
 @pytest.mark.long
 @one_major
-def test_another_major_version_proves_nothing(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drill_with_other_major_version(given: Given, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given.put(s3, bucket)
     monkeypatch.setenv("POSTGRESQL_SERVER_HOME", str(install(18, INSTALLATIONS)))
     with pytest.raises(DrillFailed, match=r"server is PostgreSQL 18\.\d+, the backup is of 17"):

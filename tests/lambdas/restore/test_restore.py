@@ -1,4 +1,4 @@
-"""A restored database is the one that was backed up, or there is none."""
+"""A restore yields a database equal to the backup, or none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from local.services.postgres import LocalRds
 from tests.lambdas import erp, given_backup
 from tests.lambdas.backups import connect
 from tests.lambdas.conftest import INSTALLATIONS
-from tests.lambdas.faults import DAMAGES, LIES, damage, lie
+from tests.lambdas.faults import DAMAGES, WRONG_VALUES, damage, falsify
 from tests.lambdas.given_backup import Given
 from tools.build.postgres_wheels import MAJORS, install
 
@@ -38,7 +38,7 @@ every_major = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def tools(server: LocalRds) -> Iterator[None]:
-    """The newest client programs, whatever the server is: what a layer holds."""
+    """The newest client programs for every server, as in the layer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTGRESQL_HOME", str(install(max(MAJORS), INSTALLATIONS)))
         patch.setenv("RDS_CA_FILE", str(server.ca_file))
@@ -46,19 +46,18 @@ def tools(server: LocalRds) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def original(server: LocalRds, tools: None) -> Iterator[str]:
-    with erp.erp_database(server) as name:
-        yield name
+def original(server: LocalRds, tools: None) -> str:
+    return erp.shared_database(server)
 
 
 @pytest.fixture(scope="module")
 def given(server: LocalRds, original: str) -> Given:
-    return given_backup.make(server, original)
+    return given_backup.of_shared_database(server)
 
 
 @pytest.fixture
 def target(server: LocalRds, tmp_path: Path) -> Iterator[Target]:
-    """A database that is not there yet; whatever happened, no half of it is there afterwards, and no file."""
+    """A database that does not exist yet. Afterwards no incomplete one remains, and no file."""
     name = f"restored_{uuid.uuid4().hex[:8]}"
     yield Target(host="localhost", port=server.port, user=server.master, password=server.password, database=name)
     left = _databases(server, name)
@@ -81,7 +80,7 @@ def _restore(s3: Any, bucket: str, target: Target, below: Path, **options: Any) 
 @pytest.mark.parametrize(
     "formats", ["sql_gz archive", pytest.param("archive", marks=pytest.mark.long), pytest.param("sql_gz", marks=pytest.mark.long)]
 )
-def test_what_is_restored_dumps_to_the_same_bytes(
+def test_restored_database_dumps_to_same_bytes(
     server: LocalRds, original: str, given: Given, s3: Any, bucket: str, target: Target, formats: str, tmp_path: Path
 ) -> None:
     given.only(formats).put(s3, bucket)
@@ -101,7 +100,7 @@ def test_what_is_restored_dumps_to_the_same_bytes(
     assert _memberships(server) == []
 
 
-# Its keys lock all its partitions while their indexes are attached: most parallel runs with both end in a deadlock.
+# Its foreign keys lock all partitions while indexes are attached: most parallel runs with both deadlock.
 _DEEPLY_PARTITIONED = """\
 CREATE TABLE one (id int PRIMARY KEY);
 CREATE TABLE many (a int, b int, PRIMARY KEY (a, b), p int REFERENCES one, q int REFERENCES one, r int REFERENCES one, s int REFERENCES one)
@@ -114,7 +113,7 @@ CREATE INDEX ON many (p, a); CREATE INDEX ON many (q, a); CREATE INDEX ON many (
 
 
 @one_major
-def test_a_parallel_run_holds_no_two_that_lock_each_other_out(server: LocalRds, tools: None, target: Target, tmp_path: Path) -> None:
+def test_parallel_load_does_not_deadlock(server: LocalRds, tools: None, target: Target, tmp_path: Path) -> None:
     variables = client_tools.environment(**target.variables(target.database))
     archive, copy = tmp_path / "many.dump", f"{target.database}_copy"
     with administration(target) as connection:
@@ -127,14 +126,14 @@ def test_a_parallel_run_holds_no_two_that_lock_each_other_out(server: LocalRds, 
         connection.run(f"CREATE DATABASE {copy}")
     logged = server.log.stat().st_size
     loading.load_archive(archive, target, copy, jobs=8, folder=tmp_path, tick=lambda: None)
-    said = server.log.read_bytes()[logged:]  # log_statement is ddl
-    assert said.rindex(b"ALTER INDEX public.many") < said.index(b"FOREIGN KEY")
+    log = server.log.read_bytes()[logged:]  # log_statement is ddl
+    assert log.rindex(b"ALTER INDEX public.many") < log.index(b"FOREIGN KEY")
     assert server.as_rdsadmin("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated", copy) == "64"
     assert server.as_rdsadmin("SELECT count(*) FROM pg_index WHERE NOT indisvalid", copy) == "0"
 
 
 def _memberships(server: LocalRds) -> list[str]:
-    """What the master still may act as, beyond what it made itself: nothing."""
+    """The roles that the master may still act as, besides those it created."""
     column = "AND m.set_option" if server.major >= 16 else ""
     return server.as_rdsadmin(
         f"""SELECT m.roleid::regrole FROM pg_auth_members m WHERE m.member = '{server.master}'::regrole {column}
@@ -145,10 +144,8 @@ def _memberships(server: LocalRds) -> list[str]:
 @pytest.mark.long
 @one_major
 @pytest.mark.parametrize("form", ["sql_gz", "archive"])
-@pytest.mark.parametrize("where", LIES)
-def test_no_field_of_the_manifest_can_lie(
-    given: Given, s3: Any, bucket: str, target: Target, where: str, form: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("where", WRONG_VALUES)
+def test_wrong_manifest_field_is_found(given: Given, s3: Any, bucket: str, target: Target, where: str, form: str, tmp_path: Path) -> None:
     if where == "pg_dump_options" or (where, form) == ("restrict_key", "archive"):
         pytest.skip("does not matter to a restore; the drill finds it")
     if (where, form) == ("database", "sql_gz"):
@@ -156,16 +153,14 @@ def test_no_field_of_the_manifest_can_lie(
     if form not in where and where.startswith("files.") and "roles" not in where:
         pytest.skip("of the other form")
     found = given.only(form).put(s3, bucket)
-    lie(s3, bucket, found, where, LIES[where])
+    falsify(s3, bucket, found, where, WRONG_VALUES[where])
     with pytest.raises(BackupDamaged, match=r"."):
         _restore(s3, bucket, target, tmp_path)
 
 
 @one_major
 @pytest.mark.parametrize(("form", "how"), [("archive", "truncated"), ("archive", "bit-flipped"), *(("sql_gz", how) for how in DAMAGES)])
-def test_a_damaged_object_is_never_restored(
-    given: Given, s3: Any, bucket: str, target: Target, form: str, how: str, tmp_path: Path
-) -> None:
+def test_damaged_object_is_refused(given: Given, s3: Any, bucket: str, target: Target, form: str, how: str, tmp_path: Path) -> None:
     found = given.only(form).put(s3, bucket)
     damage(s3, bucket, found.files[form].key, DAMAGES[how])
     with pytest.raises(BackupDamaged, match=r"(bytes|CRC32).*manifest says.*use another backup"):
@@ -175,7 +170,7 @@ def test_a_damaged_object_is_never_restored(
 @pytest.mark.long
 @one_major
 @pytest.mark.parametrize(("form", "how"), [("archive", "truncated"), ("archive", "bit-flipped"), *(("sql_gz", how) for how in DAMAGES)])
-def test_it_is_not_restored_either_when_only_reading_shows_the_damage(
+def test_damage_found_while_reading_is_rolled_back(
     server: LocalRds,
     given: Given,
     s3: Any,
@@ -186,7 +181,7 @@ def test_it_is_not_restored_either_when_only_reading_shows_the_damage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As if it were damaged on its way, or after the check: psql has then got most of the SQL before anybody knows."""
+    """As if damaged in transit or after the check: psql has most of the SQL before the damage is known."""
     found = given.only(form).put(s3, bucket)
     damage(s3, bucket, found.files[form].key, DAMAGES[how])
     monkeypatch.setattr(BackupStore, "verify", lambda *_: None)
@@ -197,7 +192,7 @@ def test_it_is_not_restored_either_when_only_reading_shows_the_damage(
 
 
 @one_major
-def test_a_backup_that_goes_away_between_list_and_read_is_said(given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
+def test_backup_deleted_after_listing_is_reported(given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
     found = given.put(s3, bucket)
     s3.delete_object(Bucket=bucket, Key=found.files["archive"].key)
     with pytest.raises(BackupDamaged, match="is missing, but a manifest names it"):
@@ -209,9 +204,7 @@ def test_a_backup_that_goes_away_between_list_and_read_is_said(given: Given, s3:
 
 @pytest.mark.long
 @one_major
-def test_a_target_with_something_in_it_is_refused_or_kept_beside(
-    server: LocalRds, given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path
-) -> None:
+def test_target_with_data_is_refused_or_kept(server: LocalRds, given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
     given.put(s3, bucket)
     with connect(server, server.master, server.password) as master:
         master.run(f"CREATE DATABASE {target.database}")
@@ -219,7 +212,7 @@ def test_a_target_with_something_in_it_is_refused_or_kept_beside(
         inside.run("CREATE TABLE precious (id int)")
     with pytest.raises(Refused, match=r"is not empty .1 objects.*`--allow non-empty`"):
         _restore(s3, bucket, target, tmp_path)
-    with connect(server, server.master, server.password, target.database):  # somebody is in it, and is thrown out
+    with connect(server, server.master, server.password, target.database):  # an open session, which the restore ends
         done = _restore(s3, bucket, target, tmp_path, allowed=frozenset({"non-empty"}))
     assert done.kept is not None
     with connect(server, server.master, server.password, done.kept) as before:
@@ -229,7 +222,7 @@ def test_a_target_with_something_in_it_is_refused_or_kept_beside(
 
 @pytest.mark.long
 @one_major
-def test_an_empty_database_gives_up_its_name(server: LocalRds, given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
+def test_empty_target_is_renamed(server: LocalRds, given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
     given.put(s3, bucket)
     with connect(server, server.master, server.password) as master:
         master.run(f"CREATE DATABASE {target.database}")
@@ -237,7 +230,7 @@ def test_an_empty_database_gives_up_its_name(server: LocalRds, given: Given, s3:
 
 
 class _Rds:
-    """RDS as far as it is asked here; its answers are boto3's."""
+    """A stand-in for boto3's RDS client."""
 
     def __init__(self, target: Target, stack: str) -> None:
         self._instance = {
@@ -254,9 +247,9 @@ class _Rds:
 
 
 @one_major
-def test_production_takes_an_explicit_word(given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
+def test_production_needs_permission(given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path) -> None:
     given.put(s3, bucket)
-    for by in ("localhost", "127.0.0.1"):  # whatever it is called
+    for by in ("localhost", "127.0.0.1"):  # by any name
         with pytest.raises(Refused, match=r"is production: CarmenProdData.*`--allow production`"):
             _restore(s3, bucket, replace(target, host=by), tmp_path, rds=_Rds(target, "CarmenProdData"))
     refuse_production(target, frozenset(), _Rds(target, "CarmenDevData"))
@@ -266,7 +259,7 @@ def test_production_takes_an_explicit_word(given: Given, s3: Any, bucket: str, t
 
 
 @one_major
-def test_what_cannot_work_is_said_before_anything_is_done(
+def test_impossible_restore_is_refused_first(
     server: LocalRds, given: Given, s3: Any, bucket: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = given.put(s3, bucket)
@@ -287,10 +280,10 @@ def test_what_cannot_work_is_said_before_anything_is_done(
 
 
 @pytest.mark.long
-def test_a_server_killed_half_way_holds_nothing_that_is_in_use(
+def test_restore_when_server_is_killed(
     given_elsewhere: Given, tmp_path_factory: pytest.TempPathFactory, s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while tables are filled, and started again: the name is free, and the next restore drops what was left."""
+    """Killed while tables are loaded, then restarted: the name is free, and the next restore drops the remains."""
     given_elsewhere.put(s3, bucket)
     new = LocalRds(
         install(17, INSTALLATIONS),
@@ -309,13 +302,13 @@ def test_a_server_killed_half_way_holds_nothing_that_is_in_use(
         filled = loading.load_archive
 
         def killed(*arguments: Any, **options: Any) -> None:
-            threading.Timer(0.5, server._process.kill).start()  # the postmaster; its children notice at once
+            threading.Timer(0.5, server._process.kill).start()  # the postmaster; its children exit at once
             while True:
                 filled(*arguments, **options)
                 time.sleep(0.5)
 
         monkeypatch.setattr(loading, "load_archive", killed)
-        with pytest.raises(LoadFailed, match=r"pg_restore failed|closed the connection") as failed:
+        with pytest.raises(LoadFailed, match=r"pg_restore ended with|closed the connection") as failed:
             _restore(s3, bucket, target, tmp_path)
         assert "may remain: nothing uses it, and the next restore drops it" in str(failed.value)
     with server:
@@ -330,7 +323,7 @@ def test_a_server_killed_half_way_holds_nothing_that_is_in_use(
 
 @pytest.fixture(scope="module")
 def given_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Given:
-    """A backup of another server, which the test's own can then lose."""
+    """A backup of another server, with larger tables."""
     installation = install(17, INSTALLATIONS)
     where = tmp_path_factory.mktemp("source")
     with (
@@ -343,7 +336,7 @@ def given_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Given:
         return given_backup.make(server, name)
 
 
-def test_only_what_pg_dump_put_there_is_filtered() -> None:
+def test_only_pg_dump_statements_are_filtered() -> None:
     head = erp.SQL.read_bytes()
     assert plain_sql.accepted_by(18, head) == head  # its function's body has such lines
     comment = b"--\n-- Name: EXTENSION x; Type: COMMENT; Schema: -; Owner: -\n--\n\nCOMMENT ON EXTENSION x IS 'a;\nb';\n\n\n"
@@ -352,13 +345,13 @@ def test_only_what_pg_dump_put_there_is_filtered() -> None:
     assert plain_sql.accepted_by(17, text) == b"SET lock_timeout = 0;\nSET transaction_timeout = 0;\n\n\n--\n-- Name: t"
 
 
-def test_roles_and_owners_are_read_from_the_text_as_they_are_quoted() -> None:
+def test_quoted_roles_and_owners_are_read() -> None:
     assert plain_sql.created_roles('CREATE ROLE a;\nCREATE ROLE "B ""c""";\nCREATE ROLE rdsadmin;\nCREATE ROLE pg_x;\n') == {"a", 'B "c"'}
     text = b'-- Name: t; Type: TABLE; Schema: s; Owner: Some One\nGRANT ALL ON TABLE s.t TO "B ""c""" WITH GRANT OPTION;\nGRANT ALL ON x TO PUBLIC;\n'
     assert (plain_sql.owners(text), plain_sql.grantees(text)) == ({"Some One"}, {'B "c"'})
 
 
-def test_a_name_that_is_no_backups_is_explained(s3: Any, bucket: str) -> None:
+def test_invalid_backup_name_is_explained(s3: Any, bucket: str) -> None:
     for name in ("yesterday", "hourly/20261124T020000Z", "20261124"):
         with pytest.raises(BackupError, match="is not the name of a backup: use newest"):
             BackupStore(s3, bucket).find(name)
@@ -366,7 +359,7 @@ def test_a_name_that_is_no_backups_is_explained(s3: Any, bucket: str) -> None:
         BackupStore(s3, bucket).find("20261124T020000Z")
 
 
-def test_the_newest_of_all_tiers_is_found_and_of_equal_ones_the_daily(given_elsewhere: Given, s3: Any, bucket: str) -> None:
+def test_newest_of_all_tiers_is_found(given_elsewhere: Given, s3: Any, bucket: str) -> None:
     def put(found: Manifest) -> None:
         s3.put_object(Bucket=bucket, Key=found.key, Body=found.to_json())
 
