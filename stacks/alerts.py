@@ -17,7 +17,7 @@ class AlertsStack(CarmenStack):
     """The stacks with alarms come later: alarms publish to `topic`, and EventBridge rules send to `notifier.queue`."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
-        super().__init__(scope, "Alerts", settings=settings, description="Alert topic, notifier, and the topic people are subscribed to")
+        super().__init__(scope, "Alerts", settings=settings, description="Alert topic, notifier and the e-mail topic")
         topics = AlertTopics(self, "Alerts", settings=settings.alerts)
         self.topic = topics.alarms
         self.notifier = Notifier(

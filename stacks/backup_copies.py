@@ -27,7 +27,7 @@ class BackupCopiesStack(CarmenStack):
         self.access_logs = AccessLogBucket(self, "AccessLogs", settings=settings.storage)
         self.backups = BackupBucket(self, "Backups", settings=settings.storage, key=self.key, access_logs=self.access_logs)
         CfnOutput(self, "BucketName", value=self.backups.bucket_name, description="Copies of the database dumps")
-        CfnOutput(self, "KeyArn", value=self.key.key_arn, description="The key they are written under")
+        CfnOutput(self, "KeyArn", value=self.key.key_arn, description="The KMS key of the copies")
 
     @property
     def destination(self) -> CopyDestination:

@@ -48,7 +48,7 @@ class CarmenTopStack(CarmenStack):
         operations: OperationsStack,
         edge_alarms: EdgeAlarmsStack | None,
     ) -> None:
-        super().__init__(scope, "", settings=settings, description="What a person looks at: uptime, dashboard and outputs")
+        super().__init__(scope, "", settings=settings, description="Uptime checks, dashboard and outputs; depends on all other stacks")
         dashboard = None
         if edge_alarms and operations.staleness_alarms:
             dashboard = self._define_monitoring(
@@ -135,16 +135,16 @@ class CarmenTopStack(CarmenStack):
     ) -> None:
         secrets = {**service.environment_contract.operator_secrets, WEBHOOK: alerts.notifier.webhook}
         outputs = {
-            "Url": (edge.distribution.url, "Where users go"),
-            "ImageParameter": (storage.images.parameter_name, "SSM parameter that names the image; a release writes it"),
-            "ImageRepository": (storage.images.repository.repository_uri, "Where the pipeline pushes images"),
+            "Url": (edge.distribution.url, "URL of the application"),
+            "ImageParameter": (storage.images.parameter_name, "SSM parameter with the image; a release writes it"),
+            "ImageRepository": (storage.images.repository.repository_uri, "ECR repository to which the pipeline pushes images"),
             "SecretsToFill": (
                 ", ".join(f"{name}: {secret.secret_arn}" for name, secret in secrets.items()),
-                "Secrets created empty; `make secrets` says which still are, and how to fill them",
+                "Secrets whose values operators supply; `./carmen secrets` lists the missing ones and how to set them",
             ),
             "UploadBucket": (storage.uploads.bucket_name, "Users' files"),
             "BackupBucket": (storage.backups.bucket_name, "Database dumps"),
-            "DatabaseEndpoint": (data.database.instance.db_instance_endpoint_address, "PostgreSQL itself (DIRECT_URL)"),
+            "DatabaseEndpoint": (data.database.instance.db_instance_endpoint_address, "PostgreSQL instance (DIRECT_URL)"),
             **({"DatabaseProxyEndpoint": (data.proxy.proxy.endpoint, "RDS Proxy (DATABASE_URL)")} if data.proxy else {}),
             "RedisEndpoint": (data.cache.endpoint, "Redis, TLS"),
             "ConnectionSecret": (
@@ -156,7 +156,7 @@ class CarmenTopStack(CarmenStack):
             "MigrationTask": (service.migration.task_definition.task_definition_arn, "Task definition that migrates the database"),
             "ReleaseFilesTask": (
                 service.release_files.task_definition.task_definition_arn,
-                "Task definition that keeps the static files of a release",
+                "Task definition that copies the static files of a release to the bucket",
             ),
             "ReleaseFilesBucket": (edge.release_files.bucket_name, "Static files of releases"),
             "OperationsTask": (

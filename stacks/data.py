@@ -28,7 +28,7 @@ class DataStack(CarmenStack):
     """The databases, their users and their alarms."""
 
     def __init__(self, scope: Construct, settings: Settings, *, alerting: Alerting, network: NetworkStack, storage: StorageStack) -> None:
-        super().__init__(scope, "Data", settings=settings, description="PostgreSQL, its proxy and roles, Redis", stateful=True)
+        super().__init__(scope, "Data", settings=settings, description="PostgreSQL with RDS Proxy and roles, Redis", stateful=True)
         self.users = {user: self._user_secret(user) for user in (*APPLICATION_USERS, PROXY_MONITOR)}
         self.database = Database(self, "Database", settings=settings.database, network=network.network, key=storage.key)
         if settings.database.aws_backup_days:
@@ -82,7 +82,7 @@ class DataStack(CarmenStack):
         self.data_stores_down = alerting.composite(
             self,
             "DataStoresDown",
-            description="The database or Redis is down: silences what would only say the same of Carmen.",
+            description="The database or Redis is down. Suppresses the alarms of the application that this causes.",
             runbook="database-down",
             severity="page",
             alarms=[self.database_alarms.down, self.cache_alarms.down],
@@ -96,7 +96,7 @@ class DataStack(CarmenStack):
             description=f"Password of {user}, known to RDS Proxy",
             username=user,
             no_rotation_reason=(
-                "Secrets Manager's own rotation breaks RDS Proxy (aws/aws-cdk#25568); the application's two users take turns by "
-                "constructs_lib/operations/credential_rotation.py, and the monitor may log in and no more."
+                "Secrets Manager's rotation breaks RDS Proxy (aws/aws-cdk#25568); constructs_lib/operations/credential_rotation.py "
+                "alternates the application's two users, and the monitor can only log in."
             ),
         )

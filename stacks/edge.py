@@ -23,7 +23,7 @@ class EdgeStack(CarmenStack):
     def __init__(
         self, scope: Construct, settings: Settings, *, network: NetworkStack, storage: StorageStack, edge_global: EdgeGlobalStack
     ) -> None:
-        super().__init__(scope, "Edge", settings=settings, description="CloudFront, its VPC origin, the internal load balancer, DNS")
+        super().__init__(scope, "Edge", settings=settings, description="CloudFront, VPC origin, internal load balancer, DNS")
         same_region = settings.region == EDGE_REGION
         self.balancer = LoadBalancer(
             self,

@@ -13,5 +13,5 @@ class NetworkStack(CarmenStack):
     """The network of all other stacks."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
-        super().__init__(scope, "Network", settings=settings, description="VPC, subnets, ways out, flow logs")
+        super().__init__(scope, "Network", settings=settings, description="VPC, subnets, NAT or endpoints, flow logs")
         self.network = Network(self, "Network", settings=settings.network)

@@ -133,7 +133,7 @@ class OperationsStack(CarmenStack):
         self.functions_failing = alerting.composite(
             self,
             "FunctionsFailing",
-            description="One of the functions fails, which tells so itself: the dashboard's one light for all of them.",
+            description="A scheduled function fails; its own alarm reports that. One state for the dashboard.",
             runbook="function-failing",
             severity="ticket",
             alarms=[function.failure_alarm for function in functions],

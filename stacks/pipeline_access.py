@@ -42,7 +42,7 @@ class PipelineAccessStack(cdk.Stack):
             construct_id,
             stack_name=NAME,
             env=cdk.Environment(account=first.account, region=EDGE_REGION),  # IAM is global; this region is bootstrapped anyway
-            description="Carmen pipelines: identity providers, roles, and the boundary of the CDK's execution role",
+            description="Carmen pipelines: identity providers, roles, permissions boundary of the CDK's execution role",
             termination_protection=True,
         )
         self._add_tags(first)

@@ -44,7 +44,7 @@ class ServiceStack(CarmenStack):
         data: DataStack,
         edge: EdgeStack,
     ) -> None:
-        super().__init__(scope, "Service", settings=settings, description="ECS cluster, Carmen, migration and operations tasks")
+        super().__init__(scope, "Service", settings=settings, description="ECS cluster, Carmen, migration, release and operations tasks")
         self.image = ApplicationImage(self, "Image", settings=settings.service, parameter_name=storage.images.parameter_name)
         self.cluster = self._define_cluster(settings, network)
         self.environment_contract = ContainerEnvironment(
@@ -75,7 +75,7 @@ class ServiceStack(CarmenStack):
         self._define_tasks(settings, network=network, storage=storage, data=data, edge=edge)
         self._allow_connections(settings, data)
         allow_uploads(self.web.task_role, storage.uploads, storage.key)
-        CfnOutput(self, "ImageState", value=self.image.state, description="The image that runs, or that the first one is awaited")
+        CfnOutput(self, "ImageState", value=self.image.state, description="The deployed image, or `placeholder` before the first release")
 
     def _define_cluster(self, settings: Settings, network: NetworkStack) -> ecs.Cluster:
         insights = settings.service.container_insights
