@@ -15,8 +15,8 @@ from pg8000.native import Connection
 
 # "carmen", and a 1. Locks are per database; all functions use the same one.
 KEY = 0x6361726D656E01
-POLL_SECONDS = 1.0
 LOGINS = 0x6361726D656E  # held from reading the secrets until database and secrets agree again
+POLL_SECONDS = 1.0
 
 
 class Busy(Exception):

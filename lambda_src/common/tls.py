@@ -34,7 +34,7 @@ def proxy_context() -> ssl.SSLContext:
 
 
 @cache
-def public_context(ca_file: str | None = None) -> ssl.SSLContext:
+def public_context(ca_file: str | None) -> ssl.SSLContext:
     """Trusts the system's authorities, or only those in a file."""
     return ssl.create_default_context(cafile=ca_file)
 

@@ -1,7 +1,7 @@
-"""Every minute: do proxy, database and Redis answer, how fast, and how are they. Four times an hour: how old are backups and the rest.
+"""Every minute: state and response time of proxy, database and Redis. Four times an hour: age of backups, drills and maintenance.
 
-Metrics, not messages: alarms decide what is bad. A part that fails is a finding, not a failure of the function. What no alarm watches
-is a field of the log line that carries the metrics: each metric costs USD 0.30 a month.
+Publishes metrics; alarms evaluate them. A part that fails does not fail the function. Values without an alarm are fields of the log
+line with the metrics, because each metric costs USD 0.30 a month.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from common.scrubbed_logs import scrubbed_logger
 
 from probe.measurements import Counters, Metric, Part, instance, proxy, redis, run
 
-SECONDS = 20.0  # for the parts, which run at once; far below the schedule's minute
+SECONDS = 20.0  # for all parts, which run concurrently; the schedule's period is a minute
 PART_SECONDS = 8.0
 
-# Told by alarms, the dashboard or the digest. Beside these, each part's own `…Up`.
+# Metrics of alarms, the dashboard and the digest. Each part also has `…Up`.
 WATCHED = frozenset(
     [
         "DatabaseConnections", "DatabaseLongestTransaction", "DatabaseTransactionIdsUsed", "DatabaseDeadlocks", "DatabaseReplicationLag",
@@ -32,18 +32,18 @@ WATCHED = frozenset(
 
 logger = scrubbed_logger()
 metrics = Metrics(namespace="Carmen", service="probe")
-counters = Counters()  # these two last as long as the process: that is what a delta and a cache need
+counters = Counters()  # for the life of the process, as is the cache of secrets
 cached_secrets: dict[str, dict[str, str]] = {}
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"action": "ages"}` four times an hour, else a probe; answers with what could not be measured."""
+    """Publish ages for `{"action": "ages"}`, otherwise probe. Return the errors by part."""
     metrics.set_default_dimensions(Environment=os.environ["ENVIRONMENT"])
     action = event.get("action", "probe")
     if action not in ("probe", "ages"):
-        raise ValueError(f"The event's action is {action!r}: it is one of probe, ages. The schedule in CarmenProdOperations sets it.")
+        raise ValueError(f"The event's action is {action!r}; it must be one of probe, ages. The schedule in the Operations stack sets it.")
     parts = _ages() if action == "ages" else _probe()
     done = run(parts, min(SECONDS, context.get_remaining_time_in_millis() / 1000 - 2))
     for part in done:
@@ -54,12 +54,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         for metric in part.metrics:
             _publish(metric)
         if part.error:
-            logger.error("could not be measured", part=part.name, reason=part.error)
+            logger.error("measurement failed", part=part.name, reason=part.error)
     return {part.name: part.error for part in done if part.error}
 
 
 def _probe() -> list[Part]:
-    client, _ = aws.client("secretsmanager"), tls.proxy_context()  # here: threads would each make their own
+    client, _ = aws.client("secretsmanager"), tls.proxy_context()  # create both before the threads start
     through_proxy = Part("Proxy", _with_fresh_secret(os.environ["MONITOR_PROXY_SECRET"], client, partial(proxy, seconds=PART_SECONDS)))
     return [
         *([through_proxy] if os.environ["PROXY_HOST"] else []),
@@ -69,7 +69,7 @@ def _probe() -> list[Part]:
 
 
 def _with_fresh_secret(arn: str, client: Any, part: Any) -> Any:
-    """Measures with the secret that is known; if that fails, once more with the one that is there now (it may have been rotated)."""
+    """Measure with the cached secret; after a failure measure again with the current one, which may have been rotated."""
     from common import secrets
 
     def read() -> dict[str, str]:
@@ -92,27 +92,22 @@ def _with_fresh_secret(arn: str, client: Any, part: Any) -> Any:
 
 
 def _ages() -> list[Part]:
-    """Each its own part too: one unreadable report does not hide the age of the backups."""
-    import json
+    """Separate parts: an unreadable report does not hide the age of the backups."""
     from datetime import UTC, datetime
 
     from probe.ages import Ages
 
-    secrets_manager = aws.client("secretsmanager")
+    secret = aws.client("secretsmanager").describe_secret(SecretId=os.environ["MONITOR_PROXY_SECRET"])
     ages = Ages(
         s3=aws.client("s3"),
-        secrets_manager=secrets_manager,
         bucket=os.environ["BACKUP_BUCKET"],
-        reports=os.environ.get("REPORT_PREFIX", "reports"),
         now=datetime.now(UTC),
-        environment_since=secrets_manager.describe_secret(SecretId=os.environ["MONITOR_PROXY_SECRET"])["CreatedDate"],
+        environment_since=secret["CreatedDate"],
     )
-    rotated = json.loads(os.environ.get("ROTATED_SECRETS", "{}"))
     return [
         Part("BackupAge", ages.backups),
         Part("DrillAge", ages.drill),
         Part("MaintenanceAge", ages.maintenance),
-        Part("RotationAge", partial(ages.rotation, rotated=rotated)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The three parts of a probe. Each measures by itself, in a thread of its own, so that one that hangs costs the others nothing."""
+"""The parts of a probe. Each runs in its own thread, so that one that hangs does not affect the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Metric(NamedTuple):
 
 @dataclass
 class Part:
-    """`measure` adds to `metrics` as it goes: what was measured before a failure is kept."""
+    """`measure` appends to `metrics`. Measurements before a failure are kept."""
 
     name: str
     measure: Callable[[list[Metric]], None]
@@ -33,7 +33,7 @@ class Part:
 
 
 class Counters:
-    """How much a counter has grown since the last probe of this process; None the first time, and 0 after it began anew."""
+    """Growth of counters since the last probe of this process; None for the first, 0 after a reset."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
@@ -45,7 +45,7 @@ class Counters:
 
 
 def run(parts: Iterable[Part], seconds: float) -> list[Part]:
-    """All at once; returns after `seconds` at the latest, with what was measured until then."""
+    """Run all parts concurrently. Return after at most `seconds`, with the measurements until then."""
     end = time.monotonic() + seconds
     parts = list(parts)
     threads = [threading.Thread(target=_run, args=(part,), name=part.name, daemon=True) for part in parts]
@@ -53,13 +53,13 @@ def run(parts: Iterable[Part], seconds: float) -> list[Part]:
         thread.start()
     for thread in threads:
         thread.join(max(0, end - time.monotonic()))
-    return [Part(part.name, part.measure, list(part.metrics), part.error) for part in parts]  # as of now: threads may go on
+    return [Part(part.name, part.measure, list(part.metrics), part.error) for part in parts]  # copies: threads may continue
 
 
 def _run(part: Part) -> None:
     try:
         part.measure(part.metrics)
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is this part's finding)
+    except Exception as error:  # noqa: BLE001 (reported as this part's error)
         part.error = f"{type(error).__name__}: {_message(error)}"
     else:
         part.error = None
@@ -71,7 +71,7 @@ def _message(error: Exception) -> str:
 
 
 def proxy(secret: Callable[[], dict[str, str]], seconds: float) -> Callable[[list[Metric]], None]:
-    """`SELECT 1` on the way that the application takes."""
+    """`SELECT 1` through the proxy, like the application."""
 
     def measure(metrics: list[Metric]) -> None:
         login = secret()
@@ -95,7 +95,7 @@ def proxy(secret: Callable[[], dict[str, str]], seconds: float) -> Callable[[lis
 
 
 def instance(counters: Counters, seconds: float) -> Callable[[list[Metric]], None]:
-    """`SELECT 1` past the proxy, and what the instance says of itself."""
+    """`SELECT 1` on the instance, and its statistics."""
 
     def measure(metrics: list[Metric]) -> None:
         start = time.monotonic()
@@ -142,7 +142,7 @@ def redis(secret: Callable[[], dict[str, str]], counters: Counters, seconds: flo
             memory, stats, clients = (connection.info(section) for section in ("memory", "stats", "clients"))
         used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
         metrics.append(Metric("RedisMemoryUsed", "Bytes", used))
-        if most:  # 0 is no limit
+        if most:  # 0 means unlimited
             metrics += [Metric("RedisMemoryMaximum", "Bytes", most), Metric("RedisMemoryUsedPercent", "Percent", 100 * used / most)]
         metrics.append(Metric("RedisConnections", "Count", int(clients["connected_clients"])))
         metrics += _counter(counters, "RedisEvictions", int(stats["evicted_keys"]))
@@ -158,7 +158,7 @@ def _select_one(connection: Any, prefix: str, metrics: list[Metric]) -> None:
 
 
 def _counter(counters: Counters, name: str, value: int) -> list[Metric]:
-    """The counter, and how much it has grown: a process that has just begun does not know that."""
+    """The counter, and its growth, which is unknown in the first probe of a process."""
     grown = counters.grown(name, value)
     return [Metric(f"{name}Total", "Count", value), *([] if grown is None else [Metric(name, "Count", grown)])]
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL says of itself, asked as carmen_monitor in one round of small queries."""
+"""PostgreSQL's statistics, read as carmen_monitor with a few small queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WRAP_AROUND = 2_147_483_647
 
 @dataclass
 class Health:
-    """Counters only grow; the rest is of this moment. What there is none of (a replica, a slot) is None."""
+    """Counters and current values. Without a replica or slot their values are None."""
 
     maximum: int = 0
     total: int = 0
@@ -36,7 +36,7 @@ class Health:
 
 
 def health(connection: Connection) -> Health:
-    """Our own session is counted as all are. Replicas and slots are asked of a primary only."""
+    """Read the statistics. The own session counts too. Replicas and slots are read from a primary only."""
     found = Health()
     found.maximum, found.transaction_id_age, found.deadlocks, in_recovery = connection.run(
         """SELECT current_setting('max_connections')::int, (SELECT max(age(datfrozenxid)) FROM pg_database),

@@ -1,12 +1,11 @@
-"""The few words of Redis's protocol (RESP2) that a probe needs, over TLS, within one deadline for all of them.
+"""The part of Redis's protocol (RESP2) that a probe needs, over TLS, with one deadline for all commands.
 
-A client library would be a dependency for three commands, and none has a deadline for a conversation: a server that
-drips bytes keeps their read time-outs alive.
+A client library would be a dependency for three commands, and none has a total deadline: a server that sends single bytes never
+reaches a read time-out.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from types import TracebackType
@@ -18,17 +17,16 @@ _LONGEST_REPLY = 1_000_000
 
 
 class RedisError(Exception):
-    """What Redis answered instead, or that it answered something else than its protocol."""
+    """An error reply, or a reply that violates the protocol."""
 
 
 class Redis:
-    """One conversation: `with Redis(host, port, seconds=5) as redis: redis.command("PING")`."""
+    """One connection: `with Redis(host, port, seconds=5) as redis: redis.command("PING")`."""
 
     def __init__(self, host: str, port: int, *, seconds: float) -> None:
-        """`REDIS_CA_FILE` names authorities for a Redis that is not ElastiCache's, whose certificates are publicly trusted."""
         self._deadline = time.monotonic() + seconds
         self._buffer = b""
-        context = tls.public_context(os.environ.get("REDIS_CA_FILE"))
+        context = tls.public_context(None)
         raw = socket.create_connection((host, port), timeout=self._left())
         try:
             raw.settimeout(self._left())
@@ -44,7 +42,7 @@ class Redis:
         self._socket.close()
 
     def command(self, *words: str) -> str:
-        """The reply's text. An error reply is raised without the command, which may hold the password."""
+        """Send a command and return the reply. Raises error replies without the command, which may contain the password."""
         encoded = [word.encode() for word in words]
         self._socket.settimeout(self._left())
         self._socket.sendall(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded))
@@ -56,7 +54,7 @@ class Redis:
             return rest
         if kind == b"$":
             return self._bytes(int(rest)).decode(errors="replace")
-        raise RedisError(f"{words[0]}: no reply that Redis would give begins with {kind!r}")
+        raise RedisError(f"{words[0]}: a Redis reply cannot begin with {kind!r}")
 
     def info(self, section: str) -> dict[str, str]:
         """`INFO section` as its fields."""
@@ -71,7 +69,7 @@ class Redis:
 
     def _bytes(self, length: int) -> bytes:
         if not 0 <= length <= _LONGEST_REPLY:
-            raise RedisError(f"a reply of {length} bytes is none that was asked for")
+            raise RedisError(f"unexpected reply of {length} bytes")
         while len(self._buffer) < length + 2:
             self._receive()
         found, self._buffer = self._buffer[:length], self._buffer[length + 2 :]
@@ -81,10 +79,10 @@ class Redis:
         self._socket.settimeout(self._left())
         received = self._socket.recv(65_536)
         if not received:
-            raise RedisError("the connection was closed before the reply was whole")
+            raise RedisError("the connection was closed in the middle of the reply")
         self._buffer += received
         if len(self._buffer) > _LONGEST_REPLY:
-            raise RedisError("the reply does not end")
+            raise RedisError("the reply is too long")
 
     def _left(self) -> float:
         left = self._deadline - time.monotonic()

@@ -1,7 +1,7 @@
-"""One request and its answer within a total deadline, every step measured, every failure in words.
+"""One HTTP request within a total deadline. Measures every step, and describes every failure.
 
-http.client understands the answer, but what it reads from is ours: a time-out of urllib, http.client or a socket begins anew with
-every read, so that a server that drips a byte a second keeps it alive for ever.
+http.client parses the answer from a reader with a total deadline. The time-outs of urllib, http.client and sockets restart with every
+read, so a server that sends a byte per second never reaches them.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-BODY_LIMIT = 256 * 1024  # bytes that are read at most: what a check looks for stands before
-ANSWER_LIMIT = 4 * 2**20  # of all: http.client bounds neither headers nor chunks as strictly
+BODY_LIMIT = 256 * 1024  # bytes read at most; a check's text must be within
+ANSWER_LIMIT = 4 * 2**20  # bytes in total; http.client limits headers and chunks less strictly
 PORTS = {"http": 80, "https": 443}
-# What getaddrinfo answers: family, kind, protocol, canonical name, address.
+# A result of getaddrinfo: family, kind, protocol, canonical name, address.
 Address = tuple[int, int, int, str, tuple[Any, ...]]
 Resolver = Callable[[str, int], Sequence[Address]]
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h
 _EXPIRED = 10
-_CERTIFICATE = {
+_BAD_CERTIFICATE = {
     9: "the certificate is not valid yet",
     _EXPIRED: "the certificate has expired",
     18: "the certificate is self-signed",
-    19: "the certificate is signed by an authority that nobody knows",
-    20: "the certificate is signed by an authority that nobody knows",
-    21: "the certificate is signed by an authority that nobody knows",
+    19: "the certificate's authority is unknown",
+    20: "the certificate's authority is unknown",
+    21: "the certificate's authority is unknown",
     62: "the certificate is for another host than {host}",
     64: "the certificate is for another host than {host}",
 }
@@ -49,16 +49,16 @@ _WHERE = {
 
 
 class CheckFailed(Exception):
-    """What is wrong, in words; `step` is the one it happened in: dns, connect, tls, first_byte, last_byte or answer."""
+    """The description of a failure. `step`: dns, connect, tls, first_byte, last_byte or answer."""
 
-    def __init__(self, step: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, step: str, description: str) -> None:
+        super().__init__(description)
         self.step = step
 
 
 @dataclass
 class Watch:
-    """What is left of one check's deadline, and what was seen until now. Redirects add to the same steps."""
+    """Deadline and measurements of one check. Redirects add to the same steps."""
 
     seconds: float
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -66,23 +66,23 @@ class Watch:
     certificate_days: float | None = None
     _start: float = field(default_factory=time.monotonic)
 
-    def passed(self) -> float:
+    def elapsed(self) -> float:
         return time.monotonic() - self._start
 
     def left(self) -> float:
-        """Seconds, always more than none: raises TimeoutError when the deadline is over."""
-        left = self.seconds - self.passed()
+        """Seconds left, always positive. Raises TimeoutError after the deadline."""
+        left = self.seconds - self.elapsed()
         if left <= 0:
             raise TimeoutError("the deadline is over")
         return left
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        before = self.passed()
+        before = self.elapsed()
         try:
             yield
         finally:
-            self.milliseconds[name] = round(self.milliseconds.get(name, 0) + 1000 * (self.passed() - before), 1)
+            self.milliseconds[name] = round(self.milliseconds.get(name, 0) + 1000 * (self.elapsed() - before), 1)
 
 
 def system_resolver(host: str, port: int) -> Sequence[Address]:
@@ -91,7 +91,7 @@ def system_resolver(host: str, port: int) -> Sequence[Address]:
 
 @dataclass(frozen=True)
 class Site:
-    """Where Carmen answers its users, and how we ask it."""
+    """Carmen's address, and how to connect to it."""
 
     scheme: str
     host: str
@@ -101,38 +101,37 @@ class Site:
     resolver: Resolver = system_resolver
 
     @classmethod
-    def at(cls, url: str, user_agent: str, *, ca_file: str | None = None, resolver: Resolver = system_resolver) -> Site:
-        """`ca_file` names authorities for a site whose certificate is not publicly trusted."""
+    def at(cls, url: str, user_agent: str, *, resolver: Resolver = system_resolver) -> Site:
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise ValueError(f"{url!r} is no address of a site: it is https:// with a host, and no path; CarmenProd's output Url is one.")
-        context = ssl.create_default_context(cafile=ca_file)
+            raise ValueError(f"{url!r} is not a site's address: use https:// and a host without a path, like the output Url.")
+        context = ssl.create_default_context()
         return cls(parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme], user_agent, context, resolver)
 
     @property
     def authority(self) -> str:
-        """Host, and port where it is not the scheme's own."""
+        """Host, and port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     def target(self, location: str, seen_from: str) -> str:
-        """Path and query that a redirect leads to; raises CheckFailed when it leads away from this site."""
+        """Path and query of a redirect. Raises CheckFailed if it leaves this site."""
         try:
             to = urlsplit(urljoin(f"{self.scheme}://{self.authority}{seen_from}", location))
             where = (to.scheme, to.hostname, to.port or PORTS.get(to.scheme))
         except ValueError:
-            raise CheckFailed("answer", "redirects to what is no address") from None
+            raise CheckFailed("answer", "redirects to an invalid address") from None
         if to.scheme == "http" and self.scheme == "https":
-            raise CheckFailed("answer", f"redirects to http://{to.hostname}{to.path}, where nothing is encrypted")
+            raise CheckFailed("answer", f"redirects to http://{to.hostname}{to.path}, without encryption")
         if where != (self.scheme, self.host, self.port):
             raise CheckFailed("answer", f"redirects to another host, {to.scheme}://{to.hostname}{to.path}")
-        # http.client reads headers as latin-1: their bytes are what is escaped.
+        # http.client decodes headers as latin-1; the original bytes must be escaped.
         return quote((to.path or "/") + (f"?{to.query}" if to.query else ""), safe="/?#[]@!$&'()*+,;=:%~", encoding="latin-1")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """To the request for `target`. `body` is its first BODY_LIMIT bytes, and `whole` whether that is all."""
+    """The answer for `target`. `body`: the first BODY_LIMIT bytes; `whole`: whether that is all."""
 
     target: str
     status: int
@@ -142,7 +141,7 @@ class Answer:
 
 
 def exchange(site: Site, target: str, request_id: str, watch: Watch) -> Answer:
-    """Asks for `target`, path and query, on a connection of its own."""
+    """Request `target` (path and query) on a new connection."""
     with ExitStack() as stack:
         with _step("dns", site, watch):
             addresses = _resolve(site, watch)
@@ -162,13 +161,13 @@ def exchange(site: Site, target: str, request_id: str, watch: Watch) -> Answer:
 
 
 def _resolve(site: Site, watch: Watch) -> Sequence[Address]:
-    """In a daemon thread: getaddrinfo knows no deadline, and one that hangs must not keep this process."""
+    """Resolve in a daemon thread: getaddrinfo has no deadline, and must not keep the process alive."""
     found: Future[Sequence[Address]] = Future()
 
     def look_up() -> None:
         try:
             found.set_result(site.resolver(site.host, site.port))
-        except Exception as error:  # noqa: BLE001 (whoever waits gets it)
+        except Exception as error:  # noqa: BLE001 (raised by `result`)
             found.set_exception(error)
 
     threading.Thread(target=look_up, name=f"resolve {site.host}", daemon=True).start()
@@ -176,7 +175,7 @@ def _resolve(site: Site, watch: Watch) -> Sequence[Address]:
 
 
 def _connect(addresses: Sequence[Address], watch: Watch) -> socket.socket:
-    """The first that answers. Each has its share of what is left, so that one that is silent does not cost the others their turn."""
+    """Connect to the first address that answers. Each gets a share of the time left, so a silent address leaves time for the others."""
     failed: dict[str, OSError] = {}
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         try:
@@ -199,13 +198,13 @@ def _no_connection(addresses: Sequence[Address], failed: dict[str, OSError], sec
     if all(one[0] == socket.AF_INET6 for one in addresses) and all(error.errno in unreachable for error in failed.values()):
         return f"the name has IPv6 addresses only ({', '.join(failed)}), and this machine has no IPv6"
 
-    def words(error: OSError) -> str:
+    def describe(error: OSError) -> str:
         if isinstance(error, ConnectionRefusedError):
             return "refused it"
         return "did not answer" if isinstance(error, TimeoutError) else f"failed: {error.strerror}"
 
     limit = f" within {seconds:g} s" if any(isinstance(error, TimeoutError) for error in failed.values()) else ""
-    return f"no connection{limit}: " + ", ".join(f"{address} {words(error)}" for address, error in failed.items())
+    return f"no connection{limit}: " + ", ".join(f"{address} {describe(error)}" for address, error in failed.items())
 
 
 def _secure(connection: socket.socket, site: Site, watch: Watch) -> ssl.SSLSocket:
@@ -235,7 +234,7 @@ def _request(site: Site, target: str, request_id: str) -> bytes:
 
 
 class _Reader(io.RawIOBase):
-    """A connection's bytes, each read bounded by what is left of the whole; `makefile` is what http.client asks a socket for."""
+    """A connection's bytes, read within the total deadline. http.client calls `makefile`."""
 
     def __init__(self, connection: socket.socket, watch: Watch) -> None:
         self._connection, self._watch = connection, watch
@@ -252,7 +251,7 @@ class _Reader(io.RawIOBase):
         self._watch.bytes_received += count
         self._received += count
         if self._received > ANSWER_LIMIT:
-            raise CheckFailed("last_byte", f"the answer is no HTTP: more than {ANSWER_LIMIT // 2**20} MiB came without an end")
+            raise CheckFailed("last_byte", f"the answer is not HTTP: more than {ANSWER_LIMIT // 2**20} MiB without an end")
         return count
 
     def makefile(self, mode: str) -> io.BufferedReader[Any]:
@@ -262,7 +261,7 @@ class _Reader(io.RawIOBase):
 def _read(reader: _Reader, target: str) -> Answer:
     response = http.client.HTTPResponse(reader)  # type: ignore[arg-type]
     response.begin()
-    if reader.ended:  # http.client takes it for the end of the headers
+    if reader.ended:  # http.client mistakes it for the end of the headers
         raise CheckFailed("last_byte", "the connection was closed in the middle of the headers")
     body = response.read(BODY_LIMIT)
     missing = response.length or 0
@@ -274,22 +273,24 @@ def _read(reader: _Reader, target: str) -> Answer:
 
 @contextmanager
 def _step(name: str, site: Site, watch: Watch) -> Iterator[None]:
-    """Measures, and tells in words what went wrong."""
+    """Measure a step, and describe its errors."""
     try:
         with watch.step(name):
             yield
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise CheckFailed(name, _in_words(error, name, site, watch)) from error
+        raise CheckFailed(name, _describe_error(error, name, site, watch)) from error
 
 
-def _in_words(error: Exception, step: str, site: Site, watch: Watch) -> str:
+def _describe_error(error: Exception, step: str, site: Site, watch: Watch) -> str:
     match error:
         case TimeoutError():
-            return _too_late(step, site, watch)
+            return _describe_timeout(step, site, watch)
         case socket.gaierror():
-            return f"the name {site.host} is not resolved: {error.strerror}"
+            return f"the name {site.host} cannot be resolved: {error.strerror}"
         case ssl.SSLCertVerificationError():
-            return _CERTIFICATE.get(error.verify_code, f"the certificate is refused: {error.verify_message}").replace("{host}", site.host)
+            return _BAD_CERTIFICATE.get(error.verify_code, f"the certificate is refused: {error.verify_message}").replace(
+                "{host}", site.host
+            )
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | BrokenPipeError():
             return f"the connection was closed {_WHERE[step]}"
         case ssl.SSLError():
@@ -299,20 +300,18 @@ def _in_words(error: Exception, step: str, site: Site, watch: Watch) -> str:
         case http.client.IncompleteRead():
             return "the connection was closed in the middle of the body"
         case http.client.HTTPException() | ValueError() if step == "last_byte":
-            return f"the answer is no HTTP: {type(error).__name__}"
+            return f"the answer is not HTTP: {type(error).__name__}"
     return f"failed {_WHERE[step]}: {error}"
 
 
-def _too_late(step: str, site: Site, watch: Watch) -> str:
+def _describe_timeout(step: str, site: Site, watch: Watch) -> str:
     limit = f"within {watch.seconds:g} s"
     before = sum(value for name, value in watch.milliseconds.items() if name != step) / 1000
     match step:
         case "dns":
             return f"the name {site.host} was not resolved {limit}"
         case "tls":
-            return f"no TLS handshake {limit}: the connection stood after {before:.2f} s"
+            return f"no TLS handshake {limit}: connected after {before:.2f} s"
         case "first_byte":
-            return (
-                f"no answer {limit}: {'TLS' if site.scheme == 'https' else 'the connection'} stood after {before:.2f} s, then nothing came"
-            )
-    return f"the answer did not end {limit}: {watch.bytes_received:,} bytes of it came"
+            return f"no answer {limit}: {'TLS handshake' if site.scheme == 'https' else 'connected'} after {before:.2f} s, then no data"
+    return f"the answer did not end {limit}: {watch.bytes_received:,} bytes received"

@@ -1,7 +1,7 @@
-"""Servers on 127.0.0.1 that do what servers should not: real sockets, real TLS, each fault as it is met outside.
+"""Misbehaving servers on 127.0.0.1, with real sockets and TLS.
 
-`Server(behave)` hands every connection, after its TLS handshake, to `behave`, in a thread of its own; a behaviour reads the request
-and does its worst. What it would do for ever ends with the server.
+`Server(behave)` passes every connection, after its TLS handshake, to `behave` in a separate thread. Endless behaviours end with the
+server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Behaviour = Callable[[socket.socket, "Server"], None]
 
 
 class Server:
-    """`with Server(behaviour) as server`, over TLS with a `context`. Keeps what it was asked and counts what it sent."""
+    """`with Server(behaviour) as server`, with TLS if `context` is given. Keeps the requests, and counts the bytes sent."""
 
     def __init__(self, behave: Behaviour, *, context: ssl.SSLContext | None = None, host: str = LOCALHOST) -> None:
         self._behave, self._context = behave, context
@@ -37,7 +37,7 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stopped.set()
-        self._listener.shutdown(socket.SHUT_RDWR)  # close alone leaves accept waiting
+        self._listener.shutdown(socket.SHUT_RDWR)  # close does not end accept
         self._listener.close()
 
     def url(self, host: str) -> str:
@@ -53,14 +53,14 @@ class Server:
                 threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:  # whoever asked has had enough
+        with contextlib.suppress(OSError), connection:  # the client may close early
             served = self._context.wrap_socket(connection, server_side=True) if self._context else connection
             with served:
                 self._behave(served, self)
 
 
 def request(connection: socket.socket, server: Server) -> str:
-    """Reads a whole request; the path it asks for."""
+    """Read a whole request. Return its path."""
     received = b""
     while b"\r\n\r\n" not in received:
         part = connection.recv(65_536)
@@ -72,12 +72,12 @@ def request(connection: socket.socket, server: Server) -> str:
 
 
 def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes:
-    given = {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return "\r\n".join([f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in given.items()), "", ""]).encode("latin-1") + body
+    fields = {"Content-Length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return "\r\n".join([f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items()), "", ""]).encode("latin-1") + body
 
 
 def answers(pages: dict[str, bytes], *, after_seconds: float = 0, slow: frozenset[str] = frozenset()) -> Behaviour:
-    """As servers should: each path's own answer, 404 elsewhere; the `slow` ones after twice the time."""
+    """Correct behaviour: each path's answer, 404 for others; the `slow` ones after twice the time."""
 
     def behave(connection: socket.socket, server: Server) -> None:
         path = request(connection, server).partition("?")[0]
@@ -87,8 +87,8 @@ def answers(pages: dict[str, bytes], *, after_seconds: float = 0, slow: frozense
     return behave
 
 
-def says(data: bytes) -> Behaviour:
-    """The same bytes to whatever is asked, and closes."""
+def sends(data: bytes) -> Behaviour:
+    """Send the same bytes to every request, and close."""
 
     def behave(connection: socket.socket, server: Server) -> None:
         request(connection, server)
@@ -98,19 +98,19 @@ def says(data: bytes) -> Behaviour:
 
 
 def resets_after(data: bytes) -> Behaviour:
-    """With a reset instead of an end: without lingering, close() throws away and sends RST."""
+    """End with a reset: without lingering, close() discards data and sends RST."""
 
     def behave(connection: socket.socket, server: Server) -> None:
         request(connection, server)
         server.send(connection, data)
-        server.stopped.wait(0.1 if data else 0)  # what was sent is to be read before
+        server.stopped.wait(0.1 if data else 0)  # lets the client read the data first
         _reset(connection)
 
     return behave
 
 
-def says_to_anything(data: bytes) -> Behaviour:
-    """Whatever comes, be it no HTTP at all."""
+def sends_to_anything(data: bytes) -> Behaviour:
+    """Answer any data, even if it is not HTTP."""
 
     def behave(connection: socket.socket, server: Server) -> None:
         connection.recv(65_536)
@@ -129,17 +129,17 @@ def closes(connection: socket.socket, server: Server) -> None:
 
 
 def hangs(connection: socket.socket, server: Server) -> None:
-    """Takes the request and never says a word."""
+    """Read the request and send nothing."""
     request(connection, server)
     server.stopped.wait()
 
 
-def says_nothing_at_all(connection: socket.socket, server: Server) -> None:
+def sends_nothing(connection: socket.socket, server: Server) -> None:
     server.stopped.wait()
 
 
 def drips(data: bytes, *, first: bytes = b"", every_seconds: float = 1) -> Behaviour:
-    """`first`, then a byte every second: each read of a client succeeds in time, and none is the last."""
+    """Send `first`, then single bytes: no read of a client times out."""
 
     def behave(connection: socket.socket, server: Server) -> None:
         request(connection, server)
@@ -154,13 +154,13 @@ def drips(data: bytes, *, first: bytes = b"", every_seconds: float = 1) -> Behav
 
 def _reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    plain = socket.socket(fileno=connection.detach())  # an SSLSocket's own close may first say goodbye
+    plain = socket.socket(fileno=connection.detach())  # SSLSocket.close may first send a TLS close_notify
     plain.close()
 
 
 @contextlib.contextmanager
 def silent_port() -> Iterator[int]:
-    """A port that lets connections wait for ever, as a firewall that drops does: its queue is full, and nobody accepts."""
+    """A port where connections wait forever, as behind a firewall: its queue is full, and no process accepts."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind((LOCALHOST, 0))

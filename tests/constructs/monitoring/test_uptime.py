@@ -43,7 +43,7 @@ def test_the_public_address_is_asked(built: Built, variant: Variant) -> None:
 
 
 def test_the_function_is_given_the_manuals_endpoints_with_its_limits(built: Built) -> None:
-    found = Endpoint.all_in(_variables(built)["ENDPOINTS"])
+    found = Endpoint.parse_list(_variables(built)["ENDPOINTS"])
     assert {endpoint.path: endpoint.deadline_seconds for endpoint in found} == {"/api/health": 5, "/dashboard": 10, "/api/auth/session": 5}
     assert {(endpoint.expected_statuses, endpoint.follow_redirects) for endpoint in found} == {((200,), 3)}
 
@@ -61,7 +61,7 @@ def test_every_setting_of_an_endpoint_reaches_the_function(variant: Variant) -> 
     assert given.keys() == sections.Endpoint.model_fields.keys()
     text = _variables(variant(uptime={"endpoints": [given]}))["ENDPOINTS"]
     assert text.isascii()  # CloudFormation makes question marks of the rest
-    assert Endpoint.all_in(text) == [Endpoint(**given)]
+    assert Endpoint.parse_list(text) == [Endpoint(**given)]
 
 
 @pytest.mark.parametrize("stack", ["CarmenProd", "CarmenStaging"])

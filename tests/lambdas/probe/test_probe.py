@@ -1,4 +1,4 @@
-"""The probe as deployed, against real PostgreSQL and Redis over TLS; what it hands to CloudWatch is compared with what is true."""
+"""The probe as deployed, with real PostgreSQL and Redis over TLS. Compares its metrics with the servers' state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import boto3
 import pytest
 import trustme
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import database
+from common import database, tls
 from database_roles import roles
 from pg8000.native import Connection
 from probe import handler as probe
@@ -48,7 +48,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRedis]:
 
 @dataclass
 class Measured:
-    """One invocation: what was answered and published."""
+    """The result and the metrics of one invocation."""
 
     answer: dict[str, str]
     values: dict[str, float]
@@ -84,7 +84,7 @@ class World:
             for metric in published["Metrics"]:
                 (values[metric["Name"]],) = line[metric["Name"]]
                 units[metric["Name"]] = metric["Unit"]
-            assert all(name in probe.WATCHED or name.endswith("Up") for name in units), "a metric that nobody watches costs money"
+            assert all(name in probe.WATCHED or name.endswith("Up") for name in units), "a metric without an alarm costs money"
             for name, value in line.items():
                 if name.startswith("DatabaseConnectionsOf_"):
                     by_role[name.removeprefix("DatabaseConnectionsOf_")] = value
@@ -115,17 +115,18 @@ def world(
     ]
     for variable, value in {
         "DATABASE_HOST": "localhost", "DATABASE_PORT": str(server.port), "DATABASE_NAME": name, "PROXY_HOST": "localhost",
-        "RDS_CA_FILE": str(server.ca_file), "REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port), "REDIS_CA_FILE": str(redis.ca_file),
+        "RDS_CA_FILE": str(server.ca_file), "REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port), "SSL_CERT_FILE": str(redis.ca_file),
         "ENVIRONMENT": "prod", "MONITOR_PROXY_SECRET": arns[0], "REDIS_SECRET": arns[1],
     }.items():  # fmt: skip
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(probe, "cached_secrets", {})
     monkeypatch.setattr(probe, "counters", Counters())
+    tls.public_context.cache_clear()
     return World(server, redis, name, secrets, arns[0], arns[1], capsys)
 
 
 @every_major
-def test_what_is_published_is_true(world: World) -> None:
+def test_metrics_match_the_servers(world: World) -> None:
     with ExitStack() as stack:
         owner, idle, waiting = (stack.enter_context(world.session(role)) for role in ("carmen_owner", "carmen_app_a", "carmen_app_b"))
         owner.run("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
@@ -148,8 +149,8 @@ def test_what_is_published_is_true(world: World) -> None:
     }  # fmt: skip
     assert values["DatabaseConnectionsIdleInTransaction"] == 1
     assert values["DatabaseConnectionsWaiting"] == 1
-    assert values["DatabaseConnectionsActive"] in (2, 3)  # the blocked one, ours, and ours through the proxy if it is not done yet
-    assert values["DatabaseConnectionsIdle"] >= 2  # that of the test, and the application's
+    assert values["DatabaseConnectionsActive"] in (2, 3)  # the blocked one, the probe's, and the probe's through the proxy if it still runs
+    assert values["DatabaseConnectionsIdle"] >= 2  # the test's and the application's
     assert 0.5 <= values["DatabaseLongestTransaction"] < 5
     assert values["DatabaseConnectionsMaximum"] == int(world.server.as_rdsadmin("SHOW max_connections"))
     assert values["DatabaseConnectionsUsed"] == pytest.approx(100 * values["DatabaseConnections"] / values["DatabaseConnectionsMaximum"])
@@ -167,9 +168,9 @@ def test_what_is_published_is_true(world: World) -> None:
 
 
 @one_major
-def test_deadlocks_and_evictions_are_counted_between_two_probes(world: World) -> None:
+def test_deadlocks_and_evictions_are_counted(world: World) -> None:
     first = world.probe()
-    assert "DatabaseDeadlocks" not in first.values  # a process that has just begun does not know
+    assert "DatabaseDeadlocks" not in first.values  # unknown in the first probe
     assert "RedisEvictions" not in first.values
     _deadlock(world)
     with Redis(world.redis.host, world.redis.port, seconds=20) as connection:
@@ -197,7 +198,7 @@ def _deadlock(world: World) -> None:
             try:
                 session.run(f"LOCK TABLE {table}")
                 ended.append("")
-            except Exception as error:  # noqa: BLE001 (which one of the two PostgreSQL ends is its choice)
+            except Exception as error:  # noqa: BLE001 (PostgreSQL chooses which of the two it ends)
                 ended.append(str(error))
             session.run("ROLLBACK")
 
@@ -212,7 +213,7 @@ def _deadlock(world: World) -> None:
 
 
 @one_major
-def test_what_holds_back_the_log_of_changes_is_published_where_there_is_one(world: World) -> None:
+def test_replication_slot_size_is_published(world: World) -> None:
     assert "DatabaseReplicationSlotBytes" not in world.probe().values
     world.server.as_rdsadmin("SELECT pg_create_physical_replication_slot('forgotten', true)")
     try:
@@ -224,7 +225,7 @@ def test_what_holds_back_the_log_of_changes_is_published_where_there_is_one(worl
 
 
 @one_major
-def test_a_proxy_that_is_not_there_is_not_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_not_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXY_HOST", "")
     measured = world.probe()
     assert measured.answer == {}
@@ -241,7 +242,7 @@ BROKEN = {
 
 @one_major
 @pytest.mark.parametrize("part", BROKEN)
-def test_a_part_that_fails_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+def test_failed_part_does_not_affect_the_others(world: World, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     for name, value in BROKEN[part].items():
         monkeypatch.setenv(name, value)
     measured = world.probe()
@@ -253,7 +254,7 @@ def test_a_part_that_fails_costs_the_others_nothing(world: World, monkeypatch: p
 
 
 @one_major
-def test_wrong_credentials_are_a_finding_without_the_credential(world: World) -> None:
+def test_wrong_credentials_are_reported_but_not_shown(world: World) -> None:
     world.secrets.put_secret_value(
         SecretId=world.proxy_secret, SecretString='{"username": "carmen_monitor_proxy", "password": "wrong-0815"}'
     )
@@ -266,7 +267,7 @@ def test_wrong_credentials_are_a_finding_without_the_credential(world: World) ->
 
 
 @one_major
-def test_a_rotated_secret_is_read_anew(world: World) -> None:
+def test_rotated_secret_is_read_again(world: World) -> None:
     probe.cached_secrets.update(
         {world.redis_secret: {"value": "the one before"}, world.proxy_secret: {"username": "carmen_monitor_proxy", "password": "old"}}
     )
@@ -275,9 +276,9 @@ def test_a_rotated_secret_is_read_anew(world: World) -> None:
 
 
 @one_major
-def test_servers_that_prove_nothing_are_not_spoken_to(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_untrusted_servers_are_refused(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
-    monkeypatch.setenv("REDIS_CA_FILE", str(tmp_path / "other.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
     monkeypatch.setenv("RDS_CA_FILE", str(tmp_path / "other.pem"))
     measured = world.probe()
     assert measured.answer.keys() == {"Proxy", "Database", "Redis"}
@@ -285,8 +286,8 @@ def test_servers_that_prove_nothing_are_not_spoken_to(world: World, monkeypatch:
 
 
 @one_major
-def test_servers_that_hang_do_not_hold_up_the_probe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One takes connections and says nothing; the other drips a byte now and then, which keeps read time-outs alive."""
+def test_hanging_servers_do_not_delay_the_probe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One server accepts connections and sends nothing; the other sends single bytes, so that read time-outs never occur."""
     monkeypatch.setattr(probe, "SECONDS", 2.0)
     monkeypatch.setattr(probe, "PART_SECONDS", 1.0)
     with socket.create_server((LOCALHOST, 0)) as silent, dripping(world.redis, monkeypatch):
@@ -299,7 +300,7 @@ def test_servers_that_hang_do_not_hold_up_the_probe(world: World, monkeypatch: p
 
 
 def dripping(redis: LocalRedis, monkeypatch: pytest.MonkeyPatch) -> closing[socket.socket]:
-    """A server with Redis's certificate whose replies never end."""
+    """A server whose replies never end."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
@@ -319,12 +320,13 @@ def dripping(redis: LocalRedis, monkeypatch: pytest.MonkeyPatch) -> closing[sock
 
     threading.Thread(target=drip, daemon=True).start()
     monkeypatch.setenv("REDIS_PORT", str(listener.getsockname()[1]))
-    monkeypatch.setenv("REDIS_CA_FILE", str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     return closing(listener)
 
 
-def test_what_is_not_redis_is_not_believed(redis: LocalRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REDIS_CA_FILE", str(redis.ca_file))
+def test_redis_replies_and_errors(redis: LocalRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(redis.ca_file))
+    tls.public_context.cache_clear()
     with Redis(redis.host, redis.port, seconds=5) as connection:
         with pytest.raises(RedisError, match=r"^PING: NOAUTH"):
             connection.command("PING")
@@ -332,14 +334,14 @@ def test_what_is_not_redis_is_not_believed(redis: LocalRedis, monkeypatch: pytes
         assert connection.command("SET", "ä key", "line\r\nbreak") == "OK"
         assert connection.command("GET", "ä key") == "line\r\nbreak"
         assert connection.command("DEL", "ä key") == "1"
-        with pytest.raises(RedisError, match="is none that was asked for"):
+        with pytest.raises(RedisError, match="unexpected reply of -1 bytes"):
             connection.command("GET", "no such key")
     monkeypatch.setenv("REDIS_PORT", str(free_port()))
     with pytest.raises(OSError, match="refused"):
         Redis(LOCALHOST, free_port(), seconds=1)
 
 
-def test_the_proxy_is_trusted_as_the_proxy_and_the_instance_as_one_of_rds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_and_instance_use_their_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
     def connect(**arguments: Any) -> None:
@@ -356,9 +358,9 @@ def test_the_proxy_is_trusted_as_the_proxy_and_the_instance_as_one_of_rds(monkey
     assert asked == [True, False]
 
 
-def test_an_unknown_action_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_action_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT", "prod")
-    with pytest.raises(ValueError, match="action is 'age': it is one of probe, ages"):
+    with pytest.raises(ValueError, match="action is 'age'; it must be one of probe, ages"):
         probe.handler({"action": "age"}, cast(LambdaContext, Context(60)))
 
 
@@ -367,14 +369,13 @@ def _stamp(age: timedelta) -> str:
 
 
 @one_major
-def test_ages_are_those_of_what_succeeded_last(world: World, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ages_of_the_last_successes(world: World, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_BUCKET", bucket)
-    monkeypatch.setenv("ROTATED_SECRETS", json.dumps({"Application": world.proxy_secret, "Redis": world.redis_secret}))
 
     def put(key: str, body: str = "{}") -> None:
         s3.put_object(Bucket=bucket, Key=key, Body=body)
 
-    for days in range(1, 9):  # eight whole ones, the newest of half the size
+    for days in range(1, 9):  # eight complete backups, the newest of half the size
         stamp = _stamp(timedelta(days=days))
         put(f"daily/{stamp}/carmen_backup_{stamp}.dump", "x" * (490 if days == 1 else 990))
         put(f"daily/{stamp}/manifest.json", "0123456789")
@@ -395,14 +396,8 @@ def test_ages_are_those_of_what_succeeded_last(world: World, s3: Any, bucket: st
     assert values["BackupSizeOfMedian"] == 50
     assert values["DrillAgeDays"] == pytest.approx(40, abs=0.01)
     assert values["MaintenanceAgeDaysWeekly"] == pytest.approx(5, abs=0.01)
-    # What never was is as old as the environment: its secrets were made a moment ago.
-    for name in (
-        "BackupAgeHoursMonthly",
-        "MaintenanceAgeDaysMonthly",
-        "RotationAgeDays",
-        "RotationAgeDaysApplication",
-        "RotationAgeDaysRedis",
-    ):
+    # Without any, the age is that of the environment, whose secrets are new.
+    for name in ("BackupAgeHoursMonthly", "MaintenanceAgeDaysMonthly"):
         assert 0 <= values[name] < 0.1, name
     assert {name: unit for name, unit in measured.units.items() if "Age" in name} == dict.fromkeys(
         (name for name in values if "Age" in name and name in probe.WATCHED), "None"
@@ -410,7 +405,7 @@ def test_ages_are_those_of_what_succeeded_last(world: World, s3: Any, bucket: st
 
 
 @one_major
-def test_an_unreadable_report_does_not_hide_the_age_of_backups(world: World, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_report_does_not_hide_other_ages(world: World, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_BUCKET", bucket)
     s3.put_object(Bucket=bucket, Key=f"reports/drill/{_stamp(timedelta(days=1))}.json", Body="not JSON")
     measured = world.probe(action="ages")

@@ -1,4 +1,4 @@
-"""Uptime as deployed, against real servers that misbehave over real TLS; each fault is told in words, and in time."""
+"""Uptime as deployed, with servers that misbehave over real TLS. Each fault is described, and in time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CA = trustme.CA()
 
 
 def context(ca: trustme.CA = CA, *names: str, starts_in_days: float = -1, ends_in_days: float = 30.5) -> ssl.SSLContext:
-    """A server's TLS with a certificate for `names`, HOST without any."""
+    """A server's TLS context with a certificate for `names`, by default HOST."""
     made, now = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), datetime.now(UTC)
     begins, ends = now + timedelta(days=starts_in_days), now + timedelta(days=ends_in_days)
     ca.issue_cert(*(names or (HOST,)), not_before=begins, not_after=ends).configure_cert(made)
@@ -62,15 +62,17 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 TRUSTED = context()
 
 
-@pytest.fixture(scope="module")
-def ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("authorities") / "ca.pem"
+@pytest.fixture
+def ca_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The trusted authority's file, which OpenSSL finds by SSL_CERT_FILE."""
+    path = tmp_path / "ca.pem"
     CA.cert_pem.write_to_path(path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
     return str(path)
 
 
 def at(*addresses: tuple[str, int]) -> Resolver:
-    """A name server that knows these addresses for every name."""
+    """A resolver with these addresses for every name."""
 
     def resolve(host: str, port: int) -> Sequence[Address]:
         families = {True: socket.AF_INET6, False: socket.AF_INET}
@@ -81,14 +83,13 @@ def at(*addresses: tuple[str, int]) -> Resolver:
 
 @dataclass
 class Ask:
-    """Checks endpoints of a site at an address, and holds that it took no longer than it may."""
+    """Checks a site's endpoints, and asserts that they end in time."""
 
-    ca_file: str
     seconds: float = 0
 
     def __call__(self, url: str, *endpoints: Endpoint, resolver: Resolver | None = None) -> list[Result]:
         port = int(url.rpartition(":")[2])
-        site = Site.at(url, "carmen-uptime (environment test)", ca_file=self.ca_file, resolver=resolver or at((LOCALHOST, port)))
+        site = Site.at(url, "carmen-uptime (environment test)", resolver=resolver or at((LOCALHOST, port)))
         start = time.monotonic()
         results = check_all(endpoints, site)
         self.seconds = time.monotonic() - start
@@ -102,7 +103,7 @@ class Ask:
 
 @pytest.fixture
 def ask(ca_file: str) -> Ask:
-    return Ask(ca_file)
+    return Ask()
 
 
 def page(path: str = "/", deadline_seconds: float = DEADLINE, **rules: Any) -> Endpoint:
@@ -110,7 +111,7 @@ def page(path: str = "/", deadline_seconds: float = DEADLINE, **rules: Any) -> E
 
 
 def https(server: Server) -> str:
-    """The address over TLS, also of a server that speaks none."""
+    """The server's https:// address, even if it does not use TLS."""
     return f"https://{HOST}:{server.port}"
 
 
@@ -119,14 +120,14 @@ def https(server: Server) -> str:
 
 @dataclass
 class Fault:
-    """A server's behaviour, and what is told of it: the step, and a pattern for the words."""
+    """A server's behaviour, and the expected step and description (a pattern)."""
 
     behave: bad.Behaviour
     step: str
     words: str
     tls: ssl.SSLContext | None = field(default_factory=lambda: TRUSTED)
     scheme: str = "https"
-    to_the_end: bool = False  # only the deadline ends it
+    to_the_end: bool = False  # until the deadline
 
 
 # Before python/cpython#115627, as in the first releases of 3.11 and 3.12, ssl shows a reset as an end.
@@ -134,16 +135,14 @@ RESET_WITHIN_TLS = "the connection was (reset before an answer came|closed witho
 FAULTS = {
     "resets before TLS": Fault(bad.resets_at_once, "tls", "the connection was reset in the TLS handshake", tls=None),
     "speaks no TLS": Fault(
-        bad.says_to_anything(answer(b"", "400 Bad Request")), "tls", "TLS failed in the TLS handshake: wrong version number", tls=None
+        bad.sends_to_anything(answer(b"", "400 Bad Request")), "tls", "TLS failed in the TLS handshake: wrong version number", tls=None
     ),
-    "hangs in TLS": Fault(
-        bad.says_nothing_at_all, "tls", r"no TLS handshake within 0.8 s: the connection stood after 0.\d\d s", tls=None, to_the_end=True
-    ),
+    "hangs in TLS": Fault(bad.sends_nothing, "tls", r"no TLS handshake within 0.8 s: connected after 0.\d\d s", tls=None, to_the_end=True),
     "resets before an answer": Fault(bad.resets_after(b""), "first_byte", "the connection was reset before an answer came", None, "http"),
     "resets within TLS": Fault(bad.resets_after(b""), "first_byte", RESET_WITHIN_TLS),
     "closes without an answer": Fault(bad.closes, "first_byte", "the connection was closed without an answer"),
     "hangs before the headers": Fault(
-        bad.hangs, "first_byte", r"no answer within 0.8 s: TLS stood after 0.\d\d s, then nothing came", to_the_end=True
+        bad.hangs, "first_byte", r"no answer within 0.8 s: TLS handshake after 0.\d\d s, then no data", to_the_end=True
     ),
     "resets in the headers": Fault(
         bad.resets_after(b"HTTP/1.1 200 OK\r\n"), "last_byte", "the connection was reset in the middle of the answer", None, "http"
@@ -156,41 +155,41 @@ FAULTS = {
         "http",
     ),
     "closes in the headers": Fault(
-        bad.says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"), "last_byte", "the connection was closed in the middle of the headers"
+        bad.sends(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"), "last_byte", "the connection was closed in the middle of the headers"
     ),
     "closes in the body": Fault(
-        bad.says(answer(b"x" * 10, Content_Length="100")), "last_byte", "the connection was closed 90 bytes before the end of the body"
+        bad.sends(answer(b"x" * 10, Content_Length="100")), "last_byte", "the connection was closed 90 bytes before the end of the body"
     ),
     "closes in a chunk": Fault(
-        bad.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nnot so much"),
+        bad.sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nnot so much"),
         "last_byte",
         "the connection was closed in the middle of the body",
     ),
     "drips the headers": Fault(
-        bad.drips(answer(), every_seconds=0.2), "last_byte", r"the answer did not end within 0.8 s: \d bytes of it came", to_the_end=True
+        bad.drips(answer(), every_seconds=0.2), "last_byte", r"the answer did not end within 0.8 s: \d bytes received", to_the_end=True
     ),
     "drips a byte a second": Fault(
         bad.drips(b"x" * 100, first=answer(Content_Length="200")),
         "last_byte",
-        r"the answer did not end within 0.8 s: \d\d bytes of it came",
+        r"the answer did not end within 0.8 s: \d\d bytes received",
         to_the_end=True,
     ),
-    "headers without end": Fault(bad.says(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 5000), "last_byte", "the answer is no HTTP: .*"),
-    "a line without end": Fault(bad.says(b"HTTP/1.1 200 " + b"x" * 100_000), "last_byte", "the answer is no HTTP: LineTooLong"),
+    "headers without end": Fault(bad.sends(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 5000), "last_byte", "the answer is not HTTP: .*"),
+    "a line without end": Fault(bad.sends(b"HTTP/1.1 200 " + b"x" * 100_000), "last_byte", "the answer is not HTTP: LineTooLong"),
     "a chunk of less than nothing": Fault(
-        bad.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n" + b"x" * 10_000_000),
+        bad.sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n" + b"x" * 10_000_000),
         "last_byte",
-        "the answer is no HTTP: more than 4 MiB came without an end",
+        "the answer is not HTTP: more than 4 MiB without an end",
     ),
     "a chunk of much less": Fault(
-        bad.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-9\r\n"), "last_byte", "the answer is no HTTP: ValueError"
+        bad.sends(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-9\r\n"), "last_byte", "the answer is not HTTP: ValueError"
     ),
-    "speaks something else": Fault(bad.says(b"220 mail.example.com ESMTP\r\n"), "last_byte", "the answer is no HTTP: BadStatusLine"),
+    "speaks something else": Fault(bad.sends(b"220 mail.example.com ESMTP\r\n"), "last_byte", "the answer is not HTTP: BadStatusLine"),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_connection_that_fails_is_told_in_words_and_in_time(ask: Ask, name: str) -> None:
+def test_failed_connection_is_described_in_time(ask: Ask, name: str) -> None:
     fault = FAULTS[name]
     with Server(fault.behave, context=fault.tls) as server:
         result = ask.one(f"{fault.scheme}://{HOST}:{server.port}")
@@ -202,20 +201,20 @@ def test_a_connection_that_fails_is_told_in_words_and_in_time(ask: Ask, name: st
     assert (result.certificate_days is None) is (fault.tls is None or fault.step == "tls")
 
 
-def test_a_port_that_refuses(ask: Ask) -> None:
+def test_refused_connection(ask: Ask) -> None:
     result = ask.one(f"https://{HOST}:{free_port()}")
     assert (result.reason, result.step) == ("no connection: 127.0.0.1 refused it", "connect")
     assert ask.seconds < 0.3
 
 
-def test_a_port_that_is_silent(ask: Ask) -> None:
+def test_silent_port(ask: Ask) -> None:
     with bad.silent_port() as port:
         result = ask.one(f"https://{HOST}:{port}")
     assert (result.reason, result.step) == (f"no connection within {DEADLINE} s: 127.0.0.1 did not answer", "connect")
 
 
-def test_addresses_are_tried_in_turn_within_the_deadline(ask: Ask) -> None:
-    with bad.silent_port() as silent, Server(bad.says(answer()), context=TRUSTED) as server:
+def test_addresses_are_tried_in_order_within_the_deadline(ask: Ask) -> None:
+    with bad.silent_port() as silent, Server(bad.sends(answer()), context=TRUSTED) as server:
         addresses = at((LOCALHOST, free_port()), (LOCALHOST, silent), ("127.0.0.2", silent), (LOCALHOST, server.port))
         result = ask.one(https(server), resolver=addresses)
         assert result.reason is None
@@ -225,7 +224,7 @@ def test_addresses_are_tried_in_turn_within_the_deadline(ask: Ask) -> None:
 # Names
 
 
-def test_a_name_server_that_is_slow_takes_no_longer_than_the_deadline(ask: Ask) -> None:
+def test_slow_name_server_ends_at_the_deadline(ask: Ask) -> None:
     ended = threading.Event()
 
     def hangs(host: str, port: int) -> Sequence[Address]:
@@ -237,8 +236,8 @@ def test_a_name_server_that_is_slow_takes_no_longer_than_the_deadline(ask: Ask) 
     assert (result.reason, result.step) == (f"the name {HOST} was not resolved within {DEADLINE} s", "dns")
 
 
-def test_a_name_server_that_is_slow_but_in_time_is_measured(ask: Ask) -> None:
-    with Server(bad.says(answer()), context=TRUSTED) as server:
+def test_name_resolution_is_measured(ask: Ask) -> None:
+    with Server(bad.sends(answer()), context=TRUSTED) as server:
 
         def slow(host: str, port: int) -> Sequence[Address]:
             time.sleep(0.25)
@@ -249,7 +248,7 @@ def test_a_name_server_that_is_slow_but_in_time_is_measured(ask: Ask) -> None:
     assert 250 <= result.milliseconds["dns"] < 500
 
 
-def test_a_name_server_that_hangs_keeps_no_process_from_ending() -> None:
+def test_hanging_name_server_does_not_keep_the_process_alive() -> None:
     program = (
         "import time; from uptime.checks import Endpoint, check_all; from uptime.exchange import Site\n"
         "site = Site.at('https://carmen.test', 'test', resolver=lambda host, port: time.sleep(60))\n"
@@ -259,12 +258,12 @@ def test_a_name_server_that_hangs_keeps_no_process_from_ending() -> None:
     assert done.stdout == "the name carmen.test was not resolved within 0.3 s\n"
 
 
-def test_a_name_that_nobody_knows(ask: Ask) -> None:
+def test_unknown_name(ask: Ask) -> None:
     def unknown(host: str, port: int) -> Sequence[Address]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     result = ask.one(f"https://{HOST}:1", resolver=unknown)
-    assert (result.reason, result.step) == (f"the name {HOST} is not resolved: Name or service not known", "dns")
+    assert (result.reason, result.step) == (f"the name {HOST} cannot be resolved: Name or service not known", "dns")
 
 
 def has_ipv6() -> bool:
@@ -276,14 +275,14 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_a_name_with_an_ipv6_address_only(ask: Ask) -> None:
-    with Server(bad.says(answer()), context=TRUSTED, host="::1") as server:
+def test_ipv6_only_name(ask: Ask) -> None:
+    with Server(bad.sends(answer()), context=TRUSTED, host="::1") as server:
         assert ask.one(https(server), resolver=at(("::1", server.port))).reason is None
 
 
 @pytest.mark.parametrize("error", [errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EADDRNOTAVAIL])
-def test_where_there_is_no_ipv6_a_name_with_such_an_address_only_is_told(ask: Ask, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
-    """As machines say it that have none: some refuse the socket, others the connection."""
+def test_ipv6_only_name_without_ipv6_is_described(ask: Ask, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """As on machines without IPv6: some refuse the socket, others the connection."""
 
     class WithoutIpv6(socket.socket):
         def __init__(self, family: int = -1, kind: int = -1, protocol: int = -1, fileno: int | None = None) -> None:
@@ -296,7 +295,7 @@ def test_where_there_is_no_ipv6_a_name_with_such_an_address_only_is_told(ask: As
                 raise OSError(error, "unreachable")
             super().connect(address)
 
-    with Server(bad.says(answer()), context=TRUSTED) as server:
+    with Server(bad.sends(answer()), context=TRUSTED) as server:
         monkeypatch.setattr(socket, "socket", WithoutIpv6)
         result = ask.one(https(server), resolver=at(("2001:db8::1", 443), ("2001:db8::2", 443)))
         assert result.reason == "the name has IPv6 addresses only (2001:db8::1, 2001:db8::2), and this machine has no IPv6"
@@ -313,22 +312,22 @@ def certificates(folder: Path) -> dict[str, tuple[ssl.SSLContext, str, float | N
         "not valid yet": (context(starts_in_days=1), "the certificate is not valid yet", None),
         "self-signed": (self_signed(folder), "the certificate is self-signed", None),
         "wrong host": (context(CA, "other.test"), "the certificate is for another host than carmen.test", None),
-        "unknown authority": (context(trustme.CA()), "the certificate is signed by an authority that nobody knows", None),
+        "unknown authority": (context(trustme.CA()), "the certificate's authority is unknown", None),
     }
 
 
 @pytest.mark.parametrize("kind", ["expired", "not valid yet", "self-signed", "wrong host", "unknown authority"])
-def test_a_certificate_that_proves_nothing(ask: Ask, tmp_path: Path, kind: str) -> None:
+def test_invalid_certificate(ask: Ask, tmp_path: Path, kind: str) -> None:
     made, words, days = certificates(tmp_path)[kind]
-    with Server(bad.says(answer()), context=made) as server:
+    with Server(bad.sends(answer()), context=made) as server:
         result = ask.one(https(server))
     assert (result.reason, result.step, result.certificate_days) == (words, "tls", days)
-    assert server.requests == []  # nothing is said to whom we do not know
+    assert server.requests == []  # no request to an untrusted server
     assert ask.seconds < LATE
 
 
-def test_how_long_the_certificate_lasts_is_known_even_where_the_answer_is_wrong(ask: Ask) -> None:
-    with Server(bad.says(answer(b"", "500 Internal Server Error")), context=context(ends_in_days=12.25)) as server:
+def test_certificate_days_are_known_after_a_wrong_answer(ask: Ask) -> None:
+    with Server(bad.sends(answer(b"", "500 Internal Server Error")), context=context(ends_in_days=12.25)) as server:
         assert ask.one(https(server)).certificate_days == pytest.approx(12.25, abs=0.02)
 
 
@@ -355,14 +354,14 @@ JUDGED: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
     "a table as a field": (HEALTH, {"json_fields": {"database": "up"}}, r"the body's database is '\{.*\}' instead of 'up'"),
     "no such field": (HEALTH, {"json_fields": {"database.replica": "up"}}, "the body lacks the field database.replica"),
     "no such table": (HEALTH, {"json_fields": {"status.text": "up"}}, "the body lacks the field status.text"),
-    "no JSON": (HTML, {"json_fields": {"status": "healthy"}}, "the body is no JSON"),
-    "JSON that is deep": (answer(b"[" * 200_000), {"json_fields": {"status": "healthy"}}, "the body is no JSON"),
+    "no JSON": (HTML, {"json_fields": {"status": "healthy"}}, "the body is not JSON"),
+    "JSON that is deep": (answer(b"[" * 200_000), {"json_fields": {"status": "healthy"}}, "the body is not JSON"),
     "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nCa\r\n4\r\nrmen\r\n0\r\n\r\n", {"body_contains": "Carmen"}, None),
     "no length": (b"HTTP/1.0 200 OK\r\n\r\nCarmen", {"body_contains": "Carmen"}, None),
     "as long as is read": (answer(b"[" + b" " * (BODY_LIMIT - 2) + b"]"), {"json_fields": {"status": "healthy"}}, "the body lacks the field status"),
     "ten megabytes": (LARGE, {}, None),
     "ten megabytes, then the text": (LARGE, {"body_contains": "the end"}, "the first 256 KiB of the body lacks 'the end'"),
-    "ten megabytes of JSON": (LARGE, {"json_fields": {"a": "b"}}, "the body is longer than 256 KiB, and so is not read as JSON"),
+    "ten megabytes of JSON": (LARGE, {"json_fields": {"a": "b"}}, "the body is longer than 256 KiB, too long to read as JSON"),
     "the right redirect": (redirect("/login?back=%2F"), {"expected_statuses": (307,), "redirects_to": "/login"}, None),
     "a redirect with its host": (redirect("https://carmen.test:{port}/login"), {"expected_statuses": (307,), "redirects_to": "/login"}, None),
     "a wrong redirect": (
@@ -370,26 +369,26 @@ JUDGED: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
     ),
     "a page instead of a redirect": (HTML, {"expected_statuses": (307,), "redirects_to": "/login"}, "status 200 instead of 307"),
     "a redirect to nowhere": (
-        answer(b"", "302 Found"), {"follow_redirects": 3}, r"status 302, a redirect that says not where to \(no Location\)"
+        answer(b"", "302 Found"), {"follow_redirects": 3}, r"status 302, a redirect without Location"
     ),
     "a redirect to another host": (
         redirect("https://evil.example/login?token=4711"), {"follow_redirects": 3}, "redirects to another host, https://evil.example/login"
     ),
     "a redirect to another port": (redirect("https://carmen.test:1/a"), {"follow_redirects": 3}, "redirects to another host, https://carmen.test/a"),
     "a redirect out of TLS": (
-        redirect("http://carmen.test/"), {"follow_redirects": 3}, "redirects to http://carmen.test/, where nothing is encrypted"
+        redirect("http://carmen.test/"), {"follow_redirects": 3}, "redirects to http://carmen.test/, without encryption"
     ),
-    "a redirect to no address": (redirect("https://[carmen/"), {"follow_redirects": 3}, "redirects to what is no address"),
+    "a redirect to no address": (redirect("https://[carmen/"), {"follow_redirects": 3}, "redirects to an invalid address"),
     "a redirect to itself": (redirect("?"), {"follow_redirects": 3}, "redirect loop: / → /"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", JUDGED)
-def test_an_answer_is_judged(ask: Ask, name: str) -> None:
+def test_answers_are_verified(ask: Ask, name: str) -> None:
     body, rules, words = JUDGED[name]
 
     def behave(connection: socket.socket, server: Server) -> None:
-        bad.says(body.replace(b"{port}", str(server.port).encode()))(connection, server)
+        bad.sends(body.replace(b"{port}", str(server.port).encode()))(connection, server)
 
     with Server(behave, context=TRUSTED) as server:
         result = ask.one(https(server), page(**rules))
@@ -399,7 +398,7 @@ def test_an_answer_is_judged(ask: Ask, name: str) -> None:
     assert ask.seconds < LATE
 
 
-def test_of_ten_megabytes_a_bounded_part_is_read(ask: Ask) -> None:
+def test_only_part_of_a_large_body_is_read(ask: Ask) -> None:
     sent: list[int] = []
 
     def behave(connection: socket.socket, server: Server) -> None:
@@ -411,7 +410,7 @@ def test_of_ten_megabytes_a_bounded_part_is_read(ask: Ask) -> None:
 
     with Server(behave) as server:
         assert ask.one(server.url(HOST)).reason is None
-        assert BODY_LIMIT <= server.sent < len(LARGE) * 0.8  # what the two kernels hold, and no more
+        assert BODY_LIMIT <= server.sent < len(LARGE) * 0.8  # only what the two kernels buffer
 
 
 REDIRECTS: dict[str, tuple[dict[str, str], int, str | None]] = {
@@ -444,8 +443,8 @@ def test_redirects_share_one_deadline(ask: Ask) -> None:
     assert 600 < result.milliseconds["first_byte"] < 1000 * (DEADLINE + LATE)
 
 
-def test_who_asks_is_said_and_nothing_secret(ask: Ask) -> None:
-    with Server(bad.says(answer()), context=TRUSTED) as server:
+def test_request_headers(ask: Ask) -> None:
+    with Server(bad.sends(answer()), context=TRUSTED) as server:
         result = ask.one(https(server), page("/api/health"))
     (request,) = server.requests
     assert request.split("\r\n") == [
@@ -454,7 +453,7 @@ def test_who_asks_is_said_and_nothing_secret(ask: Ask) -> None:
     ]  # fmt: skip
 
 
-def test_the_steps_are_measured_and_add_up(ask: Ask) -> None:
+def test_steps_add_up_to_the_total(ask: Ask) -> None:
     with Server(bad.answers({"/": answer()}, after_seconds=0.2), context=TRUSTED) as server:
         took = ask.one(https(server)).milliseconds
     assert list(took) == ["dns", "connect", "tls", "first_byte", "last_byte", "total"]
@@ -466,7 +465,7 @@ def test_the_steps_are_measured_and_add_up(ask: Ask) -> None:
 # Several at once
 
 
-def test_three_that_hang_take_no_longer_than_the_slowest(ask: Ask) -> None:
+def test_hanging_endpoints_are_checked_concurrently(ask: Ask) -> None:
     with Server(bad.hangs, context=TRUSTED) as server:
         results = ask(https(server), page("/a", 0.8), page("/b", 0.4), page("/c", 0.6))
     assert [result.endpoint for result in results] == ["/a", "/b", "/c"]
@@ -475,7 +474,7 @@ def test_three_that_hang_take_no_longer_than_the_slowest(ask: Ask) -> None:
         assert 1000 * deadline - 50 < result.milliseconds["total"] < 1000 * (deadline + LATE)
 
 
-def test_three_that_are_well_add_next_to_nothing_to_the_slowest(ask: Ask) -> None:
+def test_healthy_endpoints_are_checked_concurrently(ask: Ask) -> None:
     pages = dict.fromkeys(("/slow", "/a", "/b"), answer())
     with Server(bad.answers(pages, after_seconds=0.15, slow=frozenset({"/slow"})), context=TRUSTED) as server:
 
@@ -489,8 +488,8 @@ def test_three_that_are_well_add_next_to_nothing_to_the_slowest(ask: Ask) -> Non
     assert together - alone <= 0.05
 
 
-def test_a_fault_of_our_own_hides_no_other_endpoint(ask: Ask) -> None:
-    with Server(bad.says(answer()), context=TRUSTED) as server:
+def test_error_of_a_check_does_not_hide_others(ask: Ask) -> None:
+    with Server(bad.sends(answer()), context=TRUSTED) as server:
         known = at((LOCALHOST, server.port))
         turns = iter([known, None])
         lock = threading.Lock()
@@ -503,7 +502,7 @@ def test_a_fault_of_our_own_hides_no_other_endpoint(ask: Ask) -> None:
             return turn(host, port)
 
         reasons = [result.reason for result in ask(https(server), page("/a"), page("/b"), resolver=resolve)]
-    assert sorted(map(str, reasons)) == ["None", "the check itself failed: LookupError: a fault"]
+    assert sorted(map(str, reasons)) == ["None", "the check failed: LookupError: a fault"]
 
 
 # The function
@@ -511,7 +510,7 @@ def test_a_fault_of_our_own_hides_no_other_endpoint(ask: Ask) -> None:
 
 @dataclass
 class Run:
-    """One invocation: its answer, its metrics by endpoint (None: of all of them), its lines of the log, its fields beside metrics."""
+    """One invocation: its answer, metrics by endpoint (None: of all), log lines, and fields beside metrics."""
 
     answer: dict[str, Any]
     metrics: dict[str | None, dict[str, float]]
@@ -524,11 +523,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ca_
     def invoke(url: str, *endpoints: dict[str, Any]) -> Run:
         settings = Settings.model_validate({"name": "prod", "uptime": {"endpoints": endpoints}})
         for name, value in {
-            "SITE_URL": url, "ENDPOINTS": endpoints_as_json(settings.uptime), "ENVIRONMENT": "prod", "UPTIME_CA_FILE": ca_file,
+            "SITE_URL": url, "ENDPOINTS": endpoints_as_json(settings.uptime), "ENVIRONMENT": "prod"
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
         for log in logger.handlers:
-            monkeypatch.setattr(log, "stream", sys.stdout)  # the one that capsys has now
+            monkeypatch.setattr(log, "stream", sys.stdout)  # capsys's current stream
         answer = handler({"source": "schedule"}, cast(LambdaContext, Context(40)))
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         metrics: dict[str | None, dict[str, float]] = {}
@@ -544,7 +543,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ca_
     return invoke
 
 
-def test_what_is_published_of_endpoints_that_are_up_and_down(run: Callable[..., Run]) -> None:
+def test_metrics_and_logs_of_up_and_down_endpoints(run: Callable[..., Run]) -> None:
     pages = {"/api/health": HEALTH, "/dashboard": redirect("/login"), "/login": HTML, "/api/auth/session": answer(b"", "500 Oops")}
     with Server(bad.answers(pages, after_seconds=0.05), context=context(CA, "localhost", ends_in_days=20.5)) as server:
         done = run(
@@ -570,7 +569,7 @@ def test_what_is_published_of_endpoints_that_are_up_and_down(run: Callable[..., 
         assert fields["request_id"] in "".join(server.requests)
 
 
-def test_nothing_that_a_site_may_hide_in_an_answer_is_logged(run: Callable[..., Run]) -> None:
+def test_secrets_in_answers_are_not_logged(run: Callable[..., Run]) -> None:
     pages = {
         "/a": answer(b"password=hunter2", "500 Oops", Set_Cookie="session=hunter2"),
         "/b": redirect("/b?token=hunter2"),
@@ -583,8 +582,8 @@ def test_nothing_that_a_site_may_hide_in_an_answer_is_logged(run: Callable[..., 
     assert "hunter2" not in json.dumps([done.answer, done.lines, done.beside])
 
 
-def test_the_placeholder_is_not_up_and_nobody_is_woken_for_it(run: Callable[..., Run]) -> None:
-    """The real one, as tasks run it until the first release."""
+def test_placeholder_is_not_up_but_not_down(run: Callable[..., Run]) -> None:
+    """The real placeholder, which tasks run until the first release."""
     port = free_port()
     command = [str(NODE / "node"), "-e", inline_code("placeholder.js", HEALTH_PATH="/api/health/live")]
     with subprocess.Popen(command, env={"PORT": str(port), "HOSTNAME": LOCALHOST}) as process:
@@ -593,26 +592,26 @@ def test_the_placeholder_is_not_up_and_nobody_is_woken_for_it(run: Callable[...,
             done = run(f"http://localhost:{port}", {"path": "/api/health"}, {"path": "/dashboard"}, {"path": "/api/health/live"})
         finally:
             process.terminate()
-    awaiting = "the placeholder answers: no image was released yet"
+    awaiting = "the placeholder answers: no image has been released yet"
     assert done.answer == {"/api/health": awaiting, "/dashboard": awaiting}
     assert done.metrics[None] == {"EndpointsDown": 0, "EndpointsAwaitingImage": 2}
     assert [done.metrics[path]["EndpointUp"] for path in ("/api/health", "/dashboard", "/api/health/live")] == [0, 0, 1]
     assert [line["level"] for line in done.lines] == ["INFO", "INFO"]
 
 
-def test_503_of_the_application_itself_is_down(run: Callable[..., Run]) -> None:
-    with Server(bad.says(answer(b"awaiting the database", "503 Service Unavailable")), context=context(CA, "localhost")) as server:
+def test_503_of_the_application_is_down(run: Callable[..., Run]) -> None:
+    with Server(bad.sends(answer(b"awaiting the database", "503 Service Unavailable")), context=context(CA, "localhost")) as server:
         done = run(server.url("localhost"), {"path": "/api/health"})
     assert done.answer == {"/api/health": "status 503 instead of 200"}
     assert (done.metrics[None]["EndpointsDown"], done.metrics[None]["EndpointsAwaitingImage"]) == (1, 0)
 
 
-def test_of_several_certificates_the_one_that_ends_first_counts(run: Callable[..., Run]) -> None:
-    """While one is renewed, some of the edge's servers have the old one still."""
+def test_earliest_certificate_expiry_counts(run: Callable[..., Run]) -> None:
+    """During a renewal some edge servers still have the old certificate."""
     made = context(CA, "localhost")
     served = iter([context(CA, "localhost", ends_in_days=days) for days in (90.5, 3.5, 30.5)])
     made.sni_callback = lambda connection, name, given: setattr(connection, "context", next(served))
-    with Server(bad.says(answer()), context=made) as server:
+    with Server(bad.sends(answer()), context=made) as server:
         done = run(server.url("localhost"), {"path": "/a"}, {"path": "/b"}, {"path": "/c"})
     assert done.metrics[None] == {"EndpointsDown": 0, "EndpointsAwaitingImage": 0, "CertificateDays": pytest.approx(3.5, abs=0.02)}
 
@@ -625,22 +624,22 @@ def _wait_for(port: int) -> None:
 
 
 @pytest.mark.parametrize("url", ["carmen.example.com", "ftp://carmen.example.com", "https://", "https://carmen.example.com/app", ""])
-def test_an_address_that_is_none_is_told(url: str) -> None:
-    with pytest.raises(
-        ValueError, match="is no address of a site: it is https:// with a host, and no path; CarmenProd's output Url is one"
-    ):
+def test_invalid_address_is_reported(url: str) -> None:
+    with pytest.raises(ValueError, match="is not a site's address: use https:// and a host without a path, like the output Url"):
         Site.at(url, "test")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '[{"path": "/"}]', '[{"paths": "/", "expected_statuses": []}]', "[1]"])
-def test_endpoints_that_are_none_are_told(text: str) -> None:
-    with pytest.raises(ValueError, match=r"ENDPOINTS is (no list of endpoints .*|an empty list); .* writes it from \[uptime\]"):
-        Endpoint.all_in(text)
+def test_invalid_endpoints_are_reported(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"ENDPOINTS is (not a list of endpoints .*|an empty list)\. Its source is \[uptime\] of the settings"
+    ):
+        Endpoint.parse_list(text)
 
 
 @pytest.fixture
 def deployed(aws: str, ca_file: str) -> Iterator[Any]:
-    """The function's own code with its layer, in the embedded AWS, which runs it as a process; invokes it."""
+    """Deploys the function's code and layer to the embedded AWS, which runs it as a process. Yields a function that invokes it."""
     client, iam = (boto3.client(service, endpoint_url=aws, region_name=REGION) for service in ("lambda", "iam"))
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
     role = iam.create_role(RoleName="uptime", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
@@ -659,7 +658,7 @@ def deployed(aws: str, ca_file: str) -> Iterator[Any]:
     }
 
     def invoke(url: str, endpoints: str) -> Any:
-        variables = {"SITE_URL": url, "ENDPOINTS": endpoints, "ENVIRONMENT": "prod", "UPTIME_CA_FILE": ca_file}
+        variables = {"SITE_URL": url, "ENDPOINTS": endpoints, "ENVIRONMENT": "prod", "SSL_CERT_FILE": ca_file}
         client.create_function(FunctionName="uptime", Environment={"Variables": variables}, **made)
         return json.loads(client.invoke(FunctionName="uptime", Payload=b'{"source": "schedule"}')["Payload"].read())
 
@@ -668,7 +667,7 @@ def deployed(aws: str, ca_file: str) -> Iterator[Any]:
     iam.delete_role(RoleName="uptime")
 
 
-def test_it_runs_in_the_embedded_aws(deployed: Any) -> None:
+def test_function_runs_in_the_embedded_aws(deployed: Any) -> None:
     settings = Settings.model_validate({"name": "prod"}).uptime
     with Server(bad.answers({"/api/health": HEALTH, "/dashboard": HTML}), context=context(CA, "localhost")) as server:
         assert deployed(server.url("localhost"), endpoints_as_json(settings)) == {"/api/auth/session": "status 404 instead of 200"}
