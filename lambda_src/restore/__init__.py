@@ -2,8 +2,6 @@
 
 from common.backup_manifest import BackupError
 
-RestoreError = BackupError
-
 
 class UsageError(BackupError):
     """An option is missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def restore(
     to: Target,
     *,
     report: Report,
-    allowed: frozenset[str] = frozenset(),
+    allowed: Collection[str] = (),
     jobs: int = 2,
     folder: Path | None = None,
     rds: Any = None,
@@ -77,7 +77,7 @@ def _restore(
     folder: Path,
     *,
     report: Report,
-    allowed: frozenset[str],
+    allowed: Collection[str],
     jobs: int,
     start: float,
 ) -> Done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +63,7 @@ class Target:
                 connection.close()
 
 
-def refuse_production(target: Target, allowed: frozenset[str], rds: Any) -> None:
+def refuse_production(target: Target, allowed: Collection[str], rds: Any) -> None:
     """Raise Refused if a CarmenProd stack deployed the instance. A copy restored from it is not production until it is swapped in.
 
     If RDS does not answer, every RDS host counts as production.
@@ -132,7 +132,7 @@ def server_major(connection: Connection) -> int:
     return major
 
 
-def refuse_unfit(connection: Connection, target: Target, contents: Contents, major: int, allowed: frozenset[str]) -> bool:
+def refuse_unfit(connection: Connection, target: Target, contents: Contents, major: int, allowed: Collection[str]) -> bool:
     """Raise Refused before anything changes; return whether the database exists already."""
     if int(contents.server_version.split(".")[0]) > major:
         raise Refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,21 +12,23 @@ import uuid
 from pathlib import Path
 from typing import Any, cast
 
+import click
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from backup import handler as backup
+from botocore.exceptions import ClientError
 from common import client_tools
 from common.backup_manifest import Manifest
 from common.backup_store import BackupStore
 from drill import handler as drill
-from restore.__main__ import main as restore
 
 from local.services.postgres import LocalRds
-from tests.conftest import ROOT
 from tests.lambdas import erp
 from tests.lambdas.backups import Context
 from tests.lambdas.conftest import INSTALLATIONS
 from tools.build.postgres_wheels import MAJORS, install
+from tools.cli.cli import cli
+from tools.environment import FailedError, NotDeployedError, RefusedError
 
 TIME = "2026-11-24T01:00:00Z"
 CONTEXT = cast(LambdaContext, Context())
@@ -59,14 +62,15 @@ def test_backup_drill_and_restore(
             assert drill.handler({"time": TIME}, CONTEXT)["backup"] == found.key
         monkeypatch.setenv("PGPASSWORD", server.password)
         to = ["--host=localhost", f"--port={server.port}", f"--login={server.master}", f"--database={restored}", f"--folder={folder}"]
-        assert restore(["list"]) == restore(["verify"]) == restore(["restore", *to]) == 0
+        for arguments in (["list"], ["verify"], ["restore", *to]):
+            _carmen_backup(*arguments)
         try:
             output = capsys.readouterr().out
             assert f"{sum(found.tables.values()):,} in {len(found.tables)} tables" in output  # list
             assert "the backup is intact" in output
             assert f"Restored: database {restored} on localhost is {original}" in output
-            assert restore(["restore", *to]) == 3
-            assert "is not empty" in capsys.readouterr().err
+            with pytest.raises(RefusedError, match="is not empty"):
+                _carmen_backup("restore", *to)
             assert hashlib.sha256(_dump(server, restored, found)).hexdigest() == found.files["sql_gz"].raw_sha256
         finally:
             server.as_rdsadmin(f"DROP DATABASE IF EXISTS {restored} WITH (FORCE)")
@@ -80,22 +84,23 @@ def _dump(server: LocalRds, name: str, found: Manifest) -> bytes:
     return subprocess.run(command, env=client_tools.environment(**variables), check=True, stdout=subprocess.PIPE).stdout
 
 
-def test_errors_are_messages_without_traceback(
-    s3: Any, bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _carmen_backup(*arguments: str) -> None:
+    cli.main(["backup", *arguments], standalone_mode=False)
+
+
+def test_errors_name_cause_and_next_step(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())  # not a terminal: nothing asks for a password
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("POSTGRESQL_HOME", "/not/needed")
     target = (f"--bucket={bucket}", "--host=h", "--database=d")
-    for arguments, code, message in (
-        (("list", f"--bucket={bucket}"), 1, f"s3://{bucket} holds no complete backup. `./carmen backup now` makes one"),
-        (("verify", f"--bucket={bucket}", "--backup=yesterday"), 1, "'yesterday' is not the name of a backup"),
-        (("verify", "--bucket=no-such-bucket"), 1, "NoSuchBucket"),
-        (("list", "--env=dev"), 1, "CarmenDevStorage has no backup bucket"),
-        (("restore", f"--bucket={bucket}"), 2, "restore needs --host and --database"),
-        (("restore", *target), 2, "restore needs --login and $PGPASSWORD, or --secret"),
-        (("restore", *target, "--login=u"), 2, "restore needs the password of u"),
-    ):
-        assert restore(list(arguments)) == code
-        assert message in capsys.readouterr().err
-    command = [sys.executable, "-m", "restore", "list", f"--bucket={bucket}"]
-    done = subprocess.run(command, cwd=ROOT / "lambda_src", stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    errors: tuple[tuple[tuple[str, ...], type[Exception], str], ...] = (
+        (("list", f"--bucket={bucket}"), FailedError, f"s3://{bucket} holds no complete backup. `./carmen backup now` makes one"),
+        (("verify", f"--bucket={bucket}", "--backup=yesterday"), FailedError, "'yesterday' is not the name of a backup"),
+        (("verify", "--bucket=no-such-bucket"), ClientError, "NoSuchBucket"),
+        (("list", "--env=dev"), NotDeployedError, "CarmenDevStorage is not deployed"),
+        (("restore", *target), click.UsageError, "restore needs --login and $PGPASSWORD, or --secret"),
+        (("restore", *target, "--login=u"), click.UsageError, "restore needs the password of u"),
+    )
+    for arguments, kind, message in errors:
+        with pytest.raises(kind, match=re.escape(message)):
+            _carmen_backup(*arguments)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,35 +43,38 @@ def backup_now(deployed: Deployed) -> None:
     print(json.dumps(result, indent=1))
 
 
-def run_restore(action: str, environment: str, **options: Any) -> None:
-    """Run lambda_src/restore with these options: those that are None are left out."""
+@contextmanager
+def backups(environment: str, bucket: str | None, on_stop: str = "Stopping. Nothing was changed.") -> Iterator[tuple[Any, Any]]:
+    """The session and the BackupStore of lambda_src; its errors become the command line's."""
     sys.path.insert(0, str(ROOT / "lambda_src"))
+    import boto3
     from common.backup_manifest import BackupError
+    from common.backup_store import BackupStore
     from restore import Refused, UsageError
-    from restore import __main__ as restore
 
     from settings.loader import load
-    from tools.build.postgres_wheels import MAJORS, install
 
-    arguments = [action, "--env", environment]
-    for name, value in options.items():
-        if value is True:
-            arguments.append(f"--{name}")
-        for one in value if isinstance(value, tuple) else [] if value in (None, False, True) else [value]:
-            arguments += [f"--{name}", str(one)]
-    os.environ.setdefault("AWS_REGION", load(environment).region)
-    parsed = restore.parser().parse_args(arguments)
-    if action != "list" and not os.environ.get("POSTGRESQL_HOME"):
-        os.environ["POSTGRESQL_HOME"] = str(install(max(MAJORS), ROOT / ".local" / "postgresql"))
+    settings = load(environment)
+    os.environ.setdefault("AWS_REGION", settings.region)  # another one, with --bucket: the copies of a lost region
+    session = boto3.Session(region_name=os.environ["AWS_REGION"])
+    bucket = bucket or os.environ.get("BACKUP_BUCKET") or Deployed(settings, session).resource("Storage", "AWS::S3::Bucket", "Backups")
     try:
-        with on_ctrl_c(HALF_RESTORED if action == "restore" else "Stopping. Nothing was changed."):
-            restore.run(parsed)
+        with on_ctrl_c(on_stop):
+            yield session, BackupStore(session.client("s3"), bucket)
     except UsageError as error:
         raise click.UsageError(str(error)) from error
     except Refused as error:
         raise RefusedError(str(error)) from error
     except BackupError as error:
         raise FailedError(str(error)) from error
+
+
+def install_client_programs() -> None:
+    """PostgreSQL's, of the newest version, unless POSTGRESQL_HOME names others."""
+    from tools.build.postgres_wheels import MAJORS, install
+
+    if not os.environ.get("POSTGRESQL_HOME"):
+        os.environ["POSTGRESQL_HOME"] = str(install(max(MAJORS), ROOT / ".local" / "postgresql"))
 
 
 @click.group(name="backup")
@@ -107,7 +112,10 @@ def list_command(environment: str, bucket: str | None, as_json: bool) -> None:
     Example:
       ./carmen backup list --env prod --json
     """
-    run_restore("list", environment, bucket=bucket, json=as_json)
+    with backups(environment, bucket) as (_, store):
+        from restore import commands
+
+        commands.print_list(store, as_json=as_json)
 
 
 @group.command("verify")
@@ -115,14 +123,18 @@ def list_command(environment: str, bucket: str | None, as_json: bool) -> None:
 @bucket_option
 @backup_option
 @folder_option
-def verify_command(environment: str, **options: Any) -> None:
+def verify_command(environment: str, bucket: str | None, backup: str, folder: Path | None) -> None:
     """Compare a backup with its manifest, every byte.
 
     \b
     Example:
       ./carmen backup verify --backup weekly/20261124T020000Z --env prod
     """
-    run_restore("verify", environment, **options)
+    with backups(environment, bucket) as (_, store):
+        from restore import commands
+
+        install_client_programs()
+        commands.verify(store, backup, folder)
 
 
 @group.command("restore")
@@ -143,7 +155,20 @@ def verify_command(environment: str, **options: Any) -> None:
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Tables and indexes to load at a time.")
 @folder_option
-def restore_command(environment: str, yes: bool, **options: Any) -> None:
+def restore_command(
+    environment: str,
+    yes: bool,
+    bucket: str | None,
+    backup: str,
+    host: str,
+    port: int,
+    login: str | None,
+    secret: str | None,
+    database: str,
+    allow: tuple[str, ...],
+    jobs: int,
+    folder: Path | None,
+) -> None:
     """Restore a backup into a database.
 
     Runbook: docs/runbooks/restore-a-backup.md. The backup is loaded beside what is there, verified, and gets the database's name only then.
@@ -152,8 +177,15 @@ def restore_command(environment: str, yes: bool, **options: Any) -> None:
     Example:
       ./carmen backup restore --host db.example.com --login carmen_admin --database carmen_restored
     """
-    if "production" in options["allow"]:
-        change = f"database {options['database']} on {options['host']} becomes backup {options['backup']}"
+    if "production" in allow:
+        change = f"database {database} on {host} becomes backup {backup}"
         undo = "rename the databases: the one of before is kept under the name that the last lines print"
         approve(PRODUCTION, yes, change, undo)
-    run_restore("restore", environment, **options)
+    with backups(environment, bucket, HALF_RESTORED) as (session, store):
+        from restore import commands
+        from restore.target import Target
+
+        user, password = commands.credentials(session, host=host, login=login, secret=secret)
+        install_client_programs()
+        to = Target(host=host, port=port, user=user, password=password, database=database)
+        commands.restore(store, backup, to, allowed=allow, jobs=jobs, folder=folder, rds=session.client("rds"))
