@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from constructs_lib.monitoring import saved_queries
 from tests.conftest import Built, by_id, only
 
 
@@ -77,3 +78,24 @@ def test_new_environment_is_measured_before_its_alarms_could_notify(built: Built
     assert by_id(composites, "ProbeSilent")["Properties"]["ActionsSuppressorWaitPeriod"] >= seconds["ProbeMinutely"] + 120
     uptime = by_id(built.resources("AWS::CloudWatch::CompositeAlarm", "CarmenProd"), "UptimeAlarmsDown")["Properties"]
     assert uptime["ActionsSuppressorWaitPeriod"] >= 180
+
+
+def test_each_environment_has_all_saved_queries_beside_their_logs(built: Built) -> None:
+    queries = {"Application": saved_queries.APPLICATION, "Firewall": saved_queries.FIREWALL, "Functions": saved_queries.FUNCTIONS}
+    for prefix in (f"Carmen{name.capitalize()}" for name in built.tops):
+        found: dict[str, tuple[str, int]] = {}
+        for stack, template in built.templates.items():
+            if not stack.startswith(prefix):
+                continue
+            for resource in template["Resources"].values():
+                if resource["Type"] == "AWS::Logs::QueryDefinition":
+                    groups = [group["Ref"] for group in resource["Properties"]["LogGroupNames"]]
+                    # Of the same stack, so of the same region.
+                    assert {template["Resources"][group]["Type"] for group in groups} == {"AWS::Logs::LogGroup"}
+                    found[resource["Properties"]["Name"]] = (stack.removeprefix(prefix), len(groups))
+        assert sorted(found) == sorted(f"{prefix}/{folder}/{query.name}" for folder, several in queries.items() for query in several)
+        assert {name.split("/")[1]: place for name, place in found.items()} == {
+            "Application": ("Service", 1),
+            "Firewall": ("EdgeGlobal", 1),
+            "Functions": ("Operations", 6 if prefix == "CarmenDev" else 7),
+        }
