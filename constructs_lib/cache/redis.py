@@ -55,13 +55,15 @@ class Cache(Construct):
             "AuthToken",
             description="Redis AUTH token",
             no_rotation_reason=(
-                "Secrets Manager has no rotation for Redis AUTH; credential_rotation.py rotates it with the connection secret."
+                "Secrets Manager cannot rotate Redis AUTH tokens; credential_rotation.py rotates it together with the connection secret."
             ),
             length=64,
         )
 
     def _define_security_group(self) -> ec2.SecurityGroup:
-        return ClosedSecurityGroup(self, "SecurityGroup", vpc=self._network.vpc, description="Redis: entered by name, leaves for nowhere")
+        return ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=self._network.vpc, description="Redis: ingress from allowed security groups, no egress"
+        )
 
     def _define_replication_group(self, key: kms.IKey) -> elasticache.CfnReplicationGroup:
         settings = self._settings
@@ -97,7 +99,7 @@ class Cache(Construct):
         return elasticache.CfnSubnetGroup(
             self,
             "Subnets",
-            description="Isolated subnets",
+            description="The isolated subnets of the VPC",
             subnet_ids=self._network.vpc.select_subnets(subnet_group_name=self._network.isolated_subnets.subnet_group_name).subnet_ids,
         )
 
@@ -106,18 +108,14 @@ class Cache(Construct):
             self,
             "Parameters",
             cache_parameter_group_family=family,
-            description="Cache and rate counters share the memory",
+            description="Eviction policy: cache and rate counters share the memory",
             properties={"maxmemory-policy": self._settings.eviction_policy},
         )
 
     def _acknowledge_findings(self, group: elasticache.CfnReplicationGroup) -> None:
         acknowledge(
             group,
-            {
-                "AwsSolutions-AEC5": (
-                    "Every Redis client expects 6379; who may connect is decided by security groups, TLS and AUTH, not by the port."
-                )
-            },
+            {"AwsSolutions-AEC5": ("All Redis clients use 6379; security groups, TLS and AUTH control access, not the port.")},
         )
         if reason := self._settings.opt_outs("replicas").get("replicas"):
             acknowledge(group, {"AwsSolutions-AEC4": reason})

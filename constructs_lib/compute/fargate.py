@@ -60,13 +60,13 @@ def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
 def acknowledge_pull(execution_role: iam.IRole) -> None:
     """Accept the findings about a role that may pull images."""
     policy = execution_role.node.find_child("DefaultPolicy")
-    reason = "ecr:GetAuthorizationToken knows no resources (AWS Service Authorization Reference, ECR)"
+    reason = "ecr:GetAuthorizationToken does not support resources (AWS Service Authorization Reference, ECR)"
     acknowledge(
         policy,
         {
             "AwsSolutions-IAM5[Resource::*]": f"{reason}.",
             "Cloudsplaining::CredentialsExposure[ecr:GetAuthorizationToken]": (
-                f"{reason}; the token opens the repositories this role may pull from, and no other."
+                f"{reason}; the token gives access only to repositories that this role may pull from."
             ),
         },
     )

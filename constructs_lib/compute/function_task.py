@@ -67,7 +67,7 @@ class FunctionTask(Construct):
         allow_pull(self.task_definition, [settings.python_image])
         acknowledge(
             self.task_definition,
-            {"AwsSolutions-ECS2": "Names and figures in plain; the code has no secret, it signs its own log-in by its role."},
+            {"AwsSolutions-ECS2": "The variables hold names and numbers but no secrets: the code logs in with its role."},
         )
         self._allow_start(function, cluster, network)
 

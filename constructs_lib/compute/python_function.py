@@ -102,7 +102,7 @@ class PythonFunction(lambda_.Function):
         return alerting.alarm(
             scope,
             f"{self.node.id}Failing",
-            description=f"The function {package} fails, is throttled, runs into its time limit, or leaves dead letters ({description}).",
+            description=f"Function {package} fails, is throttled, nearly times out, or has dead letters ({description}).",
             runbook="function-failing",
             severity="ticket",
             metric=Expression(
@@ -149,7 +149,7 @@ class PythonFunction(lambda_.Function):
             role.node.find_child("DefaultPolicy"),
             {
                 f"AwsSolutions-IAM5[Resource::{resource_in_finding(scope, f'{self.function_arn}:*')}]": (
-                    "The versions of this one function, as the CDK's target grants them."
+                    "The versions of one function: the CDK's schedule target grants them."
                 )
             },
         )
@@ -163,14 +163,16 @@ def package_asset(packages: Sequence[str]) -> dict[str, Any]:
 
 def https_security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:
     """A security group with HTTPS egress and no ingress."""
-    group = ClosedSecurityGroup(scope, construct_id, vpc=network.vpc, description=f"Function {package}: to data and AWS over HTTPS")
+    group = ClosedSecurityGroup(
+        scope, construct_id, vpc=network.vpc, description=f"Function {package}: HTTPS to AWS, and to its data stores"
+    )
     group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS services")
     return group
 
 
 def libraries_layer(scope: Construct) -> lambda_.LayerVersion:
     """Layer with the functions' third-party Python: pure Python, so it runs on any architecture."""
-    return _layer(scope, "Libraries", LIBRARIES, "Third-party Python of the functions: pure Python, so it runs on any architecture")
+    return _layer(scope, "Libraries", LIBRARIES, "Third-party Python packages of the functions, for any architecture")
 
 
 def client_tools_layer(scope: Construct) -> lambda_.LayerVersion:

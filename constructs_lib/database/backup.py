@@ -100,7 +100,7 @@ class DatabaseBackup(Construct):
 
     def _add_schedule(self, settings: sections.Operations) -> None:
         if settings.scheduled_backups:
-            self.function.add_schedule("Nightly", settings.backup_schedule, description="Backs the database up")
+            self.function.add_schedule("Nightly", settings.backup_schedule, description="Nightly backup of the database")
         record_opt_outs(self.function, settings, "scheduled_backups")
 
 

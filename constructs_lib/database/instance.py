@@ -48,7 +48,7 @@ class Database(Construct):
 
     def _define_security_group(self) -> ec2.SecurityGroup:
         return ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=self._network.vpc, description="PostgreSQL: entered by name, leaves for nowhere"
+            self, "SecurityGroup", vpc=self._network.vpc, description="PostgreSQL: ingress from allowed security groups, no egress"
         )
 
     def _define_instance(self) -> rds.DatabaseInstance:
@@ -99,7 +99,7 @@ class Database(Construct):
             self,
             "Parameters",
             engine=self.engine,
-            description="The operations manual's PostgreSQL configuration",
+            description="PostgreSQL configuration of the operations manual",
             parameters=rds_parameters(self._settings.parameters),
             removal_policy=RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
@@ -116,17 +116,13 @@ class Database(Construct):
     def _acknowledge_findings(self) -> None:
         acknowledge(
             self.instance,
-            {
-                "AwsSolutions-RDS11": (
-                    "The manual and every client use 5432; who may connect is decided by security groups, TLS and roles, not by the port."
-                )
-            },
+            {"AwsSolutions-RDS11": ("The manual and all clients use 5432; security groups, TLS and roles control access, not the port.")},
         )
         acknowledge(
             self.master_secret,
             {
                 "AwsSolutions-SMG4": (
-                    "Used by the database-roles function alone, at deployment and once a day; no session of a person or task depends on it."
+                    "Only the database-roles function uses it, at deployment and once a day; no person's or task's session depends on it."
                 )
             },
         )

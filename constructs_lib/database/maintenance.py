@@ -50,7 +50,7 @@ class DatabaseMaintenance(Construct):
             self,
             "Function",
             package="maintenance",
-            description="Vacuums, rebuilds indexes and reports on the database, online",
+            description="Vacuums, rebuilds indexes and reports on the database, without downtime",
             timeout=Duration.minutes(15),
             memory_mib=512,
             layers=layers,

@@ -37,7 +37,7 @@ class DatabaseProxy(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.security_group = ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: entered by name, leaves for PostgreSQL"
+            self, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: ingress from allowed security groups, egress to PostgreSQL"
         )
         self.proxy = rds.DatabaseProxy(
             self,

@@ -62,7 +62,7 @@ class RestoreDrill(Construct):
             "Function",
             package="drill",
             shared_packages=SHARED_PACKAGES,
-            description="Restores the newest backup into a server of its own and compares",
+            description="Restores the newest backup into a temporary server and compares",
             timeout=Duration.minutes(15),
             memory_mib=3008,  # two vCPUs, for the two jobs of the restore
             ephemeral_storage_mib=10_240,

@@ -75,7 +75,7 @@ class DatabaseRoles(Construct):
         self.function = self._define_function(network, libraries, alerting)
         self._allow_database_and_secrets(database, cache, users)
         self.applied = self._apply_at_deployment(database)
-        self.function.add_schedule("Daily", settings.roles_schedule, description="Corrects database roles once a day")
+        self.function.add_schedule("Daily", settings.roles_schedule, description="Corrects database roles daily")
 
     def _define_function(self, network: Network, libraries: lambda_.ILayerVersion, alerting: Alerting) -> PythonFunction:
         return PythonFunction(

@@ -66,7 +66,10 @@ class DatabaseSnapshots(Construct):
         Source: AWS Backup Developer Guide, "Managed policies for AWS Backup", customer managed policies, Amazon RDS.
         """
         role = iam.Role(
-            self, "Role", assumed_by=iam.ServicePrincipal("backup.amazonaws.com"), description="AWS Backup: snapshots of the database"
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("backup.amazonaws.com"),
+            description="AWS Backup: creates and deletes snapshots of the database",
         )
         instance = database.instance.instance_arn
         snapshots = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:snapshot:awsbackup:*"
@@ -88,7 +91,7 @@ class DatabaseSnapshots(Construct):
             role.node.find_child("DefaultPolicy"),
             {
                 f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, snapshots)}]": (
-                    "AWS Backup names its snapshots itself, awsbackup: and the job's id; RDS gives that prefix to no one else."
+                    "AWS Backup names its snapshots awsbackup: and the job's id; RDS reserves this prefix."
                 ),
             },
         )

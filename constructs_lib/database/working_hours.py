@@ -30,8 +30,8 @@ class DatabaseWorkingHours(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings, self._instance = settings, database.instance.instance_identifier
-        start = self._schedule("Start", settings.starts, "startDBInstance", "Starts the database when the day begins")
-        stop = self._schedule("Stop", settings.ends, "stopDBInstance", "Stops the database when the day ends")
+        start = self._schedule("Start", settings.starts, "startDBInstance", "Starts the database at the beginning of the working hours")
+        stop = self._schedule("Stop", settings.ends, "stopDBInstance", "Stops the database at the end of the working hours")
         self.missed_alarm = self._add_alarm(start, stop, alerting)
 
     def _add_alarm(self, start: sqs.Queue, stop: sqs.Queue, alerting: Alerting) -> Alarm:
@@ -43,7 +43,7 @@ class DatabaseWorkingHours(Construct):
         return alerting.alarm(
             self,
             "ScheduleMissed",
-            description="The database was not stopped when the day ended, and costs through the night, or not started when it began.",
+            description="The database did not stop at the end of the working hours and costs money, or did not start at their beginning.",
             runbook="working-hours",
             severity="ticket",
             metric=Expression(
@@ -65,7 +65,8 @@ class DatabaseWorkingHours(Construct):
             retention_period=Duration.days(14),
         )
         acknowledge(
-            dlq, {"AwsSolutions-SQS3": "It holds EventBridge Scheduler's dead letters; the rule knows those of queues and functions."}
+            dlq,
+            {"AwsSolutions-SQS3": "The dead-letter queue of an EventBridge schedule; the rule knows only those of queues and functions."},
         )
         arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:db:{self._instance}"
         role = iam.Role(self, f"{name}Role", assumed_by=same_account_principal("scheduler.amazonaws.com"), description=description)

@@ -54,21 +54,21 @@ def _allow_network_interfaces(role: iam.Role) -> None:
         role.node.find_child("DefaultPolicy"),
         {
             "AwsSolutions-IAM5[Resource::*]": (
-                "EC2's Describe actions know no resources (AWS Service Authorization Reference, EC2); Lambda needs them to attach the "
-                "function to its VPC, and the function's own code is denied them."
+                "EC2's Describe actions do not support resources (AWS Service Authorization Reference, EC2). Lambda needs them to attach "
+                "the function to its VPC; the function's code is denied them."
             ),
             **{
                 f"AwsSolutions-IAM5[Resource::{resource_in_finding(role, resources)}]": (
-                    "Lambda makes the function's network interfaces before they have names, and wants all of the account's resources named "
-                    "(AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's own code "
-                    "is denied them."
+                    "Lambda creates the function's network interfaces, whose ids are not known before, and requires all resources of the "
+                    "account (AWS Lambda Developer Guide, Giving Lambda functions access to resources in an Amazon VPC); the function's "
+                    "code is denied them."
                 )
                 for resources in (interfaces, subnets, security_groups)
             },
             **{
                 f"Parliament::UNKNOWN_CONDITION_FOR_ACTION[Unknown condition {SOURCE_FUNCTION} for action {action}]": (
-                    f"Lambda sets {SOURCE_FUNCTION} on every call of a function's code (AWS Lambda Developer Guide, Using source function "
-                    "ARN); parliament knows only the keys of the service called."
+                    f"Lambda sets {SOURCE_FUNCTION} on every call by a function's code (AWS Lambda Developer Guide, Using source function "
+                    "ARN); parliament knows only the condition keys of the called service."
                 )
                 for action in denied
             },

@@ -52,5 +52,5 @@ def set_log_retention(scope: Construct, construct_id: str, *, name: str, days: i
     for call in (create, retention):
         acknowledge(
             call.node.find_child("CustomResourcePolicy"),
-            {f"AwsSolutions-IAM5[Resource::{resource_in_finding(call, arn)}]": "One log group; the end of its ARN stands for its streams."},
+            {f"AwsSolutions-IAM5[Resource::{resource_in_finding(call, arn)}]": "One log group: `:*` in its ARN stands for its streams."},
         )

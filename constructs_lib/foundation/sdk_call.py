@@ -65,4 +65,4 @@ def _log_group_and_role(stack: Stack) -> tuple[logs.ILogGroup | None, iam.IRole 
     if stack.node.try_find_child("SdkCallRole"):
         return None, None
     log_group = logs.LogGroup(stack, "SdkCallLogGroup", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
-    return log_group, function_role(stack, "SdkCallRole", log_group=log_group, description="Makes AWS API calls at deployment")
+    return log_group, function_role(stack, "SdkCallRole", log_group=log_group, description="Calls AWS APIs at deployment")

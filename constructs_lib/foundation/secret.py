@@ -66,9 +66,7 @@ class EmptySecret(secretsmanager.CfnSecret):
         super().__init__(scope, construct_id, description=description)
         self.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         self.secret = secretsmanager.Secret.from_secret_complete_arn(scope, f"{construct_id}Reference", self.ref)
-        acknowledge(
-            self, {"AwsSolutions-SMG4": f"Created without a value, which is written by {written_by}: Secrets Manager cannot rotate it."}
-        )
+        acknowledge(self, {"AwsSolutions-SMG4": f"Created without a value: {written_by} writes it, so Secrets Manager cannot rotate it."})
 
 
 def operator_secret(scope: Construct, construct_id: str, *, name: str, description: str) -> secretsmanager.ISecret:

@@ -15,4 +15,6 @@ class ClosedSecurityGroup(ec2.SecurityGroup):
 
     def __init__(self, scope: Construct, construct_id: str, *, vpc: ec2.IVpc, description: str) -> None:
         super().__init__(scope, construct_id, vpc=vpc, description=description, allow_all_outbound=False)
-        self.add_egress_rule(ec2.Peer.ipv4("127.0.0.1/32"), ec2.Port.all_traffic(), "In place of the default rule: leads nowhere")
+        self.add_egress_rule(
+            ec2.Peer.ipv4("127.0.0.1/32"), ec2.Port.all_traffic(), "No egress: replaces the default rule, which allows all"
+        )

@@ -34,15 +34,15 @@ class NatInstances(Construct):
             "Image",
             type="AWS::SSM::Parameter::Value<AWS::EC2::Image::Id>",
             default="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-6.1-arm64",
-            description="Amazon's newest Amazon Linux 2023",
+            description="Newest image of Amazon Linux 2023",
         )
         parameter.override_logical_id("NatImage")
         return parameter
 
     def _define_security_group(self, vpc: ec2.Vpc, cidr: str) -> ec2.SecurityGroup:
-        group = ClosedSecurityGroup(self, "SecurityGroup", vpc=vpc, description="NAT: from the VPC, on to anywhere")
+        group = ClosedSecurityGroup(self, "SecurityGroup", vpc=vpc, description="NAT instances: connections from the VPC to the internet")
         for port, protocol in PORTS.items():
-            group.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(port), f"{protocol} on its way out")
+            group.add_ingress_rule(ec2.Peer.ipv4(cidr), ec2.Port.tcp(port), f"{protocol} from the VPC")
             group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(port), protocol)
         return group
 
@@ -74,8 +74,8 @@ class NatInstances(Construct):
         acknowledge(
             instance,
             {
-                "AwsSolutions-EC28": "It holds nothing and is watched by what it carries: EC2's five-minute figures are enough.",
-                "AwsSolutions-EC29": "It holds nothing, and a newer image replaces it.",
+                "AwsSolutions-EC28": "It stores no data, and failed connections reveal a failure: EC2's five-minute metrics are enough.",
+                "AwsSolutions-EC29": "It stores no data, and a newer image replaces it.",
             },
         )
         return instance

@@ -77,7 +77,7 @@ class CredentialRotation(Construct):
             self,
             "Function",
             package="rotation",
-            description="Rotates the database's passwords and Redis's token",
+            description="Rotates the database passwords and the Redis token",
             timeout=Duration.minutes(15),
             layers=[libraries],
             environment=environment,
@@ -113,7 +113,7 @@ class CredentialRotation(Construct):
         acknowledge(
             self.function.execution_role.node.find_child("DefaultPolicy"),
             {
-                f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, resource)}]": "The tasks of one cluster, which come and go."
+                f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, resource)}]": "The tasks of one cluster, whose ids change."
                 for resource in _tasks_of(export_name(cluster, cluster.cluster_name))
             },
         )
@@ -125,9 +125,9 @@ class CredentialRotation(Construct):
         )
 
     def _add_schedules(self, settings: sections.Operations, alerting: Alerting) -> None:
-        self.function.add_schedule("Daily", settings.rotation_schedule, description="Rotates credentials that are due")
+        self.function.add_schedule("Daily", settings.rotation_schedule, description="Rotates due credentials")
         if alerting.enabled:
-            self.function.add_schedule("MeasureAges", EVERY_15_MINUTES, description="Measures how old credentials are", action="ages")
+            self.function.add_schedule("MeasureAges", EVERY_15_MINUTES, description="Measures the age of credentials", action="ages")
 
 
 def _rotation_days(settings: sections.Operations) -> str:

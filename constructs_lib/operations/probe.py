@@ -100,5 +100,5 @@ class Probe(Construct):
     def _add_schedules(self) -> None:
         self.function.add_schedule("Minutely", EVERY_MINUTE, description="Measures proxy, database and Redis")
         self.function.add_schedule(
-            "MeasureAges", EVERY_15_MINUTES, description="Measures how old backups, drills and maintenance are", action="ages"
+            "MeasureAges", EVERY_15_MINUTES, description="Measures the age of backups, drills and maintenance", action="ages"
         )

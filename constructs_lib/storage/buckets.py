@@ -252,7 +252,7 @@ def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *a
     acknowledge(
         role.node.find_child("DefaultPolicy"),
         {
-            f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/{folder}/*]": f"The objects below {folder}/ of one bucket."
+            f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/{folder}/*]": f"The objects under {folder}/ in one bucket."
             for folder in folders
         },
     )
