@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Production must protect at least as much as staging, where changes are tested first.
+COMPARED = {"prod": "staging"}
 EDGE_REGION = "us-east-1"  # CloudFront's WAF and certificates live there
 # The minor version of a new instance; RDS then upgrades it (auto minor version upgrade).
 ENGINE_VERSIONS = {"15": "15.19", "16": "16.15", "17": "17.11", "18": "18.6"}

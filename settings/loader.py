@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from settings.baseline import COMPARED
-from settings.constants import PREVIEW_NAME, PREVIEW_PREFIX
+from settings.constants import COMPARED, PREVIEW_NAME, PREVIEW_PREFIX
 from settings.errors import IN_KEY, Location, describe, dotted
 from settings.model import Settings
 from settings.secret_detection import detect_secret, is_secret_name

@@ -47,37 +47,32 @@ CACHE_NODES = {
 }
 
 
-def matching(pattern: str, message: str) -> AfterValidator:
-    """Text that matches `pattern`; `message` is the error for other text."""
+def ensure(is_valid: Callable[[Any], object], message: str) -> AfterValidator:
+    """Accept values for which `is_valid` is true; `message` is the error for others."""
 
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
+    def check(value: Item) -> Item:
+        if not is_valid(value):
             raise ValueError(message)
-        return text
+        return value
 
     return AfterValidator(check)
+
+
+def matching(pattern: str, message: str) -> AfterValidator:
+    """Text that matches `pattern`."""
+    return ensure(re.compile(pattern).fullmatch, message)
 
 
 def one_of(*allowed: int) -> AfterValidator:
     """One of a few whole numbers; a Literal would accept `true` as 1."""
-
-    def check(number: int) -> int:
-        if number not in allowed:
-            raise ValueError(f"must be one of {', '.join(map(str, allowed))}")
-        return number
-
-    return AfterValidator(check)
+    return ensure(allowed.__contains__, f"must be one of {', '.join(map(str, allowed))}")
 
 
-def _between(lowest: int, highest: int, what: str) -> AfterValidator:
-    """A whole number in a list, whose bounds pydantic's messages do not name."""
-
-    def check(number: int) -> int:
-        if not lowest <= number <= highest:
-            raise ValueError(f"must be {what}, {lowest} to {highest}")
-        return number
-
-    return AfterValidator(check)
+def lasting(at_least_minutes: int) -> AfterValidator:
+    """A window of at least this length and at most a day."""
+    return ensure(
+        lambda window: at_least_minutes <= window_minutes(window)[1] <= 1440, f"must last between {at_least_minutes} minutes and 24 hours"
+    )
 
 
 def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
@@ -199,17 +194,6 @@ def check_image(image: str) -> None:
         raise ValueError("must end in a tag or digest, such as public.ecr.aws/docker/library/node:24-alpine")
 
 
-def lasting(at_least_minutes: int) -> AfterValidator:
-    """A window of at least this length and at most a day."""
-
-    def check(window: str) -> str:
-        if not at_least_minutes <= window_minutes(window)[1] <= 1440:
-            raise ValueError(f"must last between {at_least_minutes} minutes and 24 hours")
-        return window
-
-    return AfterValidator(check)
-
-
 # A TOML list, which pydantic converts to a tuple although sections are strict.
 Entries = Annotated[tuple[Item, ...], Strict(False)]
 Distinct = Annotated[tuple[Item, ...], Strict(False), AfterValidator(_without_duplicates)]
@@ -268,7 +252,8 @@ ScratchPath = Annotated[
 HeaderValue = Annotated[
     str, matching(r"[\x20-\x7e]{0,1783}", "must be one line of at most 1,783 ASCII characters, or empty to omit the header")
 ]
-HttpStatus = Annotated[int, _between(200, 599, "an HTTP status")]
+# Not `ge` and `le`: errors would name the bounds of the list.
+HttpStatus = Annotated[int, ensure(range(200, 600).__contains__, "must be an HTTP status, 200 to 599")]
 JsonField = Annotated[
     str, matching(r"[^.\s]+(\.[^.\s]+)*", "must be a field of the JSON body such as status, or a nested one such as database.state")
 ]

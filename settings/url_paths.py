@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from settings.types import ensure
+
 LONGEST = 200  # WAF's limit for a search string; CloudFront's path patterns allow 255
 RELEASE_FILES = "/_next/static/*"  # files with a content hash in their name; releases copy them to a bucket (ADR 0019)
 # Paths with separate rules (constructs_lib/edge/distribution.py), or whose responses are for one user.
@@ -52,12 +54,6 @@ def _plain(path: str) -> str:
     return path
 
 
-def _prefix(path: str) -> str:
-    if path == "/":
-        raise ValueError("matches every path; name the paths that accept files")
-    return path
-
-
 def _static(pattern: str) -> str:
     if not re.fullmatch(r"/([\w.$~@:+&-]+/)*([\w.$~@:+&-]+|\*)", pattern, re.ASCII):
         raise ValueError("must be a folder with its contents, such as /images/*, or one file, such as /favicon.ico")
@@ -72,5 +68,5 @@ def _static(pattern: str) -> str:
 
 _Path = Annotated[str, AfterValidator(_not_too_long)]
 PlainPath = Annotated[_Path, AfterValidator(_plain)]
-PathPrefix = Annotated[_Path, AfterValidator(_plain), AfterValidator(_prefix)]
+PathPrefix = Annotated[PlainPath, ensure(lambda path: path != "/", "matches every path; name the paths that accept files")]
 StaticPath = Annotated[_Path, AfterValidator(_static)]

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from settings.baseline import COMPARED, weaker
+from settings.constants import COMPARED
 from settings.field_metadata import Protective, declarations, value_at
 from settings.schedules import daily_minute, minute_of_day, overlap_daily, window_minutes
 from settings.secret_detection import detect_secret, is_secret_name
@@ -77,11 +77,23 @@ def problems(settings: Tables, production_over: Tables | None = None) -> Iterato
     ):
         yield from check(settings)
     if production_over:
-        for key, theirs in weaker(settings, production_over):
+        yield from _weaker_than(production_over, settings)
+
+
+def _wrong(*checks: tuple[object, tuple[str, ...], str]) -> Iterator[Problem]:
+    """A problem for each check (whether it is wrong, keys, text) whose condition is true."""
+    return (Problem(keys, text) for is_wrong, keys, text in checks if is_wrong)
+
+
+def _weaker_than(other: Tables, settings: Tables) -> Iterator[Problem]:
+    """Production must protect at least as much as staging."""
+    for key, protective in declarations(Tables, Protective):
+        theirs = value_at(other, key)
+        if protective.strictness(value_at(settings, key)) < protective.strictness(theirs):
             yield Problem(
                 (key,),
-                f"protects less than in environments/{production_over.name}.toml, where it is {as_toml(theirs)}; {settings.name} must "
-                f"protect at least as much: raise it here, or lower it in {production_over.name}.toml first",
+                f"protects less than in environments/{other.name}.toml, where it is {as_toml(theirs)}; {settings.name} must "
+                f"protect at least as much: raise it here, or lower it in {other.name}.toml first",
             )
 
 
@@ -166,26 +178,34 @@ def _storage(settings: Tables) -> Iterator[Problem]:
 
 def _database(settings: Tables) -> Iterator[Problem]:
     database, pool = settings.database, settings.database.pool
-    if database.max_storage_gib < database.storage_gib * 1.1:
-        yield Problem(
+    backup, maintenance = window_minutes(database.backup_window), window_minutes(database.maintenance_window)
+    yield from _wrong(
+        (
+            database.max_storage_gib < database.storage_gib * 1.1,
             ("database.storage_gib", "database.max_storage_gib"),
             "storage grows in steps of at least 10 %; set max_storage_gib at least 10 % above storage_gib",
-        )
-    if pool.proxy_idle_client_seconds <= pool.idle_seconds:
-        yield Problem(
+        ),
+        (
+            pool.proxy_idle_client_seconds <= pool.idle_seconds,
             ("database.pool.idle_seconds", "database.pool.proxy_idle_client_seconds"),
             "the proxy would close connections that the application still keeps; make the second longer than the first",
-        )
-    if pool.proxy_max_idle_percent > pool.proxy_max_connections_percent:
-        yield Problem(
+        ),
+        (
+            pool.proxy_max_idle_percent > pool.proxy_max_connections_percent,
             ("database.pool.proxy_max_idle_percent", "database.pool.proxy_max_connections_percent"),
             "RDS Proxy cannot keep more idle connections than its maximum; lower the first",
-        )
-    backup, maintenance = window_minutes(database.backup_window), window_minutes(database.maintenance_window)
-    if overlap_daily(backup, maintenance):
-        yield Problem(
-            ("database.backup_window", "database.maintenance_window"), "the windows overlap, and RDS refuses that; move one of them"
-        )
+        ),
+        (
+            overlap_daily(backup, maintenance),
+            ("database.backup_window", "database.maintenance_window"),
+            "the windows overlap, and RDS refuses that; move one of them",
+        ),
+        (
+            "pg_stat_statements" not in database.parameters.shared_preload_libraries,
+            ("database.parameters.shared_preload_libraries",),
+            "must include pg_stat_statements, which monitoring reads",
+        ),
+    )
     fires = daily_minute(database.aws_backup_schedule) if database.aws_backup_days else None
     for key, window in (("backup_window", backup), ("maintenance_window", maintenance)):
         if fires is not None and overlap_daily(window, (fires, 60)):  # minutes: constructs_lib/database/snapshots.py
@@ -200,8 +220,6 @@ def _database(settings: Tables) -> Iterator[Problem]:
         fires = daily_minute(getattr(settings.operations, key))
         if fires is not None and overlap_daily(maintenance, (fires, minutes)):
             yield Problem((f"operations.{key}", "database.maintenance_window"), "the run can overlap RDS maintenance; move one of them")
-    if "pg_stat_statements" not in database.parameters.shared_preload_libraries:
-        yield Problem(("database.parameters.shared_preload_libraries",), "must include pg_stat_statements, which monitoring reads")
 
 
 def _memory(settings: Tables) -> Iterator[Problem]:
@@ -210,7 +228,7 @@ def _memory(settings: Tables) -> Iterator[Problem]:
     mib = int(instance_memory_gib(instance_class) * 1024)
     supported = mib * 1024**2 // BYTES_PER_CONNECTION
     name = f"db.{instance_class} has {mib} MiB"
-    wrong = {
+    limits = {
         "max_connections": (parameters.max_connections > supported, f"{name}, enough for {supported} connections by RDS's formula"),
         "shared_buffers_mb": (
             parameters.shared_buffers_mb > mib * SHARED_BUFFERS_SHARE,
@@ -222,9 +240,12 @@ def _memory(settings: Tables) -> Iterator[Problem]:
             f"{name}, which include shared_buffers_mb",
         ),
     }
-    for key, (is_wrong, why) in wrong.items():
-        if is_wrong:
-            yield Problem((f"database.parameters.{key}", "database.instance_class"), f"{why}; lower it, or choose a larger class")
+    yield from _wrong(
+        *(
+            (is_wrong, (f"database.parameters.{key}", "database.instance_class"), f"{why}; lower it, or choose a larger class")
+            for key, (is_wrong, why) in limits.items()
+        )
+    )
 
 
 def _connections(settings: Tables) -> Iterator[Problem]:
@@ -440,25 +461,32 @@ def _uptime(settings: Tables) -> Iterator[Problem]:
 
 def _alarms(settings: Tables) -> Iterator[Problem]:
     """Thresholds that can never be reached, or always are."""
-    alarms, timeout, wait = settings.alarms, settings.edge.origin_timeout_seconds, settings.database.pool.acquire_timeout_seconds
-    for key, seconds in (
-        ("alarms.slow_response_seconds", alarms.slow_response_seconds),
-        ("alarms.origin_latency_seconds", alarms.origin_latency_seconds),
-        ("slo.latency_seconds", settings.slo.latency_seconds),
-    ):
-        if seconds >= timeout:
-            yield Problem(
-                (key, "edge.origin_timeout_seconds"), "CloudFront times out before that, so the alarm would never open; lower the first"
+    alarms, timeout = settings.alarms, settings.edge.origin_timeout_seconds
+    responses = {
+        "alarms.slow_response_seconds": alarms.slow_response_seconds,
+        "alarms.origin_latency_seconds": alarms.origin_latency_seconds,
+        "slo.latency_seconds": settings.slo.latency_seconds,
+    }
+    yield from _wrong(
+        *(
+            (
+                seconds >= timeout,
+                (key, "edge.origin_timeout_seconds"),
+                "CloudFront times out before that, so the alarm would never open; lower the first",
             )
-    if alarms.proxy_borrow_ms >= wait * 1000:
-        yield Problem(
+            for key, seconds in responses.items()
+        ),
+        (
+            alarms.proxy_borrow_ms >= settings.database.pool.acquire_timeout_seconds * 1000,
             ("alarms.proxy_borrow_ms", "database.pool.acquire_timeout_seconds"),
             "requests fail after a shorter wait, so the alarm would never open; lower the first",
-        )
-    if alarms.database_free_storage_gib >= settings.database.storage_gib:
-        yield Problem(
-            ("alarms.database_free_storage_gib", "database.storage_gib"), "a new database would be in alarm immediately; lower the first"
-        )
+        ),
+        (
+            alarms.database_free_storage_gib >= settings.database.storage_gib,
+            ("alarms.database_free_storage_gib", "database.storage_gib"),
+            "a new database would be in alarm immediately; lower the first",
+        ),
+    )
 
 
 def _pipeline(settings: Tables) -> Iterator[Problem]:
