@@ -16,7 +16,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws, tls
 from common.scrubbed_logs import scrubbed_logger
 
-from probe.measurements import Counters, Metric, Part, instance, proxy, redis, run
+from probe.measurements import Counters, Part, instance, proxy, redis, run
+from probe.metric import Metric
 
 SECONDS = 20.0  # for all parts, which run concurrently; the schedule's period is a minute
 PART_SECONDS = 8.0
@@ -95,15 +96,12 @@ def _ages() -> list[Part]:
     """Separate parts: an unreadable report does not hide the age of the backups."""
     from datetime import UTC, datetime
 
+    from common.backup_store import BackupStore
+
     from probe.ages import Ages
 
     secret = aws.client("secretsmanager").describe_secret(SecretId=os.environ["MONITOR_PROXY_SECRET"])
-    ages = Ages(
-        s3=aws.client("s3"),
-        bucket=os.environ["BACKUP_BUCKET"],
-        now=datetime.now(UTC),
-        environment_since=secret["CreatedDate"],
-    )
+    ages = Ages(BackupStore(aws.client("s3"), os.environ["BACKUP_BUCKET"]), datetime.now(UTC), secret["CreatedDate"])
     return [
         Part("BackupAge", ages.backups),
         Part("DrillAge", ages.drill),

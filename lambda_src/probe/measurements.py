@@ -8,18 +8,13 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from common import database
+from common.redis import Redis
 
-from probe.postgresql import health
-from probe.redis import Redis
-
-
-class Metric(NamedTuple):
-    name: str
-    unit: str
-    value: float
+from probe.metric import Metric
+from probe.postgresql import statistics
 
 
 @dataclass
@@ -103,25 +98,8 @@ def instance(counters: Counters, seconds: float) -> Callable[[list[Metric]], Non
             metrics.append(Metric("DatabaseConnectTime", "Milliseconds", _milliseconds(start)))
             _select_one(connection, "Database", metrics)
             connection.run(f"SET statement_timeout = {int(seconds * 1000)}")
-            found = health(connection)
-        metrics += [
-            Metric("DatabaseConnections", "Count", found.total),
-            Metric("DatabaseConnectionsActive", "Count", found.active),
-            Metric("DatabaseConnectionsIdle", "Count", found.idle),
-            Metric("DatabaseConnectionsIdleInTransaction", "Count", found.idle_in_transaction),
-            Metric("DatabaseConnectionsWaiting", "Count", found.waiting),
-            Metric("DatabaseConnectionsMaximum", "Count", found.maximum),
-            Metric("DatabaseConnectionsUsed", "Percent", found.used_percent),
-            Metric("DatabaseLongestTransaction", "Seconds", found.longest_transaction_seconds),
-            Metric("DatabaseTransactionIdAge", "Count", found.transaction_id_age),
-            Metric("DatabaseTransactionIdsUsed", "Percent", found.transaction_id_percent),
-            *(Metric(f"DatabaseConnectionsOf_{role}", "Count", count) for role, count in sorted(found.by_role.items())),
-            *_counter(counters, "DatabaseDeadlocks", found.deadlocks),
-        ]
-        if found.replication_lag_seconds is not None:
-            metrics.append(Metric("DatabaseReplicationLag", "Seconds", found.replication_lag_seconds))
-        if found.slot_bytes is not None:
-            metrics.append(Metric("DatabaseReplicationSlotBytes", "Bytes", found.slot_bytes))
+            found, deadlocks = statistics(connection)
+        metrics += [*found, *_counter(counters, "DatabaseDeadlocks", deadlocks)]
 
     return measure
 

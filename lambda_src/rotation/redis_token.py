@@ -7,8 +7,6 @@ Source: AWS ElastiCache "Modifying the AUTH token".
 
 from __future__ import annotations
 
-import socket
-import ssl
 import string
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +14,7 @@ from secrets import choice
 from typing import Any
 
 from common import aws, connection_secret, secrets
+from common.redis import Redis, RedisError
 from common.secrets import Version
 
 TIMEOUT_SECONDS = 10.0
@@ -110,18 +109,11 @@ class RedisToken:
 
     def _accepts(self, version: Version) -> bool:
         """Whether Redis accepts the token."""
-        context = ssl.create_default_context()
-        with (
-            socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=self.host) as connection,
-            connection.makefile("rwb") as stream,
-        ):
-            token = version.value["value"].encode()
-            stream.write(b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n" % (len(token), token))
-            stream.flush()
-            answer: bytes = stream.readline().strip()
-        if answer == b"+OK":
-            return True
-        if answer.startswith(b"-WRONGPASS"):
-            return False
-        raise ConnectionError(f"Redis answers AUTH with {answer[:100]!r}")
+        try:
+            with Redis(self.host, self.port, seconds=TIMEOUT_SECONDS) as redis:
+                redis.command("AUTH", version.value["value"])
+        except RedisError as error:
+            if str(error).startswith("AUTH: WRONGPASS"):
+                return False
+            raise
+        return True

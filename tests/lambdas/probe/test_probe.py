@@ -20,11 +20,11 @@ import pytest
 import trustme
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import database, tls
+from common.redis import Redis, RedisError
 from database_roles import roles
 from pg8000.native import Connection
 from probe import handler as probe
 from probe.measurements import Counters, instance, proxy
-from probe.redis import Redis, RedisError
 
 from local.services.postgres import LocalRds
 from local.services.redis import LocalRedis, install

@@ -17,7 +17,7 @@ import pytest
 import rotation.handler
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws as aws_clients
-from common import connection_secret, locks
+from common import connection_secret, locks, tls
 from pg8000.native import Connection
 from rotation import alternation, database_login, service
 
@@ -134,6 +134,7 @@ def world(server: LocalRds, master: Connection, aws: str, tmp_path: Path, monkey
     monkeypatch.setattr(service, "CLOCK_SKEW", timedelta(milliseconds=50))
     for module in (service, alternation):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    tls.public_context.cache_clear()
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(database_login, "PROXY_POLL_SECONDS", 0.05)
     monkeypatch.setattr(alternation, "STEP_SECONDS", 0.2)

@@ -1,6 +1,6 @@
-"""The part of Redis's protocol (RESP2) that a probe needs, over TLS, with one deadline for all commands.
+"""The part of Redis's protocol (RESP2) that probe and rotation need, over TLS, with one deadline for all commands.
 
-A client library would be a dependency for three commands, and none has a total deadline: a server that sends single bytes never
+A client library would be a dependency for a few commands, and none has a total deadline: a server that sends single bytes never
 reaches a read time-out.
 """
 
