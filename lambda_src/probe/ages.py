@@ -40,7 +40,7 @@ class Ages:
         folder = "reports/drill/"
         keys = sorted((key for key, _ in self._store.objects(folder) if key.endswith(".json")), reverse=True)
         passed = next((key for key in keys[:_MAX_DRILLS] if self._json(key).get("passed")), None)
-        when = parse_stamp(passed.removeprefix(folder).removesuffix(".json")) if passed else None
+        when = parse_stamp(passed.removeprefix(folder).removesuffix(".json").partition("-")[0]) if passed else None  # repeated: STAMP-2
         metrics.append(Metric("DrillAgeDays", "None", self._days(when)))
 
     def maintenance(self, metrics: list[Metric]) -> None:

@@ -383,7 +383,7 @@ def test_ages_of_the_last_successes(world: World, s3: Any, bucket: str, monkeypa
     put(f"daily/{unfinished}/carmen_backup_{unfinished}.dump", "no manifest")
     put("daily/not-a-stamp/manifest.json")
     put(f"weekly/{_stamp(timedelta(days=3))}/manifest.json")
-    put(f"reports/drill/{_stamp(timedelta(days=40))}.json", '{"passed": true}')
+    put(f"reports/drill/{_stamp(timedelta(days=40))}-2.json", '{"passed": true}')  # the second drill of that time
     put(f"reports/drill/{_stamp(timedelta(days=2))}.json", '{"passed": false}')
     put("reports/maintenance/weekly/state.json", json.dumps({"last_finished_at": (datetime.now(UTC) - timedelta(days=5)).isoformat()}))
     put("reports/maintenance/monthly/state.json", json.dumps({"last_finished_at": ""}))
