@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -170,14 +169,7 @@ def _annotation(location: Location) -> Any:
 
 def _literals(location: Location) -> tuple[Any, ...]:
     """The values of the Literal in the annotation at `location`."""
-
-    def search(annotation: Any) -> tuple[Any, ...]:
-        arguments = get_args(annotation)
-        if get_origin(annotation) in (Union, UnionType, tuple):
-            return next((found for part in arguments if (found := search(part))), ())
-        return tuple(arguments)
-
-    return search(_annotation(location))
+    return next((get_args(part) for part in _parts(_annotation(location)) if get_origin(part) is Literal), ())
 
 
 def _section_at(location: Location) -> type[BaseModel]:
@@ -190,8 +182,11 @@ def _section_at(location: Location) -> type[BaseModel]:
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
     """The section inside an annotation such as `Domain | None` or `tuple[Redirect, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, tuple, dict):
-        return next((found for part in get_args(annotation) if (found := _section_of(part))), None)
-    return None
+    return next((part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, BaseModel)), None)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Yield an annotation and everything inside it."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)

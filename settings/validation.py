@@ -129,23 +129,33 @@ def _network(settings: Tables) -> Iterator[Problem]:
                 ("network.nat_gateways", *(f"service.{name}" for name in far)),
                 f"without NAT, only ECR in {settings.region} can be reached; copy the images to a private repository there and name those",
             )
-    if network.nat_instances and not network.nat_gateways:
-        yield Problem(("network.nat_instances", "network.nat_gateways"), "nat_gateways sets their number; it must be at least 1")
-    if network.nat_gateways > len(network.zones):
-        yield Problem(("network.nat_gateways", "network.zones"), f"there are more gateways than zones; use at most {len(network.zones)}")
     prefix = f"{zone_prefix(settings.region)}-"
-    if foreign := [zone for zone in network.zones if not zone.startswith(prefix)]:
-        yield Problem(
+    foreign = [zone for zone in network.zones if not zone.startswith(prefix)]
+    own = check_range(network.cidr)
+    overlapping = [peer for peer in network.peer_cidrs if own.overlaps(check_range(peer))]
+    yield from _wrong(
+        (
+            network.nat_instances and not network.nat_gateways,
+            ("network.nat_instances", "network.nat_gateways"),
+            "nat_gateways sets their number; it must be at least 1",
+        ),
+        (
+            network.nat_gateways > len(network.zones),
+            ("network.nat_gateways", "network.zones"),
+            f"there are more gateways than zones; use at most {len(network.zones)}",
+        ),
+        (
+            foreign,
             ("region", "network.zones"),
             f"{', '.join(foreign)} {'is' if len(foreign) == 1 else 'are'} not in {settings.region}, whose zone ids start with {prefix}",
-        )
-    own = check_range(network.cidr)
-    if overlapping := [peer for peer in network.peer_cidrs if own.overlaps(check_range(peer))]:
-        yield Problem(
+        ),
+        (
+            overlapping,
             ("network.cidr", "network.peer_cidrs"),
             f"{', '.join(overlapping)} {'overlaps' if len(overlapping) == 1 else 'overlap'} the VPC's range, and addresses in both ranges "
             "cannot be reached; choose another cidr before the VPC is created",
-        )
+        ),
+    )
 
 
 def _storage(settings: Tables) -> Iterator[Problem]:
@@ -273,14 +283,19 @@ def _connections(settings: Tables) -> Iterator[Problem]:
 
 def _domain(settings: Tables) -> Iterator[Problem]:
     domain, application = settings.domain, settings.application
-    if domain and not f".{domain.name}".endswith(f".{domain.hosted_zone_name}"):
-        yield Problem(
+    zone = domain.hosted_zone_name if domain else ""
+    yield from _wrong(
+        (
+            domain and not f".{domain.name}".endswith(f".{zone}"),
             ("domain.name", "domain.hosted_zone_name"),
-            f"the name is not in the zone; it must be {domain.hosted_zone_name} or end in .{domain.hosted_zone_name}",
-        )
-    if application.smtp_host and not application.email_from and not domain:
-        keys = ("application.smtp_host", "application.email_from", "domain")
-        yield Problem(keys, "mail would be sent from noreply@example.com; set application.email_from or [domain]")
+            f"the name is not in the zone; it must be {zone} or end in .{zone}",
+        ),
+        (
+            application.smtp_host and not application.email_from and not domain,
+            ("application.smtp_host", "application.email_from", "domain"),
+            "mail would be sent from noreply@example.com; set application.email_from or [domain]",
+        ),
+    )
 
 
 def _routing(settings: Tables) -> Iterator[Problem]:
@@ -359,14 +374,19 @@ def _service(settings: Tables) -> Iterator[Problem]:
         if (entry.schedule, entry.time_zone) in [(other.schedule, other.time_zone) for other in service.scheduled_scaling[:number]]:
             yield Problem((f"{key}.schedule", f"{key}.time_zone"), "another entry has the same schedule; delete one of them")
     lowest, highest = FARGATE_GIB[service.cpu]
-    gib = service.memory_mib / 1024
-    if not lowest <= gib <= highest or (service.memory_mib % 1024 and service.memory_mib != 512):
-        yield Problem(
+    whole = service.memory_mib % 1024 == 0 or service.memory_mib == 512
+    yield from _wrong(
+        (
+            not (whole and lowest <= service.memory_mib / 1024 <= highest),
             ("service.cpu", "service.memory_mib"),
             f"Fargate does not offer this size; with this cpu, memory must be {lowest} to {highest} GiB in whole GiB",
-        )
-    if f"{service.static_folder}/".startswith("/tmp/"):  # noqa: S108 (a folder in a container)
-        yield Problem(("service.static_folder",), "is hidden by the volume to which the files are copied; choose a folder outside /tmp")
+        ),
+        (
+            f"{service.static_folder}/".startswith("/tmp/"),  # noqa: S108 (a folder in a container)
+            ("service.static_folder",),
+            "is hidden by the volume to which the files are copied; choose a folder outside /tmp",
+        ),
+    )
 
 
 def _working_hours(settings: Tables) -> Iterator[Problem]:
@@ -492,20 +512,33 @@ def _alarms(settings: Tables) -> Iterator[Problem]:
 def _pipeline(settings: Tables) -> Iterator[Problem]:
     if (pipeline := settings.pipeline) is None:
         return
-    if settings.permissions_boundary is None:
-        yield Problem(
+    yield from _wrong(
+        (
+            settings.permissions_boundary is None,
             ("pipeline.repository", "permissions_boundary"),
             "without a boundary, the pipeline could give itself more permissions; set 'CarmenBoundary', which CarmenPipelineAccess creates "
             "(docs/first-pipeline.md)",
-        )
+        ),
+        (
+            pipeline.platform == "github" and pipeline.gitlab_host != "gitlab.com",
+            ("pipeline.platform", "pipeline.gitlab_host"),
+            "GitHub does not use gitlab_host; delete it",
+        ),
+    )
     for key in ("repository", "application_repository"):
-        name = getattr(pipeline, key) or ""
-        if pipeline.platform == "github" and name.count("/") > 1:
-            yield Problem(("pipeline.platform", f"pipeline.{key}"), "a GitHub repository is owner/name; only GitLab has nested groups")
-        if pipeline.platform == "gitlab" and "@" in name:
-            yield Problem(("pipeline.platform", f"pipeline.{key}"), "only GitHub uses ids after @; GitLab's tokens contain the path alone")
-    if pipeline.platform == "github" and pipeline.gitlab_host != "gitlab.com":
-        yield Problem(("pipeline.platform", "pipeline.gitlab_host"), "GitHub does not use gitlab_host; delete it")
+        name, keys = getattr(pipeline, key) or "", ("pipeline.platform", f"pipeline.{key}")
+        yield from _wrong(
+            (
+                pipeline.platform == "github" and name.count("/") > 1,
+                keys,
+                "a GitHub repository is owner/name; only GitLab has nested groups",
+            ),
+            (
+                pipeline.platform == "gitlab" and "@" in name,
+                keys,
+                "only GitHub uses ids after @; GitLab's tokens contain the path alone",
+            ),
+        )
 
 
 def _application(settings: Tables) -> Iterator[Problem]:

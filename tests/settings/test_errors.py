@@ -108,7 +108,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_problem_that_depends_on_an_invalid_value_is_omitted(tmp_path: Path) -> None:
-    """The default of max_tasks is below 7, but nobody wrote it: only the wrong value is a case."""
+    """The default of max_tasks is below 7, but only the invalid value is reported."""
     errors = _errors(
         tmp_path,
         prod="[service]\nmin_tasks = 7\nmax_tasks = 'many'\n[domain]\nname = 'UPPER.example.com'\nhosted_zone_id = 'Z0123456789ABC'\n",
