@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tools.reports.assembly import Assembly, Stack
 from tools.reports.diff.collect import Comparison, Impact
@@ -40,6 +41,7 @@ def find(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(stack.environment, "Deployment", words)
 
 
+@lru_cache(maxsize=2)  # many heads are compared with one base in tests
 def _users(assembly: Assembly) -> dict[str, set[str]]:
     """Export name → the stacks that import it."""
     found: dict[str, set[str]] = defaultdict(set)

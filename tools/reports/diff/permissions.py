@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from tools.reports.assembly import Assembly, Resource
@@ -67,22 +67,28 @@ class Question:
     conditions: Document
 
 
+@lru_cache(maxsize=8)
+def _any_of(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, names)) or "(?!)")
+
+
 class Policies:
     """All grants of a assembly."""
 
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
-        self.resolved = ResolvedAssembly(assembly.folder)
+        self.resolved = ResolvedAssembly(assembly)
         names = {
             (f"{stack}-{logical_id}".lower() if lower else f"{stack}-{logical_id}"): (one.environment, one.path)
             for (stack, logical_id), one in assembly.resources.items()
             for lower in ((True, False) if one.kind in ("AWS::S3::Bucket", "AWS::ECR::Repository") else (False,))
         }
         self._names = names
-        self._any_name = re.compile("|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)")
+        self._any_name = _any_of(tuple(sorted(names, key=len, reverse=True)))
         # The templates do not contain the boundary's text; only its presence is compared.
-        self.roles = [replace(role, boundary=None) for role in self.resolved.roles()]
-        self.boundaries = {self.role_name(role): role.boundary for role in self.resolved.roles()}
+        roles = self.resolved.roles()
+        self.roles = [replace(role, boundary=None) for role in roles]
+        self.boundaries = {self.role_name(role): role.boundary for role in roles}
 
     @cached_property
     def account(self) -> Account:
@@ -171,12 +177,17 @@ def find(comparison: Comparison) -> Iterator[Finding]:
     """Yield broadened permissions; if policies cannot be read, yield that as a finding."""
     yield from _actors(comparison)
     try:
-        base, head = Policies(comparison.base), Policies(comparison.head)
+        base, head = _policies(comparison.base), _policies(comparison.head)
         yield from _findings(comparison, base, head)
     except (ValueError, KeyError) as error:
         why = f"one refers to {error}, which does not exist" if isinstance(error, KeyError) else error
         words = f"The policies could not be evaluated, review them manually: {why}."
         yield from (Finding(environment, "Permissions", words) for environment in comparison.environments)
+
+
+@lru_cache(maxsize=2)  # many heads are compared with one base in tests
+def _policies(assembly: Assembly) -> Policies:
+    return Policies(assembly)
 
 
 def _actors(comparison: Comparison) -> Iterator[Finding]:

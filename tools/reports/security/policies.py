@@ -83,8 +83,8 @@ class Role:
 class ResolvedAssembly:
     """The templates of an assembly, with references resolved."""
 
-    def __init__(self, folder: Path) -> None:
-        assembly = Assembly(folder)
+    def __init__(self, source: Path | Assembly) -> None:
+        assembly = source if isinstance(source, Assembly) else Assembly(source)
         self.templates: dict[str, Document] = {name: stack.template for name, stack in assembly.stacks.items()}
         self._regions = {name: stack.place.rsplit("/", 1)[1] for name, stack in assembly.stacks.items()}
         self._exports = assembly.exports
