@@ -1,4 +1,4 @@
-"""The layer of client tools: what the builder refuses, and how it reads what a program needs."""
+"""The layer of client tools: refused files, and the libraries that a program needs."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from tools.build import client_tools
 from tools.build.libraries import BuildError
 
 
-def test_the_needed_libraries_of_this_python_are_read() -> None:
+def test_needed_libraries_of_python_are_found() -> None:
     assert "libc.so.6" in set(client_tools.needed(Path(sys.executable).resolve().read_bytes()))
 
 
-def test_a_file_for_another_machine_is_refused(tmp_path: Path) -> None:
+def test_file_for_another_machine_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pg_dump").write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 0x3E))
     client_tools.install_file(tmp_path / "pg_dump", tmp_path / "layer" / "pg_dump", "x86_64")
     assert (tmp_path / "layer" / "pg_dump").stat().st_mode & 0o777 == 0o755
-    with pytest.raises(BuildError, match="pg_dump is for ELF machine 0x3e, and aarch64 is 0xb7"):
+    with pytest.raises(BuildError, match="pg_dump is for ELF machine 0x3e, but aarch64 is 0xb7"):
         client_tools.install_file(tmp_path / "pg_dump", tmp_path / "layer" / "pg_dump", "aarch64")
 
 
-def test_a_newer_c_library_than_lambdas_is_refused(tmp_path: Path) -> None:
+def test_newer_glibc_than_lambda_is_refused(tmp_path: Path) -> None:
     (tmp_path / "psql").write_bytes(b"\x7fELF" + bytes(14) + struct.pack("<H", 0xB7) + b"GLIBC_2.17\0GLIBC_2.38\0")
-    with pytest.raises(BuildError, match=r"psql asks for glibc 2\.38, and Lambda has 2\.34"):
+    with pytest.raises(BuildError, match=r"psql needs glibc 2\.38, but Lambda has 2\.34"):
         client_tools.install_file(tmp_path / "psql", tmp_path / "layer" / "psql", "aarch64")
 
 
-def test_a_library_that_no_wheel_has_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "pg_dump"
     program.write_bytes(b"")
     monkeypatch.setattr(client_tools, "needed", lambda _: iter(["libc.so.6", "libpq.so.5"]))
-    with pytest.raises(BuildError, match=r"pg_dump needs libpq\.so\.5, which neither wheel has"):
+    with pytest.raises(BuildError, match=r"pg_dump needs libpq\.so\.5, which neither wheel contains"):
         client_tools.libraries([program], tmp_path)
 
 
-def test_a_second_build_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_build_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builds: list[str] = []
 
     def build(machine: str, scratch: Path) -> Path:

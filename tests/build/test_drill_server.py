@@ -1,4 +1,4 @@
-"""The layer with the drill's server: the same bytes each time, and a server that runs an ERP's extensions."""
+"""The layer of the drill's server: reproducible, and with an ERP's extensions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.build.postgres_wheels import MAJORS
 def test_two_builds_are_byte_identical_and_the_server_runs() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folder.chmod(0o755)  # root hands the server to somebody else
+        folder.chmod(0o755)  # root starts the server as another user
         for into in ("one", "two"):
             assert drill_server.main([f"--machine={os.uname().machine}", f"--into={folder / into}"]) == 0
         for archive in (folder / "one").glob("*.zip"):
@@ -41,7 +41,7 @@ def unpack(archive: Path, into: Path) -> None:
             Path(layer.extract(entry, into)).chmod(entry.external_attr >> 16)
 
 
-def test_a_second_build_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_build_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builds: list[tuple[int, str]] = []
 
     def build(major: int, machine: str, scratch: Path) -> Path:

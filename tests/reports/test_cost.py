@@ -1,4 +1,4 @@
-"""The cost model: nothing is priced in silence, it warns of old prices, and its sums are those of a calculation by hand."""
+"""The cost model: every type is listed, old prices cause a warning, and totals match a manual calculation."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _edited(assembly: Assembly, folder: Path, edit: Edit) -> Assembly:
     return Assembly(edits.write(folder))
 
 
-# Against a calculation by hand
+# Compared with a manual calculation
 
 
 def _by_hand() -> dict[str, float]:
-    """Environment → USD per month: quantities and prices of the CSV, which nobody generates."""
+    """Environment → USD per month, from the manually maintained CSV."""
     totals: dict[str, float] = defaultdict(float)
     with BY_HAND.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -45,14 +45,14 @@ def _by_hand() -> dict[str, float]:
     return totals
 
 
-def test_the_totals_are_within_three_per_cent_of_a_calculation_by_hand(made: Bill) -> None:
+def test_totals_match_the_manual_calculation(made: Bill) -> None:
     by_hand = _by_hand()
     assert by_hand.keys() == set(environment_names())
     for environment, usd in by_hand.items():
         assert made.total(environment) == pytest.approx(usd, rel=0.03), environment
 
 
-def test_no_environment_costs_more_than_it_should(made: Bill) -> None:
+def test_totals_are_below_their_limits(made: Bill) -> None:
     assert made.total("prod") <= PRODUCTION_AT_MOST
     assert made.total("dev") <= DEVELOPMENT_AT_MOST
     assert made.total("dev") < made.total("staging") < made.total("prod")
@@ -61,14 +61,14 @@ def test_no_environment_costs_more_than_it_should(made: Bill) -> None:
 # What is counted
 
 
-def test_every_type_is_priced_named_or_free(made: Bill) -> None:
+def test_every_type_is_priced_listed_or_free(made: Bill) -> None:
     """A new type that costs something cannot be forgotten: sort it into one of `tools/reports/cost/pricing.py`'s tables."""
     assert made.unknown == ()
     assert not pricing.PRICED.keys() & pricing.NOT_COUNTED
     assert not (pricing.PRICED.keys() | pricing.NOT_COUNTED) & pricing.FREE
 
 
-def test_what_has_no_price_is_told(production: Assembly, tmp_path: Path) -> None:
+def test_types_without_a_price_are_named(production: Assembly, tmp_path: Path) -> None:
     head = _edited(production, tmp_path, lambda edits: edits.add("Data", "Files", {"Type": "AWS::EFS::FileSystem"}))
     assert bill(head).unknown == ("AWS::EFS::FileSystem",)
     assert "No price known, not counted: AWS::EFS::FileSystem." in page(bill(head), "prod", [])
@@ -79,7 +79,7 @@ def test_what_has_no_price_is_told(production: Assembly, tmp_path: Path) -> None
     assert bill(head).unknown == ("AWS::ElastiCache::ReplicationGroup keydb",)
 
 
-def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: Assembly, tmp_path: Path) -> None:
+def test_alarms_are_priced_by_metric(production: Assembly, tmp_path: Path) -> None:
     metrics = [{"Id": "e", "Expression": "a/b"}, *({"Id": name, "MetricStat": {}} for name in "ab")]
 
     def edit(edits: Edits) -> None:
@@ -96,20 +96,20 @@ def test_alarms_pay_for_their_metrics_and_dashboards_for_themselves(production: 
 @pytest.mark.parametrize(
     ("insights", "usd"), [("enhanced", (17 + 25 + 20 + 2 * 33) * 0.07), ("enabled", (17 + 25 + 20) * 0.3), ("disabled", 0)]
 )
-def test_container_insights_pays_for_its_metrics(insights: str, usd: float, production: Assembly, tmp_path: Path) -> None:
+def test_container_insights_is_priced_by_metric(insights: str, usd: float, production: Assembly, tmp_path: Path) -> None:
     change = setting("Service/Cluster", "ClusterSettings", [{"Name": "containerInsights", "Value": insights}])
     items = bill(_edited(production, tmp_path, change)).items
     assert sum(one.usd for one in items if one.kind == "AWS::ECS::Cluster") == pytest.approx(usd)
 
 
-def test_an_interface_endpoint_is_paid_in_each_zone(production: Assembly, tmp_path: Path) -> None:
+def test_interface_endpoint_is_priced_by_zone(production: Assembly, tmp_path: Path) -> None:
     endpoint = {"Type": "AWS::EC2::VPCEndpoint", "Properties": {"VpcEndpointType": "Interface", "SubnetIds": ["a", "b", "c"]}}
     costs = Costs.of(production, _edited(production, tmp_path, lambda edits: edits.add("Network", "Endpoint", endpoint)))
     assert costs.difference("prod") == pytest.approx(3 * 730 * 0.01)
     assert costs.rows()[0] == "| Network | +21.90 | new: `Network/Endpoint` |"
 
 
-def test_what_depends_on_use_is_told_beside_the_total(made: Bill) -> None:
+def test_costs_by_use_are_separate_from_the_total(made: Bill) -> None:
     use = [one for one in made.items if one.environment == "prod" and one.by_use]
     assert {one.kind.removeprefix("AWS::") for one in use} == {
         "CloudFront::Distribution", "EC2::NatGateway", "ECR::Repository", "ElasticLoadBalancingV2::LoadBalancer", "Logs::LogGroup",
@@ -119,7 +119,7 @@ def test_what_depends_on_use_is_told_beside_the_total(made: Bill) -> None:
     assert made.total("prod") == pytest.approx(sum(one.usd for one in made.items if one.environment == "prod" and not one.by_use))
 
 
-def test_working_hours_shrink_what_they_stop_and_nothing_else(everywhere: Assembly, tmp_path: Path) -> None:
+def test_working_hours_reduce_only_what_they_stop(everywhere: Assembly, tmp_path: Path) -> None:
     """Twelve hours on working days are 260.7 of a month's 730."""
     asleep = bill(everywhere)
 
@@ -137,13 +137,13 @@ def test_working_hours_shrink_what_they_stop_and_nothing_else(everywhere: Assemb
     assert by_night.total("prod") == asleep.total("prod")
 
 
-def test_an_environments_own_assumptions_go_over_those_for_all() -> None:
+def test_assumptions_of_an_environment_replace_defaults() -> None:
     assert assumed("dev")["requests_million"] < assumed("prod")["requests_million"]
     assert assumed("dev")["functions"].keys() == assumed("prod")["functions"].keys()
     assert assumed("preview") == ASSUMPTIONS["default"]
 
 
-def test_every_assumed_function_and_log_is_there(made: Bill) -> None:
+def test_every_assumed_function_and_log_exists(made: Bill) -> None:
     paths = {one.path for one in made.items}
     assert [path for path in assumed("prod")["functions"] if path not in paths] == []
     assert [start for start in assumed("prod")["log_gib"] if not any(path.startswith(start) for path in paths)] == []
@@ -161,7 +161,7 @@ def test_every_price_has_a_source_and_a_date() -> None:
     assert PRICES["region"] == "us-east-1"
 
 
-def test_prices_that_nobody_has_looked_at_for_long_are_warned_of() -> None:
+def test_old_prices_cause_a_warning() -> None:
     newest = max(table["date"] for _, table in tables())
     oldest = min(table["date"] for _, table in tables())
     days = timedelta(days=PRICES["stale_after_days"])
@@ -173,7 +173,7 @@ def test_prices_that_nobody_has_looked_at_for_long_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize("name", ["source", "date", "seen", "gold", None])
-def test_what_is_no_price_is_none(name: str | None) -> None:
+def test_unlisted_price_is_an_error(name: str | None) -> None:
     with pytest.raises(UnknownPriceError, match=str(name)):
         price("rds_instance_hour", name)
 
@@ -181,7 +181,7 @@ def test_what_is_no_price_is_none(name: str | None) -> None:
 # What is printed
 
 
-def test_the_last_line_is_the_total_and_the_stacks_add_up(made: Bill) -> None:
+def test_last_line_is_the_sum_of_the_stacks(made: Bill) -> None:
     for environment in environment_names():
         text = page(made, environment, [])
         last = text.splitlines()[-1]
@@ -193,7 +193,7 @@ def test_the_last_line_is_the_total_and_the_stacks_add_up(made: Bill) -> None:
         assert sum(stacks) == pytest.approx(float(match[1]), abs=0.06)
 
 
-def test_all_is_shown(made: Bill) -> None:
+def test_page_shows_resources_and_assumptions(made: Bill) -> None:
     text = page(made, "prod", [])
     for shown in (
         "Data/Database/Instance: db.t4g.medium in two zones; 20 GiB gp3 in two zones", "× SecretsManager::Secret", "Free: ",
@@ -211,7 +211,7 @@ def test_the_cost_page_is_current(built: Built) -> None:
 # Savings
 
 
-def test_savings_are_the_prices_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_savings_equal_the_prices_of_removed_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ("database.multi_az", "network.nat_gateways", "database.proxy")
     monkeypatch.setattr(savings, "OPTIONS", tuple(one for one in savings.OPTIONS if one.key in keys))
     saved = {one.option.key: one.usd for one in savings.savings(load("prod"))}
@@ -221,7 +221,7 @@ def test_savings_are_the_prices_of_what_is_left_out(monkeypatch: pytest.MonkeyPa
     assert list(saved.values()) == sorted(saved.values(), reverse=True)
 
 
-def test_every_option_is_a_value_that_its_setting_allows() -> None:
+def test_every_saving_is_an_allowed_value() -> None:
     """Except a smaller instance: 300 connections do not fit into it."""
     allowed = [option.key for option, _ in savings._alternatives(load("prod"))]
     assert set(allowed) == {one.key for one in savings.OPTIONS} - {"database.instance_class"}
@@ -235,12 +235,12 @@ def test_every_option_saves_something() -> None:
     assert {one.option.key for one in savings.savings(settings)} == {option.key for option, _ in savings._alternatives(settings)}
 
 
-def test_an_option_in_use_is_left_out() -> None:
+def test_savings_in_use_are_omitted() -> None:
     keys = {option.key for option, _ in savings._alternatives(load("dev"))}
     assert not keys & {"database.proxy", "alarms.watched", "network.nat_instances", "database.multi_az"}
 
 
-def test_an_option_takes_the_reason_it_needs_and_no_other() -> None:
+def test_saving_sets_an_opt_out_reason_if_needed() -> None:
     other = savings.with_setting(load("prod"), "database.multi_az", False)
     assert other.database.opt_outs("multi_az") == {"multi_az": savings.REASON}
     assert savings.with_setting(load("dev"), "database.multi_az", True).database.opt_outs("multi_az") == {}
@@ -251,7 +251,7 @@ def test_an_option_takes_the_reason_it_needs_and_no_other() -> None:
 # The pull-request report
 
 
-def test_what_is_new_is_counted_by_construct(production: Assembly, tmp_path: Path) -> None:
+def test_new_resources_are_counted_by_construct(production: Assembly, tmp_path: Path) -> None:
     def edit(edits: Edits) -> None:
         for number in range(3):
             edits.add("Service", f"Alarm{number}", {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}, f"Watch/{number}/Resource")
@@ -279,9 +279,9 @@ def test_what_is_new_is_counted_by_construct(production: Assembly, tmp_path: Pat
     ],
     ids=["storage", "nodes", "tasks", "gateway"],
 )  # fmt: skip
-def test_what_a_difference_comes_from(edit: Edit, row: str, production: Assembly, tmp_path: Path) -> None:
+def test_cost_difference_shows_its_reason(edit: Edit, row: str, production: Assembly, tmp_path: Path) -> None:
     assert Costs.of(production, _edited(production, tmp_path, edit)).rows()[0] == row
 
 
-def test_no_difference_is_no_row(production: Assembly) -> None:
+def test_equal_costs_have_no_row(production: Assembly) -> None:
     assert Costs.of(production, production).rows() == []

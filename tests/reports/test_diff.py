@@ -1,4 +1,4 @@
-"""The report as a reviewer gets it: Markdown, acceptances, cuts and exit codes."""
+"""The report as a reviewer sees it: Markdown, acceptances, omitted rows and exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Changes compared with `main`, from the templates alone:
 - staging: unchanged.
 - dev: unchanged.
 """
-# Of one change in production: everything that a report tells.
+# The complete report on one change in production.
 ONE_CHANGE = f"""{MARKER}
 ## 🔴 Infrastructure: 1 danger to accept
 
@@ -105,30 +105,30 @@ def _one_change(edits: Edits) -> None:
     edits.properties(DB)["Tags"].append({"Key": "team", "Value": "erp"})
 
 
-def test_nothing_is_a_line_for_each_environment(everywhere: Assembly) -> None:
+def test_unchanged_environments_are_one_line_each(everywhere: Assembly) -> None:
     assert report(everywhere.folder, everywhere.folder, "main").markdown() == NOTHING
 
 
-def test_all_that_is_told_of_one_change(production: Assembly, tmp_path: Path) -> None:
+def test_complete_report_on_one_change(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, _one_change).markdown()
     text = re.sub(r"`[0-9a-f]{8}`", "`ID`", text)
     assert re.sub(r"\d+\.\d+ → \*\*\d+\.\d+\*\*", "TOTAL", text) == ONE_CHANGE
 
 
-def test_an_environment_with_noise_alone_is_a_line(production: Assembly, tmp_path: Path) -> None:
+def test_environment_with_only_noise_is_one_line(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Operations/Backup/Function", "Code.S3Key", f"{'ab' * 32}.zip")).markdown()
     assert "- prod: only noise (1 resource: 1 × code)." in text
     assert "### Changes" not in text
     assert "- **prod:** `Operations/Backup/Function`: the next invocation runs the new version." in text
 
 
-def test_a_number_written_as_a_text_is_no_change(production: Assembly, tmp_path: Path) -> None:
-    """CloudFormation takes both as the same."""
+def test_number_as_text_is_unchanged(production: Assembly, tmp_path: Path) -> None:
+    """CloudFormation treats both as equal."""
     text = _report(production, tmp_path, setting(DB, "BackupRetentionPeriod", "14"), setting(DB, "MultiAZ", "true")).markdown()
     assert "\n- prod: unchanged.\n" in text
 
 
-def test_the_same_in_several_environments_is_told_once(everywhere: Assembly, tmp_path: Path) -> None:
+def test_same_change_in_several_environments_is_one_row(everywhere: Assembly, tmp_path: Path) -> None:
     made = _report(everywhere, tmp_path, _in_all("Storage/Pages", "VersioningConfiguration", {"Status": "Suspended"}))
     text = made.markdown()
     assert [danger.environments for danger in made.dangers] == [("prod", "staging", "dev")]
@@ -139,7 +139,7 @@ def test_the_same_in_several_environments_is_told_once(everywhere: Assembly, tmp
     ]
 
 
-def test_what_differs_between_environments_stands_side_by_side(everywhere: Assembly, tmp_path: Path) -> None:
+def test_different_values_are_listed_by_environment(everywhere: Assembly, tmp_path: Path) -> None:
     text = _report(everywhere, tmp_path, _in_all(DB, "DBInstanceClass", "db.t4g.large")).markdown()
     (row,) = [line for line in text.splitlines() if "`DBInstanceClass`: " in line]
     assert row == (
@@ -148,7 +148,7 @@ def test_what_differs_between_environments_stands_side_by_side(everywhere: Assem
     )
 
 
-def test_why_something_is_replaced_is_told(production: Assembly, tmp_path: Path) -> None:
+def test_replacement_shows_its_reason(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Data/Database/Instance/SubnetGroup", "DBSubnetGroupName", "another")).markdown()
     assert (
         f"| **replaced**<br>prod | `{DB}`<br>RDS DBInstance<br>because `DBSubnetGroupName` refers to a replaced resource | "
@@ -160,13 +160,13 @@ def test_why_something_is_replaced_is_told(production: Assembly, tmp_path: Path)
     ) in text
 
 
-def test_a_move_names_both_ends(production: Assembly, tmp_path: Path) -> None:
+def test_move_names_old_and_new_path(production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, lambda edits: edits.rename("Storage/Pages", "Errors01234567", "Errors/Resource")).markdown()
     assert "| **moved**<br>prod | `Storage/Errors`<br>S3 Bucket<br>was `Storage/Pages` |" in text
 
 
-def test_what_is_new_is_told_by_construct(production: Assembly, tmp_path: Path) -> None:
-    """A resource of a new construct is no row of its own."""
+def test_new_resources_are_grouped_by_construct(production: Assembly, tmp_path: Path) -> None:
+    """Resources of a new construct share a row."""
 
     def edit(edits: Edits) -> None:
         for name, kind in (("Log", "Logs::LogGroup"), ("One", "IAM::Policy"), ("Two", "IAM::Policy")):
@@ -179,7 +179,7 @@ def test_what_is_new_is_told_by_construct(production: Assembly, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("value", ["a | b", "`ticks`", "two\nlines", "<details>", "x" * 5_000])
-def test_no_value_breaks_a_table(value: str, production: Assembly, tmp_path: Path) -> None:
+def test_special_characters_are_escaped(value: str, production: Assembly, tmp_path: Path) -> None:
     text = _report(production, tmp_path, setting("Operations/Backup/Function", "Description", value)).markdown()
     (row,) = [line for line in text.splitlines() if "`Description`" in line]
     assert len(re.findall(r"(?<!\\)\|", row)) == 4
@@ -187,7 +187,7 @@ def test_no_value_breaks_a_table(value: str, production: Assembly, tmp_path: Pat
     assert len(row) < 500
 
 
-def test_of_long_values_what_differs_is_shown(production: Assembly, tmp_path: Path) -> None:
+def test_long_values_show_their_difference(production: Assembly, tmp_path: Path) -> None:
     path = "Edge/Edge/SecurityHeaders"
     policy = "ResponseHeadersPolicyConfig.SecurityHeadersConfig.ContentSecurityPolicy.ContentSecurityPolicy"
     old = next(one for one in production.resources.values() if one.path == path).at(policy)
@@ -196,7 +196,7 @@ def test_of_long_values_what_differs_is_shown(production: Assembly, tmp_path: Pa
     assert ": `…:; frame-ancestors 'none'` → `…:; frame-ancestors 'self'` |" in row
 
 
-def test_a_danger_is_accepted_by_its_id(production: Assembly, tmp_path: Path) -> None:
+def test_danger_is_accepted_by_its_id(production: Assembly, tmp_path: Path) -> None:
     (danger,) = _report(production, tmp_path, _one_change).dangers
     made = _report(production, tmp_path, _one_change, accepted={danger.id: "Exported | to <b>", "00000000": "Another"})
     assert made.refused == []
@@ -208,8 +208,8 @@ def test_a_danger_is_accepted_by_its_id(production: Assembly, tmp_path: Path) ->
     assert "Accepted ids that match no danger (an id changes with its text): `00000000`." in text
 
 
-def test_an_id_is_of_exactly_one_danger(everywhere: Assembly, tmp_path: Path) -> None:
-    """Accepted for a figure, another figure is not; accepted for production, another environment is not."""
+def test_id_belongs_to_exactly_one_danger(everywhere: Assembly, tmp_path: Path) -> None:
+    """An acceptance does not cover another number or another environment."""
 
     def ids(*several: Edit) -> set[str]:
         return {danger.id for danger in _report(everywhere, tmp_path, *several).dangers}
@@ -222,12 +222,12 @@ def test_an_id_is_of_exactly_one_danger(everywhere: Assembly, tmp_path: Path) ->
     assert not one & ids(_in_all(key, name, 10))
 
 
-def test_a_long_report_is_cut_from_its_end(everywhere: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_report_omits_its_last_rows(everywhere: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = _edited(everywhere, tmp_path, lambda edits: [one["Resources"].clear() for one in edits.templates.values()])
     begun = time.monotonic()
     made = report(everywhere.folder, nothing, "main")
     whole = made.markdown()
-    assert time.monotonic() - begun < 5, "everything is removed, and told in seconds"
+    assert time.monotonic() - begun < 5, "removing everything is reported in seconds"
     assert len(whole) > 40_000
     assert (GITHUB_LIMIT, GITLAB_LIMIT) == (65_536, 1_000_000)
     limit = 36_000
@@ -252,7 +252,7 @@ def test_a_long_report_is_cut_from_its_end(everywhere: Assembly, tmp_path: Path,
 
 
 def test_two_runs_give_the_same_bytes(everywhere: Assembly, tmp_path: Path) -> None:
-    """Whatever order Python's sets have."""
+    """Independent of the order of Python's sets."""
     head = _edited(everywhere, tmp_path, _in_all("Storage/Uploads", "PublicAccessBlockConfiguration", {}), _one_change,
                    lambda edits: edits.properties("EdgeGlobal/WebFirewall/WebAcl")["Rules"].clear())  # fmt: skip
     code = "import sys; from pathlib import Path; from tools.reports.diff.report import report; "
@@ -275,11 +275,11 @@ def _accepting(*ids: str, reason: str = "The export of last night was restored e
     return "".join(f'[[accepted]]\nid = "{one}"\nreason = "{reason}"\n' for one in ids)
 
 
-def test_only_what_a_pull_request_adds_accepts() -> None:
+def test_only_added_entries_accept_dangers() -> None:
     one, two, three = "8da5c260", "00000000", "0123abcd"
     assert set(added(_accepting(one), _accepting(one, two))) == {two}
     assert set(added(_accepting(one, two), _accepting(two, one))) == set()
-    assert set(added(_accepting(one), _accepting(one, one))) == {one}, "it came again"
+    assert set(added(_accepting(one), _accepting(one, one))) == {one}, "accepted again"
     assert set(added("", _accepting(three))) == {three}
     assert added("", "") == {}
     assert set(added("what is this", _accepting(one))) == {one}
@@ -297,7 +297,7 @@ def test_only_what_a_pull_request_adds_accepts() -> None:
         ("[[accepted]", "docs/accepted-dangers.toml is not valid TOML: "),
     ],
 )
-def test_an_acceptance_that_says_too_little_is_told(text: str, told: str) -> None:
+def test_invalid_acceptance_is_an_error(text: str, told: str) -> None:
     with pytest.raises(AcceptanceError) as caught:
         added("", text)
     assert told in str(caught.value)

@@ -1,4 +1,4 @@
-"""How both sides are had: a worktree of the base with its own pins, no credentials, nothing left behind."""
+"""Base and head: a worktree with its own pins, no credentials, no leftovers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.isolated_checkout import copy_of_the_tree
 from tools.reports.diff.checkout import CheckoutError, both
 from tools.reports.diff.render import MARKER
 
-# An app that writes down what it was given, in the place of a CDK app.
+# Replaces the CDK app; writes its environment to a file.
 APP = """
 import json, os, pathlib
 out = pathlib.Path(os.environ["CDK_OUTDIR"])
 out.mkdir()
-told = {"variables": dict(os.environ), "version": VERSION, "installed": sorted(p.name for p in pathlib.Path(".venv").iterdir())}
-(out / "told.json").write_text(json.dumps(told))
+given = {"variables": dict(os.environ), "version": VERSION, "installed": sorted(p.name for p in pathlib.Path(".venv").iterdir())}
+(out / "given.json").write_text(json.dumps(given))
 """
 MAKEFILE = "install:\n\tmkdir .venv && touch .venv/own .venv/.installed\n"
 
 
 class Repository:
-    """A repository with one commit, whose head is another version."""
+    """A repository with one commit and changes in the working tree."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,9 +54,9 @@ class Repository:
         self.git("add", ".")
         self.git("commit", "-qm", "one")
 
-    def told(self) -> list[dict[str, object]]:
+    def synthesized(self) -> list[dict[str, object]]:
         with both("main", self.root) as outputs:
-            return [json.loads((folder / "told.json").read_text(encoding="utf-8")) for folder in outputs]
+            return [json.loads((folder / "given.json").read_text(encoding="utf-8")) for folder in outputs]
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "repository")
 
 
-def test_the_base_is_the_commit_and_the_head_is_this_folder(repository: Repository) -> None:
-    assert [one["version"] for one in repository.told()] == ["base", "head"]
+def test_base_is_the_commit_and_head_is_this_folder(repository: Repository) -> None:
+    assert [one["version"] for one in repository.synthesized()] == ["base", "head"]
     assert repository.git("worktree", "list").count("\n") == 1
     assert repository.git("status", "--short") == " M app.py\n"
 
@@ -73,7 +73,7 @@ def test_the_base_is_the_commit_and_the_head_is_this_folder(repository: Reposito
 def test_credentials_are_not_passed_on(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "CDK_DEFAULT_ACCOUNT"):
         monkeypatch.setenv(name, "given")
-    for one in repository.told():
+    for one in repository.synthesized():
         variables = one["variables"]
         assert isinstance(variables, dict)
         assert {name for name in variables if name.startswith("AWS_")} == {"AWS_EC2_METADATA_DISABLED"}
@@ -81,40 +81,40 @@ def test_credentials_are_not_passed_on(repository: Repository, monkeypatch: pyte
         assert json.loads(variables["CDK_CONTEXT_JSON"]) == {"flag": True}
 
 
-def test_the_same_pins_are_shared_and_nothing_is_installed(repository: Repository) -> None:
-    assert [one["installed"] for one in repository.told()] == [[".installed", "shared"], ["shared"]]
+def test_equal_pins_are_shared_without_installing(repository: Repository) -> None:
+    assert [one["installed"] for one in repository.synthesized()] == [[".installed", "shared"], ["shared"]]
 
 
-def test_other_pins_are_installed_by_the_base_itself(repository: Repository) -> None:
+def test_other_pins_are_installed_by_the_base(repository: Repository) -> None:
     repository.write("requirements-dev.txt", "one==2\n")
-    assert [one["installed"] for one in repository.told()] == [[".installed", "own"], ["shared"]]
+    assert [one["installed"] for one in repository.synthesized()] == [[".installed", "own"], ["shared"]]
     assert sorted(path.name for path in (repository.root / ".venv").iterdir()) == ["shared"]
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
-def test_a_side_that_does_not_synthesize_is_told(side: str, repository: Repository) -> None:
+def test_failed_synthesis_is_an_error(side: str, repository: Repository) -> None:
     repository.write("app.py", "raise SystemExit('The setting x is not known.')")
     if side == "base":
         repository.commit()
         repository.write("app.py", f"VERSION = 'head'\n{APP}")
-    told = {"base": r"The base \(main\)", "head": r"The head \(this folder\)"}[side]
-    with pytest.raises(CheckoutError, match=rf"{told} does not synthesize:\nThe setting x is not known\."), both("main", repository.root):
+    name = {"base": r"The base \(main\)", "head": r"The head \(this folder\)"}[side]
+    with pytest.raises(CheckoutError, match=rf"{name} does not synthesize:\nThe setting x is not known\."), both("main", repository.root):
         pass
     assert repository.git("worktree", "list").count("\n") == 1
 
 
-def test_an_installation_that_fails_is_told(repository: Repository) -> None:
+def test_failed_installation_is_an_error(repository: Repository) -> None:
     repository.write("Makefile", "install:\n\t@echo no room on the disk >&2; exit 1\n")
     repository.commit()
     repository.write("requirements-dev.txt", "one==2\n")
     with pytest.raises(CheckoutError, match="The packages that the base pins could not be installed:\nno room on the disk"):
-        repository.told()
+        repository.synthesized()
     assert repository.git("worktree", "list").count("\n") == 1
 
 
 @pytest.mark.long
 def test_make_diff_report_on_a_changed_setting(tmp_path: Path) -> None:
-    """The whole command, as a pipeline runs it: from a clone, with an environment of the caller that means nothing."""
+    """The whole command, as a pipeline runs it: from a clone, with a meaningless environment variable."""
     with copy_of_the_tree(tmp_path / "parent" / "tree") as tree:
         git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "base"]):

@@ -1,4 +1,4 @@
-"""Every kind of danger in both directions: a real change of production's templates, and exactly what is said of it."""
+"""Every kind of danger and its harmless counterpart: a real change of production's templates, and the exact text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _without(name: str) -> Edit:
 
 
 def _allowing(edits: Edits, priority: int) -> None:
-    """Lets through what another rule blocks."""
+    """Add a rule that allows what another rule blocks."""
     edits.properties(ACL)["Rules"].append({**_rule("RateApi")(edits), "Name": "Exception", "Action": {"Allow": {}}, "Priority": priority})
 
 
@@ -54,20 +54,20 @@ def _override(action: str) -> Edit:
     return edit
 
 
-def _door(**rule: Any) -> Edit:
-    """A new way into the database's security group."""
+def _ingress(**rule: Any) -> Edit:
+    """A new ingress rule of the database's security group."""
 
     def edit(edits: Edits) -> None:
         group = {"Fn::GetAtt": [edits.logical_id("Data/Database/SecurityGroup"), "GroupId"]}
         properties = {"GroupId": group, "IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, **rule}
-        edits.add("Data", "NewDoor", {"Type": "AWS::EC2::SecurityGroupIngress", "Properties": properties})
+        edits.add("Data", "NewIngress", {"Type": "AWS::EC2::SecurityGroupIngress", "Properties": properties})
 
     return edit
 
 
 def _from_redis(edits: Edits) -> None:
     group = {"Fn::GetAtt": [edits.logical_id("Data/Cache/SecurityGroup"), "GroupId"]}
-    _door(SourceSecurityGroupId=group)(edits)
+    _ingress(SourceSecurityGroupId=group)(edits)
 
 
 def _egress(path: str, **rule: Any) -> Edit:
@@ -88,14 +88,14 @@ def _wider_condition(edits: Edits) -> None:
             statement["Condition"]["StringLike"]["s3:prefix"] = ["*"]
 
 
-def _way_out(edits: Edits) -> None:
+def _default_route(edits: Edits) -> None:
     route = dict(edits.properties("Network/Network/Vpc/PrivateSubnet1/DefaultRoute"))
     route["RouteTableId"] = {"Ref": edits.logical_id("Network/Network/Vpc/IsolatedSubnet1/RouteTable")}
-    edits.add("Network", "WayOut", {"Type": "AWS::EC2::Route", "Properties": route})
+    edits.add("Network", "DefaultRoute", {"Type": "AWS::EC2::Route", "Properties": route})
 
 
 def _behavior(pattern: str) -> Edit:
-    """A cached path in front of all others."""
+    """A cached path before all others."""
 
     def edit(edits: Edits) -> None:
         behaviors = edits.properties(CDN)["DistributionConfig"]["CacheBehaviors"]
@@ -105,7 +105,7 @@ def _behavior(pattern: str) -> Edit:
 
 
 def _csp(**changed: str) -> Edit:
-    """Directives by their names, `_` for `-`; an empty one goes."""
+    """Change CSP directives by name, with `_` for `-`; an empty value removes one."""
 
     def edit(edits: Edits) -> None:
         policy = edits.properties(HEADERS)["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]["ContentSecurityPolicy"]
@@ -381,11 +381,11 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     # Network
     "the database for everybody": (
-        _door(CidrIp="0.0.0.0/0"),
+        _ingress(CidrIp="0.0.0.0/0"),
         ["`Data/Database/SecurityGroup` now accepts connections from any address (0.0.0.0/0) on tcp 5432."],
     ),
     "the database for a range of addresses": (
-        _door(CidrIp="203.0.113.0/24", FromPort=0, ToPort=65535),
+        _ingress(CidrIp="203.0.113.0/24", FromPort=0, ToPort=65535),
         ["`Data/Database/SecurityGroup` now accepts connections from 203.0.113.0/24 on tcp 0–65535."],
     ),
     "the database for another of our groups": (
@@ -405,7 +405,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         ["`Data/Database/Instance` joins the security group `Data/NewGroup`: the rules of that group now also apply to it."],
     ),
     "a way out of an isolated subnet": (
-        _way_out,
+        _default_route,
         [
             "`Network/Network/Vpc/IsolatedSubnet1/RouteTable` now has a default route, through `Network/Network/Vpc/PublicSubnet1/NATGateway`."
         ],
@@ -603,18 +603,18 @@ def comparisons(production: Assembly, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("name", DANGEROUS)
-def test_what_is_dangerous_is_told_in_these_words(name: str, comparisons: dict[str, Comparison]) -> None:
+def test_danger_has_this_text(name: str, comparisons: dict[str, Comparison]) -> None:
     assert [danger.words for danger in find_dangers(comparisons[name])] == DANGEROUS[name][1]
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_harmless_alarms_nobody(name: str, comparisons: dict[str, Comparison]) -> None:
-    """And is a change all the same: what the edit did is there."""
+def test_harmless_change_is_no_danger(name: str, comparisons: dict[str, Comparison]) -> None:
+    """The edit is a change, but no danger."""
     assert comparisons[name].changes
     assert find_dangers(comparisons[name]) == []
 
 
-def test_a_stack_that_goes_to_another_region(production: Assembly, tmp_path: Path) -> None:
+def test_stack_that_moves_to_another_region(production: Assembly, tmp_path: Path) -> None:
     edits = Edits(production)
     _manifest("Alerts", environment="aws://unknown-account/eu-west-1")(edits)
     dangers = find_dangers(compare(production, Assembly(edits.write(tmp_path))))
@@ -624,7 +624,7 @@ def test_a_stack_that_goes_to_another_region(production: Assembly, tmp_path: Pat
     )
 
 
-def test_an_exception_that_is_asked_sooner(production: Assembly, tmp_path: Path) -> None:
+def test_allow_rule_that_is_evaluated_earlier(production: Assembly, tmp_path: Path) -> None:
     before, after = Edits(production), Edits(production)
     _allowing(before, 99)
     _allowing(after, 99)
@@ -636,8 +636,8 @@ def test_an_exception_that_is_asked_sooner(production: Assembly, tmp_path: Path)
     assert all("is now evaluated before" in words for words in told)
 
 
-def test_a_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> None:
-    """Nobody deletes it: what is in it is neither removed nor orphaned by itself."""
+def test_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> None:
+    """The stack stays deployed; its resources are not listed as removed or orphaned."""
     edits = Edits(production)
     name = edits.stack("Operations")
     del edits.templates[name], edits.manifest["artifacts"][name]

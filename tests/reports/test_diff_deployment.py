@@ -1,4 +1,4 @@
-"""What the report says of restarts and interruptions."""
+"""The report's texts on restarts and interruptions."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def comparisons(production: Assembly, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_interrupted(name: str, comparisons: dict[str, Comparison]) -> None:
+def test_interruption_has_this_text(name: str, comparisons: dict[str, Comparison]) -> None:
     assert [one.words for one in interruptions(comparisons[name])] == CASES[name][1]
 
 

@@ -1,4 +1,4 @@
-"""The report against what is deployed, with a CloudFormation that holds what a test puts into it."""
+"""The report against deployed stacks, with a fake CloudFormation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refusal(code: str, message: str) -> ClientError:
 
 
 class Account:
-    """Stacks of one account by region and name, as CloudFormation tells of them: without a letter beyond ASCII."""
+    """Stacks of one account by region and name, as CloudFormation returns them: without non-ASCII characters."""
 
     def __init__(self, templates: dict[str, Any]) -> None:
         self.stacks = {name: {"template": mangled(template)} for name, template in templates.items()}
@@ -108,7 +108,7 @@ def mangled(template: Any) -> Any:
 
 @pytest.fixture
 def account(built: Built) -> Account:
-    """Everything is deployed as it is."""
+    """Production deployed from the present templates."""
     return Account(copy.deepcopy({name: one for name, one in built.templates.items() if name.startswith("CarmenProd")}))
 
 
@@ -142,7 +142,7 @@ def logical_id(built: Built, path: str) -> str:
     return next(one.logical_id for one in Assembly(built.assembly).resources.values() if (one.environment, one.path) == ("prod", path))
 
 
-def test_what_is_deployed_as_it_is_changes_nothing_and_is_told_in_time(compare: Compare, account: Account) -> None:
+def test_unchanged_deployment_is_reported_in_5_seconds(compare: Compare, account: Account) -> None:
     begun = time.monotonic()
     made = compare()
     assert made.markdown() == UNCHANGED
@@ -151,7 +151,7 @@ def test_what_is_deployed_as_it_is_changes_nothing_and_is_told_in_time(compare: 
     assert any("?" in json.dumps(one["template"]) for one in account.stacks.values()), "letters beyond ASCII come back mangled"
 
 
-def test_a_difference_is_judged_and_reckoned_as_against_a_branch(compare: Compare, account: Account, built: Built) -> None:
+def test_difference_has_dangers_and_costs(compare: Compare, account: Account, built: Built) -> None:
     there = account.stacks[DATA]["template"]["Resources"][logical_id(built, DB)]["Properties"]
     there["DBInstanceClass"] = "db.t4g.large"
     account.stacks[DATA]["template"]["Resources"]["ByHand"] = {"Type": "AWS::SQS::Queue", "Properties": {"QueueName": "größe"}}
@@ -167,7 +167,7 @@ def test_a_difference_is_judged_and_reckoned_as_against_a_branch(compare: Compar
     assert {one.kind for one in made.refused} == {"State", "Protection"}
 
 
-def test_what_the_cdks_command_line_adds_is_no_change_and_tells_the_construct(compare: Compare, account: Account, built: Built) -> None:
+def test_metadata_of_the_cdk_cli_is_unchanged(compare: Compare, account: Account, built: Built) -> None:
     """`cdk deploy` writes into every resource which construct it is of, and which asset; the report's own synthesis does not."""
     for name, stack in account.stacks.items():
         for each, resource in stack["template"]["Resources"].items():
@@ -179,7 +179,7 @@ def test_what_the_cdks_command_line_adds_is_no_change_and_tells_the_construct(co
     assert made.interruptions == []
 
 
-def test_a_stack_that_is_not_there_is_added(compare: Compare, account: Account) -> None:
+def test_missing_stack_is_added(compare: Compare, account: Account) -> None:
     for name, how in (("CarmenProd", None), ("CarmenProdEdgeAlarms", "ROLLBACK_COMPLETE"), ("CarmenProdOperations", "REVIEW_IN_PROGRESS")):
         if how:
             account.stacks[name]["status"] = how  # its name is there, and nothing else
@@ -192,7 +192,7 @@ def test_a_stack_that_is_not_there_is_added(compare: Compare, account: Account) 
     assert "**Drift**: none; 7 stacks match their templates." in made.markdown()
 
 
-def test_a_stack_that_left_the_app_is_told_as_left_behind(compare: Compare, account: Account) -> None:
+def test_stack_that_left_the_app_is_orphaned(compare: Compare, account: Account) -> None:
     queue = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}}}
     account.stacks |= {
         "CarmenProdReports": {"template": queue},
@@ -206,7 +206,7 @@ def test_a_stack_that_left_the_app_is_told_as_left_behind(compare: Compare, acco
     assert "**Drift**: none; 11 stacks match their templates." in made.markdown()
 
 
-def test_a_stack_that_is_elsewhere_is_told_as_moving(compare: Compare, account: Account, variant: Variant) -> None:
+def test_stack_in_another_region_moves(compare: Compare, account: Account, variant: Variant) -> None:
     """The setting `region` has changed, and the deployment would leave everything where it is; the edge stays in us-east-1."""
     elsewhere = variant(region="eu-central-1", network={"zones": ["euc1-az1", "euc1-az2"]})
     made = compare(assembly=elsewhere.assembly, settings=[load("prod").model_copy(update={"region": "eu-central-1"})])
@@ -217,13 +217,13 @@ def test_a_stack_that_is_elsewhere_is_told_as_moving(compare: Compare, account: 
 
 
 @pytest.mark.parametrize("text", [json.dumps, yaml.safe_dump])
-def test_a_template_that_comes_as_text_is_read(text: Callable[[Any], str], compare: Compare, account: Account) -> None:
+def test_template_as_text_is_parsed(text: Callable[[Any], str], compare: Compare, account: Account) -> None:
     for one in account.stacks.values():
         one["template"] = text(one["template"])
     assert compare().markdown() == UNCHANGED
 
 
-def test_cloudformations_short_tags_are_read() -> None:
+def test_short_tags_are_parsed() -> None:
     text = "Resources:\n  Topic:\n    Type: AWS::SNS::Topic\n    Properties: {DisplayName: !Sub 'a-${AWS::Region}', KmsMasterKeyId: !GetAtt Key.Arn}\n"
     properties = live._read(text)["Resources"]["Topic"]["Properties"]
     assert properties == {"DisplayName": {"Fn::Sub": "a-${AWS::Region}"}, "KmsMasterKeyId": {"Fn::GetAtt": ["Key", "Arn"]}}
@@ -232,7 +232,7 @@ def test_cloudformations_short_tags_are_read() -> None:
 # Environments
 
 
-def test_without_a_name_what_is_not_deployed_is_left_out_and_told(compare: Compare) -> None:
+def test_unnamed_missing_environment_is_omitted_with_a_note(compare: Compare) -> None:
     text = compare("prod", "staging", "dev", named=False).markdown()
     assert "What a deployment changes in prod:" in text
     assert "- prod: unchanged.\n" in text
@@ -240,7 +240,7 @@ def test_without_a_name_what_is_not_deployed_is_left_out_and_told(compare: Compa
     assert "nothing changes" in text
 
 
-def test_an_environment_that_is_named_is_told_even_when_it_is_not_there(compare: Compare, account: Account) -> None:
+def test_named_missing_environment_is_new(compare: Compare, account: Account) -> None:
     account.stacks.clear()
     text = compare().markdown()
     assert re.search(r"- \*\*prod\*\*: \d{3} added; \+\d{3}\.\d\d USD per month\n", text)
@@ -249,13 +249,13 @@ def test_an_environment_that_is_named_is_told_even_when_it_is_not_there(compare:
     assert "Drift" not in text
 
 
-def test_nothing_at_all_is_an_error_that_says_where_it_looked(compare: Compare, account: Account) -> None:
+def test_nothing_deployed_is_an_error(compare: Compare, account: Account) -> None:
     account.stacks.clear()
     with pytest.raises(RefusedError, match=r"credentials: prod \(in us-east-1\), dev \(in us-east-1\)\. Set AWS_PROFILE"):
         compare("prod", "dev", named=False)
 
 
-def test_an_environment_of_another_account_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_of_another_account_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Session:
         def __init__(self, region_name: str) -> None: ...
 
@@ -277,13 +277,13 @@ def test_an_environment_of_another_account_is_refused(monkeypatch: pytest.Monkey
 # What is not in order
 
 
-def test_a_stack_in_the_middle_of_something_is_told(compare: Compare, account: Account) -> None:
+def test_stack_being_updated_is_noted(compare: Compare, account: Account) -> None:
     account.stacks[DATA]["status"] = "UPDATE_IN_PROGRESS"
     text = compare().markdown()
     assert "- `CarmenProdData` is UPDATE_IN_PROGRESS: its resources may differ from its template.\n" in text
 
 
-def test_drift_is_a_row_for_each_difference_and_for_what_nobody_can_tell(compare: Compare, account: Account) -> None:
+def test_drift_has_a_row_for_each_difference(compare: Compare, account: Account) -> None:
     account.stacks["CarmenProdNetwork"]["drifts"] = [
         {
             "LogicalResourceId": "Group",
@@ -314,8 +314,8 @@ def test_drift_is_a_row_for_each_difference_and_for_what_nobody_can_tell(compare
     )
 
 
-def test_credentials_that_may_not_detect_or_list_are_told(compare: Compare, account: Account) -> None:
-    """The role of pull requests: it reads stacks by their names alone."""
+def test_missing_permissions_are_noted(compare: Compare, account: Account) -> None:
+    """As with the role for pull requests, which reads stacks only by name."""
     account.refuses = {
         call: refusal("AccessDenied", f"not authorized to perform: cloudformation:{call}") for call in ("ListStacks", "DetectStackDrift")
     }
@@ -326,7 +326,7 @@ def test_credentials_that_may_not_detect_or_list_are_told(compare: Compare, acco
 
 
 @pytest.mark.parametrize("call", ["DescribeStacks", "GetTemplate", "ListStacks"])
-def test_no_report_is_made_of_half_an_answer(call: str, compare: Compare, account: Account) -> None:
+def test_incomplete_answers_are_an_error(call: str, compare: Compare, account: Account) -> None:
     account.refuses = {call: refusal("ExpiredToken" if call == "ListStacks" else "AccessDenied", "no")}
     with pytest.raises(ClientError):
         compare()
@@ -354,7 +354,7 @@ def test_any_entry_of_the_file_accepts(compare: Compare, account: Account) -> No
         compare(acceptances="[[accepted]")
 
 
-def test_what_was_accepted_in_more_environments_was_accepted_in_each() -> None:
+def test_acceptance_for_more_environments_counts() -> None:
     """A pull request's report is of all of them; they are deployed one after the other."""
     known = ("dev", "prod", "staging")
     in_all, in_two, in_one = (Danger("State", "words", places) for places in (known, ("prod", "staging"), ("prod",)))

