@@ -47,7 +47,7 @@ NOT_APPLIED = {
 }
 # Harmless values that look random: 0.0.0.0, content hashes, names of exports, resources and constructs.
 HARMLESS = (
-    r"^0\.0\.0\.0",
+    r"^(0\.0\.0\.0|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.)",  # the last three are for documentation (RFC 5737)
     r"^[0-9a-f]{64}$",
     r"^[0-9a-f]{32}$",
     r"[0-9A-F]{8}(-us-east-1|/Resource|/Code)?$",
