@@ -22,7 +22,6 @@ class Table:
     name: str  # quoted and qualified
     kind: str
     statement: str
-    last_done: str | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def tables_due(connection: Connection, since: str, *, vacuum: bool) -> list[Tabl
     may = "pg_has_role(c.relowner, 'USAGE')" + (" OR has_table_privilege(c.oid, 'MAINTAIN')" if version >= 17 else "")
     rows = connection.run(
         f"""SELECT format('%I.%I', n.nspname, c.relname), c.relkind::text, c.relispartition, foreign_part.there,
-                   s.last_vacuum::text, s.last_analyze::text, s.last_vacuum >= :since::timestamptz, s.last_analyze >= :since::timestamptz
+                   s.last_vacuum >= :since::timestamptz, s.last_analyze >= :since::timestamptz
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
               LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
              CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_partition_tree(pg_partition_root(c.oid)) p JOIN pg_class f ON f.oid = p.relid
@@ -60,16 +59,16 @@ def tables_due(connection: Connection, since: str, *, vacuum: bool) -> list[Tabl
         since=since,
     )
     due = []
-    for name, kind, is_partition, has_foreign, last_vacuum, last_analyze, vacuumed, analyzed in rows:
+    for name, kind, is_partition, has_foreign, vacuumed, analyzed in rows:
         only = "ONLY " if version >= 18 and kind == "r" else ""  # from 18 on, the command includes inheritance children
         with_parent = is_partition and not has_foreign
         if kind == "p":
             if not is_partition and not has_foreign and not analyzed:
-                due.append(Table(name, kind, f"ANALYZE (SKIP_LOCKED) {name}", last_analyze))
+                due.append(Table(name, kind, f"ANALYZE (SKIP_LOCKED) {name}"))
         elif vacuum and not (vacuumed and (analyzed or with_parent)):
-            due.append(Table(name, kind, f"VACUUM ({'' if with_parent else 'ANALYZE, '}SKIP_LOCKED) {only}{name}", last_vacuum))
+            due.append(Table(name, kind, f"VACUUM ({'' if with_parent else 'ANALYZE, '}SKIP_LOCKED) {only}{name}"))
         elif not vacuum and not with_parent and not analyzed:
-            due.append(Table(name, kind, f"ANALYZE (SKIP_LOCKED) {only}{name}", last_analyze))
+            due.append(Table(name, kind, f"ANALYZE (SKIP_LOCKED) {only}{name}"))
     return sorted(due, key=lambda table: table.kind == "p")  # stable: partitioned tables after their partitions
 
 
@@ -121,3 +120,10 @@ def extension_schema(connection: Connection, name: str) -> str | None:
         "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE extname = :name", name=name
     )
     return str(rows[0][0]) if rows else None
+
+
+def require_extension(connection: Connection, name: str) -> str:
+    """The extension's schema, quoted. Raises LookupError if it is not installed."""
+    if schema := extension_schema(connection, name):
+        return schema
+    raise LookupError(f"extension {name} is not installed")

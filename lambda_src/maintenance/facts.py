@@ -12,7 +12,7 @@ from typing import Any
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
-from maintenance.catalog import BLOCK, LEFTOVER, SCHEMAS, Index, extension_schema, measure
+from maintenance.catalog import BLOCK, LEFTOVER, SCHEMAS, Index, extension_schema, measure, require_extension
 from maintenance.runner import Deadline
 
 Rows = list[dict[str, Any]]
@@ -122,10 +122,8 @@ def invalid_indexes(reader: Connection) -> Rows:
 def index_bloat(reader: Connection, measured: dict[str, dict[str, float]], deadline: Deadline) -> Rows:
     """The run's measurements. A monthly run measures the largest indexes here."""
     known = dict(measured)
-    schema = extension_schema(reader, "pgstattuple")
     if not known:
-        if schema is None:
-            raise LookupError("extension pgstattuple is not installed")
+        schema = require_extension(reader, "pgstattuple")
         for oid, name, size, fill in reader.run(
             f"""SELECT c.oid, format('%I.%I', n.nspname, c.relname), c.relpages * {BLOCK},
                        coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions) WHERE option_name = 'fillfactor'), 90)
@@ -148,9 +146,7 @@ def index_bloat(reader: Connection, measured: dict[str, dict[str, float]], deadl
 
 def table_bloat(reader: Connection, deadline: Deadline) -> Rows:
     """Free and dead space by pgstattuple's approximation, which skips all-visible pages."""
-    schema = extension_schema(reader, "pgstattuple")
-    if schema is None:
-        raise LookupError("extension pgstattuple is not installed")
+    schema = require_extension(reader, "pgstattuple")
     rows: Rows = []
     for oid, name in reader.run(
         f"""SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -175,9 +171,7 @@ def table_bloat(reader: Connection, deadline: Deadline) -> Rows:
 
 def statements(reader: Connection, order: str, before: dict[str, Any] | None, limit: int = 10) -> Rows:
     """Statements of the application and of operators, without backups and maintenance, which always take long."""
-    schema = extension_schema(reader, "pg_stat_statements")
-    if schema is None:
-        raise LookupError("extension pg_stat_statements is not installed")
+    schema = require_extension(reader, "pg_stat_statements")
     found = _rows(
         reader,
         f"""SELECT s.queryid::text AS id, r.rolname AS role, left(s.query, {_SHOWN_SQL}) AS statement, s.calls, s.rows,

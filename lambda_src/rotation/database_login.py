@@ -8,7 +8,7 @@ daily run of database_roles would also finish an interrupted change.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,7 +72,7 @@ class ApplicationLogin:
         """The whole rotation."""
         written, in_use = self._in_use()
         (idle,) = self.users.keys() - {in_use}
-        password = _renew(idle, self.users[idle], _password, _with_password, self.database, self.secrets_manager)
+        password = _renew(idle, self.users[idle], self.database, self.secrets_manager)
         self._test(idle, password)
         secrets.write(self.connection, connection_secret.with_login(written, user=idle, password=password), self.secrets_manager)
         return ""
@@ -131,29 +131,22 @@ class OwnerLogin:
         if self.service.running(self.family):
             return "a migration is running"
         user = connection_secret.user_of(_current(self.migration, self.secrets_manager).value) or ""
-        password = _renew(user, self.migration, _password_in_url, _with_password_in_url, self.database, self.secrets_manager)
+        password = _renew(user, self.migration, self.database, self.secrets_manager)
         self.database.login(user, password).close()
         return ""
 
 
-def _renew(
-    user: str,
-    arn: str,
-    read: Callable[[Secret], str],
-    replaced: Callable[[Secret, str], Secret],
-    where: Database,
-    client: Any,
-) -> str:
+def _renew(user: str, arn: str, where: Database, client: Any) -> str:
     """Give an unused login a new password, or finish an interrupted change. Return the password."""
     current = _current(arn, client)
-    password = read(current.value)
+    password = _password(current.value)
     session = _log_in(where, user, password)
     if session:
         password = token_hex(24)
-        secrets.write(arn, replaced(current.value, password), client)
+        secrets.write(arn, _with_password(current.value, user, password), client)
     else:
         previous = secrets.version(arn, "AWSPREVIOUS", client)
-        session = _log_in(where, user, read(previous.value)) if previous else None
+        session = _log_in(where, user, _password(previous.value)) if previous else None
     if not session:
         raise LoginRefused(f"{user} cannot log in with the current or the previous password of its secret. {RUN_ROLES}")
     with closing(session):
@@ -179,19 +172,13 @@ def _current(arn: str, client: Any) -> secrets.Version:
 
 
 def _password(secret: Secret) -> str:
-    return secret["password"]
+    """The password of a user's secret or of a connection secret."""
+    return secret.get("password") or connection_secret.password_of(secret) or ""
 
 
-def _with_password(secret: Secret, password: str) -> Secret:
-    return {**secret, "password": password}
-
-
-def _password_in_url(secret: Secret) -> str:
-    return connection_secret.password_of(secret) or ""
-
-
-def _with_password_in_url(secret: Secret, password: str) -> Secret:
-    return connection_secret.with_login(secret, user=connection_secret.user_of(secret) or "", password=password)
+def _with_password(secret: Secret, user: str, password: str) -> Secret:
+    is_user_secret = "password" in secret
+    return {**secret, "password": password} if is_user_secret else connection_secret.with_login(secret, user=user, password=password)
 
 
 def _reason(error: Exception) -> str:

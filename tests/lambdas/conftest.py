@@ -1,6 +1,6 @@
-"""What functions talk to, in earnest: PostgreSQL servers set up as RDS is, and the embedded AWS's S3.
+"""Services for the functions' tests: PostgreSQL servers configured like RDS, and the embedded AWS.
 
-One server a major version and one S3 a test run; a database and a bucket of its own where a test needs one.
+One server per major version and one embedded AWS per test run; a separate database and bucket per test.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def master(server: LocalRds) -> Iterator[Connection]:
         administration.run(f"CREATE DATABASE {name}")
         with connect(server, server.master, server.password, name) as connection:
             yield connection
-    server.as_rdsadmin(f"DROP DATABASE {name} WITH (FORCE)")  # autovacuum may be in it, which only a superuser can end
+    server.as_rdsadmin(f"DROP DATABASE {name} WITH (FORCE)")  # only a superuser can end an autovacuum worker in it
 
 
 @pytest.fixture(scope="session")
 def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The embedded AWS, completed by our handlers as in `make local`; its address."""
+    """The embedded AWS with our handlers, as in `make local`. Yields its address."""
     port, state = free_port(), tmp_path_factory.mktemp("embedded-aws")
     command = [sys.executable, "-m", "local.emulator.launcher", f"--port={port}", f"--state={state}"]
     with (state / "log").open("wb") as log, child(command, cwd=ROOT, stdout=log, stderr=log) as process:
@@ -78,7 +78,7 @@ def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def aws(embedded_aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The environment of a function that runs in the embedded AWS: boto3 goes there with an account of its own; the address."""
+    """The environment variables of a function in the embedded AWS. Returns its address."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "BACKUP_"))]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -90,20 +90,20 @@ def aws(embedded_aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    for made_for_another in (aws_clients.client, aws_clients.session):
-        made_for_another.cache_clear()
+    for cached in (aws_clients.client, aws_clients.session):
+        cached.cache_clear()
     return embedded_aws
 
 
 @pytest.fixture
 def s3(aws: str) -> Any:
-    """A client of the embedded AWS's S3, which knows full-object checksums and conditional writes."""
+    """A client of the embedded AWS's S3, which supports full-object checksums and conditional writes."""
     return boto3.client("s3", endpoint_url=aws, region_name=REGION)
 
 
 @pytest.fixture
 def bucket(s3: Any) -> str:
-    """An empty bucket with versions, as the backup bucket is."""
+    """An empty bucket with versioning, like the backup bucket."""
     name = f"backups-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=name)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})

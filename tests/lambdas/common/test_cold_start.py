@@ -1,4 +1,4 @@
-"""What makes a cold start short changes nothing else: clients call as boto3's do, and nobody is trusted who was not before."""
+"""Optimizations of the cold start change nothing else: clients send boto3's requests and trust the same authorities."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class NotSent(Exception):
-    """The request is looked at instead."""
+    """Raised instead of sending the request."""
 
 
 def request_of(client: Any, operation: str, arguments: dict[str, Any]) -> tuple[str, str, str, Any]:
-    """Where a call goes, and signed for what; without the moment."""
+    """The request's address and signature scope, without its time."""
     seen: list[Any] = []
 
     def look(request: Any, **_: Any) -> None:
@@ -53,25 +53,25 @@ def common_name(certificate: Any) -> str:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "me-central-1"])
 @pytest.mark.parametrize("service", CALLS)
-def test_a_client_calls_as_boto3s_does(aws: str, monkeypatch: pytest.MonkeyPatch, service: str, region: str) -> None:
+def test_client_sends_the_requests_of_boto3(aws: str, monkeypatch: pytest.MonkeyPatch, service: str, region: str) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     operation, arguments = CALLS[service]
     ours, theirs = aws_clients.client(service, region), boto3.client(service, region_name=region)
     assert request_of(ours, operation, arguments) == request_of(theirs, operation, arguments)
 
 
-def test_every_service_that_is_asked_for_is_known() -> None:
+def test_service_models_cover_all_services() -> None:
     sources = [path.read_text() for path in (ROOT / "lambda_src").rglob("*.py")]
     asked = {name for text in sources for name in re.findall(r'aws\.client\(\s*"([a-z0-9-]+)"', text)}
     assert set(CALLS) == asked <= set(service_models.SERVICES)
 
 
-def test_a_process_has_one_client_of_a_service(aws: str) -> None:
+def test_one_client_per_service_and_process(aws: str) -> None:
     assert aws_clients.client("s3") is aws_clients.client("s3")
     assert aws_clients.client("s3") is not aws_clients.client("s3", "eu-central-1")
 
 
-def test_an_instance_is_checked_against_its_own_regions_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instance_context_trusts_only_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
     def names(host: str = "localhost") -> set[str]:
         return {common_name(found) for found in tls.instance_context(host).get_ca_certs()}
 
@@ -87,7 +87,7 @@ def test_an_instance_is_checked_against_its_own_regions_authorities(monkeypatch:
     assert tls.instance_context("localhost").check_hostname
 
 
-def test_each_authority_stands_under_its_own_name() -> None:
+def test_authorities_have_their_own_names() -> None:
     bundle = tls.RDS_CA_BUNDLE.read_text()
     named = re.findall(r"^# (Amazon RDS .*)\n(-----BEGIN CERTIFICATE-----\n[^-]+\n-----END CERTIFICATE-----)$", bundle, re.MULTILINE)
     assert len(named) == bundle.count("BEGIN CERTIFICATE")
@@ -96,7 +96,7 @@ def test_each_authority_stands_under_its_own_name() -> None:
         assert common_name(found) == name
 
 
-def test_the_benchmark_sees_every_function_begin_its_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_invokes_every_function(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(functions, "RUNS", 1)
     monkeypatch.setattr(functions, "MUST", 0.01)
     assert functions.main() == 1

@@ -1,4 +1,4 @@
-"""What functions share: tokens, and the lock that keeps backup and maintenance apart."""
+"""IAM tokens, locks between backup and maintenance, and the Fargate task's bootstrap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.build.postgres_wheels import install
 task_bootstrap = ROOT / "lambda_src" / "common" / "task_bootstrap.py"
 
 
-def test_the_token_is_the_one_boto3_makes(aws: str) -> None:
+def test_token_equals_boto3s(aws: str) -> None:
     def comparable(token: str) -> list[str]:
         return [re.sub(r"(Date|Signature)=\w+", r"\1=", part) for part in token.split("&")]
 
@@ -35,13 +35,13 @@ def test_the_token_is_the_one_boto3_makes(aws: str) -> None:
 
 
 @pytest.mark.parametrize("iam_logins", [False, True])
-def test_members_of_rds_iam_have_no_password_login(aws: str, tmp_path: Path, iam_logins: bool) -> None:
+def test_rds_iam_members_cannot_use_passwords(aws: str, tmp_path: Path, iam_logins: bool) -> None:
     with LocalRds(
         install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="carmen", durable=False, iam_logins=iam_logins
     ) as server:
         with connect(server, "m", "p") as master:
             master.run("CREATE ROLE reader LOGIN PASSWORD 'known'; GRANT rds_iam TO reader")
-        if iam_logins:  # the token is signed and comes over TLS, and nobody reads it
+        if iam_logins:  # the server accepts any token over TLS
             with connect(server, "reader", database.iam_token("localhost", server.port, "reader")) as reader:
                 assert reader.run("SELECT current_user") == [["reader"]]
             with pytest.raises((DatabaseError, InterfaceError), match="no encryption"):
@@ -56,11 +56,11 @@ def other(server: LocalRds, master: Connection) -> Iterator[Connection]:
     """A second session in the master's database."""
     session = connect(server, server.master, server.password, master.run("SELECT current_database()")[0][0]).__enter__()
     yield session
-    with suppress(InterfaceError):  # a test has ended it
+    with suppress(InterfaceError):  # the test ended it
         session.close()
 
 
-def test_whoever_comes_second_is_told_who_holds_the_lock(master: Connection, other: Connection) -> None:
+def test_busy_names_the_holder_of_the_lock(master: Connection, other: Connection) -> None:
     with (
         locks.exclusive(master, "carmen-maintenance weekly"),
         pytest.raises(locks.Busy, match=r"carmen-backup did not start: 'carmen-maintenance weekly' \(carmen_master, process \d+\) holds"),
@@ -71,7 +71,7 @@ def test_whoever_comes_second_is_told_who_holds_the_lock(master: Connection, oth
         pass
 
 
-def test_an_aborted_transaction_lets_go_of_the_lock(master: Connection, other: Connection) -> None:
+def test_aborted_transaction_releases_the_lock(master: Connection, other: Connection) -> None:
     with pytest.raises(DatabaseError, match="nonsense"), locks.exclusive(other, "carmen-backup"):  # noqa: PT012 (the second statement raises; the first is its cause)
         other.run("BEGIN")
         other.run("nonsense")
@@ -79,7 +79,7 @@ def test_an_aborted_transaction_lets_go_of_the_lock(master: Connection, other: C
         pass
 
 
-def test_a_session_that_ends_lets_go_of_the_lock(server: LocalRds, master: Connection, other: Connection) -> None:
+def test_ended_session_releases_the_lock(server: LocalRds, master: Connection, other: Connection) -> None:
     with pytest.raises((DatabaseError, InterfaceError)), locks.exclusive(other, "carmen-backup"):  # noqa: PT012 (the second statement raises; the first is its cause)
         server.as_rdsadmin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'carmen-backup'")
         other.run("SELECT 1")
@@ -87,9 +87,7 @@ def test_a_session_that_ends_lets_go_of_the_lock(server: LocalRds, master: Conne
         pass
 
 
-def test_a_functions_task_becomes_its_package_with_code_and_layers_as_lambda_lays_them_out(
-    s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_task_bootstrap_runs_the_package_with_its_layers(s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the container's command is (constructs_lib/compute/function_task.py), run as a container runs it."""
     layer, code = tmp_path / "layer", tmp_path / "code"
     for path, content, mode in (

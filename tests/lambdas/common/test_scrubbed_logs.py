@@ -1,4 +1,4 @@
-"""Planted secrets: every function reads them, meets errors that quote them in every form, and lets none of them out."""
+"""Every function reads planted secrets and gets errors that contain them in every form. No output contains a secret."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.conftest import ROOT
 
 SOURCE = ROOT / "lambda_src"
 FUNCTIONS = sorted(path.parent.name for path in SOURCE.glob("*/handler.py"))
-# What a secret may hold that text has to write in another way.
+# Characters that text formats escape.
 PASSWORD = 'Pl4nted-"quoted"\\back/slash@ä%'
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIDPLANTED",
@@ -69,7 +69,7 @@ EVENTS = {
     "notifier": {"action": "digest", "time": "2026-11-01T06:00:00Z"},
     "rotation": {"rotate": "application"},
 }
-# Which secrets a run reads before it meets its error; what the others log in with, they sign themselves.
+# Secrets that a run reads before its error. The other functions use IAM authentication.
 READS = {
     "database_roles": {"master", "user-a", "user-b", "migration", "connection", "redis"},
     "rotation": {"connection"},
@@ -78,15 +78,15 @@ READS = {
 
 
 class LeakError(Exception):
-    """What a library might say of what it was given."""
+    """An error whose message contains the library's input."""
 
 
 @dataclass
 class World:
-    """AWS, PostgreSQL and the network, none of which works; each says all it has been told."""
+    """AWS, PostgreSQL and network that fail with errors that contain all their input."""
 
     read: dict[str, dict[str, str]] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
 
     def secret(self, arn: str) -> dict[str, str]:
         password = f"{PASSWORD}{arn}"
@@ -102,13 +102,13 @@ class World:
         return self.read[arn]
 
     def secrets(self) -> list[str]:
-        """Every secret there is, by itself and as whatever was told."""
+        """All secrets and all inputs."""
         values = [value for secret in self.read.values() for name, value in secret.items() if name != "username"]
-        return [*values, *self.told]
+        return [*values, *self.inputs]
 
     def leak(self, *arguments: Any, **options: Any) -> Any:
-        """Raises them all: plain, percent-encoded, as JSON, as JSON in JSON, as Python shows them, and in URLs that nobody knew."""
-        self.told += [str(options["password"])] if "password" in options else []
+        """Raise all secrets: plain, percent-encoded, as JSON, as JSON in JSON, as Python's repr, and in unknown URLs."""
+        self.inputs += [str(options["password"])] if "password" in options else []
         found = self.secrets()
         forms = [*found, *(quote(value, safe="") for value in found), json.dumps(found), json.dumps(json.dumps(found)), repr(found)]
         verifier = "SCRAM-SHA-256$4096:c2FsdA==$U3RvcmVkS2V5:UGxhbnRlZFZlcmlmaWVy"
@@ -158,11 +158,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def _run(package: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """All that a run of the function lets out: its log, what it printed, answered or raised, as Lambda writes that down."""
+    """All output of a run: log, stdout, result or error, in the form in which Lambda logs it."""
     module = importlib.import_module(f"{package}.handler")
     if package == "drill":
-        monkeypatch.delenv("DATABASE_HOST")  # it must know no database
-    if package == "database_roles":  # to the point where every secret is read
+        monkeypatch.delenv("DATABASE_HOST")  # the drill refuses to run with a database
+    if package == "database_roles":  # continue until every secret is read
         for name, instead in {
             "locks.exclusive": nullcontext,
             "database.connect": lambda **_: nullcontext(),
@@ -177,21 +177,21 @@ def _run(package: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: py
     answer: Any = None
     try:
         answer = module.handler(dict(EVENTS.get(package, {})), Context())
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is looked through)
+    except Exception as error:  # noqa: BLE001 (searched for secrets below)
         answer = "".join(traceback.format_exception(error)) + repr(error)
     said = capsys.readouterr()
     return f"{said.out}\n{said.err}\n{answer}\n{json.dumps(answer, default=str)}"
 
 
 def _found(world: World, output: str) -> list[str]:
-    """The pieces of secrets in it, whatever form they have."""
-    signatures = {match for told in world.told for match in re.findall(r"X-Amz-Signature=(\w+)", told)}
+    """The parts of secrets in the output, in any form."""
+    signatures = {match for text in world.inputs for match in re.findall(r"X-Amz-Signature=(\w+)", text)}
     pieces = {"Pl4nted-", "NeverRead", "UGxhbnRlZFZlcmlmaWVy", base64.b64encode(PASSWORD.encode()).decode()[:12], *signatures}
     return sorted(piece for piece in pieces if piece in output)
 
 
 @pytest.mark.parametrize("package", FUNCTIONS)
-def test_no_function_lets_a_secret_out(
+def test_functions_do_not_leak_secrets(
     package: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = _run(package, world, monkeypatch, capsys)
@@ -202,15 +202,15 @@ def test_no_function_lets_a_secret_out(
 
 
 @pytest.mark.parametrize("package", FUNCTIONS)
-def test_without_scrubbing_each_would(
+def test_functions_would_leak_without_scrubbing(
     package: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What proves the test above."""
+    """Shows that the test above would find a leak."""
     monkeypatch.setattr(scrubbed_logs, "scrub", lambda text: text)
     assert _found(world, _run(package, world, monkeypatch, capsys)) != []
 
 
-def test_all_log_through_the_one_logger_and_read_secrets_in_the_one_place() -> None:
+def test_one_logger_and_one_reader_of_secrets() -> None:
     for path in SOURCE.rglob("*.py"):
         calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
         named = {call.id if isinstance(call, ast.Name) else call.attr for call in calls if isinstance(call, ast.Name | ast.Attribute)}
@@ -218,7 +218,7 @@ def test_all_log_through_the_one_logger_and_read_secrets_in_the_one_place() -> N
         assert not named & {"get_secret_value", "put_secret_value"} or path.name == "secrets.py", path
 
 
-def test_what_is_read_or_written_is_hidden_and_names_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_hidden_but_names_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     read = secrets.read("read", world.client("secretsmanager"))
     with pytest.raises(LeakError):
         secrets.write("written", {"password": "Pl4nted-written", "username": "carmen_owner"}, world.client("secretsmanager"))
@@ -237,7 +237,7 @@ def test_what_is_read_or_written_is_hidden_and_names_are_not(world: World, monke
         ("https://bucket/answer?Signature=a%2Bb&Expires=1", "https://bucket/answer?Signature=[secret]&Expires=1"),
     ],
 )
-def test_what_looks_like_a_secret_is_one(text: str, scrubbed: str) -> None:
+def test_text_that_looks_like_a_secret_is_hidden(text: str, scrubbed: str) -> None:
     assert scrubbed_logs.scrub(text) == scrubbed
 
 
@@ -249,7 +249,7 @@ def test_what_looks_like_a_secret_is_one(text: str, scrubbed: str) -> None:
         lambda: RuntimeError({"M": ["postgresql://me:NeverRead@host"]}, ValueError("postgresql://me:NeverRead@host")),
     ],
 )
-def test_an_error_and_its_cause_are_scrubbed_in_place(raised: Callable[[], Exception]) -> None:
+def test_error_and_cause_are_scrubbed_in_place(raised: Callable[[], Exception]) -> None:
     try:
         try:
             raise raised()
@@ -257,6 +257,6 @@ def test_an_error_and_its_cause_are_scrubbed_in_place(raised: Callable[[], Excep
             raise RuntimeError("because postgresql://me:NeverRead@host") from cause
     except RuntimeError as error:
         scrubbed_logs.scrub_error(error)
-        text = "".join(traceback.format_exception(error)).replace('"because postgresql://me:NeverRead@host"', "")  # of this file
+        text = "".join(traceback.format_exception(error)).replace('"because postgresql://me:NeverRead@host"', "")  # the source line
         assert "NeverRead" not in text
         assert text.count(scrubbed_logs.HIDDEN) >= 2

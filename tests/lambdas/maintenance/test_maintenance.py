@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any, cast
 
@@ -87,12 +89,26 @@ class Carmen:
         self.server.as_rdsadmin(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{index}'::regclass", self.database)
 
 
+@cache
+def template(server: LocalRds) -> str:
+    """The name of a database with Carmen's roles and objects, which tests copy."""
+    name = f"template_{uuid.uuid4().hex[:8]}"
+    with connect(server, server.master, server.password) as administration:
+        administration.run(f"CREATE DATABASE {name}")
+    with connect(server, server.master, server.password, name) as master:
+        roles.apply(master, PASSWORDS)
+    with connect(server, "carmen_owner", PASSWORDS["carmen_owner"], name) as owner:
+        sample_database.create(owner.run, server, name)
+    return name
+
+
 @pytest.fixture
-def carmen(
-    server: LocalRds, master: Connection, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Carmen]:
-    roles.apply(master, PASSWORDS)
-    name = master.run("SELECT current_database()")[0][0]
+def carmen(server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Carmen]:
+    name = f"carmen_{uuid.uuid4().hex[:8]}"
+    with connect(server, server.master, server.password) as administration:
+        administration.run(f"CREATE DATABASE {name} TEMPLATE {template(server)}")
+    with connect(server, server.master, server.password, name) as master:
+        roles.apply(master, PASSWORDS)  # other tests change passwords, and privileges on a database are not copied
     for variable, value in {
         "DATABASE_HOST": "localhost", "DATABASE_PORT": str(server.port), "DATABASE_NAME": name, "RDS_CA_FILE": str(server.ca_file),
         "ENVIRONMENT": "prod", "BACKUP_BUCKET": bucket, "POWERTOOLS_SERVICE_NAME": "maintenance",
@@ -100,8 +116,8 @@ def carmen(
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(maintenance, "SETTINGS", SETTINGS)
     with connect(server, "carmen_owner", PASSWORDS["carmen_owner"], name) as owner:
-        sample_database.create(owner.run, server, name)
-        yield Carmen(owner, server, name, s3, bucket, server_major(master), capsys)
+        yield Carmen(owner, server, name, s3, bucket, server_major(owner), capsys)
+    server.as_rdsadmin(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @every_major

@@ -56,7 +56,7 @@ def test_rotation_of_the_user_in_use_fails_queries(world: World) -> None:
     """With one user the same clients fail. This shows that the other tests would find a failure."""
     written, user = world.secrets.value(world.names["connection"]), world.in_use()
     where = database_login.Database(host="localhost", proxy_host="localhost", port=world.server.port, name=world.database)
-    password = database_login._renew(user, world.names[user], database_login._password, database_login._with_password, where, world.secrets)
+    password = database_login._renew(user, world.names[user], where, world.secrets)
     changed = connection_secret.with_login(written, user=user, password=password)
     secrets.write(world.names["connection"], changed, world.secrets)
     world.cluster.update_service(cluster="c", service="carmen", forceNewDeployment=True)
