@@ -51,8 +51,9 @@ class CarmenStack(cdk.Stack):
             "cost-center": settings.tags.cost_center,
             "repository": settings.tags.repository,
         }
+        stack_tags = cdk.Tags.of(self)
         for key, value in tags.items():
-            cdk.Tags.of(self).add(key, value, exclude_resource_types=list(UNTAGGED))
+            stack_tags.add(key, value, exclude_resource_types=list(UNTAGGED))
 
     def _set_permissions_boundary(self, settings: Settings) -> None:
         if settings.permissions_boundary:

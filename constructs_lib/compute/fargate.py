@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from aws_cdk import Annotations, Aws
+from aws_cdk import Annotations
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.arns import PARTITION
 from constructs_lib.foundation.service_principals import same_account_principal
 from settings import sections
 
@@ -49,7 +50,7 @@ def allow_pull(task: ecs.FargateTaskDefinition, images: Sequence[str]) -> None:
             repository = ecr.Repository.from_repository_attributes(
                 task,
                 f"Image{number}",
-                repository_arn=f"arn:{Aws.PARTITION}:ecr:{match['region']}:{match['account']}:repository/{match['name']}",
+                repository_arn=f"arn:{PARTITION}:ecr:{match['region']}:{match['account']}:repository/{match['name']}",
                 repository_name=match["name"],
             )
             repository.grant_pull(task.obtain_execution_role())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -15,6 +15,7 @@ from constructs import Construct
 from constructs_lib.compute.fargate import allow_pull, fargate_task
 from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_security_group, package_asset
 from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.foundation.arns import PARTITION
 from constructs_lib.network.vpc import Network
 from settings import sections
 
@@ -116,9 +117,7 @@ def add_package(
 
     def readable(asset: assets.Asset) -> str:
         task.add_to_task_role_policy(
-            iam.PolicyStatement(
-                actions=["s3:GetObject"], resources=[f"arn:{Aws.PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"]
-            )
+            iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"arn:{PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"])
         )
         return f"{asset.s3_bucket_name}/{asset.s3_object_key}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_backup as backup
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -11,6 +11,7 @@ from constructs import Construct
 
 from constructs_lib.database.instance import Database
 from constructs_lib.foundation.acknowledgements import acknowledge, record_opt_outs, resource_in_finding
+from constructs_lib.foundation.arns import account_arn
 from settings import sections
 
 START_WITHIN, COMPLETE_WITHIN = Duration.hours(1), Duration.hours(8)
@@ -72,7 +73,7 @@ class DatabaseSnapshots(Construct):
             description="AWS Backup: creates and deletes snapshots of the database",
         )
         instance = database.instance.instance_arn
-        snapshots = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:snapshot:awsbackup:*"
+        snapshots = account_arn("rds", "snapshot:awsbackup:*")
         for sid, actions, resources, conditions in (
             ("SeeTheDatabase", ["rds:DescribeDBInstances"], [instance], {}),
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, TimeZone
+from aws_cdk import Duration, TimeZone
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
@@ -12,6 +12,7 @@ from constructs import Construct
 from constructs_lib.database.instance import Database
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import FIVE_MINUTES, Alarm, Alerting, Expression, Metric
+from constructs_lib.foundation.arns import account_arn
 from constructs_lib.foundation.service_principals import same_account_principal
 from settings import sections
 from settings.schedules import daily_cron
@@ -68,7 +69,7 @@ class DatabaseWorkingHours(Construct):
             dlq,
             {"AwsSolutions-SQS3": "The dead-letter queue of an EventBridge schedule; the rule knows only those of queues and functions."},
         )
-        arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:db:{self._instance}"
+        arn = account_arn("rds", f"db:{self._instance}")
         role = iam.Role(self, f"{name}Role", assumed_by=same_account_principal("scheduler.amazonaws.com"), description=description)
         scheduler.Schedule(
             self,

@@ -8,6 +8,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
+from constructs_lib.foundation.arns import account_arn
 
 # Source: AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC"; Service Authorization Reference,
 # EC2, for the resource types of each action.
@@ -30,16 +31,14 @@ def function_role(scope: Construct, construct_id: str, *, log_group: logs.ILogGr
 
 
 def _allow_network_interfaces(role: iam.Role) -> None:
-    interfaces, subnets, security_groups = (
-        f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:{kind}/*" for kind in ("network-interface", "subnet", "security-group")
-    )
+    interfaces, subnets, security_groups = (account_arn("ec2", f"{kind}/*") for kind in ("network-interface", "subnet", "security-group"))
     for sid, actions, resources in (
         ("SeeTheVpc", DESCRIBE_NETWORK, ["*"]),
         ("AttachToVpc", CREATE_INTERFACES, [interfaces, subnets, security_groups]),
         ("KeepAttached", MODIFY_INTERFACES, [interfaces]),
     ):
         role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources))
-    own_functions = f"arn:{Aws.PARTITION}:lambda:{Aws.REGION}:{Aws.ACCOUNT_ID}:function:{Aws.STACK_NAME}-*"
+    own_functions = account_arn("lambda", f"function:{Aws.STACK_NAME}-*")
     denied = (*DESCRIBE_NETWORK, *CREATE_INTERFACES, *MODIFY_INTERFACES)
     role.add_to_policy(
         iam.PolicyStatement(

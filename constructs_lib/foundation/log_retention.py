@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
+from constructs_lib.foundation.arns import account_arn
 from constructs_lib.foundation.sdk_call import SdkCall
 
 _NAMES = {
@@ -28,7 +28,7 @@ def set_log_retention(scope: Construct, construct_id: str, *, name: str, days: i
     The CDK's LogRetention is a function that may change every log group of the account, and its own log never expires.
     """
     # `:*` stands for the group's streams; IAM needs it (CloudWatch Logs User Guide, "Resources and operations").
-    arn = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{name}:*"
+    arn = account_arn("logs", f"log-group:{name}:*")
     create = SdkCall(
         scope,
         f"{construct_id}Group",

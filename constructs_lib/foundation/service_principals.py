@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
+
+from constructs_lib.foundation.arns import ACCOUNT, account_arn
 
 # Service → service and resource of the aws:SourceArn that AWS documents for its AssumeRole calls.
 SOURCES = {
@@ -24,7 +25,7 @@ def same_account_principal(service: str) -> iam.ServicePrincipal:
     return iam.ServicePrincipal(
         service,
         conditions={
-            "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-            "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:{source}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"},
+            "StringEquals": {"aws:SourceAccount": ACCOUNT},
+            "ArnLike": {"aws:SourceArn": account_arn(source, resource)},
         },
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
-from aws_cdk import Aws, RemovalPolicy
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from constructs_lib.foundation.arns import ACCOUNT, account_arn
 from constructs_lib.foundation.log_retention import retention_days
 from constructs_lib.foundation.sdk_call import SdkCall
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
@@ -87,7 +88,7 @@ class Network(Construct):
         """Revoke EC2's two default rules. The CDK's function for this has no tags and a log that never expires."""
         group = self.vpc.vpc_default_security_group
         for direction, rule in {
-            "Ingress": {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "UserId": Aws.ACCOUNT_ID}]},
+            "Ingress": {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group, "UserId": ACCOUNT}]},
             "Egress": {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
         }.items():
             SdkCall(
@@ -101,7 +102,7 @@ class Network(Construct):
                 permissions=[
                     iam.PolicyStatement(
                         actions=[f"ec2:RevokeSecurityGroup{direction}"],
-                        resources=[f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:security-group/{group}"],
+                        resources=[account_arn("ec2", f"security-group/{group}")],
                     )
                 ],
             )

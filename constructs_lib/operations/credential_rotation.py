@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -20,6 +20,7 @@ from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.database.roles import DatabaseRoles
 from constructs_lib.foundation.acknowledgements import acknowledge, export_name, resource_in_finding
 from constructs_lib.foundation.alarm import Alerting
+from constructs_lib.foundation.arns import account_arn
 from constructs_lib.network.vpc import Network
 from constructs_lib.operations.probe import EVERY_15_MINUTES
 from settings import sections
@@ -119,7 +120,7 @@ class CredentialRotation(Construct):
         )
 
     def _allow_token_change(self, cache: Cache) -> None:
-        group = f"arn:{Aws.PARTITION}:elasticache:{Aws.REGION}:{Aws.ACCOUNT_ID}:replicationgroup:{cache.replication_group_id}"
+        group = account_arn("elasticache", f"replicationgroup:{cache.replication_group_id}")
         self.function.add_to_role_policy(
             iam.PolicyStatement(sid="RedisToken", actions=["elasticache:ModifyReplicationGroup"], resources=[group])
         )
@@ -142,5 +143,4 @@ def _rotation_days(settings: sections.Operations) -> str:
 
 def _tasks_of(cluster_name: str) -> tuple[str, str]:
     """ARNs of a cluster's container instances and tasks."""
-    prefix = f"arn:{Aws.PARTITION}:ecs:{Aws.REGION}:{Aws.ACCOUNT_ID}"
-    return f"{prefix}:container-instance/{cluster_name}/*", f"{prefix}:task/{cluster_name}/*"
+    return account_arn("ecs", f"container-instance/{cluster_name}/*"), account_arn("ecs", f"task/{cluster_name}/*")

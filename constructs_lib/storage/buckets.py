@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import Annotations, Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import Annotations, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, export_name, record_opt_outs, resource_in_finding
+from constructs_lib.foundation.arns import ACCOUNT, PARTITION
 from settings import sections
 
 RELEASE_FILE_LOGS = "release-files/"
@@ -67,7 +68,7 @@ class AccessLogBucket(PrivateBucket):
                 principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
                 actions=["s3:PutObject"],
                 resources=[self.arn_for_objects(f"{RELEASE_FILE_LOGS}*")],
-                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+                conditions={"StringEquals": {"aws:SourceAccount": ACCOUNT}},
             )
         )
 
@@ -204,8 +205,8 @@ class PagesBucket(PrivateBucket):
                 actions=["s3:GetObject"],
                 resources=[self.arn_for_objects("errors/*")],
                 conditions={
-                    "StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID},
-                    "ArnLike": {"aws:SourceArn": f"arn:{Aws.PARTITION}:cloudfront::{Aws.ACCOUNT_ID}:distribution/*"},
+                    "StringEquals": {"aws:SourceAccount": ACCOUNT},
+                    "ArnLike": {"aws:SourceArn": f"arn:{PARTITION}:cloudfront::{ACCOUNT}:distribution/*"},
                 },
             )
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from constructs_lib.foundation.arns import account_arn
 from constructs_lib.foundation.sdk_call import SdkCall
 from settings import sections
 
@@ -65,7 +66,7 @@ class ImageRepository(Construct):
             permissions=[
                 iam.PolicyStatement(
                     actions=["ssm:PutParameter"],
-                    resources=[f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{self.parameter_name}"],
+                    resources=[account_arn("ssm", f"parameter{self.parameter_name}")],
                 )
             ],
         )
