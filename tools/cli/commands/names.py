@@ -43,7 +43,7 @@ RESOURCES = {
     "BACKUP_TASK_LOG": ("Operations", LOG_GROUP, "BackupFargateLogGroup"),
     "UPTIME_LOG": ("", LOG_GROUP, "UptimeFunctionLogGroup"),
     "NOTIFIER_LOG": ("Alerts", LOG_GROUP, "NotifierFunctionLogGroup"),
-    "NOTIFIER_LETTERS": ("Alerts", QUEUE, "NotifierFunctionDeadLetters"),
+    "NOTIFIER_DLQ": ("Alerts", QUEUE, "NotifierFunctionDeadLetters"),
 }
 
 
