@@ -1,15 +1,18 @@
-"""How many faults in production's templates the tests notice without the snapshots (`make mutants`).
+"""Measure how many faults in production's templates the tests detect without the snapshots.
 
-Each mutant is one fault somebody could make: an encryption flag off, a door open, a resource gone. The tests that look at
-templates run against each until one fails. Left out are snapshots, the judges of others, and the tests of the report, which look
-at how two templates differ. The last line is JSON.
+    python -m tests.mutation.mutants [--class encryption] [--sample 300]
+
+A mutant is one fault in a template: encryption off, a port open, a resource missing. The tests of templates run against each mutant until one
+fails. Snapshots, external validators and the tests of the difference report do not take part. The last line is JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -30,10 +33,10 @@ FOLDERS = [folder for folder in ("tests/rules", "tests/constructs", "tests/setti
 KEPT = ("built", "variant", "with_rules")
 LEAST_KILLED_PERCENT = 90
 GONE = object()
-# They look at templates too, but for what others say of them, or for how two of them differ: each mutant is tried on all the rest.
-OTHERS = ("test_judges", "test_second_opinion", "test_diff_report")
+# Tests of templates that take no part: external validators, and differences between two templates.
+EXCLUDED = ("test_validators", "test_second_opinion", "test_diff")
 
-# Class → key of a property → what it becomes, wherever it stands. GONE takes it out.
+# Class → key of a property → its faulty values, everywhere in a template. GONE removes the key.
 FLIPS: dict[str, dict[str, list[Any]]] = {
     "encryption": {
         "StorageEncrypted": [False, GONE],
@@ -155,23 +158,23 @@ Resources = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: `change` is made to the resources of `stack`."""
+    """One fault: `change` modifies the resources of `stack`."""
 
     kind: str
     stack: str
-    what: str
+    description: str
     change: Callable[[Resources], object]
 
 
 def mutants(built: Built) -> Iterator[Mutant]:
-    """All of them, class by class."""
+    """All mutants of production."""
     for stack, template in built.templates.items():
         if stack.startswith(PREFIX):
             for logical_id, resource in template["Resources"].items():
                 yield from _flips(stack, logical_id, resource)
                 yield from _policies(stack, logical_id, resource)
-                yield from _doors(stack, logical_id, resource)
-                yield from _particulars(stack, logical_id, resource)
+                yield from _ports(stack, logical_id, resource)
+                yield from _special(stack, logical_id, resource)
                 yield Mutant("existence", stack, f"{logical_id} gone", _without(logical_id))
 
 
@@ -193,7 +196,7 @@ def _policies(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator
             path: tuple[Any, ...] = ("Properties", document, "Statement", number)
             name = f"{logical_id} {document}[{number}]"
             if statement["Effect"] == "Deny":
-                yield Mutant("tls" if "Secure" in str(statement) or "Tls" in str(statement) else "iam", stack, f"{name} denies no more",
+                yield Mutant("tls" if "Secure" in str(statement) or "Tls" in str(statement) else "iam", stack, f"{name} allows instead of denying",
                              _setting(logical_id, path, "Effect", "Allow"))  # fmt: skip
                 continue
             service = str(statement["Action"] if isinstance(statement["Action"], str) else statement["Action"][0]).split(":")[0]
@@ -209,7 +212,7 @@ def _policies(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator
                     yield Mutant("iam", stack, f"{name}.{key} = {'gone' if new is GONE else new}", _setting(logical_id, path, key, new))
 
 
-def _doors(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator[Mutant]:
+def _ports(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator[Mutant]:
     if resource["Type"] in ("AWS::EC2::SecurityGroupIngress", "AWS::EC2::SecurityGroupEgress"):
         other = "SourceSecurityGroupId" if resource["Type"].endswith("Ingress") else "DestinationSecurityGroupId"
 
@@ -227,8 +230,8 @@ def _doors(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator[Mu
             )
 
 
-def _particulars(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator[Mutant]:
-    """What is no property, or only means something for one type."""
+def _special(stack: str, logical_id: str, resource: dict[str, Any]) -> Iterator[Mutant]:
+    """Faults outside properties, or of one resource type."""
     kind, properties = resource["Type"], resource.get("Properties", {})
     if kind.removeprefix("AWS::") in STATEFUL and "AlertsKey" not in logical_id:
         for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
@@ -247,7 +250,7 @@ def _particulars(stack: str, logical_id: str, resource: dict[str, Any]) -> Itera
 
 
 def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
-    """(path, key, value) of everything below, policies apart."""
+    """(path, key, value) of everything below, except policies."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in pairs:
         if key not in ("PolicyDocument", "AssumeRolePolicyDocument", "KeyPolicy"):
@@ -279,10 +282,10 @@ def _without(*path: Any) -> Callable[[Resources], object]:
 
 
 class Hunt:
-    """A pytest plugin: takes the place of the run, and gives every mutant to the tests that look at templates."""
+    """A pytest plugin that replaces the run: it gives every mutant to the tests of templates."""
 
-    def __init__(self, wanted: str = "", part: int = 0, parts: int = 1) -> None:
-        self._wanted, self._part, self._parts = wanted, part, parts
+    def __init__(self, kind: str = "", sample: int = 0, part: int = 0, parts: int = 1) -> None:
+        self._kind, self._sample, self._part, self._parts = kind, sample, part, parts
         self._kept: dict[str, Any] = {}
         self._seconds: dict[pytest.Item, float] = {}
         self.killed: dict[str, int] = defaultdict(int)
@@ -290,7 +293,7 @@ class Hunt:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
-        """Keeps what takes long to build, since every test runs as if it were the only one of its session."""
+        """Keep the fixtures that take long: every test runs like the only one of its session."""
         name = fixturedef.argname
         if name in self._kept:
             object.__setattr__(fixturedef, "func", lambda *_, **__: self._kept[name])  # final to type checkers
@@ -300,25 +303,34 @@ class Hunt:
         return result
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Without a fault, then with each, then those that killed without again: a fault that stayed would have killed all after it."""
-        items = [item for item in session.items if "built" in getattr(item, "fixturenames", ()) and not self._is_of_others(item)]
+        """Run without a fault, with each mutant, and once more without: a fault that remained would have failed all later tests."""
+        items = [
+            item
+            for item in session.items
+            if "built" in getattr(item, "fixturenames", ()) and not any(name in item.nodeid for name in EXCLUDED)
+        ]
         self._expect_no_failure(items)
         kills: dict[tuple[str, pytest.Item], int] = defaultdict(int)
-        for mutant in [one for one in mutants(self._built) if self._wanted in one.kind][self._part :: self._parts]:
+        for mutant in self._chosen()[self._part :: self._parts]:
             able = [item for item in items if "tests/models/edge" not in item.nodeid or "Edge" in mutant.stack]
-            able.sort(key=lambda item: self._seconds[item] / (1 + kills[mutant.kind, item]))  # quick ones, and who killed before
+            able.sort(key=lambda item: self._seconds[item] / (1 + kills[mutant.kind, item]))  # quick ones and earlier killers first
             killer = self._hunt(mutant, able)
             if killer:
                 kills[mutant.kind, killer] += 1
                 self.killed[mutant.kind] += 1
             else:
-                self.survivors[mutant.kind].append(f"{mutant.stack}/{mutant.what}")
+                self.survivors[mutant.kind].append(f"{mutant.stack}/{mutant.description}")
         self._expect_no_failure(list({killer for _, killer in kills}))
         return True
 
+    def _chosen(self) -> list[Mutant]:
+        """The mutants of this class, or a sample of them that is the same on every run."""
+        found = [one for one in mutants(self._built) if self._kind in one.kind]
+        return random.Random(1).sample(found, min(self._sample, len(found))) if self._sample else found
+
     def _expect_no_failure(self, items: list[pytest.Item]) -> None:
         if failing := [item.nodeid for item in items if self._fails(item)]:
-            raise pytest.UsageError(f"these tests fail without any fault: {', '.join(failing)}")
+            raise pytest.UsageError(f"These tests fail without a mutant: {', '.join(failing)}")
 
     def _hunt(self, mutant: Mutant, items: list[pytest.Item]) -> pytest.Item | None:
         """The test that fails on `mutant`, if one does."""
@@ -338,21 +350,17 @@ class Hunt:
         built: Built = self._kept["built"]
         return built
 
-    @staticmethod
-    def _is_of_others(item: pytest.Item) -> bool:
-        return any(name in item.nodeid for name in OTHERS)
-
     def _fails(self, item: pytest.Item) -> bool:
         kept = len(self._kept)
         reports = runtestprotocol(item, nextitem=None, log=False)
-        again = len(self._kept) == kept  # what is made for all tests is no cost of the first
+        again = len(self._kept) == kept  # a shared fixture is not part of the first test's time
         self._seconds[item] = sum(report.duration for report in reports if again or report.when == "call")
         return any(report.failed for report in reports)
 
 
-def hunt(wanted: str, part: int, parts: int) -> dict[str, Any]:
-    """What became of one part of the mutants: class → killed, class → survivors."""
-    plugin = Hunt(wanted, part, parts)
+def hunt(kind: str, sample: int, part: int, parts: int) -> dict[str, Any]:
+    """The result of one part of the mutants: class → killed, class → survivors."""
+    plugin = Hunt(kind, sample, part, parts)
     quiet = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--disable-warnings"]
     status = pytest.main([*quiet, "-m", "not long", *FOLDERS], plugins=[plugin])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
@@ -360,36 +368,41 @@ def hunt(wanted: str, part: int, parts: int) -> dict[str, Any]:
     return {"killed": plugin.killed, "survivors": plugin.survivors}
 
 
-def hunt_in_parallel(wanted: str) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """A process for each processor; each builds the templates for itself, and breaks its own."""
+def hunt_in_parallel(kind: str, sample: int) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """One process for each processor; each builds and modifies its own templates."""
     parts = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name:
-        answers = [Path(name) / f"{part}.json" for part in range(parts)]
+        results = [Path(name) / f"{part}.json" for part in range(parts)]
+        command = [sys.executable, "-m", "tests.mutation.mutants", "--class", kind, "--sample", str(sample)]
         running = [
-            subprocess.Popen([sys.executable, "-m", "tests.mutation.mutants", wanted, str(part), str(parts), str(answer)], cwd=ROOT)
-            for part, answer in enumerate(answers)
+            subprocess.Popen([*command, "--part", str(part), str(parts), str(result)], cwd=ROOT) for part, result in enumerate(results)
         ]
         if failed := [one.returncode for one in running if one.wait()]:
             raise SystemExit(failed[0])
-        found = [json.loads(answer.read_text(encoding="utf-8")) for answer in answers]
+        found = [json.loads(result.read_text(encoding="utf-8")) for result in results]
     killed: dict[str, int] = defaultdict(int)
     survivors: dict[str, list[str]] = defaultdict(list)
     for one in found:
-        for kind, count in one["killed"].items():
-            killed[kind] += count
-        for kind, what in one["survivors"].items():
-            survivors[kind] += what
+        for name, count in one["killed"].items():
+            killed[name] += count
+        for name, descriptions in one["survivors"].items():
+            survivors[name] += descriptions
     return killed, survivors
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the score of each class and every survivor; 1 when fewer than LEAST_KILLED_PERCENT are killed."""
-    if len(arguments) == 4:
-        wanted, part, parts, answer = arguments
-        Path(answer).write_text(json.dumps(hunt(wanted, int(part), int(parts))), encoding="utf-8")
+    """Print the score of each class and every survivor; return 1 when fewer than LEAST_KILLED_PERCENT are killed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--class", dest="kind", default="", help="only classes whose name contains this")
+    parser.add_argument("--sample", type=int, default=0, help="only this many mutants, the same on every run")
+    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.part:
+        part, parts, result = options.part
+        Path(result).write_text(json.dumps(hunt(options.kind, options.sample, int(part), int(parts))), encoding="utf-8")
         return 0
     start = time.monotonic()
-    killed, survivors = hunt_in_parallel(*arguments[:1] or [""])
+    killed, survivors = hunt_in_parallel(options.kind, options.sample)
     kinds = sorted({*killed, *survivors})
     print(f"\n{'Class':<14}{'Mutants':>9}{'Killed':>9}{'Percent':>9}")
     for kind in kinds:
@@ -397,7 +410,7 @@ def main(arguments: list[str]) -> int:
         print(f"{kind:<14}{dead + alive:>9}{dead:>9}{100 * dead / (dead + alive):>9.1f}")
     dead, alive = sum(killed.values()), sum(map(len, survivors.values()))
     print("\nSurvivors:" if alive else "\nNo survivors.")
-    print("\n".join(f"  {kind}: {what}" for kind in kinds for what in survivors[kind]))
+    print("\n".join(f"  {kind}: {description}" for kind in kinds for description in survivors[kind]))
     percent = 100 * dead / (dead + alive)
     print(json.dumps({"mutants": dead + alive, "killed_percent": round(percent, 1), "seconds": round(time.monotonic() - start)}))
     return 0 if percent >= LEAST_KILLED_PERCENT else 1
