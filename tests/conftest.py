@@ -1,19 +1,14 @@
-"""The app as it is deployed, built once a session for every test that looks at templates."""
+"""The synthesized app, built once a session for all tests of templates."""
 
 from __future__ import annotations
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # until pytest is ready for Ctrl-C: what follows takes seconds, and begins nothing
-signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))  # the Makefile holds them back until here
-
 import atexit
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from settings.loader import environment_names, load
 from settings.model import Settings
@@ -22,41 +17,28 @@ from tools.reports.synthesis import CONTEXT, ROOT, Built, build
 
 __all__ = ["CONTEXT", "DOMAIN", "ROOT", "Built", "Variant", "build", "built", "by_id", "only", "preview", "variant"]
 
-
-TOGETHER = ("tests/local/test_deployment.py", "tests/rules/test_validators.py")
-
-
-class Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests of one module on one worker, and first: they share a deployment, or verdicts, that take minutes to make."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return next((module for module in TOGETHER if nodeid.startswith(module)), nodeid)
+# xdist's workers run whole files (`--dist loadfile`) in this order: the longest begin first. `--dist loadgroup` loses its groups with
+# pytest 9.2 (pytest-dev/pytest-xdist#1386).
+LONGEST = ("tests/local/test_deployment.py", "tests/rules/test_validators.py")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    """xdist 3.8 loses the groups of `--dist loadgroup` with pytest 9.2, which does not read the attribute it writes them to."""
-    return Together(config, log)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
-def _but_for_a_broken_pipe(unraisable: sys.UnraisableHookArgs) -> None:
-    """Ctrl-C in a terminal ends the CDK's Node too; what jsii has to say about that when Python ends is noise."""
+def pytest_sessionstart() -> None:
+    """Repeat Ctrl-C when it arrives in a finalizer: Python drops what those raise."""
+    come_again(KeyboardInterrupt, signal.default_int_handler)
+
+
+def _ignore_broken_pipes(unraisable: sys.UnraisableHookArgs) -> None:
+    """Hide jsii's message when Ctrl-C has ended the CDK's Node before Python."""
     if not isinstance(unraisable.exc_value, BrokenPipeError):
         sys.__unraisablehook__(unraisable)
 
 
-# At the end, when pytest has put its own away; last come, first served: before jsii's own, registered by the imports above.
-atexit.register(setattr, sys, "unraisablehook", _but_for_a_broken_pipe)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionstart() -> Iterator[None]:
-    """Ctrl-C counts from now on; the workers that start here let it in when they are ready for it, as above."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    come_again(KeyboardInterrupt, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    yield
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+# Runs when pytest has removed its own hook, before jsii's exit handler, which the imports above registered earlier.
+atexit.register(setattr, sys, "unraisablehook", _ignore_broken_pipes)
 
 
 @pytest.fixture(scope="session")

@@ -37,9 +37,9 @@ def test_ctrl_c_in_the_first_moments_ends_without_a_traceback(copy: Copy, second
     assert copy.nothing_runs()
 
 
-@pytest.mark.parametrize("command", ["synth", "diff", "bench-synth"])
+@pytest.mark.parametrize("command", ["./carmen synth", "./carmen diff", "make bench-synth"])
 def test_ctrl_c_ends_a_tool_without_a_traceback(copy: Copy, command: str) -> None:
-    run = Terminal(copy, "make", command)
+    run = Terminal(copy, *command.split())
     time.sleep(1.2)
     run.press_ctrl_c()
     assert run.exit_code() == 130

@@ -1,4 +1,4 @@
-"""The commands that ask AWS, when it does not know who asks or has nothing to tell."""
+"""Commands that call AWS, without credentials or in an empty account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from local.deployment import Deployment
 from tests.isolated_checkout import Copy
 
-NOBODY = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
+NO_CREDENTIALS = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture
@@ -24,33 +24,35 @@ def empty_account(tmp_path: Path) -> Iterator[dict[str, str]]:
     deployment.stop()
 
 
-def _says(done: subprocess.CompletedProcess[str], *parts: str) -> bool:
-    """A sentence that says it, a failure of make, and no more."""
-    assert done.returncode == 2
+def _fails_with(done: subprocess.CompletedProcess[str], *parts: str, code: int = 1) -> bool:
+    """The message contains these parts and no traceback."""
+    assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     missing = [part for part in parts if part not in done.stderr]
     assert not missing, done.stderr
     return True
 
 
-def test_secrets_without_credentials_says_how_to_give_them(copy: Copy) -> None:
-    assert _says(copy.run("make", "secrets", **NOBODY), "AWS credentials", "AWS_PROFILE")
+def test_secrets_without_credentials_shows_how_to_sign_in(copy: Copy) -> None:
+    assert _fails_with(copy.run("./carmen", "secrets", **NO_CREDENTIALS), "AWS credentials", "AWS_PROFILE")
 
 
-def test_secrets_names_a_profile_that_is_not_there(copy: Copy) -> None:
-    assert _says(copy.run("make", "secrets", **NOBODY, AWS_PROFILE="nobodys"), "The config profile (nobodys) could not be found")
+def test_secrets_names_an_unknown_profile(copy: Copy) -> None:
+    assert _fails_with(
+        copy.run("./carmen", "secrets", **NO_CREDENTIALS, AWS_PROFILE="unknown"), "The config profile (unknown) could not be found"
+    )
 
 
-def test_secrets_of_what_is_not_deployed_says_so(copy: Copy, empty_account: dict[str, str]) -> None:
-    assert _says(copy.run("make", "secrets", "ENV=staging", **empty_account), "CarmenStaging", "in us-east-1")
+def test_secrets_of_an_undeployed_environment_fails(copy: Copy, empty_account: dict[str, str]) -> None:
+    assert _fails_with(copy.run("./carmen", "secrets", "--env", "staging", **empty_account), "CarmenStaging", "in us-east-1")
 
 
 @pytest.mark.parametrize("command", ["secrets", "settings", "synth"])
-def test_an_environment_that_is_not_there_is_told_with_those_that_are(copy: Copy, command: str) -> None:
-    done = copy.run("make", command, "ENV=production")
-    assert _says(done, "environments/production.toml does not exist", "Environments: dev, prod, staging.")
+def test_unknown_environment_lists_the_known_ones(copy: Copy, command: str) -> None:
+    done = copy.run("./carmen", command, "--env", "production")
+    assert _fails_with(done, "environments/production.toml does not exist", "Environments: dev, prod, staging, preview-NAME.", code=2)
 
 
-def test_diff_without_credentials_shows_the_clis_own_error_and_how_to_give_them(copy: Copy) -> None:
-    done = copy.run("make", "diff", **NOBODY)
-    assert _says(done, "Unable to resolve AWS account to use", "There are no AWS credentials: name a profile (`aws configure sso`")
+def test_diff_without_credentials_shows_how_to_sign_in(copy: Copy) -> None:
+    done = copy.run("./carmen", "cdk", "diff", "CarmenProd", "-c", "env=prod", **NO_CREDENTIALS)
+    assert _fails_with(done, "Unable to resolve AWS account to use", "No usable AWS credentials", "export AWS_PROFILE=NAME")

@@ -1,21 +1,24 @@
-"""The pipelines as files: both platforms do the same, by make targets that exist, with the least permissions, and no secret in plain."""
+"""The pipeline files: the same jobs on both platforms, existing commands, least permissions and no secrets."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tools.cli.cli import cli
 from tools.reports.security import scan
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-OWN = [path for path in WORKFLOWS if path.stem != "application"]  # what GitLab has too
+SHARED = [path for path in WORKFLOWS if path.stem != "application"]  # those that GitLab has too
 READ, COMMENT, TOKEN = {"contents": "read"}, {"contents": "read", "pull-requests": "write"}, {"contents": "read", "id-token": "write"}
 
 
@@ -25,12 +28,12 @@ def github(path: Path) -> dict[str, Any]:
 
 
 def jobs() -> dict[str, dict[str, Any]]:
-    """`workflow/job` → job, those of GitHub's that are not only calls."""
+    """`workflow/job` → job, of GitHub, without those that only call a workflow."""
     return {f"{path.stem}/{name}": job for path in WORKFLOWS for name, job in github(path)["jobs"].items() if "steps" in job}
 
 
 def gitlab() -> dict[str, dict[str, Any]]:
-    """The jobs, with what they extend; a `!reference` is left as the path it names."""
+    """The jobs, with the jobs that they extend; a `!reference` stays a path."""
     whole = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text(encoding="utf-8").replace("!reference ", ""))
 
     def extended(job: dict[str, Any]) -> dict[str, Any]:
@@ -45,23 +48,23 @@ def steps_of(job: dict[str, Any]) -> list[str]:
 
 
 def commands(lines: list[str]) -> list[str]:
-    """`make …` of each line, with its values but those that each platform writes in its own way."""
-    found = [match[0].strip() for line in lines for match in re.finditer(r"make [a-z][^;\n]*", line)]
+    """`make …` and `./carmen …` of each line; variables, which differ between the platforms, become `…`."""
+    found = [match[0].strip() for line in lines for match in re.finditer(r"(?:make|\./carmen) [a-z][^;\n]*", line)]
     return [re.sub(r'"[^"]*\$[^"]*"', "…", one) for one in found]
 
 
 def by_github() -> dict[str, list[str]]:
-    return {name: commands(steps_of(job)) for path in OWN for name, job in github(path)["jobs"].items() if "steps" in job}
+    return {name: commands(steps_of(job)) for path in SHARED for name, job in github(path)["jobs"].items() if "steps" in job}
 
 
 def by_gitlab() -> dict[str, list[str]]:
     return {name: commands([str(line) for line in (*job["script"], *job.get("after_script", []))]) for name, job in gitlab().items()}
 
 
-# Both do the same
+# The same jobs
 
 
-def test_both_platforms_have_the_same_jobs_which_call_the_same_targets() -> None:
+def test_platforms_run_the_same_commands() -> None:
     assert by_github() == by_gitlab()
     assert set(by_github()) == {
         *("verify", "supply-chain", "report", "audit", "preview", "remove-preview", "remove-old-previews"),
@@ -69,17 +72,56 @@ def test_both_platforms_have_the_same_jobs_which_call_the_same_targets() -> None
     }
 
 
+def parse(command: str) -> None:
+    """Parse `./carmen …` without running it; click.UsageError when a command, option or value is wrong."""
+    values = {"report.md": __file__}  # an earlier step writes it
+    words = [values.get(word, word) for word in shlex.split(command)[1:]]
+    found: click.Command = cli
+    while isinstance(found, click.Group):
+        _, nested, words = found.resolve_command(click.Context(found), words)
+        assert nested
+        found = nested
+    examples = iter(["success"] if found.name == "notify" else ["3", "3"])
+    words = [next(examples) if word == "…" else word for word in words]
+    found.make_context(found.name, words)
+
+
 @pytest.mark.parametrize("name", sorted(by_github()))
-def test_every_step_is_a_target_that_exists(name: str) -> None:
+def test_every_step_is_an_existing_command(name: str) -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*)(?=[^\n]*:.*##)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    asked = [command.split()[1] for command in by_github()[name]]
-    assert asked[0] == "install"
-    assert [target for target in asked if target not in targets] == []
-    steps = next(steps_of(path["jobs"][name]) for path in map(github, OWN) if name in path["jobs"] and "steps" in path["jobs"][name])
-    assert [line for line in steps if "make " not in line] == []
+    found = by_github()[name]
+    assert found[0] == "make install"
+    assert [command for command in found if command.startswith("make ") and command.split()[1] not in targets] == []
+    for command in found:
+        if command.startswith("./carmen "):
+            parse(command)
+    steps = next(steps_of(path["jobs"][name]) for path in map(github, SHARED) if name in path["jobs"] and "steps" in path["jobs"][name])
+    assert [line for line in steps if not line.startswith(("make ", "./carmen "))] == []
 
 
-def test_what_is_deployed_was_verified_in_the_same_run_and_by_the_same_branch() -> None:
+def test_application_workflow_uses_existing_commands() -> None:
+    lines = [line for job in github(ROOT / ".github/workflows/application.yml")["jobs"].values() for line in steps_of(job)]
+    found = [command for command in commands(lines) if command.startswith("./carmen ")]
+    assert found == ["./carmen release deploy … --env … --yes", "./carmen notify Release … --env …"]
+    for command in found:
+        parse(command.replace("--env …", "--env prod"))
+
+
+@pytest.mark.parametrize(
+    "command", ["./carmen deploy --environment prod", "./carmen notify Deployment --env prod", "./carmen preview make x"]
+)
+def test_wrong_command_is_noticed(command: str) -> None:
+    with pytest.raises(click.UsageError):
+        parse(command)
+
+
+@pytest.mark.parametrize(("name", "environment"), [("staging", "staging"), ("production", "prod")])
+def test_deployment_needs_no_terminal(name: str, environment: str) -> None:
+    """The platform's protected environment asks for the confirmation."""
+    assert f"./carmen deploy --env {environment} --yes" in by_github()[f"deploy-{name}"]
+
+
+def test_deployment_follows_the_checks_of_its_commit() -> None:
     deploy = github(ROOT / ".github/workflows/deploy.yml")
     assert deploy["on"] == {"push": {"branches": ["develop", "main"]}}
     for name, branch in (("staging", "develop"), ("production", "main")):
@@ -87,13 +129,13 @@ def test_what_is_deployed_was_verified_in_the_same_run_and_by_the_same_branch() 
         assert job["needs"] == ["verify", f"changes-{name}"]
         assert job["if"] == f"github.ref == 'refs/heads/{branch}'"
         assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}"'}]
-        assert not any("ref" in step.get("with", {}) for step in job["steps"])  # no other commit than the one that passed
+        assert not any("ref" in step.get("with", {}) for step in job["steps"])  # the checked commit
         assert other["stage"] == "deploy"
     assert deploy["jobs"]["verify"]["uses"] == "./.github/workflows/verify.yml"
 
 
 @pytest.mark.parametrize("name", ["staging", "production"])
-def test_a_deployment_waits_for_its_protected_environment_and_for_no_other_deployment(name: str) -> None:
+def test_deployment_waits_for_approval_and_for_other_deployments(name: str) -> None:
     job, other = github(ROOT / ".github/workflows/deploy.yml")["jobs"][f"deploy-{name}"], gitlab()[f"deploy-{name}"]
     assert job["environment"] == other["environment"] == name
     assert job["concurrency"] == {"group": f"deploy-{name}", "cancel-in-progress": False}
@@ -102,48 +144,48 @@ def test_a_deployment_waits_for_its_protected_environment_and_for_no_other_deplo
 
 
 @pytest.mark.parametrize(("name", "branch", "environment"), [("staging", "develop", "staging"), ("production", "main", "prod")])
-def test_before_a_deployment_what_it_changes_is_told_and_what_has_drifted(name: str, branch: str, environment: str) -> None:
-    """With a role that reads alone. It stops nothing: the approval comes after it, whatever it says."""
+def test_changes_and_drift_are_reported_before_a_deployment(name: str, branch: str, environment: str) -> None:
+    """With a read-only role. The report stops nothing: the approval follows it."""
     job, other = github(ROOT / ".github/workflows/deploy.yml")["jobs"][f"changes-{name}"], gitlab()[f"changes-{name}"]
-    assert "environment" not in job  # it would wait for the very approval that it informs, and AWS would not know its token
+    assert "environment" not in job  # it would wait for the approval that it informs, and AWS would refuse its token
     (role,) = [step["with"]["role-to-assume"] for step in job["steps"] if "configure-aws-credentials" in step.get("uses", "")]
     variable = f"AWS_DRIFT_ROLE_{name.upper()}"
     assert (role, other["variables"]["AWS_ROLE_ARN"]) == (f"${{{{ vars.{variable} }}}}", f"${variable}")
     assert commands(steps_of(job))[1:] == [
-        f"make diff-report BASE=deployed ENV={environment} OUT=report.md",
-        "make comment REPORT=report.md",
+        f"./carmen diff --base deployed --env {environment} --output report.md",
+        "./carmen comment report.md",
     ]
     assert (job["continue-on-error"], other["allow_failure"]) == (True, True)
     assert other["stage"] == "verify"
     assert job["if"] == f"github.ref == 'refs/heads/{branch}'"
     assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}"'}]
-    (after,) = [step for step in job["steps"] if "make comment" in step.get("run", "")]
+    (after,) = [step for step in job["steps"] if "./carmen comment" in step.get("run", "")]
     assert after["if"] == "${{ !cancelled() }}"
     assert other["artifacts"] == {"when": "always", "paths": ["report*.md"]}
 
 
-def test_how_a_deployment_ended_is_told_however_it_ended() -> None:
+def test_result_of_a_deployment_is_sent_in_every_case() -> None:
     for name, environment in (("staging", "staging"), ("production", "prod")):
         last = github(ROOT / ".github/workflows/deploy.yml")["jobs"][f"deploy-{name}"]["steps"][-1]
-        assert last["run"].startswith(f"make notify ENV={environment} WHAT=Deployment")
+        assert last["run"] == f'./carmen notify Deployment "$RESULT" --env {environment}'
         assert last["if"] == "always()"
-        assert any("make notify" in str(line) for line in gitlab()[f"deploy-{name}"]["after_script"])
+        assert any("./carmen notify" in str(line) for line in gitlab()[f"deploy-{name}"]["after_script"])
 
 
-def test_danger_that_nobody_accepted_fails_and_is_commented_all_the_same() -> None:
+def test_unaccepted_danger_fails_and_is_commented() -> None:
     steps = github(ROOT / ".github/workflows/pull-request.yml")["jobs"]["report"]["steps"]
-    (report,) = [step for step in steps if "make diff-report" in step.get("run", "")]
-    (comment,) = [step for step in steps if "make comment" in step.get("run", "")]
+    (report,) = [step for step in steps if "./carmen diff" in step.get("run", "")]
+    (comment,) = [step for step in steps if "./carmen comment" in step.get("run", "")]
     assert "if" not in report
     assert "continue-on-error" not in report
     assert comment["if"] == "${{ !cancelled() }}"
 
 
-def test_a_preview_is_made_by_a_person_and_removed_by_itself() -> None:
+def test_previews_start_manually_and_are_removed_automatically() -> None:
     workflow = github(ROOT / ".github/workflows/previews.yml")
     assert set(workflow["on"]) == {"workflow_dispatch", "schedule"}
-    assert workflow["jobs"]["preview"]["environment"] == "preview"  # whose reviewers have looked at the code
-    assert "environment" not in workflow["jobs"]["remove-old-previews"]  # nobody is there to let it through
+    assert workflow["jobs"]["preview"]["environment"] == "preview"  # its reviewers read the code
+    assert "environment" not in workflow["jobs"]["remove-old-previews"]  # a schedule has no reviewer
     made, removed, old = (gitlab()[name] for name in ("preview", "remove-preview", "remove-old-previews"))
     assert made["rules"][0]["when"] == removed["rules"][0]["when"] == "manual"
     assert made["environment"] == {"name": removed["environment"]["name"], "on_stop": "remove-preview"}
@@ -156,7 +198,7 @@ def test_a_preview_is_made_by_a_person_and_removed_by_itself() -> None:
 # Least permissions, pinned, no secret
 
 
-def test_every_action_is_pinned_by_its_commit_and_says_which_version_that_is() -> None:
+def test_actions_are_pinned_by_commit_with_their_version() -> None:
     for path in WORKFLOWS:
         for line in path.read_text(encoding="utf-8").splitlines():
             if match := re.search(r"^(?!\s*#).*\buses: (\S+)(.*)", line):
@@ -164,12 +206,12 @@ def test_every_action_is_pinned_by_its_commit_and_says_which_version_that_is() -
                 assert local or re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", match[1] + match[2]), line
 
 
-def test_the_same_action_is_the_same_everywhere() -> None:
+def test_each_action_has_one_version() -> None:
     used = {use for job in jobs().values() for step in job["steps"] if (use := step.get("uses"))}
     assert len({use.split("@")[0] for use in used}) == len(used)
 
 
-def test_jobs_have_the_permissions_they_need_and_workflows_none() -> None:
+def test_jobs_have_least_permissions_and_workflows_none() -> None:
     needed = dict.fromkeys(jobs(), READ) | {
         "pull-request/report": COMMENT,
         **{
@@ -185,7 +227,7 @@ def test_jobs_have_the_permissions_they_need_and_workflows_none() -> None:
     assert all(github(path)["permissions"] == {} for path in WORKFLOWS)
 
 
-def test_who_has_a_token_for_aws_runs_no_code_of_a_pull_request() -> None:
+def test_jobs_with_aws_tokens_run_no_code_of_pull_requests() -> None:
     for path in WORKFLOWS:
         if any("id-token" in job.get("permissions", {}) for job in github(path)["jobs"].values()):
             assert "pull_request" not in github(path)["on"], path
@@ -194,7 +236,7 @@ def test_who_has_a_token_for_aws_runs_no_code_of_a_pull_request() -> None:
         assert ("id_tokens" in job) == (name.startswith(("changes-", "deploy-", "drift-")) or "preview" in name), name
 
 
-def test_no_checkout_leaves_its_token_behind() -> None:
+def test_checkouts_do_not_keep_their_token() -> None:
     for name, job in jobs().items():
         for step in job["steps"]:
             if "actions/checkout@" in step.get("uses", ""):
@@ -206,12 +248,12 @@ def test_every_job_has_a_time_limit() -> None:
     assert [name for name, job in gitlab().items() if "timeout" not in job] == []
 
 
-def test_nothing_of_an_event_is_written_into_a_script() -> None:
-    """What others choose, a branch's name say, comes as a variable."""
+def test_scripts_contain_no_value_of_an_event() -> None:
+    """Values that others choose, such as branch names, are passed as variables."""
     assert [line for job in jobs().values() for line in steps_of(job) if "${{" in line] == []
 
 
-def test_no_secret_stands_in_a_pipeline_and_none_is_kept_for_aws() -> None:
+def test_pipelines_contain_no_secret_and_no_aws_key() -> None:
     files = [*WORKFLOWS, ROOT / ".gitlab-ci.yml"]
     assert scan.secrets(files) == []
     for path in files:
@@ -230,7 +272,7 @@ def test_no_secret_stands_in_a_pipeline_and_none_is_kept_for_aws() -> None:
     ],
     ids=["zizmor", "GitHub's schema", "GitLab's schema", "Dependabot's schema"],
 )
-def test_what_others_wrote_finds_nothing(command: list[str]) -> None:
+def test_external_validators_find_nothing(command: list[str]) -> None:
     assert shutil.which(command[0]), "`make install` installs it"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -82,7 +82,12 @@ def synth_command(environment: str) -> int:
       ./carmen synth --env dev
     """
     shutil.rmtree(ROOT / OUTPUT, ignore_errors=True)  # the CDK CLI shows what an earlier validation-report.json says
-    return run_cdk(["synth", "--quiet", *OFFLINE, "-c", f"env={environment}"], NOTHING_CHANGED)
+    # One stack: for several, the CLI prints "Supply a stack id". The app writes all of them.
+    stack = f"Carmen{environment.capitalize()}"
+    code = run_cdk(["synth", "--quiet", *OFFLINE, "--exclusively", stack, "-c", f"env={environment}"], NOTHING_CHANGED)
+    if not code:
+        click.echo(f"Synthesized into {OUTPUT}.")
+    return code
 
 
 @click.command("bootstrap", context_settings={"ignore_unknown_options": True})
