@@ -11,7 +11,7 @@ from collections import defaultdict
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks.base import UNTAGGED
-from tests.models.iam.permissions import NAMELESS
+from tests.models.iam.permissions import NO_RESOURCE_LEVEL
 from tests.rules.rules import Findings, Templates, actions, each, listed, opted_out, references, rule, statements
 
 # The first is useless or unsafe without one of the second that refers to it, or to which it refers.
@@ -117,7 +117,7 @@ def roles_have_least_privilege(templates: Templates) -> Findings:
                 yield f"{name} allows {actions(statement)}"
             if trust and statement not in inline and set(statement.get("Principal", {})) != {"Service"}:
                 yield f"{name} is assumed by {statement.get('Principal')}"
-            if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NAMELESS.keys():
+            if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NO_RESOURCE_LEVEL.keys():
                 yield f"{name} allows {actions(statement)} on everything"
             critical = ("iam:", "sts:assumerole", "kms:schedule", "s3:deletebucket")
             passed_on = actions(statement) == ["iam:PassRole"] and "iam:PassedToService" in str(statement.get("Condition"))

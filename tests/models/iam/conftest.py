@@ -1,4 +1,4 @@
-"""All environments side by side in one account, with names a person can read."""
+"""All environments in one account, with readable names for their resources."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.conftest import Built
 from tools.reports.security.policies import ARNS, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
 
-# What a request carries unless a test says otherwise: TLS 1.3, what is written only where nothing is, straight from the
-# principal, and for a function's role from Lambda itself, which may more than the function's code.
-PLAIN: Context = {
+# The context of requests unless a test sets another: TLS 1.3, writes only of new objects, sent by the principal itself, and for a
+# function's role by Lambda itself, which may do more than the function's code.
+DEFAULT_CONTEXT: Context = {
     "s3:TlsVersion": "1.3",
     "s3:if-none-match": "*",
     "s3:ObjectCreationOperation": "true",
@@ -28,7 +28,7 @@ HASH = re.compile(r"[0-9A-F]{8}([0-9a-f]{32})?$")
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment of the account; its resources are called `Stack/LogicalId`, the CDK's hash left out."""
+    """One environment of the account. Its resources are named `Stack/LogicalId`, without the CDK's hash."""
 
     name: str
     assembly: ResolvedAssembly
@@ -70,23 +70,23 @@ class Environment:
 
     @property
     def roles(self) -> dict[str, str]:
-        """Readable name → ARN of its roles."""
+        """Readable name → ARN of each role."""
         return self.by_kind["AWS::IAM::Role"]
 
     def names(self, kind: str) -> list[str]:
         """The physical names of its resources of a type."""
         return [physical_name(arn) for arn in self.by_kind[kind].values()]
 
-    def has(self, told: str) -> bool:
-        """Whether the resource that is told so is there: not every environment has all."""
-        return told.startswith(("arn:", "*")) or told.partition(" ")[0] in self.by_name
+    def has(self, reference: str) -> bool:
+        """Return whether the environment has this resource."""
+        return reference.startswith(("arn:", "*")) or reference.partition(" ")[0] in self.by_name
 
-    def pattern(self, told: str) -> str:
-        """What a policy's Resource says, told by `Stack/Name`, `Stack/Name /what/follows`, `arn:…{Stack/Name}…{environment}…`, or `*`."""
-        if told.startswith(("arn:", "*")):
+    def pattern(self, reference: str) -> str:
+        """Return the Resource of a policy for `Stack/Name`, `Stack/Name /path`, `arn:…{Stack/Name}…{environment}…`, or `*`."""
+        if reference.startswith(("arn:", "*")):
             names = {name: physical_name(arn) for name, arn in self.by_name.items()} | {"environment": self.name} | self._code
-            return re.sub(r"\{([^}]+)\}", lambda match: names[match[1]], told)
-        name, _, rest = told.partition(" ")
+            return re.sub(r"\{([^}]+)\}", lambda match: names[match[1]], reference)
+        name, _, rest = reference.partition(" ")
         return self.by_name[name] + rest
 
     def __str__(self) -> str:
@@ -94,25 +94,25 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class House:
-    """The account and its environments."""
+class Deployed:
+    """All environments, deployed to one account."""
 
     account: Account
     assembly: ResolvedAssembly
     environments: dict[str, Environment]
 
-    def everything(self, told: str) -> list[str]:
-        """The ARNs of all resources of a type, or of a name, whichever environment they belong to."""
-        kind, _, rest = told.partition(" ")
+    def arns(self, reference: str) -> list[str]:
+        """Return the ARNs of all resources of a type, or of a name, in all environments."""
+        kind, _, rest = reference.partition(" ")
         found = [
-            one_of(pattern) + (rest if kind in ARNS else "")
+            example_of(pattern) + (rest if kind in ARNS else "")
             for environment in self.environments.values()
-            for pattern in (environment.by_kind[kind].values() if kind in ARNS else [environment.pattern(told)])
+            for pattern in (environment.by_kind[kind].values() if kind in ARNS else [environment.pattern(reference)])
         ]
         return list(dict.fromkeys(found))
 
-    def given(self, role: str) -> set[tuple[str, str]]:
-        """Every (action, resource) of every statement that allows, as it is written."""
+    def granted(self, role: str) -> set[tuple[str, str]]:
+        """Return every (action, resource) of the role's Allow statements, as written."""
         return {
             (action, resource)
             for document in self.account.roles[role].policies.values()
@@ -123,21 +123,21 @@ class House:
         }
 
     def roles(self) -> Iterator[tuple[Environment, str, str]]:
-        """(environment, readable name, ARN) of every role."""
+        """Yield (environment, readable name, ARN) of every role."""
         for environment in self.environments.values():
             for name, arn in environment.roles.items():
                 yield environment, name, arn
 
 
 @pytest.fixture(scope="session")
-def house(built: Built) -> House:
-    return house_of(built)
+def deployed(built: Built) -> Deployed:
+    return deployed_from(built)
 
 
-def house_of(built: Built) -> House:
-    """What was built, as an account."""
+def deployed_from(built: Built) -> Deployed:
+    """Return an account with the built environments."""
     assembly = ResolvedAssembly(built.assembly)
-    return House(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
+    return Deployed(Account.of(assembly), assembly, {name: Environment(name, assembly) for name in built.tops})
 
 
 def listed(value: str | list[str]) -> list[str]:
@@ -145,12 +145,12 @@ def listed(value: str | list[str]) -> list[str]:
 
 
 def physical_name(arn: str) -> str:
-    """What stands last in an ARN."""
+    """Return the last part of an ARN."""
     return re.split("[:/]", arn.removesuffix(":*"))[-1]
 
 
-def one_of(pattern: str) -> str:
-    """A resource that a policy's pattern names; of a log group, one of its streams (CloudWatch Logs User Guide, "Resources and operations")."""
+def example_of(pattern: str) -> str:
+    """Return a resource that matches a policy's pattern; for a log group, a stream (CloudWatch Logs User Guide, "Resources and operations")."""
     if ":log-group:" in pattern:
         return pattern.removesuffix("*") + "log-stream:one"
     return pattern if pattern == "*" else pattern.replace("*", "one")

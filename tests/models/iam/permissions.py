@@ -1,4 +1,4 @@
-"""What every role may do, and what none may. A new permission belongs here first."""
+"""The permissions of every role, and what no role may do. Add a new permission here first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tools.reports.security.policies import ACCOUNT
 from tools.reports.security.policy_evaluator import Context
 
 REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference"
-# Action → the page by which it knows no resources, so that a policy can name none.
-NAMELESS = {
+# Action → the page that says it supports no resource-level permissions, so that its Resource must be `*`.
+NO_RESOURCE_LEVEL = {
     "cloudwatch:GetMetricData": f"{REFERENCE}/list_amazoncloudwatch.html",
     "ec2:DescribeNetworkInterfaces": f"{REFERENCE}/list_amazonec2.html",
     "ec2:DescribeSecurityGroups": f"{REFERENCE}/list_amazonec2.html",
@@ -23,11 +23,11 @@ NAMELESS = {
 
 EVERYWHERE = ("prod", "staging", "dev")
 WITH_HOURS = ("dev",)
-# Roles of what an environment goes without (`[alarms] watched`, `[database] proxy`).
+# Roles that an environment lacks (`[alarms] watched`, `[database] proxy`).
 ABSENT = {
     "dev": {
         "/UptimeFunctionRole", "/UptimeMinutelyRole", "Alerts/NotifierDigestRole", "Data/DatabaseProxyIAMRole",
-        "Operations/ProbeFunctionRole", "Operations/ProbeMinutelyRole", "Operations/ProbeAgesRole", "Operations/RotationAgesRole",
+        "Operations/ProbeFunctionRole", "Operations/ProbeMinutelyRole", "Operations/ProbeMeasureAgesRole", "Operations/RotationMeasureAgesRole",
     }
 }  # fmt: skip
 READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
@@ -39,7 +39,7 @@ THROUGH_SNS: Context = {"kms:ViaService": "sns.us-east-1.amazonaws.com"}
 
 @dataclass(frozen=True)
 class Trust:
-    """The service that assumes a role; `source` is what it acts for, and without one `page` is where AWS names no condition."""
+    """The service that assumes a role. `source`: the ARN it acts for; without one, `page` shows that AWS documents no condition."""
 
     service: str
     source: str = ""
@@ -51,14 +51,14 @@ FUNCTION = Trust(
 )
 PROXY = Trust("rds.amazonaws.com", page="RDS User Guide, Configuring IAM authentication for RDS Proxy: no condition in the trust policy")
 TASK = Trust("ecs-tasks.amazonaws.com", source=f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/cluster/1")
-START_OF_TASK = Trust("ecs-tasks.amazonaws.com", page="ECS Developer Guide, Amazon ECS task execution IAM role: no condition")
+TASK_EXECUTION = Trust("ecs-tasks.amazonaws.com", page="ECS Developer Guide, Amazon ECS task execution IAM role: no condition")
 SCHEDULE = Trust("scheduler.amazonaws.com", source=f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule-group/default")
 FLOW_LOG = Trust("vpc-flow-logs.amazonaws.com", source=f"arn:aws:ec2:us-east-1:{ACCOUNT}:vpc-flow-log/fl-1")
 
 
 @dataclass(frozen=True)
-class May:
-    """Actions, separated by spaces, on what a policy names as Resource (Environment.pattern says how it is told)."""
+class Grant:
+    """Actions, separated by spaces, on a policy's Resource (see Environment.pattern)."""
 
     actions: str
     resource: str = "*"
@@ -67,321 +67,328 @@ class May:
 
 
 @dataclass(frozen=True)
-class RoleOf:
-    """Who assumes a role, and all that it may; and in which environments there is one."""
+class ExpectedRole:
+    """Who assumes a role, all its permissions, and the environments that have it."""
 
     trust: Trust
-    may: tuple[May, ...] = ()
+    grants: tuple[Grant, ...] = ()
     environments: tuple[str, ...] = EVERYWHERE
 
 
-def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> May:
-    """Bounds a log group that an AWS service makes for itself."""
+def retention(log_group: str, environments: tuple[str, ...] = EVERYWHERE) -> Grant:
+    """Sets the retention of a log group that an AWS service creates."""
     group = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:{log_group}:*"
-    return May("logs:CreateLogGroup logs:PutRetentionPolicy", group, environments=environments)
+    return Grant("logs:CreateLogGroup logs:PutRetentionPolicy", group, environments=environments)
 
 
-def outside_the_vpc(function: str) -> tuple[May, ...]:
-    """What every function outside the VPC may: its log and its dead letters."""
-    return May(WRITE_LOG, f"{function}LogGroup"), May("sqs:SendMessage", f"{function}DeadLetters")
+def outside_the_vpc(function: str) -> tuple[Grant, ...]:
+    """Permissions of every function outside the VPC: its log group and its dead-letter queue."""
+    return Grant(WRITE_LOG, f"{function}LogGroup"), Grant("sqs:SendMessage", f"{function}DeadLetters")
 
 
-def in_the_vpc(function: str) -> tuple[May, ...]:
-    """What every function in the VPC may besides: (Lambda for it) its network interfaces."""
+def in_the_vpc(function: str) -> tuple[Grant, ...]:
+    """Permissions of every function in the VPC: Lambda also manages its network interfaces."""
     interfaces = "ec2:AssignPrivateIpAddresses ec2:CreateNetworkInterface ec2:DeleteNetworkInterface ec2:UnassignPrivateIpAddresses"
     return (
         *outside_the_vpc(function),
-        May("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
-        May(interfaces, f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*"),
-        May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
-        May("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/*"),
+        Grant("ec2:DescribeNetworkInterfaces ec2:DescribeSubnets"),
+        Grant(interfaces, f"arn:aws:ec2:us-east-1:{ACCOUNT}:network-interface/*"),
+        Grant("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:subnet/*"),
+        Grant("ec2:CreateNetworkInterface", f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/*"),
     )
 
 
-def schedule_of(function: str, environments: tuple[str, ...] = EVERYWHERE) -> RoleOf:
-    """What EventBridge Scheduler may with a function: invoke it, and put aside what it could not deliver."""
-    return RoleOf(
+def schedule_role(function: str, environments: tuple[str, ...] = EVERYWHERE) -> ExpectedRole:
+    """Permissions of a schedule: invoke the function, and send undelivered events to its dead-letter queue."""
+    return ExpectedRole(
         SCHEDULE,
         (
-            May("lambda:InvokeFunction", function),
-            May("lambda:InvokeFunction", f"{function} :*"),
-            May("sqs:SendMessage", f"{function}DeadLetters"),
+            Grant("lambda:InvokeFunction", function),
+            Grant("lambda:InvokeFunction", f"{function} :*"),
+            Grant("sqs:SendMessage", f"{function}DeadLetters"),
         ),
         environments,
     )
 
 
-def hours_of_the_database(name: str) -> RoleOf:
-    """What EventBridge Scheduler may with the instance: start it, or stop it."""
-    letters = f"Data/WorkingHours{name}DeadLetters"
-    return RoleOf(SCHEDULE, (May(f"rds:{name}DBInstance", "Data/DatabaseInstance"), May("sqs:SendMessage", letters)), WITH_HOURS)
+def working_hours_role(name: str) -> ExpectedRole:
+    """Permissions of a working-hours schedule: start or stop the instance."""
+    dlq = f"Data/WorkingHours{name}DeadLetters"
+    return ExpectedRole(SCHEDULE, (Grant(f"rds:{name}DBInstance", "Data/DatabaseInstance"), Grant("sqs:SendMessage", dlq)), WITH_HOURS)
 
 
-def log_in(role: str) -> May:
-    """As this database role, by IAM."""
-    return May("rds-db:connect", f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:{{Data/DatabaseInstance}}.DbiResourceId/{role}")
+def database_login(role: str) -> Grant:
+    """Log in to the database as this role, with an IAM token."""
+    return Grant("rds-db:connect", f"arn:aws:rds-db:us-east-1:{ACCOUNT}:dbuser:{{Data/DatabaseInstance}}.DbiResourceId/{role}")
 
 
-ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-us-east-1"  # where the CDK puts what it publishes
+ASSETS = f"cdk-hnb659fds-assets-{ACCOUNT}-us-east-1"  # the CDK's asset bucket
 
 
-def hands_over(task: str) -> tuple[May, ...]:
-    """What a function may that starts a task with its own code."""
+def starts_task(task: str) -> tuple[Grant, ...]:
+    """Permissions of a function that starts a task with its own code."""
     only_ecs = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
     return (
-        May("ecs:RunTask", task, {"ecs:cluster": f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/{{Service/Cluster}}"}),
-        *(May("iam:PassRole", f"{task}{role}", only_ecs) for role in ("Role", "ExecutionRole")),
+        Grant("ecs:RunTask", task, {"ecs:cluster": f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/{{Service/Cluster}}"}),
+        *(Grant("iam:PassRole", f"{task}{role}", only_ecs) for role in ("Role", "ExecutionRole")),
     )
 
 
-def fetches(*owners: str) -> tuple[May, ...]:
-    """What such a task reads at its start: the code of functions, layers, or its own."""
-    return tuple(May("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in owners)
+def reads_code(*owners: str) -> tuple[Grant, ...]:
+    """What such a task downloads when it starts: the code of functions, layers, or its own."""
+    return tuple(Grant("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in owners)
 
 
 CHANGE_STAGE = "secretsmanager:UpdateSecretVersionStage"
 BACKUP_FOLDERS = ("daily", "weekly", "monthly")
-BACKS_UP = (
-    log_in("carmen_backup"),
+BACKUP_GRANTS = (
+    database_login("carmen_backup"),
     *(
-        May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"Storage/Backups /{folder}/*")
+        Grant("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"Storage/Backups /{folder}/*")
         for folder in BACKUP_FOLDERS
     ),
-    May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
-    May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+    Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+    Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
 )
-# What `storage.backup_copy_region` adds: the same there, under the key and through the S3 of that region.
-COPIES = (
+# Added by `storage.backup_copy_region`: the same in that region, with its key and S3 endpoint.
+COPY_GRANTS = (
     *(
-        May("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"BackupCopies/Backups /{folder}/*")
+        Grant("s3:AbortMultipartUpload s3:GetObject s3:PutObject s3:PutObjectTagging", f"BackupCopies/Backups /{folder}/*")
         for folder in BACKUP_FOLDERS
     ),
-    May("s3:ListBucket", "BackupCopies/Backups", {"s3:prefix": "daily/"}),
-    May("kms:Decrypt kms:GenerateDataKey", "BackupCopies/Key", {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}),
+    Grant("s3:ListBucket", "BackupCopies/Backups", {"s3:prefix": "daily/"}),
+    Grant("kms:Decrypt kms:GenerateDataKey", "BackupCopies/Key", {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}),
 )
-# What `database.aws_backup_days` adds: AWS Backup's role.
+# Added by `database.aws_backup_days`: AWS Backup's role.
 AWS_BACKUP = Trust("backup.amazonaws.com", page="AWS Backup Developer Guide, IAM service roles: no condition in the trust policy")
 OF_AWS_BACKUP = f"arn:aws:rds:us-east-1:{ACCOUNT}:snapshot:awsbackup:*"
 MAKE_SNAPSHOTS = "rds:AddTagsToResource rds:CreateDBSnapshot rds:DescribeDBSnapshots rds:ListTagsForResource"
-SNAPSHOTS = (
-    May(f"{MAKE_SNAPSHOTS} rds:DescribeDBInstances", "Data/DatabaseInstance"),
-    May(f"{MAKE_SNAPSHOTS} rds:DeleteDBSnapshot", OF_AWS_BACKUP),
-    May("backup:DescribeBackupVault", "Data/SnapshotsVault"),
-    May("kms:DescribeKey", "Storage/Key"),
-    May("kms:CreateGrant", "Storage/Key", {"kms:GrantIsForAWSResource": "true"}),
+SNAPSHOT_GRANTS = (
+    Grant(f"{MAKE_SNAPSHOTS} rds:DescribeDBInstances", "Data/DatabaseInstance"),
+    Grant(f"{MAKE_SNAPSHOTS} rds:DeleteDBSnapshot", OF_AWS_BACKUP),
+    Grant("backup:DescribeBackupVault", "Data/SnapshotsVault"),
+    Grant("kms:DescribeKey", "Storage/Key"),
+    Grant("kms:CreateGrant", "Storage/Key", {"kms:GrantIsForAWSResource": "true"}),
 )
-DRILLS = (
-    *(May("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in BACKUP_FOLDERS),
-    May("s3:GetObject s3:PutObject", "Storage/Backups /reports/drill/*"),
-    May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
-    May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/drill/"}),
-    May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+DRILL_GRANTS = (
+    *(Grant("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in BACKUP_FOLDERS),
+    Grant("s3:GetObject s3:PutObject", "Storage/Backups /reports/drill/*"),
+    Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+    Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/drill/"}),
+    Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
 )
 ROLES = {
-    "Network/NetworkFlowLogRole": RoleOf(FLOW_LOG, (May(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
-    "Network/SdkCallRole": RoleOf(
+    "Network/NetworkFlowLogRole": ExpectedRole(FLOW_LOG, (Grant(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
+    "Network/SdkCallRole": ExpectedRole(
         FUNCTION,
         (
-            May(WRITE_LOG, "Network/SdkCallLogGroup"),
-            May(
+            Grant(WRITE_LOG, "Network/SdkCallLogGroup"),
+            Grant(
                 "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress",
                 f"arn:aws:ec2:us-east-1:{ACCOUNT}:security-group/{{Network/NetworkVpc}}.DefaultSecurityGroup",
             ),
         ),
     ),
-    "Alerts/NotifierFunctionRole": RoleOf(
+    "Alerts/NotifierFunctionRole": ExpectedRole(
         FUNCTION,
         (
-            May(WRITE_LOG, "Alerts/NotifierFunctionLogGroup"),
-            May("sqs:SendMessage", "Alerts/NotifierFunctionDeadLetters"),
-            May(
+            Grant(WRITE_LOG, "Alerts/NotifierFunctionLogGroup"),
+            Grant("sqs:SendMessage", "Alerts/NotifierFunctionDeadLetters"),
+            Grant(
                 "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:GetQueueUrl sqs:ReceiveMessage sqs:SendMessage",
                 "Alerts/NotifierQueue",
             ),
-            May("sns:Publish", "Alerts/AlertsEmailTopic"),
-            May("kms:Decrypt kms:GenerateDataKey", "Alerts/AlertsKey", THROUGH_SNS),
-            May(READ_SECRET, "Alerts/NotifierSlackWebhook"),
-            May("dynamodb:GetItem dynamodb:PutItem dynamodb:Query dynamodb:UpdateItem", "Alerts/NotifierAlertStore"),
-            May("cloudwatch:GetMetricData"),
+            Grant("sns:Publish", "Alerts/AlertsEmailTopic"),
+            Grant("kms:Decrypt kms:GenerateDataKey", "Alerts/AlertsKey", THROUGH_SNS),
+            Grant(READ_SECRET, "Alerts/NotifierSlackWebhook"),
+            Grant("dynamodb:GetItem dynamodb:PutItem dynamodb:Query dynamodb:UpdateItem", "Alerts/NotifierAlertStore"),
+            Grant("cloudwatch:GetMetricData"),
         ),
     ),
-    "Alerts/NotifierDigestRole": schedule_of("Alerts/NotifierFunction"),
-    "Alerts/NotifierNightRole": schedule_of("Alerts/NotifierFunction", WITH_HOURS),
-    "Alerts/NotifierMorningRole": schedule_of("Alerts/NotifierFunction", WITH_HOURS),
-    "Data/WorkingHoursStartRole": hours_of_the_database("Start"),
-    "Data/WorkingHoursStopRole": hours_of_the_database("Stop"),
-    "Alerts/SdkCallRole": RoleOf(
+    "Alerts/NotifierDigestRole": schedule_role("Alerts/NotifierFunction"),
+    "Alerts/NotifierNightRole": schedule_role("Alerts/NotifierFunction", WITH_HOURS),
+    "Alerts/NotifierMorningRole": schedule_role("Alerts/NotifierFunction", WITH_HOURS),
+    "Data/WorkingHoursStartRole": working_hours_role("Start"),
+    "Data/WorkingHoursStopRole": working_hours_role("Stop"),
+    "Alerts/SdkCallRole": ExpectedRole(
         FUNCTION,
-        (May(WRITE_LOG, "Alerts/SdkCallLogGroup"), May("secretsmanager:PutSecretValue", "Alerts/NotifierSlackWebhook")),
+        (Grant(WRITE_LOG, "Alerts/SdkCallLogGroup"), Grant("secretsmanager:PutSecretValue", "Alerts/NotifierSlackWebhook")),
     ),
-    "Storage/SdkCallRole": RoleOf(
+    "Storage/SdkCallRole": ExpectedRole(
         FUNCTION,
         (
-            May(WRITE_LOG, "Storage/SdkCallLogGroup"),
-            May("ssm:PutParameter", f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/carmen/{{environment}}/image"),
+            Grant(WRITE_LOG, "Storage/SdkCallLogGroup"),
+            Grant("ssm:PutParameter", f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/carmen/{{environment}}/image"),
         ),
     ),
-    "Data/SdkCallRole": RoleOf(
+    "Data/SdkCallRole": ExpectedRole(
         FUNCTION,
         (
-            May(WRITE_LOG, "Data/SdkCallLogGroup"),
+            Grant(WRITE_LOG, "Data/SdkCallLogGroup"),
             retention("/aws/rds/instance/{Data/DatabaseInstance}/postgresql"),
             retention("/aws/rds/instance/{Data/DatabaseInstance}/upgrade"),
         ),
     ),
-    "Data/DatabaseProxyIAMRole": RoleOf(
-        PROXY, tuple(May(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy"))
+    "Data/DatabaseProxyIAMRole": ExpectedRole(
+        PROXY, tuple(Grant(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy"))
     ),
-    "Data/DatabaseRolesFunctionRole": RoleOf(
+    "Data/DatabaseRolesFunctionRole": ExpectedRole(
         FUNCTION,
         (
             *in_the_vpc("Data/DatabaseRolesFunction"),
-            *(May(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy")),
-            *(May(READ_SECRET, f"Data/{secret}") for secret in ("CacheAuthToken", "DatabaseInstanceSecret")),
-            May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesConnection"),
-            May(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesMigrationConnection"),
+            *(Grant(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy")),
+            *(Grant(READ_SECRET, f"Data/{secret}") for secret in ("CacheAuthToken", "DatabaseInstanceSecret")),
+            Grant(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesConnection"),
+            Grant(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesMigrationConnection"),
         ),
     ),
-    "Data/DatabaseRolesDailyRole": schedule_of("Data/DatabaseRolesFunction"),
-    "Edge/SdkCallRole": RoleOf(
+    "Data/DatabaseRolesDailyRole": schedule_role("Data/DatabaseRolesFunction"),
+    "Edge/SdkCallRole": ExpectedRole(
         FUNCTION,
         (
-            May(WRITE_LOG, "Edge/SdkCallLogGroup"),
-            May("ec2:DescribeSecurityGroups"),
-            May("s3:PutObject", "Storage/Pages /errors/unavailable.html"),
+            Grant(WRITE_LOG, "Edge/SdkCallLogGroup"),
+            Grant("ec2:DescribeSecurityGroups"),
+            Grant("s3:PutObject", "Storage/Pages /errors/unavailable.html"),
         ),
     ),
-    "Service/SdkCallRole": RoleOf(
+    "Service/SdkCallRole": ExpectedRole(
         FUNCTION,
         (
-            May(WRITE_LOG, "Service/SdkCallLogGroup"),
-            May("secretsmanager:PutSecretValue", "Service/EnvironmentSmtpPassword"),
-            May("secretsmanager:PutSecretValue", "Service/EnvironmentSentryDsn"),
+            Grant(WRITE_LOG, "Service/SdkCallLogGroup"),
+            Grant("secretsmanager:PutSecretValue", "Service/EnvironmentSmtpPassword"),
+            Grant("secretsmanager:PutSecretValue", "Service/EnvironmentSentryDsn"),
             retention("/aws/ecs/containerinsights/{Service/Cluster}/performance", environments=("prod", "staging")),
         ),
     ),
-    "Service/WebTaskRole": RoleOf(
+    "Service/WebTaskRole": ExpectedRole(
         TASK,
         (
-            May(
+            Grant(
                 "s3:AbortMultipartUpload s3:DeleteObject s3:GetObject s3:ListMultipartUploadParts s3:PutObject",
                 "Storage/Uploads /*",
             ),
-            May("s3:ListBucket", "Storage/Uploads"),
-            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+            Grant("s3:ListBucket", "Storage/Uploads"),
+            Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
         ),
     ),
-    "Service/WebTaskExecutionRole": RoleOf(
-        START_OF_TASK,
+    "Service/WebTaskExecutionRole": ExpectedRole(
+        TASK_EXECUTION,
         (
-            May(WRITE_LOG, "Service/WebLogGroup"),
-            May("ecr:GetAuthorizationToken"),
-            May(PULL_IMAGE, "Storage/ImagesRepository"),
-            May(READ_SECRET, "Data/DatabaseRolesConnection"),
+            Grant(WRITE_LOG, "Service/WebLogGroup"),
+            Grant("ecr:GetAuthorizationToken"),
+            Grant(PULL_IMAGE, "Storage/ImagesRepository"),
+            Grant(READ_SECRET, "Data/DatabaseRolesConnection"),
             *(
-                May(READ_SECRET, f"Service/Environment{secret}")
+                Grant(READ_SECRET, f"Service/Environment{secret}")
                 for secret in ("JwtSecret", "NextauthSecret", "SentryDsn", "SmtpPassword", "WebhookSecret")
             ),
         ),
     ),
-    "Service/MigrationTaskRole": RoleOf(TASK),
-    "Service/MigrationTaskExecutionRole": RoleOf(
-        START_OF_TASK,
+    "Service/MigrationTaskRole": ExpectedRole(TASK),
+    "Service/MigrationTaskExecutionRole": ExpectedRole(
+        TASK_EXECUTION,
         (
-            May(WRITE_LOG, "Service/MigrationLogGroup"),
-            May("ecr:GetAuthorizationToken"),
-            May(PULL_IMAGE, "Storage/ImagesRepository"),
-            May(READ_SECRET, "Data/DatabaseRolesMigrationConnection"),
+            Grant(WRITE_LOG, "Service/MigrationLogGroup"),
+            Grant("ecr:GetAuthorizationToken"),
+            Grant(PULL_IMAGE, "Storage/ImagesRepository"),
+            Grant(READ_SECRET, "Data/DatabaseRolesMigrationConnection"),
         ),
     ),
-    "Service/ReleaseFilesTaskRole": RoleOf(
-        TASK, (*fetches("Service/ReleaseFilesTask"), May("s3:PutObject", "Edge/ReleaseFiles /_next/static/*"))
+    "Service/ReleaseFilesTaskRole": ExpectedRole(
+        TASK, (*reads_code("Service/ReleaseFilesTask"), Grant("s3:PutObject", "Edge/ReleaseFiles /_next/static/*"))
     ),
-    "Service/ReleaseFilesTaskExecutionRole": RoleOf(
-        START_OF_TASK,
+    "Service/ReleaseFilesTaskExecutionRole": ExpectedRole(
+        TASK_EXECUTION,
         (
-            May(WRITE_LOG, "Service/ReleaseFilesLogGroup"),
-            May("ecr:GetAuthorizationToken"),
-            May(PULL_IMAGE, "Storage/ImagesRepository"),
+            Grant(WRITE_LOG, "Service/ReleaseFilesLogGroup"),
+            Grant("ecr:GetAuthorizationToken"),
+            Grant(PULL_IMAGE, "Storage/ImagesRepository"),
         ),
     ),
-    "Service/OperationsTaskRole": RoleOf(
+    "Service/OperationsTaskRole": ExpectedRole(
         TASK,
-        (May("ssmmessages:CreateControlChannel ssmmessages:CreateDataChannel ssmmessages:OpenControlChannel ssmmessages:OpenDataChannel"),),
+        (
+            Grant(
+                "ssmmessages:CreateControlChannel ssmmessages:CreateDataChannel ssmmessages:OpenControlChannel ssmmessages:OpenDataChannel"
+            ),
+        ),
     ),
-    "Service/OperationsTaskExecutionRole": RoleOf(
-        START_OF_TASK, (May(WRITE_LOG, "Service/OperationsLogGroup"), May(READ_SECRET, "Data/DatabaseRolesConnection"))
+    "Service/OperationsTaskExecutionRole": ExpectedRole(
+        TASK_EXECUTION, (Grant(WRITE_LOG, "Service/OperationsLogGroup"), Grant(READ_SECRET, "Data/DatabaseRolesConnection"))
     ),
-    "Operations/BackupFunctionRole": RoleOf(
-        FUNCTION, (*in_the_vpc("Operations/BackupFunction"), *hands_over("Operations/BackupFargateTask"), *BACKS_UP)
+    "Operations/BackupFunctionRole": ExpectedRole(
+        FUNCTION, (*in_the_vpc("Operations/BackupFunction"), *starts_task("Operations/BackupFargateTask"), *BACKUP_GRANTS)
     ),
-    "Operations/BackupFargateTaskRole": RoleOf(
-        TASK, (*fetches("Operations/BackupFunction", "Operations/Libraries", "Operations/ClientTools"), *BACKS_UP)
+    "Operations/BackupFargateTaskRole": ExpectedRole(
+        TASK, (*reads_code("Operations/BackupFunction", "Operations/Libraries", "Operations/ClientTools"), *BACKUP_GRANTS)
     ),
-    "Operations/BackupFargateTaskExecutionRole": RoleOf(START_OF_TASK, (May(WRITE_LOG, "Operations/BackupFargateLogGroup"),)),
-    "Operations/BackupNightlyRole": schedule_of("Operations/BackupFunction"),
-    "Operations/DrillFunctionRole": RoleOf(
-        FUNCTION, (*outside_the_vpc("Operations/DrillFunction"), *hands_over("Operations/DrillFargateTask"), *DRILLS)
+    "Operations/BackupFargateTaskExecutionRole": ExpectedRole(TASK_EXECUTION, (Grant(WRITE_LOG, "Operations/BackupFargateLogGroup"),)),
+    "Operations/BackupNightlyRole": schedule_role("Operations/BackupFunction"),
+    "Operations/DrillFunctionRole": ExpectedRole(
+        FUNCTION, (*outside_the_vpc("Operations/DrillFunction"), *starts_task("Operations/DrillFargateTask"), *DRILL_GRANTS)
     ),
-    "Operations/DrillFargateTaskRole": RoleOf(
+    "Operations/DrillFargateTaskRole": ExpectedRole(
         TASK,
-        (*fetches("Operations/DrillFunction", "Operations/Libraries", "Operations/ClientTools", "Operations/DrillServer"), *DRILLS),
+        (
+            *reads_code("Operations/DrillFunction", "Operations/Libraries", "Operations/ClientTools", "Operations/DrillServer"),
+            *DRILL_GRANTS,
+        ),
     ),
-    "Operations/DrillFargateTaskExecutionRole": RoleOf(START_OF_TASK, (May(WRITE_LOG, "Operations/DrillFargateLogGroup"),)),
-    "Operations/DrillMonthlyRole": schedule_of("Operations/DrillFunction"),
-    "Operations/MaintenanceFunctionRole": RoleOf(
+    "Operations/DrillFargateTaskExecutionRole": ExpectedRole(TASK_EXECUTION, (Grant(WRITE_LOG, "Operations/DrillFargateLogGroup"),)),
+    "Operations/DrillMonthlyRole": schedule_role("Operations/DrillFunction"),
+    "Operations/MaintenanceFunctionRole": ExpectedRole(
         FUNCTION,
         (
             *in_the_vpc("Operations/MaintenanceFunction"),
-            log_in("carmen_maintenance"),
-            log_in("carmen_monitor"),
-            May("s3:GetObject s3:PutObject", "Storage/Backups /reports/maintenance/*"),
-            May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/maintenance/"}),
-            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+            database_login("carmen_maintenance"),
+            database_login("carmen_monitor"),
+            Grant("s3:GetObject s3:PutObject", "Storage/Backups /reports/maintenance/*"),
+            Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/maintenance/"}),
+            Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
         ),
     ),
-    "Operations/MaintenanceWeeklyRole": schedule_of("Operations/MaintenanceFunction"),
-    "Operations/MaintenanceMonthlyRole": schedule_of("Operations/MaintenanceFunction"),
-    "Operations/RotationFunctionRole": RoleOf(
+    "Operations/MaintenanceWeeklyRole": schedule_role("Operations/MaintenanceFunction"),
+    "Operations/MaintenanceMonthlyRole": schedule_role("Operations/MaintenanceFunction"),
+    "Operations/RotationFunctionRole": ExpectedRole(
         FUNCTION,
         (
             *in_the_vpc("Operations/RotationFunction"),
             *(
-                May(f"{READ_SECRET} secretsmanager:PutSecretValue", f"Data/{secret}")
+                Grant(f"{READ_SECRET} secretsmanager:PutSecretValue", f"Data/{secret}")
                 for secret in ("CarmenAppA", "CarmenAppB", "DatabaseRolesConnection", "DatabaseRolesMigrationConnection")
             ),
-            May(f"{READ_SECRET} secretsmanager:PutSecretValue {CHANGE_STAGE}", "Data/CacheAuthToken"),
-            May("ecs:ListTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:container-instance/{{Service/Cluster}}/*"),
-            May("ecs:DescribeTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/{{Service/Cluster}}/*"),
-            May("ecs:DescribeServices ecs:UpdateService", "Service/WebService"),
-            May(
+            Grant(f"{READ_SECRET} secretsmanager:PutSecretValue {CHANGE_STAGE}", "Data/CacheAuthToken"),
+            Grant("ecs:ListTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:container-instance/{{Service/Cluster}}/*"),
+            Grant("ecs:DescribeTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/{{Service/Cluster}}/*"),
+            Grant("ecs:DescribeServices ecs:UpdateService", "Service/WebService"),
+            Grant(
                 "elasticache:ModifyReplicationGroup",
                 f"arn:aws:elasticache:us-east-1:{ACCOUNT}:replicationgroup:{{Data/CacheRedis}}",
             ),
         ),
     ),
-    "Operations/RotationDailyRole": schedule_of("Operations/RotationFunction"),
-    "Operations/RotationAgesRole": schedule_of("Operations/RotationFunction"),
-    "Operations/ProbeFunctionRole": RoleOf(
+    "Operations/RotationDailyRole": schedule_role("Operations/RotationFunction"),
+    "Operations/RotationMeasureAgesRole": schedule_role("Operations/RotationFunction"),
+    "Operations/ProbeFunctionRole": ExpectedRole(
         FUNCTION,
         (
             *in_the_vpc("Operations/ProbeFunction"),
-            log_in("carmen_monitor"),
-            May(READ_SECRET, "Data/CarmenMonitorProxy"),
-            May(READ_SECRET, "Data/CacheAuthToken"),
-            *(May("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in (*BACKUP_FOLDERS, "reports")),
-            May("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
-            May("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+            database_login("carmen_monitor"),
+            Grant(READ_SECRET, "Data/CarmenMonitorProxy"),
+            Grant(READ_SECRET, "Data/CacheAuthToken"),
+            *(Grant("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in (*BACKUP_FOLDERS, "reports")),
+            Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
+            Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
         ),
     ),
-    "Operations/ProbeMinutelyRole": schedule_of("Operations/ProbeFunction"),
-    "Operations/ProbeAgesRole": schedule_of("Operations/ProbeFunction"),
-    "/UptimeFunctionRole": RoleOf(FUNCTION, outside_the_vpc("/UptimeFunction")),
-    "/UptimeMinutelyRole": schedule_of("/UptimeFunction"),
+    "Operations/ProbeMinutelyRole": schedule_role("Operations/ProbeFunction"),
+    "Operations/ProbeMeasureAgesRole": schedule_role("Operations/ProbeFunction"),
+    "/UptimeFunctionRole": ExpectedRole(FUNCTION, outside_the_vpc("/UptimeFunction")),
+    "/UptimeMinutelyRole": schedule_role("/UptimeFunction"),
 }
 
-# Type of resource, `Stack/Name` or an ARN → what no role may do to any of them, in whichever environment.
-NEVER = {
+# Type of resource, `Stack/Name` or ARN → actions that no role may perform on any of them, in any environment.
+FORBIDDEN = {
     "AWS::IAM::Role": (
         "iam:AttachRolePolicy iam:CreateRole iam:DeleteRole iam:DeleteRolePermissionsBoundary iam:DeleteRolePolicy iam:DetachRolePolicy "
         "iam:PassRole iam:PutRolePermissionsBoundary iam:PutRolePolicy iam:UpdateAssumeRolePolicy sts:AssumeRole sts:TagSession"

@@ -1,6 +1,6 @@
-"""CarmenBoundary on the CDK's execution role, which may everything otherwise: what the templates need passes, what escalates does not.
+"""CarmenBoundary on the CDK's execution role, otherwise an administrator: it allows what templates need and denies escalations.
 
-What a resource type needs is what CloudFormation's own schemas say its handlers call (cfn-lint carries them).
+CloudFormation's schemas (from cfn-lint) list the actions that a resource type's handlers call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from policy_sentry.querying.actions import get_action_data
 from constructs_lib.pipelines.permissions_boundary import NAME, SERVICES
 from settings.loader import validated
 from tests.conftest import Built, build
-from tests.models.iam.conftest import House
+from tests.models.iam.conftest import Deployed
 from tests.models.iam.questions import allowed_questions
 from tests.pipelines.conftest import BOUNDARY, access, settings
 from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly, Role
@@ -33,8 +33,8 @@ WITHOUT_PROFILE: Context = {**BOUND, "ec2:InstanceProfile": None}
 UNBOUND: Context = {"iam:PermissionsBoundary": None}
 EVERYTHING = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
-# What handlers call for settings that the templates do not have: their services' permissions stay out.
-NOT_TAKEN = {
+# Actions of handlers for properties that the templates do not use: the boundary does not allow them.
+NOT_ALLOWED = {
     "acm-pca:": "certificates of a private authority",
     "autoscaling:DescribeTags": "capacity providers of EC2",
     "billing:": "budgets of billing views",
@@ -45,21 +45,21 @@ NOT_TAKEN = {
     "elasticfilesystem:": "functions and tasks with EFS",
     "s3files:": "functions with S3 Files",
     "s3tables:": "CloudWatch and S3 metadata tables",
-    "ec2:AssociateIamInstanceProfile": "machines that act for somebody",
-    "ec2:DescribeIamInstanceProfileAssociations": "machines that act for somebody",
-    "ec2:DisassociateIamInstanceProfile": "machines that act for somebody",
-    "ec2:ReplaceIamInstanceProfileAssociation": "machines that act for somebody",
+    "ec2:AssociateIamInstanceProfile": "instances with a profile",
+    "ec2:DescribeIamInstanceProfileAssociations": "instances with a profile",
+    "ec2:DisassociateIamInstanceProfile": "instances with a profile",
+    "ec2:ReplaceIamInstanceProfileAssociation": "instances with a profile",
     **{f"ssm:{verb}Association": "commands on machines" for verb in ("Create", "Delete", "Describe", "List")},
     "firehose:": "logs to Firehose",
     "kinesis:": "DynamoDB and logs to Kinesis",
     "vpc-lattice:": "endpoints of service networks",
     "vpce:": "endpoints in several regions",
     "sts:AssumeRole": "flow logs across accounts",
-    "iam:DescribeOrganization": "no such action is IAM's",
+    "iam:DescribeOrganization": "not an IAM action",
     "iam:ListRoles": "listing resources, which no deployment does",
     "iam:UpdateRoleDescription": "iam:UpdateRole does it today",
-    "iam:DeleteRolePermissionsBoundary": "taking the boundary off",
-    **{f"iam:{verb}{who}Policy": "inline policies of people" for verb in ("Delete", "Get", "Put") for who in ("User", "Group")},
+    "iam:DeleteRolePermissionsBoundary": "removing the boundary",
+    **{f"iam:{verb}{who}Policy": "inline policies of users and groups" for verb in ("Delete", "Get", "Put") for who in ("User", "Group")},
 }
 
 
@@ -74,14 +74,14 @@ def boundary(tmp_path_factory: pytest.TempPathFactory) -> Document:
 
 @pytest.fixture(scope="module")
 def account(boundary: Document) -> Account:
-    """The execution role as `cdk bootstrap` makes it: an administrator, bounded."""
+    """The execution role as `cdk bootstrap` creates it: an administrator with the boundary."""
     role = Role("CDKToolkit", "CloudFormationExecutionRole", EXECUTION, {}, {"AdministratorAccess": EVERYTHING}, BOUNDARY)
     return Account({EXECUTION: role}, {}, {BOUNDARY: boundary})
 
 
 @pytest.fixture(scope="module")
 def kinds(built: Built, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Every resource type that a template can have, a domain's and endpoints' included."""
+    """Every resource type that a template can have, including those for a domain and endpoints."""
     more = {
         "domain": {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ", "hosted_zone_name": "example.com"},
         "network": {"interface_endpoints": True},
@@ -96,7 +96,7 @@ def kinds(built: Built, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 @cache
 def needed(kind: str) -> frozenset[str]:
-    """What the handlers of a type call; a custom resource's function is invoked."""
+    """Return the actions that a type's handlers call; for a custom resource, invoking its function."""
     if kind.startswith("Custom::"):
         return frozenset(["lambda:InvokeFunction"])
     schemas = resources.files("cfnlint") / "data" / "schemas"
@@ -106,7 +106,7 @@ def needed(kind: str) -> frozenset[str]:
 
 
 def resource_for(action: str) -> str:
-    """One of Carmen's own that the action is about."""
+    """Return a resource of Carmen for the action."""
     service, verb = action.split(":")
     named = {
         "iam": f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/rds.amazonaws.com/AWSServiceRoleForRDS"
@@ -119,16 +119,16 @@ def resource_for(action: str) -> str:
     return named.get(service, f"arn:aws:{service}:{HERE}:carmen/one")
 
 
-def test_everything_that_the_templates_are_made_of_can_be_made(account: Account, kinds: set[str]) -> None:
+def test_every_resource_of_the_templates_can_be_created(account: Account, kinds: set[str]) -> None:
     assert len(kinds) > 65
     asked = {action for kind in kinds for action in needed(kind)}
     assert len(asked) > 500
     refused = {action for action in asked if not account.decide(EXECUTION, action, resource_for(action), WITHOUT_PROFILE)}
-    assert {action for action in refused if not action.startswith(tuple(NOT_TAKEN))} == set()
-    assert [one for one in NOT_TAKEN if not any(action.startswith(one) for action in refused)] == []  # no stale excuse
+    assert {action for action in refused if not action.startswith(tuple(NOT_ALLOWED))} == set()
+    assert [one for one in NOT_ALLOWED if not any(action.startswith(one) for action in refused)] == []  # no stale excuse
 
 
-def test_what_cloudformation_reads_for_a_template_it_may(account: Account) -> None:
+def test_cloudformation_may_read_parameters_secrets_and_assets(account: Account) -> None:
     for action, resource in {
         "ssm:GetParameters": f"arn:aws:ssm:{HERE}:parameter/carmen/prod/image",
         "secretsmanager:GetSecretValue": f"arn:aws:secretsmanager:{HERE}:secret:one-AbCdEf",
@@ -138,20 +138,20 @@ def test_what_cloudformation_reads_for_a_template_it_may(account: Account) -> No
     assert account.decide(EXECUTION, "ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version", BOUND)
 
 
-def test_no_service_is_let_in_that_nobody_uses(house: House, kinds: set[str]) -> None:
+def test_only_used_services_are_allowed(deployed: Deployed, kinds: set[str]) -> None:
     used = {action.split(":")[0] for kind in kinds for action in needed(kind)}
-    used |= {action.split(":")[0] for _, action, _, _ in allowed_questions(house)}
+    used |= {action.split(":")[0] for _, action, _, _ in allowed_questions(deployed)}
     assert set(SERVICES) - used == set()
 
 
-def test_the_roles_of_the_environments_may_under_it_what_they_may_without(house: House, boundary: Document) -> None:
-    bounded = {arn: dataclasses.replace(role, boundary=BOUNDARY) for arn, role in house.account.roles.items()}
-    account = dataclasses.replace(house.account, roles=bounded, boundaries={BOUNDARY: boundary})
-    questions = list(allowed_questions(house))
-    assert [(question, str(told)) for question in questions if not (told := account.decide(*question))] == []
+def test_roles_keep_their_permissions_under_the_boundary(deployed: Deployed, boundary: Document) -> None:
+    bounded = {arn: dataclasses.replace(role, boundary=BOUNDARY) for arn, role in deployed.account.roles.items()}
+    account = dataclasses.replace(deployed.account, roles=bounded, boundaries={BOUNDARY: boundary})
+    questions = list(allowed_questions(deployed))
+    assert [(question, decision.reason) for question in questions if not (decision := account.decide(*question))] == []
 
 
-def test_it_fits_into_a_managed_policy(boundary: Document) -> None:
+def test_boundary_fits_into_a_managed_policy(boundary: Document) -> None:
     """6,144 characters without white space (IAM User Guide, "IAM and AWS STS quotas"); a tenth is left."""
     assert len(json.dumps(boundary, separators=(",", ":"))) < 5_500
 
@@ -161,7 +161,7 @@ def test_it_fits_into_a_managed_policy(boundary: Document) -> None:
 ATTACKS: list[tuple[str, str, str, Context]] = [
     ("a user", "iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/eve", UNBOUND),
     ("a user, bounded", "iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/eve", BOUND),
-    ("a key of somebody's", "iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/admin", BOUND),
+    ("a user's access key", "iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/admin", BOUND),
     ("a password", "iam:CreateLoginProfile", f"arn:aws:iam::{ACCOUNT}:user/admin", BOUND),
     ("another password", "iam:UpdateLoginProfile", f"arn:aws:iam::{ACCOUNT}:user/admin", BOUND),
     ("a user's policy", "iam:PutUserPolicy", f"arn:aws:iam::{ACCOUNT}:user/eve", BOUND),
@@ -181,11 +181,11 @@ ATTACKS: list[tuple[str, str, str, Context]] = [
     ("a policy on an unbounded role", "iam:AttachRolePolicy", OWN_ROLE, UNBOUND),
     ("an inline policy on one", "iam:PutRolePolicy", OWN_ROLE, UNBOUND),
     ("trust in an unbounded role", "iam:UpdateAssumeRolePolicy", OWN_ROLE, UNBOUND),
-    ("a policy on somebody else's role", "iam:AttachRolePolicy", OTHERS_ROLE, BOUND),
-    ("trust in somebody else's role", "iam:UpdateAssumeRolePolicy", OTHERS_ROLE, BOUND),
-    ("handing over somebody else's role", "iam:PassRole", OTHERS_ROLE, BOUND),
-    ("handing over the CDK's", "iam:PassRole", EXECUTION, BOUND),
-    ("handing over a pipeline's", "iam:PassRole", PIPELINES_ROLE, BOUND),
+    ("a policy on another role", "iam:AttachRolePolicy", OTHERS_ROLE, BOUND),
+    ("trust in another role", "iam:UpdateAssumeRolePolicy", OTHERS_ROLE, BOUND),
+    ("passing another role", "iam:PassRole", OTHERS_ROLE, BOUND),
+    ("passing the CDK's role", "iam:PassRole", EXECUTION, BOUND),
+    ("passing a pipeline's role", "iam:PassRole", PIPELINES_ROLE, BOUND),
     ("more for a pipeline", "iam:PutRolePolicy", PIPELINES_ROLE, BOUND),
     ("trust in a pipeline's role", "iam:UpdateAssumeRolePolicy", PIPELINES_ROLE, BOUND),
     ("a new role for pipelines", "iam:CreateRole", f"{PIPELINES_ROLE}2", BOUND),
@@ -198,7 +198,7 @@ ATTACKS: list[tuple[str, str, str, Context]] = [
     ("another policy's version", "iam:CreatePolicyVersion", f"arn:aws:iam::{ACCOUNT}:policy/Admins", BOUND),
     ("an instance with a profile", "iam:AddRoleToInstanceProfile", f"arn:aws:iam::{ACCOUNT}:instance-profile/eve", BOUND),
     (
-        "a machine that acts for somebody",
+        "an instance with another's profile",
         "ec2:RunInstances",
         f"arn:aws:ec2:{HERE}:instance/*",
         {**BOUND, "ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/Administrators"},
@@ -208,7 +208,7 @@ ATTACKS: list[tuple[str, str, str, Context]] = [
     ("a command on a machine", "ssm:SendCommand", f"arn:aws:ec2:{HERE}:instance/i-1", BOUND),
     ("a shell in a task", "ecs:ExecuteCommand", f"arn:aws:ecs:{HERE}:task/cluster/1", BOUND),
     ("another role", "sts:AssumeRole", OTHERS_ROLE, BOUND),
-    ("the code of somebody else's function", "lambda:UpdateFunctionCode", f"arn:aws:lambda:{HERE}:function:admin-tools", BOUND),
+    ("the code of another function", "lambda:UpdateFunctionCode", f"arn:aws:lambda:{HERE}:function:admin-tools", BOUND),
     ("its layers", "lambda:UpdateFunctionConfiguration", f"arn:aws:lambda:{HERE}:function:admin-tools", BOUND),
     ("calling it", "lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:admin-tools", BOUND),
     ("letting others call it", "lambda:AddPermission", f"arn:aws:lambda:{HERE}:function:admin-tools", BOUND),
@@ -237,8 +237,8 @@ ATTACKS: list[tuple[str, str, str, Context]] = [
 
 
 @pytest.mark.parametrize(("action", "resource", "context"), [attack[1:] for attack in ATTACKS], ids=[attack[0] for attack in ATTACKS])
-def test_a_way_to_escalate_is_closed(account: Account, action: str, resource: str, context: Context) -> None:
-    assert _unbounded(account, action, resource, context), "an attack that the role could not make anyway proves nothing"
+def test_escalation_is_denied(account: Account, action: str, resource: str, context: Context) -> None:
+    assert _unbounded(account, action, resource, context), "denied even without the boundary: the attack proves nothing"
     assert not account.decide(EXECUTION, action, resource, context)
 
 
@@ -247,18 +247,18 @@ def _unbounded(account: Account, action: str, resource: str, context: Context) -
     return Account({EXECUTION: free}, {}, {}).decide(EXECUTION, action, resource, context)
 
 
-def test_every_action_of_the_attacks_exists() -> None:
+def test_actions_of_the_attacks_exist() -> None:
     assert [action for _, action, _, _ in ATTACKS if not get_action_data(*action.split(":"))] == []
 
 
-def test_a_step_on_the_way_to_the_boundary_is_open(account: Account) -> None:
-    """Roles from before it get it at the next deployment, and keep what they had meanwhile."""
+def test_existing_roles_can_get_the_boundary(account: Account) -> None:
+    """Roles created without the boundary get it at the next deployment and keep their policies until then."""
     assert account.decide(EXECUTION, "iam:PutRolePermissionsBoundary", OWN_ROLE, BOUND)
     assert account.decide(EXECUTION, "iam:DeleteRolePolicy", OWN_ROLE, UNBOUND)
     assert account.decide(EXECUTION, "iam:DeleteRole", OWN_ROLE, UNBOUND)
 
 
-def test_the_policy_is_where_its_name_says(tmp_path: Path) -> None:
+def test_policy_has_its_physical_name(tmp_path: Path) -> None:
     built = access(tmp_path, settings("prod", "main", "production"))
     (policy,) = built.resources("AWS::IAM::ManagedPolicy").values()
     assert policy["Properties"]["ManagedPolicyName"] == NAME == BOUNDARY.rsplit("/", 1)[1]

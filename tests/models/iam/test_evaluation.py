@@ -50,7 +50,7 @@ def holds(condition: dict[str, Any], context: Context) -> bool:
 # Policy evaluation logic
 
 
-def test_the_guides_example_of_identity_and_resource_policy() -> None:
+def test_example_of_the_guide_for_identity_and_resource_policies() -> None:
     carlos = account(
         allow("s3:ListAllMyBuckets", "arn:aws:s3:::*"),
         allow("s3:*", BUCKET),
@@ -64,7 +64,7 @@ def test_the_guides_example_of_identity_and_resource_policy() -> None:
     assert "log" in carlos.decide(ROLE, "s3:PutObject", f"{BUCKET}-logs/file").reason
 
 
-def test_either_policy_suffices_within_the_account_and_a_stranger_needs_the_resources() -> None:
+def test_one_policy_suffices_within_the_account_only() -> None:
     guards = {"arn:aws:s3:::open": [allow("s3:GetObject", "arn:aws:s3:::open/*", Principal={"AWS": [ROLE, STRANGER]})]}
     one = account(guards=guards)
     assert allowed(one, "s3:GetObject", "arn:aws:s3:::open/a")
@@ -73,13 +73,13 @@ def test_either_policy_suffices_within_the_account_and_a_stranger_needs_the_reso
     assert not allowed(one, "s3:GetObject", "arn:aws:s3:::open/a", principal=ANYONE)
 
 
-def test_a_policy_that_names_the_account_leaves_it_to_iam() -> None:
+def test_policy_that_names_the_account_leaves_it_to_iam() -> None:
     guards = {BUCKET: [allow("s3:GetObject", f"{BUCKET}/*", Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"})]}
     assert not allowed(account(guards=guards), "s3:GetObject", f"{BUCKET}/a")
     assert allowed(account(allow("s3:GetObject"), guards=guards), "s3:GetObject", f"{BUCKET}/a")
 
 
-def test_a_boundary_limits_the_role_and_what_a_resource_gives_it_but_not_its_session() -> None:
+def test_boundary_limits_the_role_but_not_its_session() -> None:
     to_role, to_session = allow("s3:PutObject", Principal={"AWS": ROLE}), allow("s3:Abort*", Principal={"AWS": SESSION})
     guards = {BUCKET: [to_role, to_session, allow("s3:List*", Principal="*")]}
     one = account(allow("s3:GetObject"), allow("sns:Publish"), guards=guards, boundary=allow("s3:Get*"))
@@ -92,7 +92,7 @@ def test_a_boundary_limits_the_role_and_what_a_resource_gives_it_but_not_its_ses
     assert not allowed(account(allow("s3:*"), boundary=deny("s3:*")), "s3:GetObject", f"{BUCKET}/a")
 
 
-def test_a_boundary_whose_text_is_not_known_is_no_boundary_passed() -> None:
+def test_boundary_with_missing_text_is_an_error() -> None:
     one = account(allow("s3:*"), boundary=allow("s3:*"))
     with pytest.raises(Undecided, match="whose text is missing"):
         Account(one.roles, {}, {}).decide(ROLE, "s3:GetObject", f"{BUCKET}/a")
@@ -101,19 +101,19 @@ def test_a_boundary_whose_text_is_not_known_is_no_boundary_passed() -> None:
 # Keys and roles: their own policy must agree
 
 
-def test_iam_policies_open_a_key_only_if_its_policy_leaves_it_to_the_account() -> None:
+def test_key_policy_must_leave_access_to_iam() -> None:
     decrypt = allow("kms:Decrypt", KEY)
     delegating = {KEY: [allow("kms:*", Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:root"})]}
-    naming_somebody_else = {KEY: [allow("kms:*", Principal={"AWS": STRANGER})]}
+    naming_a_stranger = {KEY: [allow("kms:*", Principal={"AWS": STRANGER})]}
     assert allowed(account(decrypt, guards=delegating), "kms:Decrypt", KEY)
     assert not allowed(account(guards=delegating), "kms:Decrypt", KEY)
-    assert not allowed(account(decrypt, guards=naming_somebody_else), "kms:Decrypt", KEY)
+    assert not allowed(account(decrypt, guards=naming_a_stranger), "kms:Decrypt", KEY)
     assert allowed(account(guards={KEY: [allow("kms:Decrypt", Principal={"AWS": ROLE})]}), "kms:Decrypt", KEY)
     delegating_one_action = {KEY: [allow("kms:Encrypt", Principal={"AWS": ACCOUNT})]}
     assert not allowed(account(decrypt, guards=delegating_one_action), "kms:Decrypt", KEY)
 
 
-def test_a_role_is_assumed_by_whom_its_trust_policy_names() -> None:
+def test_trust_policy_decides_who_assumes_a_role() -> None:
     trust = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}]
     one = account(allow("sts:AssumeRole"), trust=trust)
     source = {"aws:SourceAccount": ACCOUNT}
@@ -121,7 +121,7 @@ def test_a_role_is_assumed_by_whom_its_trust_policy_names() -> None:
     assert not allowed(one, "sts:AssumeRole", ROLE, source, "ec2.amazonaws.com")
     assert not allowed(one, "sts:AssumeRole", ROLE)
     assert not allowed(one, "sts:AssumeRole", ROLE, principal=STRANGER)
-    assert allowed(one, "sts:AssumeRole", STRANGER)  # the other account is taken to trust everybody
+    assert allowed(one, "sts:AssumeRole", STRANGER)  # the other account is assumed to trust everyone
 
 
 # Elements
@@ -134,14 +134,14 @@ def test_actions_are_not_case_sensitive_and_resources_are() -> None:
     assert not allowed(one, "s3:GetObjectAcl", f"{BUCKET}/abc")
 
 
-def test_a_star_within_a_resource_does_not_reach_over_a_colon_but_in_the_last_part() -> None:
+def test_star_matches_colons_only_in_the_last_part() -> None:
     one = account(allow("logs:*", f"arn:aws:logs:*:{ACCOUNT}:log-group:own:*"))
     assert allowed(one, "logs:PutLogEvents", f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:own:log-stream:a")
     assert not allowed(one, "logs:PutLogEvents", f"arn:aws:logs:us-east-1:9:x:{ACCOUNT}:log-group:own:a")
     assert not allowed(one, "logs:DescribeLogGroups", "*")
 
 
-def test_not_action_with_allow_gives_everything_else() -> None:
+def test_not_action_with_allow_allows_all_others() -> None:
     one = account({"Effect": "Allow", "NotAction": "s3:DeleteBucket", "Resource": "arn:aws:s3:::*"})
     assert allowed(one, "s3:DeleteObject", f"{BUCKET}/a")
     assert not allowed(one, "s3:DeleteBucket", BUCKET)
@@ -169,7 +169,7 @@ def test_not_resource_with_deny_denies_all_but_the_listed() -> None:
 # Conditions
 
 
-def test_a_statement_applies_when_every_line_of_its_condition_holds_and_always_with_an_empty_one() -> None:
+def test_statement_applies_when_all_its_conditions_hold() -> None:
     block = {"StringEquals": {"aws:PrincipalTag/a": ["1", "2"], "aws:PrincipalTag/b": "3"}, "Bool": {"aws:SecureTransport": True}}
     assert holds(block, {"AWS:principaltag/A": "2", "aws:PrincipalTag/b": "3"})
     assert not holds(block, {"aws:PrincipalTag/a": "2", "aws:PrincipalTag/b": "4"})
@@ -178,7 +178,7 @@ def test_a_statement_applies_when_every_line_of_its_condition_holds_and_always_w
     assert not holds({"StringEquals": {"aws:PrincipalTag/a": []}}, {"aws:PrincipalTag/a": "1"})
 
 
-def test_negated_operators_take_none_of_their_values_and_hold_without_the_key() -> None:
+def test_negated_operators_hold_without_the_key() -> None:
     block = {"StringNotEquals": {"aws:PrincipalAccount": ["1", "2"]}}
     assert not holds(block, {"aws:PrincipalAccount": "2"})
     assert holds(block, {"aws:PrincipalAccount": "3"})
@@ -214,7 +214,7 @@ def test_operators(operator: str, wanted: object, fitting: str | None, unfitting
     assert not holds({operator: {"aws:Key": wanted}}, {"aws:Key": unfitting})
 
 
-def test_arn_operators_compare_part_by_part_where_string_operators_do_not() -> None:
+def test_arn_operators_compare_part_by_part() -> None:
     pattern = "arn:aws:someservice:*:111122223333:finance/*"
     value = {"aws:SourceArn": "arn:aws:someservice:us-east-2:999999999999:store/abc:111122223333:finance/document.txt"}
     assert holds({"StringLike": {"aws:SourceArn": pattern}}, value)
@@ -253,12 +253,12 @@ def test_sets_of_values() -> None:
         ({**allow("s3:*"), "Effect": "allow"}, {}, "supports only Action"),
     ],
 )
-def test_what_is_not_known_is_an_error_and_never_an_answer(statement: Document, context: Context, why: str) -> None:
+def test_unsupported_elements_are_errors(statement: Document, context: Context, why: str) -> None:
     with pytest.raises(Undecided, match=why):
         account(statement).decide(ROLE, "s3:GetObject", f"{BUCKET}/a", context)
 
 
-def test_a_principal_or_a_resources_policy_nobody_understands_is_an_error() -> None:
+def test_unknown_principals_and_policies_are_errors() -> None:
     with pytest.raises(Undecided, match="is not a role of this account"):
         account().decide(f"{ROLE}-misspelt", "s3:GetObject", f"{BUCKET}/a")
     with pytest.raises(Undecided, match="neither Action nor NotAction"):

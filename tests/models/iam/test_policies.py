@@ -1,4 +1,4 @@
-"""tools/reports/security/policies.py reads every way in which a template can give a permission, or says that it cannot."""
+"""tools/reports/security/policies.py reads every kind of permission in a template, or raises an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def role(**more: Any) -> tuple[str, dict[str, Any]]:
     return "AWS::IAM::Role", {"AssumeRolePolicyDocument": TRUST, **more}
 
 
-def test_inline_attached_and_managed_policies_of_a_role_are_read(tmp_path: Path) -> None:
+def test_all_kinds_of_role_policies_are_read(tmp_path: Path) -> None:
     (found,) = assembly(
         tmp_path,
         Role=role(Policies=[{"PolicyName": "inline", "PolicyDocument": DOCUMENT}], ManagedPolicyArns=[{"Ref": "Managed"}]),
@@ -49,15 +49,15 @@ def test_inline_attached_and_managed_policies_of_a_role_are_read(tmp_path: Path)
         ({"Role": role(ManagedPolicyArns=[f"arn:aws:iam::{ACCOUNT}:policy/elsewhere"])}, "policy/elsewhere"),
         ({"More": ("AWS::IAM::RolePolicy", {"RoleName": "r", "PolicyDocument": DOCUMENT})}, "is AWS::IAM::RolePolicy"),
         ({"More": ("AWS::IAM::User", {})}, "is AWS::IAM::User"),
-        ({"More": ("AWS::IAM::Policy", {"Users": ["somebody"], "PolicyDocument": DOCUMENT})}, "Users"),
+        ({"More": ("AWS::IAM::Policy", {"Users": ["user"], "PolicyDocument": DOCUMENT})}, "Users"),
     ],
 )
-def test_a_permission_that_cannot_be_read_is_an_error(tmp_path: Path, resources: dict[str, Any], why: str) -> None:
+def test_unreadable_permission_is_an_error(tmp_path: Path, resources: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         assembly(tmp_path, **resources).roles()
 
 
-def test_a_functions_permissions_are_its_policy(tmp_path: Path) -> None:
+def test_function_permissions_are_its_policy(tmp_path: Path) -> None:
     permission = {"FunctionName": {"Fn::GetAtt": ["Function", "Arn"]}, "Action": "lambda:InvokeFunction", "Principal": "sns.amazonaws.com"}
     (policy,) = (
         assembly(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ministack.core import iam_evaluator as ministack
 
-from tests.models.iam.conftest import House
-from tests.models.iam.questions import Question, allowed_questions, never_questions
+from tests.models.iam.conftest import Deployed
+from tests.models.iam.questions import Question, allowed_questions, forbidden_questions
 from tools.reports.security.policies import ACCOUNT
 
 
-def opinion(house: House, question: Question) -> bool:
-    principal, action, resource, told = question
+def opinion(deployed: Deployed, question: Question) -> bool:
+    principal, action, resource, request = question
     context = ministack.EvalContext(
         principal_arn=f"{principal.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/session",
         principal_type="AssumedRole",
@@ -19,18 +19,18 @@ def opinion(house: House, question: Question) -> bool:
         resource_arn=resource,
         region="us-east-1",
         secure_transport=True,
-        service_context={key.lower(): value for key, value in told.items() if value is not None},
+        service_context={key.lower(): value for key, value in request.items() if value is not None},
     )
-    policies = [ministack.parse_policy_document(document) for document in house.account.roles[principal].policies.values()]
-    guard = house.account.resource_policies.get(resource.split("/")[0] if resource.startswith("arn:aws:s3:") else resource)
-    if resource in house.account.roles and action == "sts:AssumeRole":
-        guard = house.account.roles[resource].trust
+    policies = [ministack.parse_policy_document(document) for document in deployed.account.roles[principal].policies.values()]
+    guard = deployed.account.resource_policies.get(resource.split("/")[0] if resource.startswith("arn:aws:s3:") else resource)
+    if resource in deployed.account.roles and action == "sts:AssumeRole":
+        guard = deployed.account.roles[resource].trust
     decided = ministack.combine_resource_policy(
         ministack.evaluate(context, policies), context, guard, ACCOUNT, required=action.startswith("kms:") and guard is not None
     )
     return str(decided.decision) == "Allow"
 
 
-def test_the_emulators_evaluator_says_the_same(house: House) -> None:
-    questions = [*allowed_questions(house), *never_questions(house)]
-    assert [question for question in questions if opinion(house, question) is not bool(house.account.decide(*question))] == []
+def test_the_emulators_evaluator_says_the_same(deployed: Deployed) -> None:
+    questions = [*allowed_questions(deployed), *forbidden_questions(deployed)]
+    assert [question for question in questions if opinion(deployed, question) is not bool(deployed.account.decide(*question))] == []

@@ -12,7 +12,7 @@ import ipaddress
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly,
 
 ANYONE = "*"  # a principal without credentials
 Context = Mapping[str, str | Sequence[str] | None]  # condition key → value, values, or None if the request does not have the key
+Source = tuple[str, Document]  # name of a policy, and one of its statements
 
 
 class Undecided(Exception):
@@ -55,6 +56,8 @@ class Account:
     roles: Mapping[str, Role]
     resource_policies: Mapping[str, Document]
     boundaries: Mapping[str, Document]
+    # Statements by role and action: callers ask about many resources.
+    _cache: dict[tuple[str, str], tuple[list[Source], list[Source]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, assembly: ResolvedAssembly, boundaries: Mapping[str, Document] | None = None) -> Account:
@@ -64,10 +67,11 @@ class Account:
     def decide(self, principal: str, action: str, resource: str, context: Context | None = None) -> Decision:
         """Decide on a request. A role is named by its ARN or a session's; another account is assumed to allow everything."""
         role = self._role(principal)
+        identity, limit = self._statements_of(role, action)
+        owner, guard = self._guard(action, resource)
+        if not identity and not guard:
+            return Decision(False, "nothing allows it")
         request = Request(principal, action, resource, {**_usual(principal, role), **(context or {})})
-        identity = [(name, s) for name, document in (role.policies.items() if role else ()) for s in _statements(document)]
-        limit = [("the permissions boundary", s) for s in _statements(self._boundary(role))]
-        owner, guard = self._guard(request)
         named = [(f"the policy of {owner}", s, how) for s in _statements(guard) if (how := _named(s, request, role))]
 
         for source, statement in [*identity, *limit, *((source, s) for source, s, _ in named)]:
@@ -97,6 +101,17 @@ class Account:
             raise Undecided(f"{principal} is not a role of this account, which has {', '.join(sorted(self.roles)) or 'none'}")
         return self.roles[arn]
 
+    def _statements_of(self, role: Role | None, action: str) -> tuple[list[Source], list[Source]]:
+        """The statements of the role's policies and of its boundary that match the action."""
+        if role is None:
+            return [], []
+        if (role.arn, action) not in self._cache:
+            identity = [(name, s) for name, document in role.policies.items() for s in _statements(document)]
+            limit = [("the permissions boundary", s) for s in _statements(self._boundary(role))]
+            matching = [[source for source in sources if _matches(source[1], action)] for sources in (identity, limit)]
+            self._cache[role.arn, action] = matching[0], matching[1]
+        return self._cache[role.arn, action]
+
     def _boundary(self, role: Role | None) -> Document:
         if role is None or role.boundary is None:
             return {}
@@ -104,10 +119,9 @@ class Account:
             raise Undecided(f"{role.name} has the permissions boundary {role.boundary}, whose text is missing")
         return self.boundaries[role.boundary]
 
-    def _guard(self, request: Request) -> tuple[str, Document]:
+    def _guard(self, action: str, resource: str) -> tuple[str, Document]:
         """Name and policy of the resource: a role's trust policy; a bucket's policy also for its objects."""
-        resource = request.resource
-        if request.action.lower().startswith("sts:") and resource in self.roles:
+        if action.lower().startswith("sts:") and resource in self.roles:
             return self.roles[resource].name, self.roles[resource].trust
         owner = resource.split("/")[0] if resource.startswith("arn:aws:s3:::") else resource
         return owner, self.resource_policies.get(owner, {})
@@ -159,9 +173,13 @@ def _named(statement: Document, request: Request, role: Role | None) -> str | No
     return "account" if account and named & {account, f"arn:aws:iam::{account}:root"} else None
 
 
+def _matches(statement: Document, action: str) -> bool:
+    return _either(statement, "Action", lambda pattern: _wildcards(pattern.lower(), action.lower()))
+
+
 def _applies(statement: Document, request: Request) -> bool:
     return (
-        _either(statement, "Action", lambda pattern: _wildcards(pattern.lower(), request.action.lower()))
+        _matches(statement, request.action)
         and _either(statement, "Resource", lambda pattern: _names(pattern, request.resource))
         and all(
             _holds(name, key, _list(wanted), request.context)
