@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
+
+import pytest
 from ministack.core import iam_evaluator as ministack
 
 from tests.models.iam.conftest import Deployed
@@ -31,6 +35,15 @@ def opinion(deployed: Deployed, question: Question) -> bool:
     return str(decided.decision) == "Allow"
 
 
-def test_the_emulators_evaluator_says_the_same(deployed: Deployed) -> None:
-    questions = [*allowed_questions(deployed), *forbidden_questions(deployed)]
-    assert [question for question in questions if opinion(deployed, question) is not bool(deployed.account.decide(*question))] == []
+def _disagreements(deployed: Deployed, questions: Iterable[Question]) -> list[Question]:
+    return [question for question in questions if opinion(deployed, question) is not bool(deployed.account.decide(*question))]
+
+
+def test_evaluators_agree_on_permissions_and_a_sample(deployed: Deployed) -> None:
+    sample = random.Random(15).sample(list(forbidden_questions(deployed)), 5_000)
+    assert _disagreements(deployed, [*allowed_questions(deployed), *sample]) == []
+
+
+@pytest.mark.long
+def test_evaluators_agree_on_everything(deployed: Deployed) -> None:
+    assert _disagreements(deployed, [*allowed_questions(deployed), *forbidden_questions(deployed)]) == []
