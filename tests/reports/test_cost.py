@@ -166,9 +166,9 @@ def test_old_prices_cause_a_warning() -> None:
     oldest = min(table["date"] for _, table in tables())
     days = timedelta(days=PRICES["stale_after_days"])
     assert (stale(oldest + days), warning(oldest + days)) == ([], None)
-    told = warning(oldest + days + timedelta(days=1))
-    assert told is not None
-    assert "rds_proxy_vcpu_hour" in told
+    message = warning(oldest + days + timedelta(days=1))
+    assert message is not None
+    assert "rds_proxy_vcpu_hour" in message
     assert len(stale(newest + days + timedelta(days=1))) == len(list(tables()))
 
 

@@ -234,10 +234,10 @@ def test_long_report_omits_its_last_rows(everywhere: Assembly, tmp_path: Path, m
     cut = made.markdown(limit, "`report.whole.md`")
     assert limit * 0.9 < len(cut) <= limit
     assert cut.startswith(whole[:15_000])
-    (told,) = re.findall(r"\*\*Shortened: (\d+) rows are omitted\*\*; the full report is `report\.whole\.md`\.\n$", cut)
+    (omitted,) = re.findall(r"\*\*Shortened: (\d+) rows are omitted\*\*; the full report is `report\.whole\.md`\.\n$", cut)
     rows = [len([line for line in text.splitlines() if re.match(r"\| |- ", line)]) for text in (whole, cut)]
     heads = [text.count("\n| | Resource |") for text in (whole, cut)]
-    assert int(told) == rows[0] - heads[0] - (rows[1] - heads[1])
+    assert int(omitted) == rows[0] - heads[0] - (rows[1] - heads[1])
     monkeypatch.setattr(command, "GITHUB_LIMIT", limit)
     out = tmp_path / "report.md"
     command.write(made, out)
@@ -287,7 +287,7 @@ def test_only_added_entries_accept_dangers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (_accepting("8DA5C260"), "entry 1, id '8DA5C260': string should match pattern"),
         (_accepting("8da5c260", "all"), "entry 2, id 'all': string should match pattern"),
@@ -297,10 +297,10 @@ def test_only_added_entries_accept_dangers() -> None:
         ("[[accepted]", "docs/accepted-dangers.toml is not valid TOML: "),
     ],
 )
-def test_invalid_acceptance_is_an_error(text: str, told: str) -> None:
+def test_invalid_acceptance_is_an_error(text: str, message: str) -> None:
     with pytest.raises(AcceptanceError) as caught:
         added("", text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("docs/accepted-dangers.toml")
 
 
@@ -316,9 +316,9 @@ def test_exit_codes(production: Assembly, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "ROOT", tmp_path)
     out = tmp_path / "report.md"
     assert command.run("main", None, out) == 3
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     (danger,) = report(production.folder, head, "main").dangers
-    assert told.err == f"Danger {danger.id} (prod): {danger.words}\n"
+    assert output.err == f"Danger {danger.id} (prod): {danger.words}\n"
     assert danger.id in out.read_text(encoding="utf-8")
     accepted = tmp_path / "docs" / "accepted-dangers.toml"
     accepted.parent.mkdir()

@@ -418,8 +418,8 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         ["`Service/Web/TaskRole` is now allowed `kms:Decrypt`, `kms:GenerateDataKey` on `Storage/Key`."],
     ),
     "another resource": (
-        _more(WEB, Action=["s3:GetObject", "s3:DeleteObject"], Resource="arn:aws:s3:::somebody-elses/*"),
-        ["`Service/Web/TaskRole` is now allowed `s3:DeleteObject`, `s3:GetObject` on `arn:aws:s3:::somebody-elses/*`."],
+        _more(WEB, Action=["s3:GetObject", "s3:DeleteObject"], Resource="arn:aws:s3:::another-bucket/*"),
+        ["`Service/Web/TaskRole` is now allowed `s3:DeleteObject`, `s3:GetObject` on `arn:aws:s3:::another-bucket/*`."],
     ),
     "everything but something": (
         _more(WEB, NotAction="iam:*", Resource="*"),
@@ -631,9 +631,9 @@ def test_allow_rule_that_is_evaluated_earlier(production: Assembly, tmp_path: Pa
     by_name(after.properties(ACL)["Rules"], "Exception")["Priority"] = by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"]
     by_name(after.properties(ACL)["Rules"], "SqlInjection")["Priority"] = 99
     comparison = compare(Assembly(before.write(tmp_path / "before")), Assembly(after.write(tmp_path / "after")))
-    told = [danger.words for danger in find_dangers(comparison)]
-    assert f"`{ACL}`: rule Exception is now evaluated before SqlInjection, which does not see what it allows." in told
-    assert all("is now evaluated before" in words for words in told)
+    texts = [danger.words for danger in find_dangers(comparison)]
+    assert f"`{ACL}`: rule Exception is now evaluated before SqlInjection, which does not see what it allows." in texts
+    assert all("is now evaluated before" in words for words in texts)
 
 
 def test_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> None:

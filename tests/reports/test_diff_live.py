@@ -85,7 +85,7 @@ class Region:
     def paginate(self) -> list[dict[str, Any]]:
         """Two on a page."""
         listed = [
-            {"StackName": name, "StackStatus": one.get("status", "CREATE_COMPLETE"), **one.get("told", {})}
+            {"StackName": name, "StackStatus": one.get("status", "CREATE_COMPLETE"), **one.get("summary", {})}
             for name, one in self._stacks("ListStacks").items()
         ]
         return [{"StackSummaries": listed[at : at + 2]} for at in range(0, len(listed), 2)]
@@ -188,7 +188,7 @@ def test_missing_stack_is_added(compare: Compare, account: Account) -> None:
     made = compare()
     added = {change.part for change in made.comparison.changes if change.kind == "Stack"}
     assert added == {"Carmen", "EdgeAlarms", "Operations"}
-    assert made.comparison.environments == ["prod"]  # although the top stack, which tells that, is missing
+    assert made.comparison.environments == ["prod"]  # although the top stack is missing
     assert "**Drift**: none; 7 stacks match their templates." in made.markdown()
 
 
@@ -197,7 +197,7 @@ def test_stack_that_left_the_app_is_orphaned(compare: Compare, account: Account)
     account.stacks |= {
         "CarmenProdReports": {"template": queue},
         "CarmenProduction": {"template": queue},  # another environment's, by its name
-        "CarmenProdReportsNestedStack": {"template": queue, "told": {"ParentId": "arn:aws:cloudformation:…"}},
+        "CarmenProdReportsNestedStack": {"template": queue, "summary": {"ParentId": "arn:aws:cloudformation:…"}},
         "CarmenProdGone": {"template": queue, "status": "DELETE_COMPLETE"},
         "SomebodyElse": {"template": queue},
     }
@@ -298,7 +298,7 @@ def test_drift_has_a_row_for_each_difference(compare: Compare, account: Account)
     account.stacks["CarmenProdEdge"]["detection"] = {"DetectionStatus": "DETECTION_FAILED", "DetectionStatusReason": "not allowed: <waf>"}
     made = compare()
     text = made.markdown()
-    assert made.refused == []  # it is told; what git changes is what is judged
+    assert made.refused == []  # drift is listed, but is no danger
     assert "nothing changes" in text
     assert text.endswith(
         """### Drift
