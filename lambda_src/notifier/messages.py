@@ -215,7 +215,7 @@ def _paragraph(notification: Notification, environment: str) -> str:
 
 
 def summary(notifications: Sequence[Notification], environment: str) -> str:
-    """`prod: ALARM: Nobody can sign in`, or `prod: 12 alerts: 10 ALARM, 2 RECOVERED`."""
+    """`prod: ALARM: Sign-in fails`, or `prod: 12 alerts: 10 ALARM, 2 RECOVERED`."""
     if len(notifications) == 1:
         return f"{environment}: {LABELS[notifications[0].kind]}: {notifications[0].title}"
     counts = {label: sum(notification.kind == kind for notification in notifications) for kind, label in LABELS.items()}

@@ -46,7 +46,7 @@ def _notice(body: str) -> Notice:
 def test_metric_alarm() -> None:
     found = _alarm()
     assert (found.name, found.region, found.state, found.at, found.pages) == ("Sign-in", "us-east-1", "ALARM", T, True)
-    assert (found.summary, found.runbook) == ("Nobody can do Sign-in", "docs/runbooks/sign-in.md")
+    assert (found.summary, found.runbook) == ("Sign-in fails", "docs/runbooks/sign-in.md")
     assert found.figure == "CPUUtilization 93.25 ≥ 80 (Maximum of 60 s)"
 
 
@@ -112,13 +112,13 @@ def test_alarm_without_severity_does_not_page() -> None:
 
 
 def test_insufficient_data_is_a_notice() -> None:
-    assert _notice(_sns(alarm(state="INSUFFICIENT_DATA"))).title == "Nobody can do Sign-in (Sign-in is INSUFFICIENT_DATA)"
+    assert _notice(_sns(alarm(state="INSUFFICIENT_DATA"))).title == "Sign-in fails (Sign-in is INSUFFICIENT_DATA)"
 
 
 def test_recovery_check_round_trip() -> None:
     found = read(recovery_check(_alarm(state="OK"), T + MINUTE))
     assert isinstance(found, RecoveryCheck)
-    assert (found.since, found.alarm.summary) == (T + MINUTE, "Nobody can do Sign-in")
+    assert (found.since, found.alarm.summary) == (T + MINUTE, "Sign-in fails")
 
 
 # Other kinds

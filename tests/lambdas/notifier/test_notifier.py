@@ -61,16 +61,16 @@ def test_alarm_message_is_complete(world: World) -> None:
     world.publish(alarm(at=T))
     assert world.process() == 0
     assert world.slack.texts == [
-        "<!channel> :rotating_light: *prod: ALARM: Nobody can do Sign-in*\n"
+        "<!channel> :rotating_light: *prod: ALARM: Sign-in fails*\n"
         "Since 2026-11-24 03:12:05 UTC\n"
         "CPUUtilization 93.25 ≥ 80 (Maximum of 60 s)\n"
         f"<{CONSOLE.replace('&', '&amp;')}#alarmsV2:alarm/Sign-in|Alarm and graph> · "
         "<https://github.com/example/carmen/blob/main/docs/runbooks/sign-in.md|Runbook> · Sign-in"
     ]
     (mail,) = world.emails()
-    assert mail["Subject"] == "Carmen prod: ALARM: Nobody can do Sign-in"
+    assert mail["Subject"] == "Carmen prod: ALARM: Sign-in fails"
     assert mail["Message"] == (
-        "prod: ALARM: Nobody can do Sign-in\n"
+        "prod: ALARM: Sign-in fails\n"
         "Since 2026-11-24 03:12:05 UTC\n"
         "CPUUtilization 93.25 ≥ 80 (Maximum of 60 s)\n"
         f"Alarm and graph: {CONSOLE}#alarmsV2:alarm/Sign-in\n"
@@ -156,8 +156,8 @@ def test_concurrent_invocations_send_once(world: World) -> None:
     for thread in threads:
         thread.join()
     world.invoke(records)  # those to retry
-    posted = Counter(name for text in world.slack.texts for name in names_in(text, r"Nobody can do (Alarm\d+)"))
-    mailed = Counter(name for mail in world.emails() for name in names_in(mail["Message"], r"Nobody can do (Alarm\d+)"))
+    posted = Counter(name for text in world.slack.texts for name in names_in(text, r"(Alarm\d+) fails"))
+    mailed = Counter(name for mail in world.emails() for name in names_in(mail["Message"], r"(Alarm\d+) fails"))
     assert posted == mailed == {f"Alarm{number}": 1 for number in range(20)}
 
 
@@ -188,11 +188,9 @@ def test_recovery_is_sent_after_it_has_lasted(world: World) -> None:
     assert len(world.slack.accepted) == 1
     world.pass_time(3)
     recovery = world.slack.texts[1]
-    assert recovery.startswith(":white_check_mark: *prod: RECOVERED: Nobody can do Sign-in*\nLasted 12 min, from ")
+    assert recovery.startswith(":white_check_mark: *prod: RECOVERED: Sign-in fails*\nLasted 12 min, from ")
     assert "CPUUtilization 41 not ≥ 80" in recovery
-    assert [mail["Subject"] for mail in world.emails()] == [
-        f"Carmen prod: {word}: Nobody can do Sign-in" for word in ("ALARM", "RECOVERED")
-    ]
+    assert [mail["Subject"] for mail in world.emails()] == [f"Carmen prod: {word}: Sign-in fails" for word in ("ALARM", "RECOVERED")]
 
 
 def test_alarm_that_reopens_soon_is_the_same_incident(world: World) -> None:
@@ -281,7 +279,7 @@ def test_slack_rate_limit_is_respected(world: World) -> None:
     assert world.slack.received[1][0] - start >= 3
     time.sleep(max(0, 3.2 - (time.monotonic() - start)))
     assert world.process() == 0
-    assert [names_in(text, "Nobody can do (One|Two)") for text in world.slack.texts] == [["Two"], ["One"]]
+    assert [names_in(text, "(One|Two) fails") for text in world.slack.texts] == [["Two"], ["One"]]
 
 
 def test_retry_delay_doubles(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,9 +332,9 @@ def test_200_alarms_are_grouped_and_sent_once(world: World) -> None:
         thread.join()
     seconds = time.monotonic() - start
     assert world.receive() == []
-    posted = Counter(name for text in world.slack.texts for name in names_in(text, r"Nobody can do (Alarm\d+)"))
+    posted = Counter(name for text in world.slack.texts for name in names_in(text, r"(Alarm\d+) fails"))
     mails = world.emails()
-    mailed = Counter(name for mail in mails for name in names_in(mail["Message"], r"Nobody can do (Alarm\d+)"))
+    mailed = Counter(name for mail in mails for name in names_in(mail["Message"], r"(Alarm\d+) fails"))
     assert posted == mailed == dict.fromkeys(names, 1)
     assert len(mails) == 2
     assert len(world.slack.accepted) <= 12
@@ -442,13 +440,13 @@ def test_incident_open_in_the_morning_is_sent_once(world: World) -> None:
     (text,) = world.slack.texts
     assert text == (
         ":information_source: *prod: Incidents of the night that are still open*\n"
-        "Since 2026-11-19 19:05 UTC: Nobody can do Sign-in\n"
-        "Since 2026-11-20 07:44 UTC: Nobody can do Search"
+        "Since 2026-11-19 19:05 UTC: Sign-in fails\n"
+        "Since 2026-11-20 07:44 UTC: Search fails"
     )
     run_schedule("night", MORNING + timedelta(hours=12))
     world.publish(alarm("Sign-in", "OK", at=MORNING + timedelta(hours=13)))
     world.pass_time(3)
-    assert "RECOVERED: Nobody can do Sign-in" in world.slack.texts[-1]
+    assert "RECOVERED: Sign-in fails" in world.slack.texts[-1]
 
 
 def test_recovery_at_night_of_a_day_incident_is_sent(world: World) -> None:
@@ -505,8 +503,8 @@ def test_digest_contains_ages_and_incidents(world: World) -> None:
         "Last restore drill that passed: 6.5 d ago\n"
         "Last maintenance: weekly not measured, monthly not measured\n"
         "Credentials: application not measured, owner 12.0 d ago, redis not measured\n"
-        "Incidents of the last day: Nobody can do New\n"
-        "Still open: Nobody can do Old"
+        "Incidents of the last day: New fails\n"
+        "Still open: Old fails"
     ]
 
 

@@ -285,7 +285,7 @@ def alarm(
     figure = 93.25 if state == "ALARM" else 41.0
     return {
         "AlarmName": name,
-        "AlarmDescription": f"Nobody can do {name}\nRunbook: docs/runbooks/{name.lower()}.md\nSeverity: {severity}",
+        "AlarmDescription": f"{name} fails\nRunbook: docs/runbooks/{name.lower()}.md\nSeverity: {severity}",
         "AWSAccountId": ACCOUNT,
         "AlarmConfigurationUpdatedTimestamp": "2026-11-01T00:00:00.000+0000",
         "NewStateValue": state,
