@@ -6,49 +6,24 @@ import json
 from typing import Any
 
 import pytest
-from aws_cdk import aws_certificatemanager as acm
 
-from constructs_lib.edge.distribution import Distribution
-from constructs_lib.storage.buckets import PagesBucket, ReleaseFilesBucket
-from tests.conftest import DOMAIN, by_id, only
-from tests.constructs.conftest import Synthesized, access_logs, balancer, network, settings, stack, template
+from tests.conftest import by_id, only
+from tests.constructs.conftest import Synthesized
+from tests.constructs.edge.conftest import CERTIFICATE, WEB_ACL, distribution
 
 YEAR = 31_536_000
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # AWS "Use managed cache policies"
 ALL_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
-WEB_ACL = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/edge/1"
-CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
-
-
-def _built(*, domain: bool = False, **edge: Any) -> Synthesized:
-    small = stack()
-    one = settings(edge=edge, **({"domain": DOMAIN} if domain else {}))
-    certificate = acm.Certificate.from_certificate_arn(small, "Certificate", CERTIFICATE) if domain else None
-    origin = balancer(small, network(small), certificate=certificate)
-    logs = access_logs(small)
-    Distribution(
-        small,
-        "Edge",
-        settings=one.edge,
-        domain=one.domain,
-        vpc_origin=origin.vpc_origin,
-        pages=PagesBucket(small, "Pages", access_logs=logs),
-        release_files=ReleaseFilesBucket(small, "ReleaseFiles", settings=one.storage, access_logs=logs),
-        access_logs=logs,
-        certificate=certificate,
-        web_acl_arn=WEB_ACL,
-    )
-    return template(small)
 
 
 @pytest.fixture(scope="module")
 def built() -> Synthesized:
-    return _built()
+    return distribution()
 
 
 @pytest.fixture(scope="module")
 def with_domain() -> Synthesized:
-    return _built(domain=True)
+    return distribution(domain=True)
 
 
 def _distribution(built: Synthesized) -> dict[str, Any]:
@@ -125,8 +100,8 @@ def test_only_this_distribution_reads_release_files(built: Synthesized) -> None:
     (read,) = [one for one in statements if one["Effect"] == "Allow"]
     assert (read["Action"], read["Principal"]) == ("s3:GetObject", {"Service": "cloudfront.amazonaws.com"})
     (source,) = read["Condition"]["StringEquals"].values()
-    (distribution,) = built.resources("AWS::CloudFront::Distribution")
-    assert source["Fn::Join"][1][-2:] == [":distribution/", {"Ref": distribution.removeprefix("/")}]
+    (logical_id,) = built.resources("AWS::CloudFront::Distribution")
+    assert source["Fn::Join"][1][-2:] == [":distribution/", {"Ref": logical_id.removeprefix("/")}]
 
 
 def test_images_are_cached_by_query_and_accept(built: Synthesized) -> None:
@@ -211,7 +186,7 @@ def test_origin_metrics_are_enabled(built: Synthesized) -> None:
 def test_settings_change_paths_errors_headers_and_metrics() -> None:
     headers = {"content_security_policy": "", "hsts_max_age_seconds": 0, "permissions_policy": "", "xss_protection": False}
     headers |= {"opt_out_reason": "The application sends its own, for a test."}
-    built = _built(static_paths=("/fonts/*",), error_max_age_seconds=1, origin_metrics=False, headers=headers, redirects=REDIRECTS)
+    built = distribution(static_paths=("/fonts/*",), error_max_age_seconds=1, origin_metrics=False, headers=headers, redirects=REDIRECTS)
     behaviors = _behaviors(built)
     assert list(behaviors) == ["/_next/static/*", "/fonts/*", "/_next/image", "/errors/*"]
     assert behaviors["/_next/static/*"]["TargetOriginId"] != behaviors["/fonts/*"]["TargetOriginId"]

@@ -1,16 +1,16 @@
-"""Production's edge, and production with redirects and rewrites; one process that runs both's functions."""
+"""A distribution with redirects and rewrites, and one process that runs viewer functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from settings.model import Settings
-from tests.conftest import Built, build
+from tests.constructs.edge.conftest import distribution
 from tests.models.edge.functions import Runtime
 
-RULES = {
+RULES: dict[str, Any] = {
     "redirects": [
         {"source": "/dashboard/", "destination": "/dashboard"},
         {"source": "/", "destination": "/start", "permanent": False},
@@ -33,9 +33,9 @@ RULES = {
 
 
 @pytest.fixture(scope="session")
-def with_rules(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """Production with redirects and rewrites of many shapes."""
-    return build([Settings.model_validate({"name": "prod", "edge": RULES})], tmp_path_factory.mktemp("rules"))
+def with_rules() -> dict[str, Any]:
+    """The template of a distribution with redirects and rewrites of many shapes."""
+    return distribution(**RULES).body
 
 
 @pytest.fixture(scope="session")
