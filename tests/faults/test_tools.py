@@ -1,18 +1,19 @@
-"""Commands that call AWS, without credentials or in an empty account."""
+"""./carmen in a folder whose name is hard to quote: without credentials, with nothing deployed, and interrupted."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local.deployment import Deployment
+from tests.cli.conftest import NO_CREDENTIALS
+from tests.faults.conftest import Terminal
 from tests.isolated_checkout import Copy
-
-NO_CREDENTIALS = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture
@@ -51,8 +52,23 @@ def test_secrets_of_an_undeployed_environment_fails(copy: Copy, empty_account: d
 def test_unknown_environment_lists_the_known_ones(copy: Copy, command: str) -> None:
     done = copy.run("./carmen", command, "--env", "production")
     assert _fails_with(done, "environments/production.toml does not exist", "Environments: dev, prod, staging, preview-NAME.", code=2)
+    assert not (copy.root / "cdk.out").exists()
 
 
 def test_diff_without_credentials_shows_how_to_sign_in(copy: Copy) -> None:
     done = copy.run("./carmen", "cdk", "diff", "CarmenProd", "-c", "env=prod", **NO_CREDENTIALS)
     assert _fails_with(done, "Unable to resolve AWS account to use", "No usable AWS credentials", "export AWS_PROFILE=NAME")
+
+
+@pytest.mark.parametrize("arguments", [["synth"], ["cdk", "diff"], ["cost"]])
+def test_ctrl_c_is_acknowledged_within_a_second(copy: Copy, arguments: list[str]) -> None:
+    copy.environment |= {**NO_CREDENTIALS, "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": os.devnull}
+    run = Terminal(copy, "./carmen", *arguments)
+    time.sleep(3.5)
+    run.press_ctrl_c()
+    pressed = time.monotonic()
+    run.wait_for("continues in AWS" if arguments[0] == "cdk" else "Stopping.", 20)
+    assert time.monotonic() - pressed < 1
+    assert run.exit_code() == 130
+    assert "Traceback" not in run.shown
+    assert copy.nothing_runs()

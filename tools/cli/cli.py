@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 import click
 from click.shell_completion import get_completion_class
 
-from tools.cli import terminal
+from tools.cli import cdk, terminal
 from tools.cli.commands import (
     backup,
     checklist,
@@ -94,12 +96,14 @@ _add_exit_codes(cli)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     terminal.handle_signals()
+    os.environ["JSII_NODE"] = str(cdk.node())  # not the Python script around it, which prints a traceback at Ctrl-C
     try:
         code = cli.main(args=arguments, prog_name="./carmen", complete_var=COMPLETE, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except Ended as ended:
+        sys.unraisablehook = lambda _: None  # Ctrl-C ended jsii's Node too, which its exit handler reports
         return int(ended.code or FAILURE)
     except (click.Abort, KeyboardInterrupt):
         return 130
