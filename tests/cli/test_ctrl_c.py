@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -201,7 +202,7 @@ def test_rollback_of_an_image_that_runs_already_changes_the_parameter_only(monke
 def test_ctrl_c_ends_the_cdk_after_the_message(
     line: str, fake_cdk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The CDK prints its line when it is ended; within a second, and before us."""
+    """The fake CDK prints a line when it is ended."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # cdk.out
@@ -217,10 +218,9 @@ def test_ctrl_c_ends_the_cdk_after_the_message(
             press()
         return original(process, timeout)
 
-    original = processes.subprocess.Popen.wait
+    original: Callable[[Any, float | None], int] = subprocess.Popen.wait
     monkeypatch.setattr("subprocess.Popen.wait", wait)
     assert main(line.split()) == 130
     assert time.monotonic() - begin < 5
-    first, second = capfd.readouterr().err.splitlines()[-2:]
-    assert "continues in AWS" in first or line == "synth"
-    assert second == "ended"
+    errors = capfd.readouterr().err
+    assert errors.index("Nothing was changed" if line == "synth" else "continues in AWS") < errors.index("\nended\n")
