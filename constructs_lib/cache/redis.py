@@ -44,11 +44,6 @@ class Cache(Construct):
         """Port of the primary."""
         return self.replication_group.attr_primary_end_point_port
 
-    @property
-    def replication_group_id(self) -> str:
-        """The replication group's name in metrics."""
-        return self.replication_group.ref
-
     def _define_auth_token(self) -> GeneratedSecret:
         return GeneratedSecret(
             self,

@@ -13,6 +13,8 @@ from constructs import Construct
 
 from constructs_lib.foundation.function_role import function_role
 
+TIMEOUT, SERVICE_TIMEOUT = Duration.minutes(2), Duration.minutes(5)
+
 
 class SdkCall(cr.AwsCustomResource):
     """The CDK's AwsCustomResource with our defaults: runs on creation and, unless `once`, when its parameters change.
@@ -54,9 +56,9 @@ class SdkCall(cr.AwsCustomResource):
             install_latest_aws_sdk=False,
             log_group=log_group,
             role=role,
-            timeout=Duration.minutes(2),
+            timeout=TIMEOUT,
             memory_size=256,
-            service_timeout=Duration.minutes(5),
+            service_timeout=SERVICE_TIMEOUT,
         )
 
 

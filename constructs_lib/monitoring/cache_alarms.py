@@ -18,7 +18,7 @@ class CacheAlarms(Construct):
         super().__init__(scope, construct_id)
         limits = alerting.settings
         # Cluster mode disabled: node names end with a number. Source: ElastiCache, "Finding replication group member names".
-        self._nodes = [f"{cache.replication_group_id}-{number:03}" for number in range(1, settings.replicas + 2)]
+        self._nodes = [f"{cache.replication_group.ref}-{number:03}" for number in range(1, settings.replicas + 2)]
         watch = partial(alerting.alarm, self, severity="ticket", missing="notBreaching", actions_enabled=False, periods=3)
         self.down = alerting.alarm(
             self,

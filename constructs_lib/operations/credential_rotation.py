@@ -54,7 +54,7 @@ class CredentialRotation(Construct):
             "PROXY_HOST": proxy.proxy.endpoint if proxy else "",
             "REDIS_HOST": cache.endpoint,
             "REDIS_PORT": cache.port,
-            "REPLICATION_GROUP": cache.replication_group_id,
+            "REPLICATION_GROUP": cache.replication_group.ref,
             "APPLICATION_SECRETS": json.dumps({name: secret.secret_arn for name, secret in application_users.items()}),
             "CONNECTION_SECRET": roles.connection.secret_arn,
             "MIGRATION_SECRET": roles.migration_connection.secret_arn,
@@ -120,7 +120,7 @@ class CredentialRotation(Construct):
         )
 
     def _allow_token_change(self, cache: Cache) -> None:
-        group = account_arn("elasticache", f"replicationgroup:{cache.replication_group_id}")
+        group = account_arn("elasticache", f"replicationgroup:{cache.replication_group.ref}")
         self.function.add_to_role_policy(
             iam.PolicyStatement(sid="RedisToken", actions=["elasticache:ModifyReplicationGroup"], resources=[group])
         )

@@ -250,12 +250,10 @@ def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *a
             conditions={"StringLike": {"s3:prefix": [f"{folder}/*" for folder in folders]}},
         )
     )
+    bucket_arn = bucket_in_finding(bucket, role)
     acknowledge(
         role.node.find_child("DefaultPolicy"),
-        {
-            f"AwsSolutions-IAM5[Resource::{bucket_in_finding(bucket, role)}/{folder}/*]": f"The objects under {folder}/ in one bucket."
-            for folder in folders
-        },
+        {f"AwsSolutions-IAM5[Resource::{bucket_arn}/{folder}/*]": f"The objects under {folder}/ in one bucket." for folder in folders},
     )
 
 
