@@ -81,20 +81,18 @@ def _existing(store: BackupStore, stamp: str) -> Manifest | None:
 
 
 def _make(store: BackupStore, settings: Settings, stamp: str, seconds_left: Clock) -> tuple[Manifest, list[str]]:
-    session = _log_in(seconds_left())
-    try:
-        with locks.exclusive(session, f"carmen-backup {stamp}", wait_seconds=LOCK_WAIT_SECONDS):
-            if found := _existing(store, stamp):  # another run made it while this one waited
-                return found, []
-            previous = store.newest()
-            rate = previous.bytes_per_second if previous else ASSUMED_BYTES_PER_SECOND
-            facts = snapshot.facts(session)
-            limit = _limit(facts.database_bytes / rate, facts.database_bytes, seconds_left())
-            made = _Backup(store, settings.formats, stamp, session, facts).make(limit)
-            return made, [store.write(made)]
-    finally:
-        with suppress(InterfaceError, OSError):  # a lost session was reported before
-            session.close()
+    with (
+        database.open_session(_log_in(seconds_left())) as session,
+        locks.exclusive(session, f"carmen-backup {stamp}", wait_seconds=LOCK_WAIT_SECONDS),
+    ):
+        if found := _existing(store, stamp):  # another run made it while this one waited
+            return found, []
+        previous = store.newest()
+        rate = previous.bytes_per_second if previous else ASSUMED_BYTES_PER_SECOND
+        facts = snapshot.facts(session)
+        limit = _limit(facts.database_bytes / rate, facts.database_bytes, seconds_left())
+        made = _Backup(store, settings.formats, stamp, session, facts).make(limit)
+        return made, [store.write(made)]
 
 
 def _limit(predicted: float, size: int, left: float | None) -> float | None:

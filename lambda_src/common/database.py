@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from pg8000.native import Connection
+from pg8000.native import Connection, InterfaceError
 
 from common import aws, tls
 
@@ -71,3 +73,13 @@ def iam_token(host: str, port: int, user: str) -> str:
     request = AWSRequest("GET", f"https://{host}:{port}/", params={"Action": "connect", "DBUser": user})
     SigV4QueryAuth(credentials.get_frozen_credentials(), "rds-db", region, expires=TOKEN_SECONDS).add_auth(request)
     return str(request.url).removeprefix("https://")
+
+
+@contextmanager
+def open_session(connection: Connection) -> Iterator[Connection]:
+    """Close the connection afterwards, even if the server is lost: the block has already raised that error."""
+    try:
+        yield connection
+    finally:
+        with suppress(InterfaceError, OSError):
+            connection.close()

@@ -14,13 +14,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pg8000.exceptions import InterfaceError
+from common.database import open_session
 from pg8000.native import Connection
 
 SUPERUSER = "carmen_drill"  # no dump contains this role
@@ -112,15 +112,9 @@ class EphemeralServer:
         """libpq's environment variables, for client programs."""
         return {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": SUPERUSER, "PGDATABASE": database, "PGAPPNAME": "carmen-drill"}
 
-    @contextmanager
-    def connect(self, database: str = "postgres") -> Iterator[Connection]:
+    def connect(self, database: str = "postgres") -> AbstractContextManager[Connection]:
         """A superuser's connection, over the socket in the private folder."""
-        connection = Connection(SUPERUSER, unix_sock=str(self.folder / ".s.PGSQL.5432"), database=database, timeout=None)
-        try:
-            yield connection
-        finally:
-            with suppress(InterfaceError, OSError):  # a lost server is already reported
-                connection.close()
+        return open_session(Connection(SUPERUSER, unix_sock=str(self.folder / ".s.PGSQL.5432"), database=database, timeout=None))
 
     def is_running(self) -> bool:
         """Whether the server still runs; it stops by itself after a crash or on a full disk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,23 +44,19 @@ class Target:
     def variables(self, database: str) -> dict[str, str]:
         return client_tools.connection(self.user, self.password, host=self.host, port=self.port, name=database)
 
-    @contextmanager
-    def connect(self, name: str) -> Iterator[Connection]:
+    def connect(self, name: str) -> AbstractContextManager[Connection]:
         """A connection over verified TLS, without a statement timeout, because an index may take hours."""
-        connection = database.connect(
-            host=self.host,
-            port=self.port,
-            database=name,
-            user=self.user,
-            password=self.password,
-            timeout_seconds=None,
-            application_name="carmen-restore",
+        return database.open_session(
+            database.connect(
+                host=self.host,
+                port=self.port,
+                database=name,
+                user=self.user,
+                password=self.password,
+                timeout_seconds=None,
+                application_name="carmen-restore",
+            )
         )
-        try:
-            yield connection
-        finally:
-            with suppress(InterfaceError, OSError):  # a lost server is already reported
-                connection.close()
 
 
 def refuse_production(target: Target, allowed: Collection[str], rds: Any) -> None:
