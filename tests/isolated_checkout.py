@@ -1,4 +1,4 @@
-"""A copy of this tree, to deploy from and to do things wrong in. What is started in it ends with the test run, however that ends."""
+"""A copy of this tree for deployments and faults. Its processes end with the test run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTALLED = (".venv", "node_modules", ".build")
 
 
 class Copy:
-    """The copy, and commands in it."""
+    """The copy and commands in it."""
 
     def __init__(self, root: Path, *, installed: bool = True) -> None:
         self.root = root
@@ -28,7 +28,7 @@ class Copy:
         self._watchers: dict[int, subprocess.Popen[bytes]] = {}
         self._copy()
         if installed:
-            self._link_what_is_installed()
+            self._link_installation()
 
     def _copy(self) -> None:
         files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -37,8 +37,8 @@ class Copy:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
 
-    def _link_what_is_installed(self) -> None:
-        """Links to what is inside, with stamps of its own: an installation in the copy must not reach this tree's."""
+    def _link_installation(self) -> None:
+        """Link the installed files, with separate stamps: an installation in the copy must not change this tree's."""
         for folder in INSTALLED:
             (self.root / folder).mkdir()
             for entry in (ROOT / folder).iterdir():
@@ -50,18 +50,18 @@ class Copy:
             (self.root / ".local" / "postgresql").symlink_to(servers)
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
+        """Run a command to its end."""
         done = run(command, cwd=self.root, env=self.environment | variables)
         self._watch_the_server()
         return done
 
     def local(self, command: str, folder: Path | None = None) -> list[str]:
-        """The words of a `make local…`, without make."""
+        """The command of `make local…`, without make."""
         return [str(self.root / ".venv/bin/python"), "-m", "local.main", command, *(["--folder", str(folder)] if folder else [])]
 
     @staticmethod
     def as_nobody() -> list[str]:
-        """For root: words that have what follows run as another user, who may read everything and change nothing of root's."""
+        """For root: a command prefix for another user, who can read everything and change nothing of root's."""
         may_read = "+dac_read_search"  # Python itself may be below /root, the copy in a 0700 folder
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={may_read}", f"--ambient-caps={may_read}"]
 
@@ -71,10 +71,10 @@ class Copy:
             self._watchers[pid] = stop_with_us(pid)
 
     def running(self) -> dict[int, str]:
-        """Every process that has to do with this copy: by its working directory, its arguments or its environment."""
+        """Every process of this copy: by its working directory, arguments or environment."""
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # ended, or another user's
+            with contextlib.suppress(OSError):  # ended, or another user's process
                 arguments = (entry / "cmdline").read_bytes()
                 traces = (os.fsencode((entry / "cwd").readlink()), arguments, (entry / "environ").read_bytes())
                 if arguments and any(os.fsencode(self.root) in trace for trace in traces):
@@ -83,14 +83,14 @@ class Copy:
         return {pid: arguments for pid, arguments in found.items() if pid not in own}
 
     def nothing_runs(self, patience_seconds: float = 10) -> bool:
-        """What was told to end may take a moment."""
+        """Whether all processes have ended; they may need a moment."""
         deadline = time.monotonic() + patience_seconds
         while self.running() and time.monotonic() < deadline:
             time.sleep(0.1)
         return not self.running()
 
     def end(self) -> None:
-        """Nothing stays, whatever a test has found out."""
+        """Kill every process and remove the folder."""
         for pid in self.running():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -102,7 +102,7 @@ class Copy:
 
 @contextlib.contextmanager
 def copy_of_the_tree(root: Path, *, installed: bool = True) -> Iterator[Copy]:
-    """A copy at `root`, gone afterwards with its parent folder."""
+    """A copy at `root`, removed afterwards with its parent folder."""
     copy = Copy(root, installed=installed)
     try:
         yield copy

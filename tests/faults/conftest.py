@@ -1,4 +1,4 @@
-"""A terminal to press Ctrl-C in, a copy of the tree in a folder that is hard on quoting, and somebody else's process."""
+"""A terminal for Ctrl-C, a copy of the tree in a folder whose name needs quoting, and a process of another program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_REGISTRY = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_CONFIG_FILE": 
 
 
 class Terminal:
-    """A command of a copy, in a terminal of its own."""
+    """A command of a copy in a separate terminal."""
 
     def __init__(self, copy: Copy, *command: str) -> None:
         self.shown = ""
@@ -41,7 +41,7 @@ class Terminal:
         os.close(theirs)
 
     def wait_for(self, text: str, patience_seconds: float = 120) -> None:
-        """Returns when the command has shown the text."""
+        """Wait until the command has shown the text."""
         deadline = time.monotonic() + patience_seconds
         while text not in self.shown:
             assert self._read(deadline), f"{text!r} was not shown:\n{self.shown}"
@@ -50,17 +50,17 @@ class Terminal:
         os.write(self._ours, b"\x03")
 
     def terminate(self) -> None:
-        """Make hands SIGTERM on."""
+        """make passes SIGTERM on."""
         self.process.terminate()
 
     def close(self) -> None:
-        """As when its window is closed: nobody reads any more, and the shell hands SIGHUP to its job."""
+        """Close the terminal: its reader is gone, and the shell sends SIGHUP to the job."""
         os.close(self._ours)
         self._ours = -1
         os.killpg(self.process.pid, signal.SIGHUP)
 
     def exit_code(self, patience_seconds: float = 120) -> int:
-        """Waits for the command's end; its exit code as a shell says it."""
+        """Wait for the command's end; the exit code as in a shell."""
         deadline = time.monotonic() + patience_seconds
         while self._ours >= 0 and self._read(deadline):
             pass
@@ -68,17 +68,17 @@ class Terminal:
         return code if code >= 0 else 128 - code
 
     def _read(self, deadline: float) -> bool:
-        """Takes what is there; False at the end of the command or of patience."""
+        """Read the available output; False at the end of the command or at the deadline."""
         if not select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
         try:
             self.shown += os.read(self._ours, 65536).decode(errors="replace")
-        except OSError:  # how Linux tells that nobody has the other end open any more
+        except OSError:  # Linux: the other end is closed
             return False
         return True
 
 
-# Mounts a disk of that size for the command alone; it is as good as full as soon as a file `<disk>.full` is there.
+# Mounts a disk of this size for the command alone. It becomes full when the file `<disk>.full` exists.
 _MOUNT = """
 mount -t tmpfs -o size="$2" none "$1" || exit 99
 ( until test -e "$1.full"; do kill -0 $$ || exit; sleep 0.1; done
@@ -89,33 +89,33 @@ exec "$@"
 
 
 def small_disk(copy: Copy, size: str, at: str = "disk") -> list[str]:
-    """Words that have what follows run with a small disk in this folder of the copy. Without root, in a user namespace."""
+    """A command prefix that mounts a small disk in this folder of the copy; without root, in a user namespace."""
     disk = copy.root / at
     disk.mkdir(exist_ok=True)
     may_mount = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
     words = ["unshare", *may_mount, "--mount", "sh", "-c", _MOUNT, "sh", str(disk), size]
     if copy.run(*words, "true").returncode:
-        pytest.skip("this machine lets this user mount nothing, not even in a namespace of its own")
+        pytest.skip("this user may not mount a disk on this machine, even in a user namespace")
     return words
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[Copy]:
-    """Installed."""
+    """A copy with an installation."""
     with copy_of_the_tree(tmp_path / FOLDER / "clone of it") as copied:
         yield copied
 
 
 @pytest.fixture
 def bare_copy(tmp_path: Path) -> Iterator[Copy]:
-    """Nothing is installed in it yet."""
+    """A copy without an installation."""
     with copy_of_the_tree(tmp_path / FOLDER / "clone of it", installed=False) as copied:
         yield copied
 
 
 @pytest.fixture(autouse=True)
 def _bystander() -> Iterator[None]:
-    """Somebody else's process, which looks like one of ours: no fault is a reason to touch it."""
+    """Another program's process that looks like ours must survive every fault."""
     other = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(3600)", "-m", "local.emulator.server", "--folder", "/elsewhere"]
     )
@@ -123,4 +123,4 @@ def _bystander() -> Iterator[None]:
     alive = other.poll() is None
     other.kill()
     other.wait()
-    assert alive, "a process that is not ours was ended"
+    assert alive, "a process of another program was ended"

@@ -1,4 +1,4 @@
-"""Ctrl-C, kill and a closed terminal, at any moment of a `make local` or `make test`: one message, nothing left, the next run works."""
+"""Ctrl-C, kill and a closed terminal at any moment: one message, no process left, and the next run works."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.conftest import Terminal
 from tests.isolated_checkout import Copy
 from tools.processes import is_running
 
-ANEW = "Stopped, together with the embedded AWS. Run `make local` to start again."
+RESTART = "Stopped, together with the embedded AWS. Run `make local` to start again."
 
 
 def ctrl_c_again_and_again(run: Terminal) -> None:
@@ -47,7 +47,7 @@ def test_ctrl_c_ends_a_tool_without_a_traceback(copy: Copy, command: str) -> Non
     assert copy.nothing_runs()
 
 
-def test_an_update_that_is_ended_leaves_what_is_deployed(copy: Copy) -> None:
+def test_ended_update_keeps_the_deployment(copy: Copy) -> None:
     with copy.deployment.alone():
         copy.deployment.start()
     pid = copy.deployment.server()
@@ -61,7 +61,7 @@ def test_an_update_that_is_ended_leaves_what_is_deployed(copy: Copy) -> None:
     assert copy.nothing_runs()
 
 
-def test_a_server_that_is_killed_in_the_middle_is_told_at_once(copy: Copy) -> None:
+def test_killed_server_is_reported_at_once(copy: Copy) -> None:
     run = Terminal(copy, "make", "local")
     run.wait_for("bootstrapping")
     time.sleep(1)
@@ -87,7 +87,7 @@ MOMENTS: list[tuple[str, float, Ending, int]] = [
 
 
 def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> None:
-    """Each run finds what the one before left."""
+    """Each run starts from what the previous one left."""
     for stage, seconds, end, code in moments:
         run = Terminal(copy, "make", "local")
         run.wait_for(stage, 300)
@@ -95,18 +95,18 @@ def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> No
         end(run)
         given = run.exit_code()
         assert "Traceback" not in run.shown
-        if end is Terminal.close:  # nobody reads any more, which it may notice first
+        if end is Terminal.close:  # it may notice the closed terminal first
             assert given in (code, 2), stage
         else:
             assert given == code, (stage, run.shown)
             assert run.shown.count("Ending (") == 1, (stage, run.shown)
-            assert run.shown.count(ANEW) == 1, (stage, run.shown)
+            assert run.shown.count(RESTART) == 1, (stage, run.shown)
         assert copy.nothing_runs(), (stage, copy.running())
 
 
 @pytest.mark.long
-def test_a_deployment_can_be_ended_at_any_moment(copy: Copy) -> None:
-    """Late ones are in test_local.py. And kill -9 of what runs it takes the CDK along; the server that stays is the next run's to end."""
+def test_deployment_ends_at_any_moment(copy: Copy) -> None:
+    """Late moments are in test_local.py. After kill -9 the CDK ends too, and the next run ends the remaining server."""
     end_runs_at(MOMENTS, copy)
     run = Terminal(copy, "make", "local")
     run.wait_for("cdk deploy")
@@ -126,9 +126,9 @@ def test_a_deployment_can_be_ended_at_any_moment(copy: Copy) -> None:
 @pytest.mark.parametrize(
     ("seconds", "end"), [(3, Terminal.press_ctrl_c), (16, Terminal.press_ctrl_c), (12, Terminal.terminate), (14, Terminal.close)]
 )
-def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: Ending) -> None:
-    """In the middle of its deployment, too."""
-    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):  # its tests copy what git knows
+def test_test_run_ends_at_any_moment(copy: Copy, seconds: float, end: Ending) -> None:
+    """Also during its deployment."""
+    for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):  # its tests copy the files of git
         assert copy.run(*command).returncode == 0
     (temporary := copy.root.parent / "tmp").mkdir()
     copy.environment |= {"PYTEST_ADDOPTS": "tests/local/test_deployment.py tests/lambdas", "TMPDIR": str(temporary)}
@@ -138,12 +138,12 @@ def test_a_test_run_can_be_ended_at_any_moment(copy: Copy, seconds: float, end: 
     end(run)
     assert run.exit_code() in codes[end], run.shown
     assert "Traceback" not in run.shown
-    assert copy.nothing_runs(60), copy.running()  # workers look up when their test has ended
+    assert copy.nothing_runs(60), copy.running()  # workers notice it at the end of their test
 
 
 @pytest.mark.parametrize("cyclic", [False, True])
 def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
-    """In this very process: tests/conftest.py has it come again."""
+    """In this process: tests/conftest.py repeats it."""
 
     class Finalized:
         def __init__(self) -> None:
@@ -159,7 +159,7 @@ def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
         finalize()
 
 
-def test_a_command_ends_though_ctrl_c_came_in_a_finalizer() -> None:
+def test_command_ends_after_ctrl_c_in_a_finalizer() -> None:
     program = """
 import signal, time, weakref
 from tools.processes import end_on_signals
@@ -169,19 +169,19 @@ weakref.finalize(Finalized(), signal.raise_signal, signal.SIGINT)
 time.sleep(5)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "\nEnding (SIGINT).\n")
+    assert (done.returncode, done.stderr) == (130, "\nEnding (SIGINT); press Ctrl-C again to stop at once.\n")
 
 
-def test_ctrl_c_is_not_lost_when_garbage_is_collected() -> None:
-    """As hypothesis does, somebody looks on: their code is the first of Python's that runs, and Ctrl-C comes in it."""
+def test_ctrl_c_in_a_garbage_collection_is_not_lost() -> None:
+    """A gc callback, such as hypothesis has, is the first Python code that runs; Ctrl-C arrives in it."""
 
-    def look_on(phase: str, _: dict[str, int]) -> None:
+    def callback(phase: str, _: dict[str, int]) -> None:
         if phase == "start":
-            gc.callbacks.remove(look_on)
+            gc.callbacks.remove(callback)
             signal.raise_signal(signal.SIGINT)
 
     def collect() -> None:
-        gc.callbacks.append(look_on)
+        gc.callbacks.append(callback)
         gc.collect()
         time.sleep(5)
 

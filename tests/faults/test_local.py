@@ -31,12 +31,12 @@ IS_ROOT = os.getuid() == 0
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port somebody else listens on."""
+    """A port in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
-def test_a_taken_port_is_told_and_the_server_ends(taken: int, tmp_path: Path) -> None:
+def test_port_in_use_is_reported_and_the_server_ends(taken: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "local.emulator.server", "--port", str(taken), "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
@@ -45,9 +45,7 @@ def test_a_taken_port_is_told_and_the_server_ends(taken: int, tmp_path: Path) ->
     )
 
 
-def test_postgresql_takes_another_port_when_the_chosen_one_went_to_somebody_else(
-    taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_postgresql_takes_another_port_when_its_port_is_in_use(taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ports = iter([taken, free_port()])
     monkeypatch.setattr(postgres, "free_port", lambda: next(ports))
     with LocalRds(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False) as server:
@@ -64,7 +62,7 @@ def test_postgresql_says_when_the_port_it_was_given_is_taken(taken: int, tmp_pat
         assert server.as_rdsadmin("SELECT 1") == "1"
 
 
-def test_postgresql_that_was_interrupted_while_it_was_set_up_is_set_up_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_setup_of_postgresql_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = LocalRds(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(LocalRds, "_become_rds", _interrupt)
@@ -78,7 +76,7 @@ def _interrupt(server: LocalRds) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("left", ["the id of a process that is somebody else's", "half a file", "nothing but a lock"])
+@pytest.mark.parametrize("left", ["the id of another program's process", "half a file", "only a lock"])
 def test_what_a_killed_run_left_is_no_obstacle(left: str, tmp_path: Path) -> None:
     deployment = Deployment(tmp_path / "run")
     deployment.folder.mkdir()
@@ -112,7 +110,7 @@ def test_a_second_run_in_the_same_folder_refuses(copy: Copy) -> None:
     assert copy.nothing_runs()
 
 
-def test_too_little_room_is_told_before_anything_starts(copy: Copy) -> None:
+def test_too_little_disk_space_is_reported_before_the_start(copy: Copy) -> None:
     done = copy.run(*small_disk(copy, "64m"), *copy.local("up", copy.root / "disk" / "run"))
     assert done.returncode == 1
     assert "Only 64 MiB are free below" in done.stderr
@@ -120,7 +118,7 @@ def test_too_little_room_is_told_before_anything_starts(copy: Copy) -> None:
     assert copy.nothing_runs()
 
 
-def test_without_a_registry_the_first_run_says_what_it_cannot_download(copy: Copy) -> None:
+def test_first_run_without_a_registry_names_the_download(copy: Copy) -> None:
     (copy.root / ".local" / "postgresql").unlink(missing_ok=True)
     done = copy.run("make", "local", **NO_REGISTRY)
     assert done.returncode == 2
@@ -130,7 +128,7 @@ def test_without_a_registry_the_first_run_says_what_it_cannot_download(copy: Cop
     assert list((copy.root / ".local" / "postgresql").iterdir()) == []
 
 
-def test_what_another_users_run_left_is_told(copy: Copy) -> None:
+def test_files_of_another_user_are_reported(copy: Copy) -> None:
     left = copy.root / ".local"
     (left / "run.lock").touch()
     if os.getuid() == 0:
@@ -144,14 +142,14 @@ def test_what_another_users_run_left_is_told(copy: Copy) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_folder_with_spaces_and_signs_is_no_obstacle(copy: Copy) -> None:
+def test_folder_name_may_contain_spaces_and_signs(copy: Copy) -> None:
     for command in ("synth", "settings"):
         done = copy.run("./carmen", command)
         assert done.returncode == 0, done.stdout + done.stderr
     assert (copy.root / "cdk.out" / "CarmenProd.template.json").exists()
 
 
-def test_destroy_needs_an_installation_and_clean_an_end_of_the_deployment(copy: Copy) -> None:
+def test_destroy_and_clean_check_what_they_need(copy: Copy) -> None:
     (copy.root / ".local" / "run").mkdir(parents=True)
     (copy.root / ".local" / "run" / "server.json").touch()
     done = copy.run("make", "clean")
@@ -164,7 +162,7 @@ def test_destroy_needs_an_installation_and_clean_an_end_of_the_deployment(copy: 
     assert done.stderr.startswith("Nothing is installed here. Run `make install` first.\n")
 
 
-def test_postgresqls_programs_stay_while_somebody_runs_them(copy: Copy, tmp_path: Path) -> None:
+def test_postgresql_programs_stay_while_they_run(copy: Copy, tmp_path: Path) -> None:
     """`make local-destroy` beside `make test`."""
     programs = copy.root / ".local" / "postgresql"
     programs.unlink(missing_ok=True)
@@ -191,7 +189,7 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("stage", ["synthesizing", "cdk deploy", "✓ 8 roles"])
-def test_a_disk_that_fills_up_in_the_middle_is_told(copy: Copy, stage: str) -> None:
+def test_disk_that_becomes_full_is_reported(copy: Copy, stage: str) -> None:
     run = Terminal(copy, *small_disk(copy, "3g"), *copy.local("up", copy.root / "disk" / "run"))
     run.wait_for(stage)
     (copy.root / "disk.full").touch()
@@ -203,7 +201,7 @@ def test_a_disk_that_fills_up_in_the_middle_is_told(copy: Copy, stage: str) -> N
 
 @pytest.fixture
 def of_another_user() -> Iterator[Copy]:
-    """A copy that belongs to somebody else, if this is root's run."""
+    """A copy of another user, when the tests run as root."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, copy_of_the_tree(Path(folder) / "a" / "clone of it") as copied:
         if IS_ROOT:
             for path in (Path(folder), copied.root.parent, copied.root, *copied.root.rglob("*")):
@@ -240,11 +238,11 @@ def end_its_destruction(copy: Copy) -> None:
     assert run.exit_code() == 130
     assert "Traceback" not in run.shown
     assert copy.nothing_runs()
-    assert not (copy.root / ".local" / "run").exists()  # PostgreSQL's programs stay: somebody runs them
+    assert not (copy.root / ".local" / "run").exists()  # PostgreSQL's programs stay: they are in use
 
 
 def leave_it_to_root(copy: Copy) -> None:
-    """Root can where another user deployed, and what root leaves is told to that user."""
+    """Root can deploy in another user's folder; the other user sees what root left."""
     run = Terminal(copy, "make", "local")
     run.wait_for("synthesizing")
     run.press_ctrl_c()

@@ -32,7 +32,7 @@ def _parameters(copy: Copy) -> list[str]:
 
 
 @pytest.mark.long
-def test_a_resource_that_fails_is_rolled_back_and_the_corrected_version_deploys(copy: Copy) -> None:
+def test_failed_resource_rolls_back_and_its_correction_deploys(copy: Copy) -> None:
     stack = copy.root / "stacks" / "alerts.py"
     right = stack.read_text()
 
@@ -70,7 +70,7 @@ def test_a_resource_that_fails_is_rolled_back_and_the_corrected_version_deploys(
 
 
 @pytest.mark.long
-def test_a_protected_database_that_cannot_be_rolled_back_is_told(copy: Copy) -> None:
+def test_protected_database_that_cannot_roll_back_is_reported(copy: Copy) -> None:
     """As on AWS (README, step 4): what the function that makes the roles raised is shown, and that only a new start helps."""
     function = copy.root / "lambda_src" / "database_roles" / "handler.py"
     function.write_text(function.read_text() + '\n\ndef correct() -> dict[str, str]:\n    raise LookupError("no such role")\n')
@@ -82,7 +82,7 @@ def test_a_protected_database_that_cannot_be_rolled_back_is_told(copy: Copy) -> 
     assert "Correct the cause; then run `make local`.\n" in done.stderr
 
 
-class _Told:
+class _Recorded:
     """CloudFormation's answers, as far as failures are read from them; events newest first, as it gives them."""
 
     def __init__(self, *events: tuple[str, str, str, float]) -> None:
@@ -104,9 +104,9 @@ class _Told:
         return type("Paginator", (), {"paginate": lambda self, **arguments: pages})()
 
 
-def test_the_first_failure_is_shown_not_what_followed_from_it_nor_an_earlier_deployments(tmp_path: Path) -> None:
+def test_only_the_first_failure_of_this_deployment_is_shown(tmp_path: Path) -> None:
     """AWS cancels what else is being created, and the stack repeats the reason; the emulator never has two at once."""
-    told = _Told(
+    recorded = _Recorded(
         ("Old", "CREATE_FAILED", "of yesterday", -86400),
         ("CarmenProdData", "CREATE_IN_PROGRESS", "User Initiated", 0),
         ("Cause", "CREATE_FAILED", "Value (x) is invalid", 1),
@@ -115,10 +115,10 @@ def test_the_first_failure_is_shown_not_what_followed_from_it_nor_an_earlier_dep
         ("CarmenProdData", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed to create: [Cause, Other, Later].", 4),
         ("CarmenProdData", "ROLLBACK_COMPLETE", "", 5),
     )
-    (failure,) = failures(told, tmp_path, NOW)
+    (failure,) = failures(recorded, tmp_path, NOW)
     assert str(failure) == (
         "  Cause (AWS::SNS::Topic, Cause): CREATE_FAILED\n"
         "    Value (x) is invalid\n"
         "  CarmenProdData: ROLLBACK_COMPLETE (rolled back; what it had created is deleted)"
     )
-    assert failures(told, tmp_path, NOW + timedelta(seconds=6)) == []
+    assert failures(recorded, tmp_path, NOW + timedelta(seconds=6)) == []

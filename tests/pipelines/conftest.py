@@ -1,4 +1,4 @@
-"""CarmenPipelineAccess as a team would have it: production from GitHub's main, staging from its develop; and once more on GitLab."""
+"""CarmenPipelineAccess of a team: production from main, staging from develop, on GitHub and on GitLab."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary"
 
 
 def settings(name: str, branch: str, environment: str, **more: Any) -> Settings:
-    """Production backs up before it releases, and takes signed images alone."""
+    """Production makes a backup before each release and accepts signed images only."""
     pipeline = {"repository": REPOSITORY, "application_repository": APPLICATION, "branch": branch, "protected_environment": environment}
     service = {"backup_before_release": True, "signing_profile": SIGNING_PROFILE} if name == "prod" else {}
     return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}, "service": service}, name)
 
 
 def access(folder: Path, *environments: Settings, previews: Settings | None = None) -> Built:
-    """The stack alone, for these environments."""
+    """Only the stack, for these environments."""
     return build([], folder, lambda app: build_pipeline_access(app, environments, previews))
 
 
@@ -46,7 +46,7 @@ def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def previews(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """An account of previews alone, from the same repository on GitHub."""
+    """An account for previews only, from the same repository on GitHub."""
     return access(tmp_path_factory.mktemp("previews"), previews=settings("preview-any", "develop", "preview"))
 
 

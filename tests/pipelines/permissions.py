@@ -1,4 +1,4 @@
-"""What the roles of pipelines may; `tests/models/iam/permissions.py` has those of the environments. A new permission belongs here first."""
+"""The permissions of the pipelines' roles; `tests/models/iam/permissions.py` has those of the environments. Add a new permission here first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.reports.security.policy_evaluator import Context
 
 @dataclass(frozen=True)
 class May:
-    """Actions, separated by spaces, on resources, separated by spaces; `context` is what the request must carry."""
+    """Actions on resources, both separated by spaces; `context` is the required context of the request."""
 
     actions: str
     resources: str = "*"
@@ -29,7 +29,7 @@ def bootstrap(*kinds: str) -> May:
     return May("sts:AssumeRole", " ".join(f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-{kind}-role-{ACCOUNT}-us-east-1" for kind in kinds))
 
 
-def tell(environment: str) -> tuple[May, ...]:
+def notify(environment: str) -> tuple[May, ...]:
     return (
         May(SEE, stacks(environment)),
         May("sns:Publish", f"arn:aws:sns:{HERE}:Carmen{environment}Alerts-AlertsTopic*"),
@@ -67,11 +67,11 @@ def release(environment: str) -> tuple[May, ...]:
             May("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{service}-{one}Task*", {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
             for one in run
         ),
-        *tell(environment),
+        *notify(environment),
     )
 
 
-OF_PRODUCTION = {  # that backs up before it releases, and takes signed images alone
+OF_PRODUCTION = {  # with a backup before each release, and signed images only
     "Deploy": (),
     "Push": (May("signer:SignPayload", f"arn:aws:signer:{HERE}:/signing-profiles/carmen"),),
     "Release": (
@@ -87,12 +87,12 @@ ROLES = {
     "ReadDiff": (
         May(f"{SEE} cloudformation:DescribeStackResourceDrifts cloudformation:GetTemplate", f"{stacks('Prod')} {stacks('Staging')}"),
     ),
-    "ReadDrift": (bootstrap("lookup"), *tell("Prod"), *tell("Staging")),
+    "ReadDrift": (bootstrap("lookup"), *notify("Prod"), *notify("Staging")),
     **{
         f"{environment}{kind}": (*rows, *(OF_PRODUCTION[kind] if environment == "Prod" else ()))
         for environment in ("Prod", "Staging")
         for kind, rows in {
-            "Deploy": (bootstrap("deploy", "file-publishing", "lookup"), *tell(environment)),
+            "Deploy": (bootstrap("deploy", "file-publishing", "lookup"), *notify(environment)),
             "Push": (May("ecr:GetAuthorizationToken"), May(PUSH, images(environment))),
             "Release": release(environment),
         }.items()
@@ -116,7 +116,7 @@ PREVIEW = (
     May("ssm:DeleteParameter", f"arn:aws:ssm:{HERE}:parameter/carmen/preview-*"),
 )
 
-# What no pipeline's role may, on anything; the CDK's execution role does it, and is bounded (test_boundary.py).
+# What no pipeline role may do on any resource. The CDK's execution role does it, within its boundary (test_boundary.py).
 NEVER = {
     f"arn:aws:iam::{ACCOUNT}:role/CarmenPipelineAccess-ProdDeploy1": (
         "iam:AttachRolePolicy iam:DeleteRole iam:PutRolePolicy iam:UpdateAssumeRolePolicy iam:PassRole sts:AssumeRole"
@@ -134,5 +134,5 @@ NEVER = {
     f"arn:aws:secretsmanager:{HERE}:secret:one-AbCdEf": "secretsmanager:GetSecretValue secretsmanager:PutSecretValue",
     f"arn:aws:rds:{HERE}:db:carmenproddata-database1": "rds:DeleteDBInstance rds:ModifyDBInstance",
     f"arn:aws:ecr:{HERE}:repository/carmenprodstorage-images1": "ecr:BatchDeleteImage ecr:DeleteRepository ecr:SetRepositoryPolicy",
-    f"arn:aws:ecr:{HERE}:repository/somebody-elses": "ecr:PutImage ecr:InitiateLayerUpload",
+    f"arn:aws:ecr:{HERE}:repository/another-application": "ecr:PutImage ecr:InitiateLayerUpload",
 }

@@ -1,4 +1,4 @@
-"""The stack itself: when there is one, for whom, and what judges say of it."""
+"""The stack CarmenPipelineAccess: when it exists, for which roles, and the validators' findings."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.pipelines.conftest import access, settings
 from tools.reports.security import scan
 
 
-def test_without_a_pipeline_in_the_settings_there_is_no_access(tmp_path: Path) -> None:
-    assert [name for name in environment_names() if load(name).pipeline] == []  # the files as they are
+def test_settings_without_a_pipeline_create_no_stack(tmp_path: Path) -> None:
+    assert [name for name in environment_names() if load(name).pipeline] == []  # the files of this repository
     assert access(tmp_path, *(load(name) for name in environment_names())).templates == {}
 
 
-def test_each_account_has_a_stack_of_its_own(tmp_path: Path) -> None:
+def test_each_account_has_its_own_stack(tmp_path: Path) -> None:
     prod = settings("prod", "main", "production").model_copy(update={"account": "111111111111"})
     staging = settings("staging", "develop", "staging").model_copy(update={"account": "222222222222"})
     built = access(tmp_path, prod, staging)
     assert set(built.templates) == {f"{NAME}111111111111", f"{NAME}222222222222"}
     outputs = {name: set(template["Outputs"]) for name, template in built.templates.items()}
     assert outputs[f"{NAME}111111111111"] == {"DiffRole", "DriftRole", "DeployRoleProd", "PushRoleProd", "ReleaseRoleProd"}
-    for template in built.templates.values():  # what runs on schedule runs on one branch for all accounts
+    for template in built.templates.values():  # scheduled jobs run on one branch for all accounts
         (drift,) = (
             one["Properties"] for name, one in template["Resources"].items() if name.startswith("ReadDrift") and "Role" in one["Type"]
         )
@@ -39,7 +39,7 @@ def test_each_account_has_a_stack_of_its_own(tmp_path: Path) -> None:
     }
 
 
-def test_an_account_that_trusts_the_platform_already_gets_no_second_provider(tmp_path: Path, github: Built) -> None:
+def test_existing_oidc_provider_is_reused(tmp_path: Path, github: Built) -> None:
     built = access(tmp_path, settings("prod", "main", "production", provider_exists=True), settings("staging", "develop", "staging"))
     assert built.resources("AWS::IAM::OIDCProvider") == {}
     assert len(github.resources("AWS::IAM::OIDCProvider")) == 1
@@ -47,12 +47,12 @@ def test_an_account_that_trusts_the_platform_already_gets_no_second_provider(tmp
     assert ":oidc-provider/token.actions.githubusercontent.com" in text
 
 
-def test_without_an_application_of_its_own_nobody_pushes_or_releases(tmp_path: Path) -> None:
+def test_no_application_repository_creates_no_push_or_release_role(tmp_path: Path) -> None:
     built = access(tmp_path, settings("prod", "main", "production", application_repository=None))
     assert set(built.templates[NAME]["Outputs"]) == {"DiffRole", "DriftRole", "DeployRoleProd"}
 
 
-def test_the_stack_says_what_it_is_and_is_not_deleted_in_passing(github: Built) -> None:
+def test_stack_is_described_and_protected(github: Built) -> None:
     (stack,) = github.app.synth().stacks
     assert github.templates[NAME]["Description"].startswith("Carmen pipelines: ")
     assert stack.termination_protection
@@ -62,7 +62,7 @@ def test_the_stack_says_what_it_is_and_is_not_deleted_in_passing(github: Built) 
 
 
 @pytest.mark.parametrize("platform", ["github", "gitlab"])
-def test_judges_find_nothing_and_nothing_is_excused_for_nothing(platform: str, request: pytest.FixtureRequest) -> None:
+def test_validators_find_nothing_and_no_acknowledgement_is_stale(platform: str, request: pytest.FixtureRequest) -> None:
     built: Built = request.getfixturevalue(platform)
     templates = scan.template_files(built)
     found = {
@@ -78,8 +78,8 @@ def test_judges_find_nothing_and_nothing_is_excused_for_nothing(platform: str, r
     assert scan.secrets(templates) == []
 
 
-def test_the_front_door_leaves_it_out_where_one_environment_is_asked_for(tmp_path: Path) -> None:
-    """It needs all environments: with one, it would take the roles of the others away."""
+def test_app_leaves_it_out_for_a_single_environment(tmp_path: Path) -> None:
+    """The stack needs all environments: with one, it would remove the roles of the others."""
     toml = (
         "permissions_boundary = 'CarmenBoundary'\n[pipeline]\nrepository = 'a/b'\nbranch = 'main'\nprotected_environment = 'production'\n"
     )

@@ -1,4 +1,4 @@
-"""Who may act under the roles of pipelines, and what these may, by AWS's own evaluation of the template."""
+"""Who assumes the roles of pipelines, and what they permit, by AWS's evaluation of the template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
 
 ENVIRONMENTS = {"Prod": ("main", "production"), "Staging": ("develop", "staging")}
-UNTOLD: Context = {"kms:ViaService": None, "aws:ResourceTag/environment": None, "ecs:cluster": None, "iam:PassedToService": None}
+UNKNOWN_CONTEXT: Context = {"kms:ViaService": None, "aws:ResourceTag/environment": None, "ecs:cluster": None, "iam:PassedToService": None}
 
 
 def one_of(pattern: str) -> str:
@@ -31,7 +31,7 @@ def test_a_role_may_what_the_table_says_and_no_more(account: Account, name: str)
     for row in ROLES[name]:
         for action in row.actions.split():
             for resource in row.resources.split():
-                assert account.decide(arn, action, one_of(resource), {**UNTOLD, **row.context}), (action, resource)
+                assert account.decide(arn, action, one_of(resource), {**UNKNOWN_CONTEXT, **row.context}), (action, resource)
     given = {
         (action, resource)
         for document in account.roles[arn].policies.values()
@@ -57,24 +57,28 @@ def test_a_condition_of_the_table_is_one(account: Account, name: str) -> None:
     for row in ROLES[name]:
         for key in row.context:
             for action in row.actions.split():
-                assert not account.decide(role(account, name), action, one_of(row.resources), {**UNTOLD, **row.context, key: "other"})
+                assert not account.decide(
+                    role(account, name), action, one_of(row.resources), {**UNKNOWN_CONTEXT, **row.context, key: "other"}
+                )
 
 
 def test_no_role_may_what_none_must(account: Account) -> None:
     for name in ROLES:
         for resource, actions in NEVER.items():
             for action in actions.split():
-                assert not account.decide(role(account, name), action, resource, UNTOLD), (name, action, resource)
+                assert not account.decide(role(account, name), action, resource, UNKNOWN_CONTEXT), (name, action, resource)
 
 
 def test_a_role_of_one_environment_may_nothing_in_the_other(account: Account) -> None:
-    """But what AWS lets nobody name, and read the version of the bootstrap."""
+    """Except for actions without resource-level permissions, and the bootstrap version."""
     for name, other in (("Prod", "Staging"), ("Staging", "Prod")):
         for kind in ("Deploy", "Push", "Release"):
             own = {(action, one_of(resource)) for action, resource, _ in _asked(ROLES[f"{name}{kind}"])}
             for action, resource, row in _asked(ROLES[f"{other}{kind}"]):
                 if (action, one_of(resource)) not in own or action.startswith("kms:"):
-                    assert not account.decide(role(account, f"{name}{kind}"), action, one_of(resource), {**UNTOLD, **row.context}), action
+                    assert not account.decide(
+                        role(account, f"{name}{kind}"), action, one_of(resource), {**UNKNOWN_CONTEXT, **row.context}
+                    ), action
 
 
 def _asked(rows: tuple[May, ...]) -> list[tuple[str, str, May]]:
@@ -107,7 +111,7 @@ INFRASTRUCTURE, APPLICATION = "repo:example@12/carmen-infrastructure@34", "repo:
 OF_APPLICATION = {"repository": "example/carmen", "repository_id": "56"}
 
 
-@pytest.mark.parametrize(("name", "branch", "environment"), [(name, *told) for name, told in ENVIRONMENTS.items()])
+@pytest.mark.parametrize(("name", "branch", "environment"), [(name, *values) for name, values in ENVIRONMENTS.items()])
 def test_each_job_opens_its_own_role_and_no_other(account: Account, name: str, branch: str, environment: str) -> None:
     ref = f"refs/heads/{branch}"
     protected = {"ref": ref, "environment": environment}
@@ -126,7 +130,7 @@ STRANGERS = {
     "an environment that begins so": {"sub": f"{INFRASTRUCTURE}:environment:production-2", "environment": "production-2"},
     "another audience": {"aud": "https://github.com/example"},
     "another repository": {"sub": "repo:example@12/other@99:environment:production", "repository": "example/other", "repository_id": "99"},
-    "the name, taken over by somebody": {"repository_id": "999"},
+    "the name, reused by another owner": {"repository_id": "999"},
     "a fork": {"sub": "repo:stranger@5/carmen-infrastructure@6:environment:production", "repository": "stranger/carmen-infrastructure"},
     "a subject without ids": {"sub": "repo:example/carmen-infrastructure:environment:production"},
     "capitals": {"ref": "refs/heads/Main"},
@@ -139,7 +143,7 @@ def test_who_differs_in_one_claim_opens_nothing(account: Account, stranger: str)
     assert Token(account, **{**PRODUCTION, **STRANGERS[stranger]}).opens() == set()
 
 
-def test_nobody_without_a_token_opens_anything(account: Account) -> None:
+def test_no_role_is_assumed_without_a_token(account: Account) -> None:
     for name in ROLES:
         for principal in ("lambda.amazonaws.com", "*", "arn:aws:iam::999999999999:role/admin", *account.roles):
             for action in ("sts:AssumeRole", "sts:AssumeRoleWithWebIdentity"):

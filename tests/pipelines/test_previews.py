@@ -1,4 +1,4 @@
-"""The role that makes and removes previews: who takes it, what it may, and in which account it is."""
+"""The role that creates and removes previews: who assumes it, its permissions and its account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stacks.pipeline_access import NAME
 from tests.conftest import Built
 from tests.pipelines.conftest import access, role, settings
 from tests.pipelines.permissions import HERE, NEVER, PREVIEW
-from tests.pipelines.test_permissions import INFRASTRUCTURE, UNTOLD, listed, one_of
+from tests.pipelines.test_permissions import INFRASTRUCTURE, UNKNOWN_CONTEXT, listed, one_of
 from tools.reports.security import scan
 from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
@@ -33,7 +33,7 @@ def account_of_previews(previews: Built) -> Account:
     return Account.of(ResolvedAssembly(previews.assembly))
 
 
-def test_it_may_what_the_table_says_and_no_more(account_of_previews: Account) -> None:
+def test_role_has_the_listed_permissions_only(account_of_previews: Account) -> None:
     arn = role(account_of_previews, "PreviewRole")
     given = {
         (action, resource)
@@ -45,14 +45,14 @@ def test_it_may_what_the_table_says_and_no_more(account_of_previews: Account) ->
     }
     assert given == {(action, resource) for row in PREVIEW for action in row.actions.split() for resource in row.resources.split()}
     for action, resource in given:
-        assert account_of_previews.decide(arn, action, one_of(resource), UNTOLD), (action, resource)
+        assert account_of_previews.decide(arn, action, one_of(resource), UNKNOWN_CONTEXT), (action, resource)
 
 
 @pytest.mark.parametrize("resource", NEVER)
-def test_it_may_not_what_no_pipeline_may(account_of_previews: Account, resource: str) -> None:
+def test_role_lacks_what_no_pipeline_may_do(account_of_previews: Account, resource: str) -> None:
     for action in NEVER[resource].split():
         if not (action == "sts:AssumeRole" and ":role/cdk-" in resource and "cfn-exec" not in resource):
-            assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNTOLD), action
+            assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNKNOWN_CONTEXT), action
 
 
 @pytest.mark.parametrize(
@@ -65,34 +65,34 @@ def test_it_may_not_what_no_pipeline_may(account_of_previews: Account, resource:
         ("s3:GetObjectVersion", "arn:aws:s3:::carmenpreview-pr-1storage-uploads1/one"),
     ],
 )  # fmt: skip
-def test_it_reaches_previews_alone(account_of_previews: Account, action: str, resource: str) -> None:
-    assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNTOLD)
+def test_role_reaches_previews_only(account_of_previews: Account, action: str, resource: str) -> None:
+    assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNKNOWN_CONTEXT)
 
 
-def test_it_is_taken_by_reviewed_jobs_and_by_the_schedule_of_its_branch(account_of_previews: Account) -> None:
+def test_reviewed_and_scheduled_jobs_assume_the_role(account_of_previews: Account) -> None:
     arn = role(account_of_previews, "PreviewRole")
     (provider,) = {one["Principal"]["Federated"] for one in account_of_previews.roles[arn].trust["Statement"]}
 
-    def opens(subject: str, **claims: str | None) -> bool:
+    def assumes(subject: str, **claims: str | None) -> bool:
         usual = {"aud": "sts.amazonaws.com", "repository": "example/carmen-infrastructure", "repository_id": "34", "environment": None}
         context: Context = {f"{HOST}:{name}": value for name, value in {**usual, "sub": f"{INFRASTRUCTURE}:{subject}", **claims}.items()}
         return bool(account_of_previews.decide(provider, "sts:AssumeRoleWithWebIdentity", arn, context))
 
-    assert opens("environment:preview", environment="preview", ref="refs/heads/feature")
-    assert opens("ref:refs/heads/develop", ref="refs/heads/develop")
-    assert not opens("pull_request", ref="refs/pull/7/merge")
-    assert not opens("ref:refs/heads/feature", ref="refs/heads/feature")
-    assert not opens("environment:production", environment="production", ref="refs/heads/main")
-    assert not opens("environment:preview", environment="preview", ref="refs/heads/feature", repository_id="99")
+    assert assumes("environment:preview", environment="preview", ref="refs/heads/feature")
+    assert assumes("ref:refs/heads/develop", ref="refs/heads/develop")
+    assert not assumes("pull_request", ref="refs/pull/7/merge")
+    assert not assumes("ref:refs/heads/feature", ref="refs/heads/feature")
+    assert not assumes("environment:production", environment="production", ref="refs/heads/main")
+    assert not assumes("environment:preview", environment="preview", ref="refs/heads/feature", repository_id="99")
 
 
-def test_the_account_has_the_boundary_and_no_role_but_this(previews: Built, account_of_previews: Account) -> None:
+def test_account_has_the_boundary_and_only_this_role(previews: Built, account_of_previews: Account) -> None:
     assert set(previews.templates[NAME]["Outputs"]) == {"PreviewRole"}
     assert len(account_of_previews.roles) == 1
     assert len(previews.resources("AWS::IAM::ManagedPolicy")) == 1
 
 
-def test_beside_development_there_is_one_stack(tmp_path: Path) -> None:
+def test_previews_share_the_stack_of_development(tmp_path: Path) -> None:
     dev, pr = (settings(name, "develop", name).model_copy(update={"account": ACCOUNT}) for name in ("dev", "preview-any"))
     prod = settings("prod", "main", "production").model_copy(update={"account": "111111111111"})
     built = access(tmp_path, dev, prod, previews=pr)
@@ -100,7 +100,7 @@ def test_beside_development_there_is_one_stack(tmp_path: Path) -> None:
     assert outputs == {f"{NAME}{ACCOUNT}": True, f"{NAME}111111111111": False}
 
 
-def test_judges_find_nothing_and_nothing_is_excused_for_nothing(previews: Built) -> None:
+def test_validators_find_nothing_and_no_acknowledgement_is_stale(previews: Built) -> None:
     templates = scan.template_files(previews)
     found = {
         *scan.cfn_lint(templates),
@@ -125,19 +125,19 @@ def asked(folder: Path, account: str = "", **accounts: str | None) -> Settings |
     return preview_pipeline(environments, folder)
 
 
-def test_previews_by_pipeline_have_an_account_that_is_theirs_or_developments(tmp_path: Path) -> None:
+def test_previews_use_their_own_or_developments_account(tmp_path: Path) -> None:
     there = asked(tmp_path, "222222222222", prod="111111111111", dev="222222222222")
     assert there
     assert (there.account, there.pipeline is not None) == ("222222222222", True)
 
 
 @pytest.mark.parametrize(("account", "prod"), [("", None), ("", "111111111111"), ("111111111111", "111111111111"), ("111111111111", None)])
-def test_any_other_is_refused(tmp_path: Path, account: str, prod: str | None) -> None:
+def test_other_accounts_are_refused(tmp_path: Path, account: str, prod: str | None) -> None:
     with pytest.raises(SettingsError) as caught:
         asked(tmp_path, account, prod=prod)
     assert str(caught.value).endswith(f"Now: previews {account or 'not set'}, prod {prod or 'not set'}")
     assert "give previews an account that only dev shares" in str(caught.value)
 
 
-def test_as_the_files_are_no_pipeline_makes_previews(tmp_path: Path) -> None:
+def test_repository_has_no_preview_pipeline(tmp_path: Path) -> None:
     assert preview_pipeline([load("prod")]) is None
