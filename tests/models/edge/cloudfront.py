@@ -44,7 +44,7 @@ DEFAULT_ERROR_SECONDS = 10
 
 @dataclass(frozen=True)
 class Request:
-    """A viewer's request. The headers' names are in lower case; cookies are a header of their own."""
+    """A viewer's request. Header names are in lower case; `cookie` is a separate field."""
 
     target: str
     method: str = "GET"
@@ -57,8 +57,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the origin answers."""
+class Response:
+    """The origin's response."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -66,23 +66,23 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request on its way to the origin."""
+class OriginRequest:
+    """A request that CloudFront sends to the origin."""
 
     behavior: dict[str, Any]
     policy: dict[str, Any]
     key: tuple[str, ...]
-    seen: Request  # what the origin sees of it
+    seen: Request  # as the origin sees it
 
     @property
     def known(self) -> list[str]:
-        """By what the origin may know who asks."""
+        """What identifies the user to the origin."""
         return [name for name, given in (("cookie", self.seen.cookie), ("authorization", "authorization" in self.seen.headers)) if given]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the viewer gets, and how long CloudFront hands it to others who ask under the same key."""
+    """What the viewer gets, and how long CloudFront caches it under the same key."""
 
     status: int
     seconds: int = 0
@@ -91,7 +91,7 @@ class Outcome:
 
 
 class Distribution:
-    """The distribution of a template."""
+    """The distribution in a template."""
 
     def __init__(self, template: dict[str, Any]) -> None:
         self._resources: dict[str, dict[str, Any]] = template["Resources"]
@@ -99,17 +99,17 @@ class Distribution:
         self.config: dict[str, Any] = resource["Properties"]["DistributionConfig"]
 
     def function(self, kind: str, behavior: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The function that runs at `kind` of event: of a behaviour, or of whichever has one."""
+        """Return the function for events of `kind`: of a behaviour, or of the first behaviour that has one."""
         behaviors = [behavior] if behavior else [self.config["DefaultCacheBehavior"], *self.config["CacheBehaviors"]]
         arns = [one["FunctionARN"] for b in behaviors for one in b.get("FunctionAssociations", []) if one["EventType"] == kind]
         return self.referred(arns[0]) if arns else {}
 
     def code(self, kind: str) -> str:
-        """The code as CloudFormation would hand it over."""
+        """Return the function's code as CloudFormation passes it."""
         return str(_joined(self.function(kind)["FunctionCode"]))
 
     def security_headers(self) -> dict[str, str]:
-        """What the default behaviour's response headers policy adds ("Understand response headers policies"), as CloudFront writes it."""
+        """Return the headers that the default behaviour's response headers policy adds ("Understand response headers policies")."""
         policy = self.referred(self.config["DefaultCacheBehavior"]["ResponseHeadersPolicyId"])["ResponseHeadersPolicyConfig"]
         headers = {one["Header"].lower(): one["Value"] for one in policy.get("CustomHeadersConfig", {"Items": []})["Items"]}
         for name, value in policy["SecurityHeadersConfig"].items():
@@ -131,44 +131,44 @@ class Distribution:
                     raise NotImplementedError(other)
         return headers
 
-    def ask(self, runtime: Runtime, request: Request) -> Asked | Outcome:
-        """Limits, behaviour, viewer function, key: what goes to the origin, or what CloudFront answers itself."""
+    def forward(self, runtime: Runtime, request: Request) -> OriginRequest | Outcome:
+        """Apply limits, behaviour, viewer function and cache key; return the origin request, or CloudFront's own response."""
         # "Request and response behavior for custom origins", Maximum length of a request and maximum length of a URL
         if len(request.target) > LONGEST_URL or request.size > LONGEST_REQUEST:
             return Outcome(413)
         behavior = self._behavior(request.target.partition("?")[0])
         if request.method not in behavior.get("AllowedMethods", ["GET", "HEAD"]):
             return Outcome(403)
-        # A function changes what is asked for, not by which behaviour ("CloudFront Functions event structure", uri).
+        # A function changes the request, not its behaviour ("CloudFront Functions event structure", uri).
         changed = self._viewer_request(runtime, behavior, request)
         if isinstance(changed, Outcome):
             return changed
         policy = self._policy(behavior["CachePolicyId"], "CachePolicyConfig", MANAGED_CACHE_POLICIES)
-        return Asked(behavior, policy, _key(policy, changed), self._seen_by_origin(behavior, policy, changed))
+        return OriginRequest(behavior, policy, _key(policy, changed), self._seen_by_origin(behavior, policy, changed))
 
-    def answer(self, asked: Asked, answer: Answer, bucket: Answer | None = None) -> Outcome:
-        """What comes of the origin's answer: a page in its place, Set-Cookie taken away, how long it is kept.
+    def respond(self, forwarded: OriginRequest, answer: Response, bucket: Response | None = None) -> Outcome:
+        """Return the outcome of the origin's response: error page, Set-Cookie removed, time in the cache.
 
-        `bucket` is what a bucket that is asked first answers: a file, or S3's 403 for one it does not hold.
+        `bucket` is the response of an origin group's bucket: a file, or S3's 403 for a missing one.
         """
-        answer = self._of_group(asked, answer, bucket or Answer(403))
+        answer = self._of_group(forwarded, answer, bucket or Response(403))
         error = self._errors.get(answer.status, {})
         body = f"page {error['ResponsePagePath']}" if "ResponsePagePath" in error else answer.body
-        # "Cache content based on cookies": where none goes to the origin, none comes back.
-        forwards_cookies = self._cookies(asked.behavior, asked.policy) == "all"
+        # "Cache content based on cookies": without cookies in the request, CloudFront removes Set-Cookie.
+        forwards_cookies = self._cookies(forwarded.behavior, forwarded.policy) == "all"
         headers = {name: value for name, value in answer.headers.items() if forwards_cookies or name != "set-cookie"}
-        return Outcome(answer.status, self._seconds(asked, answer), body, headers)
+        return Outcome(answer.status, self._seconds(forwarded, answer), body, headers)
 
-    def _of_group(self, asked: Asked, answer: Answer, bucket: Answer) -> Answer:
-        """Whose answer counts ("Optimize high availability with CloudFront origin failover"): the second's, whatever it is, for the
-        first's statuses that are listed, and for GET, HEAD and OPTIONS alone."""
-        target = asked.behavior["TargetOriginId"]
+    def _of_group(self, forwarded: OriginRequest, answer: Response, bucket: Response) -> Response:
+        """Choose an origin group's response ("Optimize high availability with CloudFront origin failover"): the second origin's if the
+        first has a listed status and the method is GET, HEAD or OPTIONS."""
+        target = forwarded.behavior["TargetOriginId"]
         groups = {one["Id"]: one for one in self.config.get("OriginGroups", {"Items": []})["Items"]}
         if target not in groups:
             return answer
         answers = {one["Id"]: bucket if "S3OriginConfig" in one else answer for one in self.config["Origins"]}
         first, second = (answers[member["OriginId"]] for member in groups[target]["Members"]["Items"])
-        fails_over = asked.seen.method in ("GET", "HEAD", "OPTIONS")
+        fails_over = forwarded.seen.method in ("GET", "HEAD", "OPTIONS")
         return second if fails_over and first.status in groups[target]["FailoverCriteria"]["StatusCodes"]["Items"] else first
 
     @property
@@ -176,7 +176,7 @@ class Distribution:
         return {one["ErrorCode"]: one for one in self.config["CustomErrorResponses"]}
 
     def _behavior(self, path: str) -> dict[str, Any]:
-        """The first pattern that matches, in the order listed ("Cache behavior settings", Path pattern).
+        """Return the first behaviour whose pattern matches ("Cache behavior settings", Path pattern).
 
         The path is compared as RFC 3986 normalises it; `*` is any run of characters, `?` exactly one, case counts, and the
         slash in front may be left out.
@@ -193,13 +193,13 @@ class Distribution:
             return request
         before = event(request.target, request.method, dict(request.headers), request.cookie)
         returned = runtime.run(_joined(function["FunctionCode"]), before)
-        if "statusCode" in returned:  # answered here; nothing is kept
+        if "statusCode" in returned:  # answered at the edge; not cached
             return Outcome(returned["statusCode"], headers={name: one["value"] for name, one in returned["headers"].items()})
         headers = {name: one["value"] for name, one in returned["headers"].items()}
         return Request(returned["uri"] + written(returned["querystring"]), returned["method"], headers, request.cookie)
 
     def _seen_by_origin(self, behavior: dict[str, Any], policy: dict[str, Any], request: Request) -> Request:
-        """What is in the key, and what the origin request policy adds ("Control origin requests with a policy")."""
+        """Return the request with the cache key's parts and those of the origin request policy ("Control origin requests with a policy")."""
         parts = [policy["ParametersInCacheKeyAndForwardedToOrigin"]]
         if "OriginRequestPolicyId" in behavior:
             extra = self._policy(behavior["OriginRequestPolicyId"], "OriginRequestPolicyConfig", MANAGED_ORIGIN_REQUEST_POLICIES)
@@ -222,25 +222,25 @@ class Distribution:
             raise NotImplementedError(f"cookies chosen by name: {kinds}")
         return "all" if "all" in kinds else "none"
 
-    def _seconds(self, asked: Asked, answer: Answer) -> int:
-        """How long an answer is kept."""
-        if asked.seen.method not in asked.behavior.get("CachedMethods", ["GET", "HEAD"]):
+    def _seconds(self, forwarded: OriginRequest, answer: Response) -> int:
+        """Return how long a response is cached."""
+        if forwarded.seen.method not in forwarded.behavior.get("CachedMethods", ["GET", "HEAD"]):
             return 0
         if answer.status < 400:
-            return _kept_by_policy(asked.policy, answer)
+            return _kept_by_policy(forwarded.policy, answer)
         # "How CloudFront caches HTTP 4xx and 5xx status codes", "Control how long CloudFront caches errors": the greater of the
         # minimum and what the header says, which the behaviour's maximum bounds. no-store and the policy's minimum count for nothing.
         age = _age(answer)
         if answer.status in ERRORS_ALWAYS_KEPT or (answer.status in ERRORS_KEPT_WITH_MAX_AGE and age is not None):
             least = self._errors.get(answer.status, {}).get("ErrorCachingMinTTL", DEFAULT_ERROR_SECONDS)
-            return int(max(least, min(age or 0, asked.policy["MaxTTL"])))
+            return int(max(least, min(age or 0, forwarded.policy["MaxTTL"])))
         return 0
 
     def _policy(self, identity: Any, config: str, managed: dict[str, dict[str, Any]]) -> dict[str, Any]:
         return managed[identity] if isinstance(identity, str) else dict(self.referred(identity)[config])
 
     def referred(self, reference: dict[str, Any]) -> dict[str, Any]:
-        """The properties of the resource that a Ref or Fn::GetAtt names."""
+        """Return the properties of the resource of a Ref or Fn::GetAtt."""
         logical_id = reference["Ref"] if "Ref" in reference else reference["Fn::GetAtt"][0]
         return dict(self._resources[logical_id]["Properties"])
 
@@ -293,15 +293,15 @@ def _key(policy: dict[str, Any], request: Request) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _age(answer: Answer) -> int | None:
-    """What the origin says of shared caches: s-maxage before max-age."""
+def _age(answer: Response) -> int | None:
+    """Return the origin's age for shared caches: s-maxage before max-age."""
     directives = answer.headers.get("cache-control", "")
     ages = [re.search(rf"(?:^|[\s,]){name}=(\d+)", directives) for name in ("s-maxage", "max-age")]
     return next((int(found[1]) for found in ages if found), None)
 
 
-def _kept_by_policy(policy: dict[str, Any], answer: Answer) -> int:
-    """How long a success is kept ("Manage how long content stays in the cache", table of minimum TTL and headers)."""
+def _kept_by_policy(policy: dict[str, Any], answer: Response) -> int:
+    """Return how long a success is cached ("Manage how long content stays in the cache", table of minimum TTL and headers)."""
     least, most, age = policy["MinTTL"], policy["MaxTTL"], _age(answer)
     if re.search(r"no-store|no-cache|private", answer.headers.get("cache-control", "")):
         return int(least)

@@ -1,7 +1,7 @@
-"""Viewer requests and what the viewer function does with each, by the settings it is built from.
+"""Viewer requests and what the viewer function does with each.
 
-`expected` is a status and the Location (`308 /dashboard?a=1`), the path the origin is asked for (`→ /new`), the Accept it is
-asked with (`accept image/webp`), the headers taken away (`without x-forwarded-host`), or empty: the request as it came.
+`expected` is a status and the Location (`308 /dashboard?a=1`), the path of the origin request (`→ /new`), its Accept header
+(`accept image/webp`), a removed header (`without x-forwarded-host`), or empty for an unchanged request.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def _post(path: str, body: str = "{}", declared: int | None = None, method: str 
 
 
 TABLE = [
-    # People at work
+    # Normal use
     Row("page", _get("/dashboard")),
     Row("RSC payload", _get("/dashboard", "_rsc=1a2b", rsc="1")),
     Row("image", _get("/_next/image", "url=%2Fimages%2Fa.png&w=640&q=75")),
@@ -69,7 +69,7 @@ TABLE = [
     Row("order declared just below 1 MB", _post("/api/orders", "x" * 9000, MEGABYTE - 1), counted=("Common/SizeRestrictions_BODY",)),
     Row("all of it at once", _post("/api/notes", RICH_TEXT + INJECTION + "x" * 9000),
         counted=("Common/SizeRestrictions_BODY", "Common/CrossSiteScripting_BODY", "SqlInjection/SQLi_BODY")),
-    # Uploads: large, and holding anything but what is bad everywhere
+    # Uploads: large, any content except known bad inputs
     Row("upload of 25 MB", _post("/api/upload", PICTURE, 25 * MEGABYTE), counted=("Common/SizeRestrictions_BODY",)),
     Row("upload by PUT below the prefix", _post("/api/upload/avatars/7", PICTURE, 2 * MEGABYTE, "PUT"), counted=("Common/SizeRestrictions_BODY",)),
     Row("upload that names a folder above", _post("/api/upload", "../../etc/passwd"), counted=("Common/GenericLFI_BODY",)),
@@ -84,7 +84,7 @@ TABLE = [
     Row("25 MB through a prefix escaped twice", _post("/api/%2575pload", PICTURE, 25 * MEGABYTE), "LargeBody"),
     Row("25 MB to the prefix, escaped", _post("/api/%75pload", PICTURE, 25 * MEGABYTE), counted=("Common/SizeRestrictions_BODY",)),
     Row("a length written with zeros", Request("/api/orders", "POST", "", BROWSER | {"content-length": "00000002"}, "{}"), "LargeBody"),
-    # WAF cannot compare what is not declared: the application's own limit holds
+    # Without Content-Length, WAF cannot compare: the application's own limit applies
     Row("chunks of no declared length", _post("/api/orders", PICTURE, 0), counted=("Common/SizeRestrictions_BODY",)),
     # Attacks in bodies elsewhere
     Row("folder above", _post("/api/orders", "file=../../etc/passwd"), "BodyAttacks", ("Common/GenericLFI_BODY",)),
@@ -112,7 +112,7 @@ TABLE = [
     Row("WEB-INF", _get("/WEB-INF/web.xml"), "KnownBadInputs/ExploitablePaths_URIPATH"),
     Row("PROPFIND", _post("/", "", method="PROPFIND"), "KnownBadInputs/PROPFIND_METHOD"),
     Row("host localhost", _get("/", host="localhost"), "KnownBadInputs/Host_localhost_HEADER"),
-    Row("address of ill repute", Request("/dashboard", headers=BROWSER, ill_reputed=True), "AmazonIpReputation/AWSManagedIPReputationList"),
+    Row("address with a bad reputation", Request("/dashboard", headers=BROWSER, bad_reputation=True), "AmazonIpReputation/AWSManagedIPReputationList"),
     # Floods
     Row("long query", _get("/dashboard", "q=" + "a" * 2048), "Common/SizeRestrictions_QUERYSTRING"),
     Row("query of 2,048 bytes", _get("/dashboard", "q=" + "a" * 2046)),
@@ -129,7 +129,7 @@ TABLE = [
     Row("site, 3001st", _get("/dashboard", recent=3001), "RateSite"),
     Row("site through images", _get("/images/../dashboard", recent=3001), "RateSite"),
     Row("static files, as many as a page needs", _get("/_next/static/chunks/a.js", recent=5000)),
-    # What operators turn on
+    # What operators enable
     Row("an address that was blocked", _from("Blocked", _get("/dashboard")), "BlockedAddresses"),
     Row("an address that was blocked, for a static file", _from("Blocked", _get("/images/a.png")), "BlockedAddresses"),
     Row("under attack: a page", _from("AttackMode", _get("/dashboard")), "AttackModeChallenge"),
@@ -144,22 +144,22 @@ def _acl(built: Built) -> dict[str, Any]:
     return dict(acl["Properties"])
 
 
-def _wrong(acl: dict[str, Any], row: Row) -> str:
-    """What differs from the row; empty when nothing does."""
+def _difference(acl: dict[str, Any], row: Row) -> str:
+    """Return the difference to the row, or an empty string."""
     verdict = evaluate(acl, row.request)
     found = (verdict.action, verdict.rule, tuple(verdict.counted))
     action = "Challenge" if row.blocked_by.endswith("Challenge") else "Block" if row.blocked_by else "Allow"
-    wanted = (action, row.blocked_by, row.counted)
-    return "" if found == wanted else f"{row.name}: {found} instead of {wanted}"
+    expected = (action, row.blocked_by, row.counted)
+    return "" if found == expected else f"{row.name}: {found} instead of {expected}"
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
-def test_each_request_is_allowed_counted_or_blocked(built: Built, row: Row) -> None:
-    assert _wrong(_acl(built), row) == ""
+def test_request_is_allowed_counted_or_blocked_as_listed(built: Built, row: Row) -> None:
+    assert _difference(_acl(built), row) == ""
 
 
-def test_rules_and_labels_named_are_aws_own(built: Built) -> None:
-    """A misspelt one is accepted by WAF and does nothing."""
+def test_rules_and_labels_exist_at_aws(built: Built) -> None:
+    """WAF accepts misspelt names, which have no effect."""
     for rule in _acl(built)["Rules"]:
         if group := rule["Statement"].get("ManagedRuleGroupStatement"):
             published = {one.name for one in MANAGED[group["Name"]][1]}
@@ -175,45 +175,45 @@ def _rule(acl: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def _body_rules_block(acl: dict[str, Any]) -> None:
+def _block_by_body_rules(acl: dict[str, Any]) -> None:
     _rule(acl, "Common")["Statement"]["ManagedRuleGroupStatement"]["RuleActionOverrides"] = []
 
 
-def _labels_come_too_late(acl: dict[str, Any]) -> None:
+def _check_labels_too_early(acl: dict[str, Any]) -> None:
     _rule(acl, "BodyAttacks")["Priority"] = -1
 
 
-def _nothing_is_an_upload(acl: dict[str, Any]) -> None:
+def _ignore_upload_paths(acl: dict[str, Any]) -> None:
     statement = _rule(acl, "LargeBody")["Statement"]
     _rule(acl, "LargeBody")["Statement"] = statement["AndStatement"]["Statements"][0]
 
 
-def _paths_as_they_come(acl: dict[str, Any]) -> None:
+def _do_not_decode_paths(acl: dict[str, Any]) -> None:
     scope = _rule(acl, "RateSignIn")["Statement"]["RateBasedStatement"]["ScopeDownStatement"]
     scope["AndStatement"]["Statements"][0]["ByteMatchStatement"]["TextTransformations"] = [{"Priority": 0, "Type": "NONE"}]
 
 
-def _one_digit_more(acl: dict[str, Any]) -> None:
+def _allow_one_digit_more(acl: dict[str, Any]) -> None:
     _rule(acl, "LargeBody")["Statement"]["AndStatement"]["Statements"][0]["SizeConstraintStatement"]["Size"] += 1
 
 
-def _no_sql_rules(acl: dict[str, Any]) -> None:
+def _remove_sql_rules(acl: dict[str, Any]) -> None:
     acl["Rules"].remove(_rule(acl, "SqlInjection"))
 
 
 @pytest.mark.parametrize(
-    ("mistake", "red"),
+    ("mistake", "changed_row"),
     [
-        (_body_rules_block, "rich text with a script"),
-        (_labels_come_too_late, "folder above"),
-        (_nothing_is_an_upload, "upload of 25 MB"),
-        (_paths_as_they_come, "sign-in, escaped"),
-        (_one_digit_more, "1 MB elsewhere"),
-        (_no_sql_rules, "SQL in a query"),
+        (_block_by_body_rules, "rich text with a script"),
+        (_check_labels_too_early, "folder above"),
+        (_ignore_upload_paths, "upload of 25 MB"),
+        (_do_not_decode_paths, "sign-in, escaped"),
+        (_allow_one_digit_more, "1 MB elsewhere"),
+        (_remove_sql_rules, "SQL in a query"),
     ],
 )
-def test_a_mistake_turns_its_row_red(built: Built, mistake: Callable[[dict[str, Any]], None], red: str) -> None:
+def test_mistake_in_the_rules_is_noticed(built: Built, mistake: Callable[[dict[str, Any]], None], changed_row: str) -> None:
     acl = copy.deepcopy(_acl(built))
     mistake(acl)
-    (row,) = [row for row in TABLE if row.name == red]
-    assert _wrong(acl, row) != ""
+    (row,) = [row for row in TABLE if row.name == changed_row]
+    assert _difference(acl, row) != ""

@@ -1,9 +1,9 @@
-"""The response headers, graded by Mozilla's HTTP Observatory, and why the grade is what it is.
+"""The response headers, graded by Mozilla's HTTP Observatory, with the reasons for the grade.
 
 Rules and points are those of mdn/mdn-http-observatory at commit 94042bb (src/analyzer/tests/, src/grader/charts.js), published as
 "HTTP Observatory tests & scoring" on developer.mozilla.org. The package itself brings a web server, a database client and a browser,
-so its rules for headers stand here. Outside headers, what holds of Carmen is assumed: scripts from its own origin, HTTP redirected to
-HTTPS, no CORS, and no cookie on the page graded.
+so its rules for headers are copied here. Other inputs are assumed as Carmen has them: scripts from its own origin, HTTP redirected
+to HTTPS, no CORS, and no cookie on the graded page.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ GRADES = (
     (30, "D"),
     (25, "D-"),
 )
-EXTRA_FROM = 90  # bonuses count only for who has this without them
+EXTRA_FROM = 90  # bonuses count only from this score on
 
 
 def graded(headers: Headers) -> tuple[int, str, set[str]]:
-    """Score, grade, and what cost points."""
+    """Return the score, the grade, and the results that cost points."""
     results = [_csp(headers), _frames(headers), _referrer(headers), _transport(headers), _sniffing(headers)]
     results += [
         _isolation(headers, name, best)
@@ -144,11 +144,11 @@ def sent(built: Built) -> Headers:
 
 
 def _without_unsafe(headers: Headers) -> Headers:
-    """With nonces in the application, scripts and styles would need neither."""
+    """Return the policy without unsafe-inline and unsafe-eval: with nonces, the application would not need them."""
     return {"content-security-policy": re.sub(r" 'unsafe-(inline|eval)'", "", headers["content-security-policy"])}
 
 
-def test_every_header_of_the_manual_is_sent_as_it_says(sent: Headers) -> None:
+def test_headers_are_those_of_the_manual(sent: Headers) -> None:
     assert sent == {
         "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-eval' 'unsafe-inline'; style-src 'self' 'unsafe-inline' "
         "https://fonts.googleapis.com; font-src 'self' https://fonts.gstatic.com; img-src 'self' data: https: blob:; "
@@ -162,7 +162,7 @@ def test_every_header_of_the_manual_is_sent_as_it_says(sent: Headers) -> None:
     }
 
 
-def test_the_manuals_headers_are_graded_b_for_two_reasons(sent: Headers) -> None:
+def test_the_manuals_headers_get_grade_b(sent: Headers) -> None:
     assert graded(sent) == (75, "B", {"csp-implemented-with-unsafe-inline", "referrer-policy-unsafe"})
 
 
@@ -174,7 +174,7 @@ ISOLATED = {
 STRICT_REFERRER = {"referrer-policy": "strict-origin-when-cross-origin"}
 
 
-def test_no_further_header_raises_the_grade_only_other_values_do(sent: Headers) -> None:
+def test_only_other_values_raise_the_grade(sent: Headers) -> None:
     """Bonuses count from 90 on, and the manual's policy for scripts alone takes 20."""
     assert graded(sent | ISOLATED)[:2] == (75, "B")
     assert graded(sent | STRICT_REFERRER)[:2] == (80, "B+")
@@ -189,17 +189,17 @@ def test_no_further_header_raises_the_grade_only_other_values_do(sent: Headers) 
         ("content-security-policy", 70, "B"),
         ("strict-transport-security", 55, "C"),
         ("x-content-type-options", 70, "B"),
-        ("x-frame-options", 75, "B"),  # frame-ancestors says the same
+        ("x-frame-options", 75, "B"),  # frame-ancestors has the same effect
         ("x-xss-protection", 75, "B"),  # browsers have dropped it; the manual wants it
         ("permissions-policy", 75, "B"),
         ("referrer-policy", 80, "B+"),
     ],
 )
-def test_a_header_left_out_is_noticed_where_the_grader_looks(sent: Headers, header: str, score: int, grade: str) -> None:
+def test_missing_header_changes_the_grade(sent: Headers, header: str, score: int, grade: str) -> None:
     assert graded({name: value for name, value in sent.items() if name != header})[:2] == (score, grade)
 
 
-def test_every_behaviour_sends_them_and_hides_what_serves(built: Built) -> None:
+def test_every_behaviour_sends_the_same_headers(built: Built) -> None:
     config: dict[str, Any] = Distribution(built.templates[STACK]).config
     policies = [behavior["ResponseHeadersPolicyId"] for behavior in (config["DefaultCacheBehavior"], *config["CacheBehaviors"])]
     assert all(policy == policies[0] for policy in policies)

@@ -1,4 +1,4 @@
-"""The viewer functions, run on real-shaped events within CloudFront's limits; redirects end, whatever the settings say."""
+"""The viewer functions, run on realistic events within CloudFront's limits. Redirects never loop, whatever the settings."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _event(row: Row) -> Event:
     return event(row.target, row.method, row.headers, row.cookie)
 
 
-def _wanted(row: Row) -> dict[str, Any]:
-    """What the function returns when it does what the row says."""
+def _expected(row: Row) -> dict[str, Any]:
+    """Return the function's expected result for the row."""
     kind, _, value = row.expected.partition(" ")
     if kind in ("307", "308"):
         words = {"307": "Temporary Redirect", "308": "Permanent Redirect"}
@@ -44,25 +44,25 @@ def _wanted(row: Row) -> dict[str, Any]:
     return request
 
 
-def test_at_least_a_hundred_events_are_tried() -> None:
+def test_at_least_100_events_are_different() -> None:
     assert len(PRODUCTION) >= 100
     assert len({str(_event(row)) for row in PRODUCTION}) == len(PRODUCTION)
 
 
 @pytest.mark.parametrize("row", PRODUCTION, ids=str)
-def test_production_answers_each_event_as_the_table_says(built: Built, runtime: Runtime, row: Row) -> None:
+def test_production_handles_events_as_listed(built: Built, runtime: Runtime, row: Row) -> None:
     _check(Distribution(built.templates[STACK]), runtime, row)
 
 
 @pytest.mark.parametrize("row", WITH_RULES, ids=str)
-def test_redirects_and_rewrites_answer_each_event_as_the_table_says(with_rules: dict[str, Any], runtime: Runtime, row: Row) -> None:
+def test_redirects_and_rewrites_handle_events_as_listed(with_rules: dict[str, Any], runtime: Runtime, row: Row) -> None:
     _check(Distribution(with_rules), runtime, row)
 
 
 def _check(distribution: Distribution, runtime: Runtime, row: Row) -> None:
     before = _event(row)
     returned = runtime.run(distribution.code("viewer-request"), before)
-    assert returned == _wanted(row)
+    assert returned == _expected(row)
     # Requests that HTTP does not have ("GET constructor") prove the look-up; CloudFront answers them itself.
     expected = [] if row.target.startswith("/") else [f"uri {row.target!r} does not begin with /"]
     assert faults(before, returned) == expected
@@ -83,7 +83,7 @@ def _check(distribution: Distribution, runtime: Runtime, row: Row) -> None:
         ({"method": "GET", "uri": "/", "querystring": {}, "headers": {"x-edge-a": {"value": "1"}}}, "disallowed header x-edge-a"),
     ],
 )
-def test_the_rules_for_answers_find_what_cloudfront_refuses(returned: dict[str, Any], fault: str) -> None:
+def test_results_that_cloudfront_rejects_are_found(returned: dict[str, Any], fault: str) -> None:
     assert fault in "; ".join(faults(event("/"), returned))
 
 
@@ -101,13 +101,13 @@ def test_the_rules_for_answers_find_what_cloudfront_refuses(returned: dict[str, 
         "function handler() { undeclared = 1 }",
     ],
 )
-def test_code_beyond_cloudfronts_runtime_fails_here_too(runtime: Runtime, code: str) -> None:
+def test_code_beyond_cloudfronts_runtime_fails(runtime: Runtime, code: str) -> None:
     with pytest.raises(RuntimeError):
         runtime.run(code, event("/"))
 
 
 @pytest.mark.parametrize("kind", ["viewer-request", "viewer-response"])
-def test_functions_are_published_and_within_cloudfronts_size(built: Built, with_rules: dict[str, Any], kind: str) -> None:
+def test_functions_are_published_and_within_the_size_limit(built: Built, with_rules: dict[str, Any], kind: str) -> None:
     for one in (built.templates[STACK], with_rules):
         distribution = Distribution(one)
         assert len(distribution.code(kind).encode()) <= LONGEST_CODE
@@ -115,8 +115,8 @@ def test_functions_are_published_and_within_cloudfronts_size(built: Built, with_
         assert (function["AutoPublish"], function["FunctionConfig"]["Runtime"]) == (True, "cloudfront-js-2.0")
 
 
-def test_no_event_takes_a_millisecond_of_computing(with_rules: dict[str, Any], runtime: Runtime) -> None:
-    """What CloudFront stops a function at, roughly; without its compiler Node is no faster than CloudFront's interpreter."""
+def test_every_event_takes_less_than_a_millisecond(with_rules: dict[str, Any], runtime: Runtime) -> None:
+    """Roughly CloudFront's limit. Without its compiler, Node is as slow as CloudFront's interpreter."""
     code = Distribution(with_rules).code("viewer-request")
     rows = [*PRODUCTION, *WITH_RULES]
     taken = {str(row): min(runtime.microseconds(code, _event(row), times=7) for _ in range(3)) for row in rows}
@@ -126,7 +126,7 @@ def test_no_event_takes_a_millisecond_of_computing(with_rules: dict[str, Any], r
 @pytest.mark.parametrize(
     ("status", "kept"), [(200, True), (206, True), (304, True), (301, False), (302, False), (307, False), (204, False)]
 )
-def test_static_files_are_immutable_on_success_only_and_set_no_cookie(built: Built, runtime: Runtime, status: int, kept: bool) -> None:
+def test_static_files_are_immutable_only_on_success(built: Built, runtime: Runtime, status: int, kept: bool) -> None:
     before = event("/images/a.png") | {
         "response": {
             "statusCode": status,
@@ -144,7 +144,7 @@ def test_static_files_are_immutable_on_success_only_and_set_no_cookie(built: Bui
     assert (answer["cookies"], answer["statusCode"]) == ({}, status)
 
 
-# Few paths, so that loops and chains come up often, and other spellings of them that browsers or CloudFront would undo.
+# Few paths, so that loops and chains are frequent, and spellings that browsers or CloudFront normalise.
 PATHS = st.sampled_from(
     ["/a", "/b", "/a/", "/a/b", "/dashboard/", "/constructor", "/__proto__", "/images/a", "/images/b", "/api/me", "/errors/a"]
 )
@@ -167,7 +167,7 @@ def _edges(spellings: list[Callable[[str], str]]) -> st.SearchStrategy[dict[str,
     return st.fixed_dictionaries({"redirects": st.lists(redirects, max_size=3), "rewrites": st.lists(rewrites, max_size=2)})
 
 
-def test_a_redirect_ends_on_this_site_after_one_step_for_all_settings_accepted(runtime: Runtime) -> None:
+def test_redirects_end_on_this_site_after_one_step(runtime: Runtime) -> None:
     tried: dict[bool, int] = {True: 0, False: 0}
 
     @settings(max_examples=800, deadline=None, derandomize=True, database=None)
@@ -189,15 +189,15 @@ def test_a_redirect_ends_on_this_site_after_one_step_for_all_settings_accepted(r
             if "statusCode" in returned:
                 location = urlsplit(returned["headers"]["location"]["value"])
                 assert (location.scheme, location.netloc) == ("", "")
-                # As it stands, and as browsers or CloudFront may normalise it: both end.
+                # As written, and as browsers or CloudFront may normalise it.
                 for asked in {location.path, normal_form(location.path)}:
                     assert "statusCode" not in runtime.run(code, event(f"{asked}?{location.query}"))
 
     holds()
-    assert min(tried.values()) >= 50  # neither all refused nor all accepted
+    assert min(tried.values()) >= 50  # some settings are accepted, some rejected
 
 
-def test_the_most_rules_accepted_fit_into_the_function_and_one_more_is_refused() -> None:
+def test_maximum_number_of_rules_fits_into_the_function() -> None:
     def edge(count: int) -> Edge:
         numbered = [{"source": "/" + "s" * 50 + str(n), "destination": "/" + "d" * 45 + str(n)} for n in range(count)]
         return validated({"edge": {"redirects": numbered[: count // 2], "rewrites": numbered[count // 2 :]}}, "prod").edge
@@ -209,6 +209,6 @@ def test_the_most_rules_accepted_fit_into_the_function_and_one_more_is_refused()
         edge(most + 1)
 
 
-def test_the_longest_location_that_waf_lets_come_about_is_a_url_cloudfront_takes() -> None:
-    """WAF stops queries above 2,048 bytes (SizeRestrictions_QUERYSTRING); escaped, they are three times as long at most."""
+def test_longest_location_is_a_valid_url() -> None:
+    """WAF blocks queries above 2,048 bytes (SizeRestrictions_QUERYSTRING); escaping at most triples their length."""
     assert LONGEST + 1 + 3 * 2048 < LONGEST_URL

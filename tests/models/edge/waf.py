@@ -1,8 +1,8 @@
-"""What AWS WAF does with a request, computed from the synthesized web ACL. A statement this model does not know is an error.
+"""A model of AWS WAF: evaluates a request with the synthesized web ACL. Unknown statements are errors.
 
 Statements, transformations and rates are those of the AWS WAF Developer Guide ("Rule statement basics", "Text transformations",
-"Rate-based rule statement"). Of the managed groups the published rules are modelled by the examples AWS publishes ("Baseline rule
-groups", "Use-case specific rule groups", "IP reputation rule groups"): AWS's own patterns know more, and are not published.
+"Rate-based rule statement"). Rules of managed groups are modelled by the examples that AWS publishes ("Baseline rule
+groups", "Use-case specific rule groups", "IP reputation rule groups"): AWS's real patterns match more and are not published.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-INSPECTED_BODY = 16 * 1024  # of a CloudFront web ACL, unless it says otherwise; the rest goes uninspected ("Continue")
+INSPECTED_BODY = 16 * 1024  # the default of a CloudFront web ACL; the rest is not inspected ("Continue")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as WAF sees it; `recent` is how many like it the address sent within the window."""
+    """A request as WAF sees it. `recent`: the number of such requests by this address within the window."""
 
     path: str
     method: str = "GET"
@@ -26,8 +26,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
     recent: int = 1
-    ill_reputed: bool = False
-    sets: frozenset[str] = frozenset()  # the IP sets an operator has put the sender into: Blocked, AttackMode
+    bad_reputation: bool = False
+    sets: frozenset[str] = frozenset()  # IP sets with the sender: Blocked, AttackMode
 
     @property
     def cookie(self) -> str:
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass
 class Verdict:
-    """What happens, by which rule (of a group: `Group/Rule`), and which rules only counted."""
+    """The action, the rule that took it (in a group: `Group/Rule`), and the rules that counted."""
 
     action: str = "Allow"
     rule: str = ""
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def evaluate(acl: dict[str, Any], request: Request) -> Verdict:
-    """The rules by priority, until one blocks."""
+    """Apply rules by priority until one blocks."""
     verdict = Verdict(action=next(iter(acl["DefaultAction"])).capitalize())
     for rule in sorted(acl["Rules"], key=lambda rule: int(rule["Priority"])):
         if group := rule["Statement"].get("ManagedRuleGroupStatement"):
@@ -119,7 +119,7 @@ def _matches(statement: dict[str, Any], request: Request, labels: set[str]) -> b
 
 
 def _field(selector: dict[str, Any], request: Request) -> str | None:
-    """A part of the request; None when it is not there, which matches nothing."""
+    """Return a part of the request; None, which matches nothing, if it is missing."""
     ((kind, content),) = selector.items()
     match kind:
         case "UriPath":
@@ -151,7 +151,7 @@ def _transformed(value: str | None, statement: dict[str, Any]) -> str | None:
 
 
 def _normalized(path: str) -> str:
-    """Multiple slashes, self-references and back-references go; those at the beginning stay."""
+    """Remove multiple slashes, self-references and back-references, except at the beginning."""
     path = re.sub(r"/+", "/", path)
     while (shorter := re.sub(r"/\.(?=/|$)", "", path)) != path:
         path = shorter
@@ -162,7 +162,7 @@ def _normalized(path: str) -> str:
 
 @dataclass(frozen=True)
 class Managed:
-    """One published rule: its name, its label, what it looks for, its default action."""
+    """One published rule: name, label, condition and default action."""
 
     name: str
     label: str
@@ -170,8 +170,8 @@ class Managed:
     action: str = "Block"
 
 
-def _seen(pattern: str, *parts: Callable[[Request], str]) -> Callable[[Request], bool]:
-    """Whether a pattern stands in a part of the request, decoded or not."""
+def _contains(pattern: str, *parts: Callable[[Request], str]) -> Callable[[Request], bool]:
+    """Return whether a pattern occurs in a part of the request, decoded or not."""
     compiled = re.compile(pattern, re.IGNORECASE)
     return lambda request: any(compiled.search(text) for part in parts for text in (part(request), unquote(part(request))))
 
@@ -208,20 +208,20 @@ DESERIALIZATION = r"java\.lang\.Runtime"
 MANAGED: dict[str, tuple[str, list[Managed]]] = {
     "AWSManagedRulesAmazonIpReputationList": (
         "amazon-ip-list",
-        [Managed("AWSManagedIPReputationList", "AWSManagedIPReputationList", lambda request: request.ill_reputed)],
+        [Managed("AWSManagedIPReputationList", "AWSManagedIPReputationList", lambda request: request.bad_reputation)],
     ),
     "AWSManagedRulesKnownBadInputsRuleSet": (
         "known-bad-inputs",
         [
-            Managed("JavaDeserializationRCE_HEADER", "JavaDeserializationRCE_Header", _seen(DESERIALIZATION, _headers)),
-            Managed("JavaDeserializationRCE_BODY", "JavaDeserializationRCE_Body", _seen(DESERIALIZATION, _body)),
+            Managed("JavaDeserializationRCE_HEADER", "JavaDeserializationRCE_Header", _contains(DESERIALIZATION, _headers)),
+            Managed("JavaDeserializationRCE_BODY", "JavaDeserializationRCE_Body", _contains(DESERIALIZATION, _body)),
             Managed("Host_localhost_HEADER", "Host_Localhost_Header", lambda request: "localhost" in request.headers.get("host", "")),
             Managed("PROPFIND_METHOD", "Propfind_Method", lambda request: request.method == "PROPFIND"),
-            Managed("ExploitablePaths_URIPATH", "ExploitablePaths_URIPath", _seen(r"/web-inf\b", _path)),
-            Managed("Log4JRCE_HEADER", "Log4JRCE_Header", _seen(LOG4J, _headers)),
-            Managed("Log4JRCE_QUERYSTRING", "Log4JRCE_QueryString", _seen(LOG4J, _query)),
-            Managed("Log4JRCE_BODY", "Log4JRCE_Body", _seen(LOG4J, _body)),
-            Managed("Log4JRCE_URIPATH", "Log4JRCE_URIPath", _seen(LOG4J, _path)),
+            Managed("ExploitablePaths_URIPATH", "ExploitablePaths_URIPath", _contains(r"/web-inf\b", _path)),
+            Managed("Log4JRCE_HEADER", "Log4JRCE_Header", _contains(LOG4J, _headers)),
+            Managed("Log4JRCE_QUERYSTRING", "Log4JRCE_QueryString", _contains(LOG4J, _query)),
+            Managed("Log4JRCE_BODY", "Log4JRCE_Body", _contains(LOG4J, _body)),
+            Managed("Log4JRCE_URIPATH", "Log4JRCE_URIPath", _contains(LOG4J, _path)),
         ],
     ),
     "AWSManagedRulesCommonRuleSet": (
@@ -229,38 +229,40 @@ MANAGED: dict[str, tuple[str, list[Managed]]] = {
         [
             Managed("NoUserAgent_HEADER", "NoUserAgent_Header", lambda request: not request.headers.get("user-agent")),
             Managed(
-                "UserAgent_BadBots_HEADER", "BadBots_Header", _seen("nessus|nmap", lambda request: request.headers.get("user-agent", ""))
+                "UserAgent_BadBots_HEADER",
+                "BadBots_Header",
+                _contains("nessus|nmap", lambda request: request.headers.get("user-agent", "")),
             ),
             Managed("SizeRestrictions_QUERYSTRING", "SizeRestrictions_QueryString", lambda request: len(request.query) > 2048),
             Managed("SizeRestrictions_Cookie_HEADER", "SizeRestrictions_Cookie_Header", lambda request: len(request.cookie) > 10_240),
             Managed("SizeRestrictions_BODY", "SizeRestrictions_Body", lambda request: len(request.body) > 8192),
             Managed("SizeRestrictions_URIPATH", "SizeRestrictions_URIPath", lambda request: len(request.path) > 1024),
-            Managed("EC2MetaDataSSRF_BODY", "EC2MetaDataSSRF_Body", _seen(METADATA, _body)),
-            Managed("EC2MetaDataSSRF_COOKIE", "EC2MetaDataSSRF_Cookie", _seen(METADATA, _cookies)),
-            Managed("EC2MetaDataSSRF_URIPATH", "EC2MetaDataSSRF_URIPath", _seen(METADATA, _path)),
-            Managed("EC2MetaDataSSRF_QUERYARGUMENTS", "EC2MetaDataSSRF_QueryArguments", _seen(METADATA, _query)),
-            Managed("GenericLFI_QUERYARGUMENTS", "GenericLFI_QueryArguments", _seen(TRAVERSAL, _query)),
-            Managed("GenericLFI_URIPATH", "GenericLFI_URIPath", _seen(TRAVERSAL, _path)),
-            Managed("GenericLFI_BODY", "GenericLFI_Body", _seen(TRAVERSAL, _body)),
-            Managed("RestrictedExtensions_URIPATH", "RestrictedExtensions_URIPath", _seen(EXTENSION, _path)),
-            Managed("RestrictedExtensions_QUERYARGUMENTS", "RestrictedExtensions_QueryArguments", _seen(EXTENSION, _query)),
-            Managed("GenericRFI_QUERYARGUMENTS", "GenericRFI_QueryArguments", _seen(INCLUSION, _query)),
-            Managed("GenericRFI_BODY", "GenericRFI_Body", _seen(INCLUSION, _body)),
-            Managed("GenericRFI_URIPATH", "GenericRFI_URIPath", _seen(INCLUSION, _path)),
-            Managed("CrossSiteScripting_COOKIE", "CrossSiteScripting_Cookie", _seen(SCRIPT, _cookies)),
-            Managed("CrossSiteScripting_QUERYARGUMENTS", "CrossSiteScripting_QueryArguments", _seen(SCRIPT, _query)),
-            Managed("CrossSiteScripting_BODY", "CrossSiteScripting_Body", _seen(SCRIPT, _body)),
-            Managed("CrossSiteScripting_URIPATH", "CrossSiteScripting_URIPath", _seen(SCRIPT, _path)),
+            Managed("EC2MetaDataSSRF_BODY", "EC2MetaDataSSRF_Body", _contains(METADATA, _body)),
+            Managed("EC2MetaDataSSRF_COOKIE", "EC2MetaDataSSRF_Cookie", _contains(METADATA, _cookies)),
+            Managed("EC2MetaDataSSRF_URIPATH", "EC2MetaDataSSRF_URIPath", _contains(METADATA, _path)),
+            Managed("EC2MetaDataSSRF_QUERYARGUMENTS", "EC2MetaDataSSRF_QueryArguments", _contains(METADATA, _query)),
+            Managed("GenericLFI_QUERYARGUMENTS", "GenericLFI_QueryArguments", _contains(TRAVERSAL, _query)),
+            Managed("GenericLFI_URIPATH", "GenericLFI_URIPath", _contains(TRAVERSAL, _path)),
+            Managed("GenericLFI_BODY", "GenericLFI_Body", _contains(TRAVERSAL, _body)),
+            Managed("RestrictedExtensions_URIPATH", "RestrictedExtensions_URIPath", _contains(EXTENSION, _path)),
+            Managed("RestrictedExtensions_QUERYARGUMENTS", "RestrictedExtensions_QueryArguments", _contains(EXTENSION, _query)),
+            Managed("GenericRFI_QUERYARGUMENTS", "GenericRFI_QueryArguments", _contains(INCLUSION, _query)),
+            Managed("GenericRFI_BODY", "GenericRFI_Body", _contains(INCLUSION, _body)),
+            Managed("GenericRFI_URIPATH", "GenericRFI_URIPath", _contains(INCLUSION, _path)),
+            Managed("CrossSiteScripting_COOKIE", "CrossSiteScripting_Cookie", _contains(SCRIPT, _cookies)),
+            Managed("CrossSiteScripting_QUERYARGUMENTS", "CrossSiteScripting_QueryArguments", _contains(SCRIPT, _query)),
+            Managed("CrossSiteScripting_BODY", "CrossSiteScripting_Body", _contains(SCRIPT, _body)),
+            Managed("CrossSiteScripting_URIPATH", "CrossSiteScripting_URIPath", _contains(SCRIPT, _path)),
         ],
     ),
     "AWSManagedRulesSQLiRuleSet": (
         "sql-database",
         [
-            Managed("SQLi_QUERYARGUMENTS", "SQLi_QueryArguments", _seen(INJECTION, _query)),
-            Managed("SQLiExtendedPatterns_QUERYARGUMENTS", "SQLiExtendedPatterns_QueryArguments", _seen(r"\bpg_sleep\(", _query)),
-            Managed("SQLi_BODY", "SQLi_Body", _seen(INJECTION, _body)),
-            Managed("SQLiExtendedPatterns_BODY", "SQLiExtendedPatterns_Body", _seen(r"\bpg_sleep\(", _body)),
-            Managed("SQLi_COOKIE", "SQLi_Cookie", _seen(INJECTION, _cookies)),
+            Managed("SQLi_QUERYARGUMENTS", "SQLi_QueryArguments", _contains(INJECTION, _query)),
+            Managed("SQLiExtendedPatterns_QUERYARGUMENTS", "SQLiExtendedPatterns_QueryArguments", _contains(r"\bpg_sleep\(", _query)),
+            Managed("SQLi_BODY", "SQLi_Body", _contains(INJECTION, _body)),
+            Managed("SQLiExtendedPatterns_BODY", "SQLiExtendedPatterns_Body", _contains(r"\bpg_sleep\(", _body)),
+            Managed("SQLi_COOKIE", "SQLi_Cookie", _contains(INJECTION, _cookies)),
         ],
     ),
 }
