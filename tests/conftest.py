@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # pytest shows a traceback for Ctrl-C in a conftest.py, whose imports take seconds
+
+import atexit
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Repeat Ctrl-C when it arrives in a finalizer: Python drops what those raise."""
+    """Handle Ctrl-C from now on, and repeat it when it arrives in a finalizer: Python drops what those raise."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     come_again(KeyboardInterrupt, signal.default_int_handler)
 
 
