@@ -120,9 +120,10 @@ class Erp:
         return snapshot.schema_sha256(self.variables())
 
 
-# Tests share the server and its roles: this undoes what rdsadmin granted in another test.
-AS_THE_MASTER_MADE_IT = """DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'carmen_backup')
-                        THEN ALTER ROLE carmen_backup NOBYPASSRLS; END IF; END $$"""
+def revoke_bypassrls(server: LocalRds, master: Connection) -> None:
+    """Undo what rdsadmin granted in another test: tests share the server and its roles."""
+    if master.run("SELECT FROM pg_roles WHERE rolname = 'carmen_backup' AND rolbypassrls"):
+        server.as_rdsadmin("ALTER ROLE carmen_backup NOBYPASSRLS")
 
 
 def connect(server: LocalRds, user: str, password: str, database: str | None = None) -> closing[Connection]:

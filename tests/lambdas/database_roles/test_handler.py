@@ -17,7 +17,7 @@ from database_roles.handler import handler
 from pg8000.native import Connection
 
 from local.services.postgres import LocalRds
-from tests.lambdas.backups import AS_THE_MASTER_MADE_IT, connect
+from tests.lambdas.backups import connect, revoke_bypassrls
 
 USERS = ("carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")
 SPECIAL = "p/a:s@s%w#r?d &+ü"
@@ -65,7 +65,7 @@ CONTEXT = cast(LambdaContext, Context())
 
 @pytest.fixture
 def secrets(server: LocalRds, master: Connection, monkeypatch: pytest.MonkeyPatch) -> Secrets:
-    server.as_rdsadmin(AS_THE_MASTER_MADE_IT)
+    revoke_bypassrls(server, master)
     database = master.run("SELECT current_database()")[0][0]
     values: dict[str, dict[str, str] | None] = {user: {"username": user, "password": f"{user} {SPECIAL}"} for user in USERS}
     values |= {"master": {"username": server.master, "password": server.password}, "redis": {"value": "r" * 64}}

@@ -10,15 +10,15 @@ from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection
 
 from local.services.postgres import LocalRds
-from tests.lambdas.backups import AS_THE_MASTER_MADE_IT, connect
+from tests.lambdas.backups import connect, revoke_bypassrls
 
 PASSWORDS = {name: f"{name}: p%ss/'w?rd" for name in ("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_monitor_proxy")}
 LOGINS = ("carmen_owner", "carmen_app_a", "carmen_app_b", "carmen_backup", "carmen_maintenance", "carmen_monitor", "carmen_monitor_proxy")
 
 
 @pytest.fixture(autouse=True)
-def without_what_others_were_given(server: LocalRds) -> None:
-    server.as_rdsadmin(AS_THE_MASTER_MADE_IT)
+def without_bypassrls(server: LocalRds, master: Connection) -> None:
+    revoke_bypassrls(server, master)
 
 
 @pytest.fixture
