@@ -223,7 +223,7 @@ def fake_cdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cdk diff --env dev", "diff --no-notices -c env=dev"),
         ("cdk deploy --all -c env=dev", "deploy --all -c env=dev --no-notices"),
         ("bootstrap aws://000000000000/us-east-1 --force", "bootstrap --no-notices aws://000000000000/us-east-1 --force"),
-        ("synth --env staging", "synth --quiet --no-notices --no-validation -c env=staging"),
+        ("synth --env staging", "synth --quiet --no-notices --no-validation --exclusively CarmenStaging -c env=staging"),
     ],
 )
 def test_cdk_failure_without_credentials(

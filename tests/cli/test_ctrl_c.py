@@ -169,14 +169,14 @@ def test_second_ctrl_c_while_cleaning_up(operation: str, monkeypatch: pytest.Mon
     assert capfd.readouterr().err == f"\n{message}\n\nStopped at once. {message}\n"
 
 
-def test_interrupted_release_keeps_the_parameter_of_the_image_that_is_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_release_keeps_the_new_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     account = waits("stack_update_complete", test_release.Account("placeholder"))
     connect_to(account, monkeypatch)
     assert main(["release", "deploy", NEW]) == 130
     assert account.value == NEW
 
 
-def test_release_interrupted_before_the_update_restores_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_interrupted_earlier_restores_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     account = test_release.Account("placeholder")
     account.update_stack = press  # type: ignore[method-assign]
     connect_to(account, monkeypatch)
@@ -184,7 +184,7 @@ def test_release_interrupted_before_the_update_restores_the_parameter(monkeypatc
     assert account.value == "placeholder"
 
 
-def test_rollback_of_an_image_that_runs_already_changes_the_parameter_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback_without_stack_update_sets_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an interrupted release that CloudFormation rolled back."""
     from botocore.exceptions import ClientError
 

@@ -29,7 +29,7 @@ def refused(code: str) -> ClientError:
 
 @dataclass
 class Account:
-    """CloudFormation, S3, logs and SSM of an account; `stubborn` stacks fail to be deleted so many times."""
+    """CloudFormation, S3, logs and SSM; a deletion of a `stubborn` stack fails that many times."""
 
     stacks: list[dict[str, Any]] = field(default_factory=list)
     objects: dict[str, int] = field(default_factory=dict)
@@ -129,24 +129,24 @@ def account() -> Account:
     return found
 
 
-# Which there are
+# List
 
 
-def test_previews_are_what_carries_the_tag_and_is_called_so(account: Account) -> None:
-    account.add("SomebodyElses", preview="pr-9")
+def test_previews_are_stacks_with_tag_and_name(account: Account) -> None:
+    account.add("OtherStack", preview="pr-9")
     account.add("CarmenProd", preview="pr-8")
     found = previews(account).all()
     assert [(one.name, len(one.stacks), str(one.ends)) for one in found] == [("pr-1", 4, "2026-11-23"), ("pr-12", 4, "2026-11-30")]
 
 
-def test_one_whose_day_nobody_tells_is_over_when_it_must_be() -> None:
+def test_preview_without_end_tag_ends_at_the_latest_day() -> None:
     half = Account()
     half.add("CarmenPreview-pr-5", preview="pr-5", parts=("Storage",))
     (found,) = previews(half).all()
     assert found.ends == date(2026, 12, 4)
 
 
-def test_over_are_those_past_their_day_and_those_of_closed_requests(account: Account) -> None:
+def test_previews_are_over_by_day_or_closed_pull_request(account: Account) -> None:
     found = previews(account).all()
     for day, closed, expected in (
         (date(2026, 11, 23), set(), []),
@@ -159,7 +159,7 @@ def test_over_are_those_past_their_day_and_those_of_closed_requests(account: Acc
 # Removal
 
 
-def test_all_of_it_goes_the_last_made_first_and_nothing_else(account: Account) -> None:
+def test_removal_deletes_the_newest_stack_first_and_only_its_own(account: Account) -> None:
     others = [name for name in account.names if not name.startswith("CarmenPreview-pr-1") or name.startswith("CarmenPreview-pr-12")]
     previews(account).remove("pr-1")
     assert account.names == others
@@ -175,13 +175,13 @@ def test_all_of_it_goes_the_last_made_first_and_nothing_else(account: Account) -
     assert account.objects == {"carmenpreview-pr-1storage-uploads": 0, "carmenpreview-pr-12storage-uploads": 3}
 
 
-def test_a_bucket_that_was_written_to_meanwhile_is_emptied_again(account: Account) -> None:
+def test_bucket_written_to_meanwhile_is_emptied_again(account: Account) -> None:
     account.stubborn = {"CarmenPreview-pr-1Storage": 2}
     previews(account).remove("pr-1")
     assert "CarmenPreview-pr-1Storage" not in account.names
 
 
-def test_what_does_not_go_is_told_and_the_next_removal_goes_on(account: Account) -> None:
+def test_failed_removal_is_reported_and_continues_next_time(account: Account) -> None:
     account.stubborn = {"CarmenPreview-pr-1Network": 3}
     with pytest.raises(FailedError) as failed:
         previews(account).remove("pr-1")
@@ -193,7 +193,7 @@ def test_what_does_not_go_is_told_and_the_next_removal_goes_on(account: Account)
     assert {one.name for one in previews(account).all()} == {"pr-12"}
 
 
-def test_what_has_gone_already_is_no_failure(account: Account) -> None:
+def test_removal_of_a_removed_preview_succeeds(account: Account) -> None:
     said: list[str] = []
     Previews(account, ["us-east-1"], say=said.append).remove("pr-77")
     assert said == ["No stack of a preview pr-77 exists: nothing is left of it."]
@@ -201,13 +201,13 @@ def test_what_has_gone_already_is_no_failure(account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", ["prod", "staging", "dev"])
-def test_an_environment_is_never_removed(account: Account, name: str) -> None:
+def test_environment_is_never_removed(account: Account, name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: this is the name of an environment"):
         previews(account).remove(name)
     assert account.done == []
 
 
-def test_one_that_fails_does_not_keep_the_others(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prune_continues_after_a_failure(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.stubborn = {"CarmenPreview-pr-1": 3}
     monkeypatch.setattr(tool, "over", lambda found, *rest: found)
     monkeypatch.setattr(tool, "WAIT_SECONDS", 1)
@@ -220,7 +220,7 @@ def test_one_that_fails_does_not_keep_the_others(account: Account, monkeypatch: 
 
 
 def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "placeholder") -> tuple[list[tuple[str, ...]], list[str]]:
-    """What the CDK was asked for, and which images were released."""
+    """Arguments of the CDK, and the released images."""
     asked: list[tuple[str, ...]] = []
     released: list[str] = []
     monkeypatch.setattr(tool, "releases", lambda deployed: [type("Release", (), {"image": runs})])
@@ -231,7 +231,7 @@ def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "pl
     return asked, released
 
 
-def test_it_is_deployed_with_its_last_day_and_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preview_is_deployed_with_its_last_day_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, released = made(3, "one@sha256:1", monkeypatch)
     assert asked == [
         ("deploy", "CarmenPreview-pr-1", "--context", "env=preview-pr-1", "--context", "preview-ends=2026-11-28", "--require-approval", "never")
@@ -239,7 +239,7 @@ def test_it_is_deployed_with_its_last_day_and_then_released(monkeypatch: pytest.
     assert released == ["one@sha256:1"]
 
 
-def test_what_runs_already_is_not_released_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_current_image_is_not_released_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made(1, "one@sha256:1", monkeypatch, runs="one@sha256:1")[1] == made(1, "", monkeypatch)[1] == []
 
 
@@ -247,22 +247,22 @@ def test_what_runs_already_is_not_released_again(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", ["pr-123", "a", "7", "new-menu-2", "abcdefghijkl"])
-def test_a_name_is_taken(name: str) -> None:
+def test_valid_name(name: str) -> None:
     settings = load(preview_environment(name))
     assert (settings.preview, settings.stack_prefix) == (name, f"CarmenPreview-{name}")
 
 
 @pytest.mark.parametrize("name", ["PR-1", "pr_1", "-pr", "pr-", "pr--1", "abcdefghijklm", "pr 1", "pr;1"])
-def test_another_is_refused_with_what_is_allowed(name: str) -> None:
-    with pytest.raises(SettingsError) as told:
+def test_invalid_name_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError) as error:
         preview_environment(name)
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"{name}: a preview's name has 1 to 12 characters of a-z, 0-9 and single hyphens between them, such as pr-123. The names of stacks "
         "and buckets contain it."
     )
 
 
-def test_without_a_name_it_says_what_one_is() -> None:
+def test_missing_name_is_refused() -> None:
     with pytest.raises(SettingsError, match="A preview needs a name, such as pr-123"):
         preview_environment("")
 
@@ -276,17 +276,17 @@ def test_settings_of_a_preview_are_those_of_dev_and_its_file() -> None:
     assert preview.network.cidr != dev.network.cidr
 
 
-def test_its_file_is_no_environment() -> None:
+def test_preview_file_is_not_an_environment() -> None:
     with pytest.raises(SettingsError, match="is not an environment but the template of previews"):
         load("preview")
 
 
-def test_a_mistake_in_either_file_is_told_with_its_file(tmp_path: Any) -> None:
+def test_wrong_setting_names_its_file(tmp_path: Any) -> None:
     (tmp_path / "dev.toml").write_text("", encoding="utf-8")
     (tmp_path / "preview.toml").write_text("[service]\ncpu = 100\n", encoding="utf-8")
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as error:
         load("preview-pr-1", tmp_path)
-    assert str(told.value).startswith(f"{tmp_path}/preview.toml merged into dev.toml: service.cpu = 100: must be 256, 512")
+    assert str(error.value).startswith(f"{tmp_path}/preview.toml merged into dev.toml: service.cpu = 100: must be 256, 512")
     (tmp_path / "dev.toml").write_text("regiom = 'x'\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"/dev.toml: regiom: unknown key"):
         load("preview-pr-1", tmp_path)
@@ -299,19 +299,19 @@ def test_a_mistake_in_either_file_is_told_with_its_file(tmp_path: Any) -> None:
         ("preview-pr-1", "tomorrow", "must be a date such as 2026-12-01; `./carmen preview up NAME --days 3` sets it"),
     ],
 )
-def test_a_last_day_is_a_previews_and_a_day(name: str, given: str, complaint: str) -> None:
-    with pytest.raises(SettingsError) as told:
+def test_last_day_must_be_a_day_of_a_preview(name: str, given: str, complaint: str) -> None:
+    with pytest.raises(SettingsError) as error:
         preview_ends(load(name), {"preview-ends": given})
-    assert str(told.value) == f"-c preview-ends={given}: {complaint}"
+    assert str(error.value) == f"-c preview-ends={given}: {complaint}"
 
 
-def test_a_day_that_is_one_is_taken_and_none_is_none() -> None:
+def test_last_day_is_optional() -> None:
     preview = load("preview-pr-1")
     assert preview_ends(preview, {"preview-ends": "2026-12-01"}) == "2026-12-01"
     assert preview_ends(preview, {}) is None
 
 
-# What GitHub says
+# Pull requests on GitHub
 
 
 @contextmanager
@@ -336,7 +336,7 @@ def github(answer: Callable[[str], tuple[int, Any]]) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_pull_request_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_of_a_pull_request_is_read_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     states = {"7": (200, {"state": "closed"}), "8": (200, {"state": "open"}), "9": (404, {}), "10": (500, {})}
     with github(lambda path: states[path.removeprefix("/repos/example/carmen/pulls/")]) as url:
         for name, value in {"GITHUB_REPOSITORY": "example/carmen", "GITHUB_TOKEN": "a-token", "GITHUB_API_URL": url}.items():
@@ -348,7 +348,7 @@ def test_a_pull_request_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPat
     assert pull_request_is_closed("pr-7") is False
 
 
-def test_the_list_says_how_old_and_until_when(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_age_and_last_day(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     account.stacks[-1]["StackStatus"] = "ROLLBACK_FAILED"
     print_previews(previews(account).all(), T.date())
     first, second = capsys.readouterr().out.splitlines()
@@ -359,6 +359,6 @@ def test_the_list_says_how_old_and_until_when(account: Account, capsys: pytest.C
     assert capsys.readouterr().out == "There is no preview.\n"
 
 
-def test_a_preview_knows_when_it_was_made(account: Account) -> None:
+def test_preview_was_created_with_its_first_stack(account: Account) -> None:
     one: Preview = previews(account).all()[0]
     assert one.made == T

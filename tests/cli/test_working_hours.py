@@ -75,7 +75,7 @@ def test_commands_that_need_a_stopped_database_are_refused(status: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), [("dev", "available"), ("dev", "backing-up"), ("dev", None), ("prod", None)])
-def test_an_environment_with_a_running_or_no_database_is_deployable(name: str, status: str | None) -> None:
+def test_environment_with_running_or_no_database_is_deployable(name: str, status: str | None) -> None:
     expect_deployable(deployed(status, name)[0])
 
 
