@@ -177,7 +177,10 @@ class Distribution(Construct):
                 "/_next/image": image,
                 "/errors/*": self._error_page_behavior(),
             },
-            error_responses=[*map(self._error_page, STATUSES_WITH_ERROR_PAGE), *map(self._uncached_error, UNCACHED_STATUSES)],
+            error_responses=[
+                *map(self._error_page, STATUSES_WITH_ERROR_PAGE),
+                *(cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0)) for status in UNCACHED_STATUSES),
+            ],
         )
         acknowledge(
             distribution,
@@ -296,10 +299,6 @@ class Distribution(Construct):
     def _error_page(self, status: int) -> cloudfront.ErrorResponse:
         ttl = Duration.seconds(self._settings.error_max_age_seconds)
         return cloudfront.ErrorResponse(http_status=status, response_http_status=status, response_page_path=PAGE_PATH, ttl=ttl)
-
-    @staticmethod
-    def _uncached_error(status: int) -> cloudfront.ErrorResponse:
-        return cloudfront.ErrorResponse(http_status=status, ttl=Duration.seconds(0))
 
     @staticmethod
     def _associate(event: cloudfront.FunctionEventType, function: cloudfront.Function) -> cloudfront.FunctionAssociation:

@@ -53,8 +53,12 @@ class LoadBalancer(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._network = network
-        self.security_group = self._define_security_group("SecurityGroup", "Load balancer: from the CloudFront VPC origin to the tasks")
-        self.task_security_group = self._define_security_group("TaskSecurityGroup", "Tasks: from the load balancer to data stores and AWS")
+        self.security_group = ClosedSecurityGroup(
+            self, "SecurityGroup", vpc=network.vpc, description="Load balancer: from the CloudFront VPC origin to the tasks"
+        )
+        self.task_security_group = ClosedSecurityGroup(
+            self, "TaskSecurityGroup", vpc=network.vpc, description="Tasks: from the load balancer to data stores and AWS"
+        )
         self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs)
         self.target_group = self._define_target_group()
         self._name = self.load_balancer.load_balancer_full_name
@@ -71,9 +75,6 @@ class LoadBalancer(Construct):
         """A metric of its targets, the tasks, such as TargetResponseTime (s) or UnHealthyHostCount."""
         dimensions = {"LoadBalancer": self._name, "TargetGroup": self._target_group_name}
         return Metric("AWS/ApplicationELB", name, dimensions, statistic, period_seconds, label)
-
-    def _define_security_group(self, construct_id: str, description: str) -> ec2.SecurityGroup:
-        return ClosedSecurityGroup(self, construct_id, vpc=self._network.vpc, description=description)
 
     def _define_load_balancer(self, origin_timeout_seconds: int, access_logs: s3.IBucket) -> elb.ApplicationLoadBalancer:
         balancer = elb.ApplicationLoadBalancer(

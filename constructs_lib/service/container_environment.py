@@ -13,6 +13,7 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set: the task role replaces 
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_s3 as s3
@@ -51,9 +52,9 @@ class ContainerEnvironment(Construct):
         self.variables = self._define_variables(region, url, origin_timeout_seconds, domain, uploads)
         self.operator_secrets: dict[str, secretsmanager.ISecret] = {
             name: operator_secret(self, _construct_id(name), name=name, description=f"{name} of the application")
-            for name in self._operator_secret_names()
+            for name in self._secret_names(OPERATOR_SUPPLIED, generated=False)
         }
-        self.generated = {name: self._define_generated_secret(name) for name in self._generated_secret_names()}
+        self.generated = {name: self._define_generated_secret(name) for name in self._secret_names(GENERATED, generated=True)}
         self.secrets: dict[str, ecs.Secret] = {
             **{name: ecs.Secret.from_secrets_manager(connection, name) for name in FROM_CONNECTION},
             **{
@@ -78,23 +79,20 @@ class ContainerEnvironment(Construct):
             "SMTP_HOST": settings.smtp_host or "",
             "SMTP_PORT": str(settings.smtp_port),
             "SMTP_USER": settings.smtp_user,
-            "SMTP_SECURE": _text(settings.smtp_secure),
+            "SMTP_SECURE": str(settings.smtp_secure).lower(),
             "UPLOAD_STORAGE": "s3",
             "AWS_S3_BUCKET": uploads.bucket_name,
             "AWS_REGION": region,
             "API_RATE_LIMIT": str(settings.api_rate_limit),
-            "ENABLE_ANALYTICS": _text(settings.enable_analytics),
+            "ENABLE_ANALYTICS": str(settings.enable_analytics).lower(),
             "LOG_LEVEL": settings.log_level,
-            "ENABLE_ADVANCED_ANALYTICS": _text(settings.enable_advanced_analytics),
-            "ENABLE_EXPERIMENTAL_FEATURES": _text(settings.enable_experimental_features),
+            "ENABLE_ADVANCED_ANALYTICS": str(settings.enable_advanced_analytics).lower(),
+            "ENABLE_EXPERIMENTAL_FEATURES": str(settings.enable_experimental_features).lower(),
             **settings.extra_variables,
         }
 
-    def _operator_secret_names(self) -> list[str]:
-        return [*OPERATOR_SUPPLIED, *(name for name, extra in self._settings.extra_secrets.items() if not extra.generated)]
-
-    def _generated_secret_names(self) -> list[str]:
-        return [*GENERATED, *(name for name, extra in self._settings.extra_secrets.items() if extra.generated)]
+    def _secret_names(self, usual: Sequence[str], *, generated: bool) -> list[str]:
+        return [*usual, *(name for name, extra in self._settings.extra_secrets.items() if extra.generated is generated)]
 
     def _define_generated_secret(self, name: str) -> GeneratedSecret:
         extra = self._settings.extra_secrets.get(name, sections.ExtraSecret())
@@ -113,7 +111,3 @@ class ContainerEnvironment(Construct):
 def _construct_id(name: str) -> str:
     """`NextauthSecret` for NEXTAUTH_SECRET."""
     return string.capwords(name.replace("_", " ")).replace(" ", "")
-
-
-def _text(value: bool) -> str:
-    return "true" if value else "false"

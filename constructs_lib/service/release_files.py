@@ -68,13 +68,13 @@ class ReleaseFilesTask(Construct):
             container_name="copy",
             image=ecs.ContainerImage.from_registry(image.image),
             entry_point=["cp"],
-            command=["-RP", settings.static_folder, "/tmp/static"],  # noqa: S108 (in a container of its own)
+            command=["-RP", settings.static_folder, "/tmp/static"],  # noqa: S108 (in a separate container)
             essential=False,
             user=NON_ROOT,
             readonly_root_filesystem=True,
             logging=logging,
         )
-        copy.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume=VOLUME, read_only=False))  # noqa: S108 (in a container of its own)
+        copy.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume=VOLUME, read_only=False))  # noqa: S108 (in a separate container)
         return copy
 
     def _allow_upload(self, settings: sections.Service, repository: ecr.IRepository, bucket: s3.IBucket) -> None:

@@ -177,7 +177,7 @@ ATTACKS: list[tuple[str, str, str, Context]] = [
     ("a role called otherwise", "iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/eve", BOUND),
     ("another boundary", "iam:PutRolePermissionsBoundary", OWN_ROLE, {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/Wide"}),
     ("no boundary", "iam:DeleteRolePermissionsBoundary", OWN_ROLE, BOUND),
-    ("no boundary of its own", "iam:DeleteRolePermissionsBoundary", EXECUTION, BOUND),
+    ("removing its own boundary", "iam:DeleteRolePermissionsBoundary", EXECUTION, BOUND),
     ("a policy on an unbounded role", "iam:AttachRolePolicy", OWN_ROLE, UNBOUND),
     ("an inline policy on one", "iam:PutRolePolicy", OWN_ROLE, UNBOUND),
     ("trust in an unbounded role", "iam:UpdateAssumeRolePolicy", OWN_ROLE, UNBOUND),

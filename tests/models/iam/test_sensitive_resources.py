@@ -132,7 +132,7 @@ ACTIONS = {
 
 
 def guarded(deployed: Deployed) -> Iterator[tuple[Environment, str, str]]:
-    """(environment, readable name, ARN) of every resource with a policy of its own."""
+    """(environment, readable name, ARN) of every resource with a resource policy."""
     for environment in deployed.environments.values():
         yield from ((environment, name, arn) for name, arn in environment.by_name.items() if arn in deployed.account.resource_policies)
 
