@@ -330,13 +330,13 @@ def test_wrong_cdk_context_is_refused_by_the_app(context: dict[str, str], messag
 # Real processes
 
 
-def run(*arguments: str, root: Path = ROOT) -> tuple[int, str]:
+def run(*arguments: str, root: Path = ROOT, **variables: str) -> tuple[int, str]:
     """Exit code and output of the command line of that tree, without credentials."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CARMEN_"))}
     done = subprocess.run(
         [sys.executable, "-m", "tools.cli", *arguments],
         cwd=root,
-        env={**inherited, **NO_CREDENTIALS},
+        env={**inherited, **NO_CREDENTIALS, **variables},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -348,6 +348,21 @@ def run(*arguments: str, root: Path = ROOT) -> tuple[int, str]:
 def test_process_without_credentials() -> None:
     code, output = run("names", "--env", "staging")
     assert (code, SIGN_IN in output, "Traceback" in output) == (1, True, False)
+
+
+def test_process_reads_relative_paths_from_the_callers_folder(tmp_path: Path) -> None:
+    """The wrapper changes to the project's folder and says where it was called."""
+    (tmp_path / "report.md").write_text("words", encoding="utf-8")
+    unset = dict.fromkeys(("GITHUB_REF", "CI_MERGE_REQUEST_IID", "GITHUB_STEP_SUMMARY"), "")
+    code, output = run("comment", "report.md", CARMEN_FOLDER=str(tmp_path), **unset)
+    assert (code, output) == (0, "This job has no pull request: neither GITHUB_REF nor CI_MERGE_REQUEST_IID names one.\n")
+
+
+def test_help_loads_no_heavy_module() -> None:
+    """It takes a fifth of a second; each of these takes longer."""
+    code = "import sys; import tools.cli.cli; print(sorted({'boto3', 'pydantic', 'aws_cdk', 'jsii'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_wrong_settings_stop_the_cdk_with_every_mistake(tmp_path: Path) -> None:
