@@ -18,7 +18,7 @@ from settings.loader import load
 from settings.model import Settings
 from tests.conftest import Built
 
-ASSET_HASH = re.compile(r"[0-9a-f]{64}")
+ASSET_HASH = re.compile(r'[0-9a-f]{64}|(?<="Specification": ")[0-9a-f]{32}(?=")')  # or of code in constructs_lib/database/roles.py
 # The hashes in the CDK's ids: 8 hexadecimal digits, some with 32 more, and around the port in security group rules.
 CDK_HASHES = {
     r"(?<=[A-Za-z])[0-9A-F]{8}[0-9a-f]{32}": "#",
