@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def preview(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A preview, as `make preview NAME=pr-123` deploys it."""
+    """A preview, as `./carmen preview up pr-123` deploys it."""
     return build([load("preview-pr-123")], tmp_path_factory.mktemp("cdk.out"), preview_ends="2026-12-01")
 
 

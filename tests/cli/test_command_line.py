@@ -353,8 +353,7 @@ def test_process_without_credentials() -> None:
 def test_process_reads_relative_paths_from_the_callers_folder(tmp_path: Path) -> None:
     """The wrapper changes to the project's folder and says where it was called."""
     (tmp_path / "report.md").write_text("words", encoding="utf-8")
-    unset = dict.fromkeys(("GITHUB_REF", "CI_MERGE_REQUEST_IID", "GITHUB_STEP_SUMMARY"), "")
-    code, output = run("comment", "report.md", CARMEN_FOLDER=str(tmp_path), **unset)
+    code, output = run("comment", "report.md", CARMEN_FOLDER=str(tmp_path), GITHUB_REF="", CI_MERGE_REQUEST_IID="", GITHUB_STEP_SUMMARY="")
     assert (code, output) == (0, "This job has no pull request: neither GITHUB_REF nor CI_MERGE_REQUEST_IID names one.\n")
 
 
