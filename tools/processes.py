@@ -12,15 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psutil  # the functions import it: tools/build/install.py runs before it is installed
 
 LOCALHOST = "127.0.0.1"
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal that closes
-PATIENCE_SECONDS = 20
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
+END_SECONDS = 20  # from SIGTERM to SIGKILL
+REPEAT_SECONDS = 1  # a signal this soon after the first belongs to it: held keys, and make that passes signals on
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind((LOCALHOST, 0))
         port: int = probe.getsockname()[1]
@@ -28,24 +32,25 @@ def free_port() -> int:
 
 
 class Ended(SystemExit):
-    """This command was asked to end. Uncaught, it becomes the exit code that shells give: 128 + the signal's number."""
+    """A signal ended this command. Uncaught, it becomes the exit code of shells: 128 + the signal's number."""
 
 
 class _Endings:
-    """What is done about a signal: now, or when a process that was just started is known."""
+    """The signal handler: raises `Ended`, at once or after a process that is being started is known. A second signal ends at once."""
 
     def __init__(self) -> None:
-        self._heard = float("-inf")
+        self._first: float | None = None
         self._code = 0
         self._pending = self._deferring = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if time.monotonic() - self._heard < PATIENCE_SECONDS:  # a second Ctrl-C changes nothing while the first is obeyed
-            return
-        self._heard, self._code = time.monotonic(), 128 + number
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            os.write(2, f"\nEnding ({signal.Signals(number).name}).\n".encode())
-        self.end()
+        if self._first is None:
+            self._first, self._code = time.monotonic(), 128 + number
+            _write(f"\nEnding ({signal.Signals(number).name}); press Ctrl-C again to stop at once.\n")
+            self.end()
+        elif time.monotonic() - self._first > REPEAT_SECONDS:
+            _write("\nStopped at once. Its child processes end too; the next run of this command removes what remains.\n")
+            os._exit(self._code)  # each child has a watcher
 
     def end(self, *_: object) -> None:
         if self._deferring:
@@ -65,20 +70,25 @@ class _Endings:
                 self.end()
 
 
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        os.write(2, text.encode())
+
+
 _endings = _Endings()
 
 
 def end_on_signals() -> None:
-    """From now on SIGINT, SIGTERM and SIGHUP raise `Ended` here, once; what is ignored (nohup, a shell's `&`) stays so."""
+    """Raise `Ended` on SIGINT, SIGTERM and SIGHUP from now on. Ignored signals (nohup, a shell's `&`) stay ignored."""
     for number in ENDINGS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _endings)
     come_again(Ended, _endings.end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)  # the Makefile holds them back until here
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)  # the Makefile holds them back during Python's start
 
 
 def come_again(ending: type[BaseException], raises_it: Callable[[int, FrameType | None], Any]) -> None:
-    """Python drops what a signal raises in a finalizer, or while garbage is collected: `ending` is raised again a moment later."""
+    """Raise `ending` again after 50 ms when a signal raised it in a finalizer or a garbage collection, where Python drops it."""
     others = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
@@ -93,9 +103,9 @@ def come_again(ending: type[BaseException], raises_it: Callable[[int, FrameType 
 
 @contextlib.contextmanager
 def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A process in a group of its own, which is ended when the block fails or we end, however that comes.
+    """Start a process in its own process group. It ends when the block fails or this process ends, and stays when the block succeeds.
 
-    It stays when the block ends well. Its group keeps a terminal's Ctrl-C from it: we decide the order in which things end.
+    A terminal's Ctrl-C does not reach the group: this process decides the order in which processes end.
     """
     with _endings.deferred():
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
@@ -111,7 +121,7 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[A
 
 
 def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """`subprocess.run` for a `child`; its output is captured as text."""
+    """`subprocess.run` for a `child`, with captured text output."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     with child(command, text=True, **options) as process:
         output, errors = process.communicate()
@@ -119,17 +129,17 @@ def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[s
 
 
 def _end_group(leader: subprocess.Popen[Any]) -> None:
-    """SIGTERM for a child and what it started, SIGKILL for what is still there when the child has gone or does not go."""
+    """SIGTERM for a child's group; SIGKILL for what remains when the child has ended, or after END_SECONDS."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            leader.wait(PATIENCE_SECONDS)
+            leader.wait(END_SECONDS)
         os.killpg(leader.pid, signal.SIGKILL)
     leader.wait()
 
 
 def stop_with_us(pid: int) -> subprocess.Popen[bytes]:
-    """A watcher that interrupts `pid` (a group, if negative) when this process is gone: its end of the pipe then closes.
+    """Start a watcher that interrupts `pid` (a group, if negative) when this process has ended, which closes the pipe.
 
     Not PR_SET_PDEATHSIG: that fires when the starting *thread* ends, and emulator handlers run on worker threads.
     """
@@ -142,29 +152,35 @@ def stop_with_us(pid: int) -> subprocess.Popen[bytes]:
     )
 
 
+def _find(pid: int, arguments: Sequence[str]) -> psutil.Process | None:
+    """The live process with this id and these arguments on its command line; ids are used again."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):  # ended, or another user's
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE and set(arguments) <= set(process.cmdline()):
+            return process
+    return None
+
+
 def is_running(pid: int, *arguments: str) -> bool:
-    """Whether `pid` is alive and has these arguments on its command line: process ids are used again."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return all(argument.encode() in command for argument in arguments)
+    """Whether `pid` is alive and has these arguments on its command line."""
+    return _find(pid, arguments) is not None
 
 
 def runs_from(folder: Path) -> bool:
     """Whether a program below this folder is running."""
-    for program in Path("/proc").glob("[0-9]*/exe"):
-        with contextlib.suppress(OSError):  # ended, or another user's
-            if program.readlink().is_relative_to(folder.resolve()):
-                return True
-    return False
+    import psutil
+
+    return any(Path(process.info["exe"] or "/").is_relative_to(folder.resolve()) for process in psutil.process_iter(["exe"]))
 
 
 def stop(pid: int, *arguments: str) -> None:
-    """Ends a process of ours by id: SIGTERM, and SIGKILL when it does not go. Returns when it is gone."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        if is_running(pid, *arguments):
-            os.kill(pid, number)
-        while is_running(pid, *arguments) and time.monotonic() < deadline:
-            time.sleep(0.05)
+    """End a process by its id: SIGTERM, then SIGKILL after END_SECONDS. Return when it has ended."""
+    import psutil
+
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        if process := _find(pid, arguments):
+            with contextlib.suppress(psutil.Error):  # ended meanwhile, or still running after the time
+                end(process)
+                process.wait(END_SECONDS)

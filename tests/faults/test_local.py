@@ -181,7 +181,7 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path / "run")
     with (tmp_path / "run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DeploymentError, match="Another `make local…` is at work"), deployment.alone():
+        with pytest.raises(DeploymentError, match="Another `make local…` command is running in this folder"), deployment.alone():
             pass
     with deployment.alone():
         pass
