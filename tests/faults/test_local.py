@@ -40,9 +40,7 @@ def test_port_in_use_is_reported_and_the_server_ends(taken: int, tmp_path: Path)
     command = [sys.executable, "-m", "local.emulator.server", "--port", str(taken), "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert (
-        done.stderr == f"Port {taken} of 127.0.0.1 cannot be had (Address already in use): give another one, or 0 for any that is free.\n"
-    )
+    assert done.stderr == f"Cannot bind port {taken} of 127.0.0.1 (Address already in use). Choose another port, or 0 for any free port.\n"
 
 
 def test_postgresql_takes_another_port_when_its_port_is_in_use(taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +112,7 @@ def test_too_little_disk_space_is_reported_before_the_start(copy: Copy) -> None:
     done = copy.run(*small_disk(copy, "64m"), *copy.local("up", copy.root / "disk" / "run"))
     assert done.returncode == 1
     assert "Only 64 MiB are free below" in done.stderr
-    assert done.stderr.endswith("2048 are needed: make room.\n")
+    assert done.stderr.endswith("2048 MiB are needed.\n")
     assert copy.nothing_runs()
 
 

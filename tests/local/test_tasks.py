@@ -24,7 +24,7 @@ from tools.build.postgres_wheels import install
 from tools.processes import free_port
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/carmen"
-PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "stand_in_carmen.py"), "{image}")}
+PROGRAMS = {IMAGE: (sys.executable, str(ROOT / "local" / "services" / "stand_in_carmen.py"), "{image}")}
 PLACEHOLDER = "require('http').createServer((q, r) => r.end(process.env.GREETING)).listen(process.env.PORT, process.env.HOSTNAME)"
 
 
@@ -115,7 +115,7 @@ def test_the_database_is_verified(database: LocalRds, tmp_path: Path) -> None:
 
 def test_missing_variables_are_named(emulator: Emulator, tmp_path: Path) -> None:
     arn = _register(emulator, "incomplete", image=IMAGE, secrets={}, environment=dict.fromkeys(CONTRACT[2:], "x"))
-    with pytest.raises(RuntimeError, match="missing: NODE_ENV, NEXT_PUBLIC_APP_URL"):
+    with pytest.raises(RuntimeError, match="missing variables: NODE_ENV, NEXT_PUBLIC_APP_URL"):
         wait_until_healthy(TaskRunner(emulator, PROGRAMS, tmp_path).run(arn), "/api/health")
 
 
