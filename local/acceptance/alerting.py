@@ -48,7 +48,7 @@ def one_alert_per_outage(deployment: Deployment) -> str:
         wait_until(lambda: len(slack.messages) > 1, "Slack receives the recovery")
         time.sleep(2 * SETTLE_SECONDS)
     expect(len(slack.messages), 2)
-    for part in (deployment.environment, "Users do not reach Carmen", "docs/runbooks/endpoints-down.md"):
+    for part in (deployment.environment, "Users cannot reach Carmen", "docs/runbooks/endpoints-down.md"):
         expect(part in slack.messages[0], True)
     return (
         f"alerting: with the application stopped, the uptime check found {len(down)} endpoints down; its alarm flapped (state set through "
