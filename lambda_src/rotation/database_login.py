@@ -177,8 +177,8 @@ def _password(secret: Secret) -> str:
 
 
 def _with_password(secret: Secret, user: str, password: str) -> Secret:
-    is_user_secret = "password" in secret
-    return {**secret, "password": password} if is_user_secret else connection_secret.with_login(secret, user=user, password=password)
+    is_user = "password" in secret
+    return {**secret, "password": password} if is_user else connection_secret.with_login(secret, user=user, password=password)
 
 
 def _reason(error: Exception) -> str:
