@@ -400,7 +400,7 @@ def placeholders(command: Command) -> set[str]:
 
 def _is_api_literal(command: Command, word: str) -> bool:
     """Whether the API requires this literal: another word would be refused."""
-    changed = PLACEHOLDER.sub("no-such-value", word)
+    changed = PLACEHOLDER.sub("no-such-value-in-any-service", word)
     if changed == word:
         return False
     try:
