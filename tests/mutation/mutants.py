@@ -295,6 +295,8 @@ class Hunt:
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
         """Keep the fixtures that take long: every test runs like the only one of its session."""
         name = fixturedef.argname
+        if name == "built" and not _is_shared(fixturedef):
+            return (yield)
         if name in self._kept:
             object.__setattr__(fixturedef, "func", lambda *_, **__: self._kept[name])  # final to type checkers
         result = yield
@@ -304,11 +306,7 @@ class Hunt:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run without a fault, with each mutant, and once more without: a fault that remained would have failed all later tests."""
-        items = [
-            item
-            for item in session.items
-            if "built" in getattr(item, "fixturenames", ()) and not any(name in item.nodeid for name in EXCLUDED)
-        ]
+        items = [item for item in session.items if _sees_environments(item) and not any(name in item.nodeid for name in EXCLUDED)]
         self._expect_no_failure(items)
         kills: dict[tuple[str, pytest.Item], int] = defaultdict(int)
         for mutant in self._chosen()[self._part :: self._parts]:
@@ -356,6 +354,16 @@ class Hunt:
         again = len(self._kept) == kept  # a shared fixture is not part of the first test's time
         self._seconds[item] = sum(report.duration for report in reports if again or report.when == "call")
         return any(report.failed for report in reports)
+
+
+def _is_shared(fixture: pytest.FixtureDef[Any]) -> bool:
+    """Whether this `built` has the environments, and is not a small stack of a file."""
+    return fixture.func.__module__ == "tests.conftest"
+
+
+def _sees_environments(item: pytest.Item) -> bool:
+    found = item._fixtureinfo.name2fixturedefs.get("built") if isinstance(item, pytest.Function) else None
+    return bool(found) and _is_shared(found[-1])
 
 
 def hunt(kind: str, sample: int, part: int, parts: int) -> dict[str, Any]:
