@@ -363,7 +363,7 @@ def _is_shared(fixture: pytest.FixtureDef[Any]) -> bool:
 
 def _sees_environments(item: pytest.Item) -> bool:
     found = item._fixtureinfo.name2fixturedefs.get("built") if isinstance(item, pytest.Function) else None
-    return bool(found) and _is_shared(found[-1])
+    return found is not None and _is_shared(found[-1])
 
 
 def hunt(kind: str, sample: int, part: int, parts: int) -> dict[str, Any]:
