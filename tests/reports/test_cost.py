@@ -211,6 +211,7 @@ def test_the_cost_page_is_current(built: Built) -> None:
 # Savings
 
 
+@pytest.mark.slow
 def test_savings_equal_the_prices_of_removed_resources(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ("database.multi_az", "network.nat_gateways", "database.proxy")
     monkeypatch.setattr(savings, "OPTIONS", tuple(one for one in savings.OPTIONS if one.key in keys))

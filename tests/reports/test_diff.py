@@ -208,6 +208,7 @@ def test_danger_is_accepted_by_its_id(production: Assembly, tmp_path: Path) -> N
     assert "Accepted ids that match no danger (an id changes with its text): `00000000`." in text
 
 
+@pytest.mark.slow
 def test_id_belongs_to_exactly_one_danger(everywhere: Assembly, tmp_path: Path) -> None:
     """An acceptance does not cover another number or another environment."""
 
@@ -251,6 +252,7 @@ def test_long_report_omits_its_last_rows(everywhere: Assembly, tmp_path: Path, m
     assert not (tmp_path / "report.whole.md").exists()
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes(everywhere: Assembly, tmp_path: Path) -> None:
     """Independent of the order of Python's sets."""
     head = _edited(everywhere, tmp_path, _in_all("Storage/Uploads", "PublicAccessBlockConfiguration", {}), _one_change,
@@ -309,6 +311,7 @@ def _given(base: Path, head: Path) -> Iterator[tuple[Path, Path]]:
     yield base, head
 
 
+@pytest.mark.slow
 def test_exit_codes(production: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     head = _edited(production, tmp_path / "head", _one_change)
     monkeypatch.setattr(command, "both", lambda base: _given(production.folder, head))

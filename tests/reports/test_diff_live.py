@@ -206,6 +206,7 @@ def test_stack_that_left_the_app_is_orphaned(compare: Compare, account: Account)
     assert "**Drift**: none; 11 stacks match their templates." in made.markdown()
 
 
+@pytest.mark.slow
 def test_stack_in_another_region_moves(compare: Compare, account: Account, variant: Variant) -> None:
     """The setting `region` has changed, and the deployment would leave everything where it is; the edge stays in us-east-1."""
     elsewhere = variant(region="eu-central-1", network={"zones": ["euc1-az1", "euc1-az2"]})
@@ -368,6 +369,7 @@ def test_acceptance_for_more_environments_counts() -> None:
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_from_end_to_end(
     built: Built, account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
