@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code of a command line, as `./carmen` returns it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(terminal, "handle_signals", lambda: None)
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)  # `main` replaces it after Ctrl-C
         return cli.main(arguments)
 
 

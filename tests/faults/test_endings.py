@@ -37,7 +37,7 @@ def test_ctrl_c_in_the_first_moments_ends_without_a_traceback(copy: Copy, second
     assert copy.nothing_runs()
 
 
-@pytest.mark.parametrize("command", ["./carmen synth", "./carmen diff", "make bench-synth"])
+@pytest.mark.parametrize("command", ["./carmen synth", "./carmen cost", "make bench-synth"])
 def test_ctrl_c_ends_a_tool_without_a_traceback(copy: Copy, command: str) -> None:
     run = Terminal(copy, *command.split())
     time.sleep(1.2)

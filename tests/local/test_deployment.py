@@ -74,9 +74,9 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
     assert listed == deployed
 
 
-def test_the_proofs_were_made_and_the_summary_says_what_a_newcomer_needs(checkout: Checkout) -> None:
+def test_every_check_runs_and_the_summary_helps_a_newcomer(checkout: Checkout) -> None:
     assert checkout.output.count("✓") == 21
-    for part in ("/dashboard", "Still empty", "SENTRY_DSN", "What differs from AWS", "make local-destroy", "export AWS_ENDPOINT_URL="):
+    for part in ("/dashboard", "Empty secrets", "SENTRY_DSN", "Differences from AWS", "make local-destroy", "export AWS_ENDPOINT_URL="):
         assert part in checkout.output
 
 
