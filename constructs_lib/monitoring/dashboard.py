@@ -205,7 +205,7 @@ def _proxy_and_redis(database: DatabaseAlarms, cache: CacheAlarms) -> Section:
         "RDS Proxy and Redis" if database.proxy_unreachable else "Redis",
         [database.connections, cache.down],
         [
-            *([Graph("RDS RDS Proxy answers the probe", [database.proxy_unreachable])] if database.proxy_unreachable else []),
+            *([Graph("RDS Proxy answers the probe", [database.proxy_unreachable])] if database.proxy_unreachable else []),
             *(Graph(title, [alarm]) for title, alarm in zip(titles, database.pool)),  # noqa: B905 (none without a proxy)
             Graph("Redis answers the probe", [cache.down]),
             Graph("Memory of Redis (%)", [cache.memory]),

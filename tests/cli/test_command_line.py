@@ -55,7 +55,7 @@ COMPLETE = {
     "drift": "",
     "preview up": None,  # the CDK CLI needs them: see test_cdk_failure_without_credentials
     "preview list": "",
-    "preview remove": "pr-1",
+    "preview remove": "pr-1 --yes",
     "preview prune": "",
     "notify": "Deployment success",
     "comment": None,

@@ -31,6 +31,9 @@ class Account(test_release.Account):
             self.changes.append(method)
         return super().__getattr__(method)
 
+    def describe_scalable_targets(self, **_: Any) -> dict[str, Any]:
+        return {"ScalableTargets": [{"MinCapacity": 3, "MaxCapacity": 6}]}
+
     def get_ip_set(self, **_: Any) -> dict[str, Any]:
         return {"IPSet": {"Addresses": []}, "LockToken": "token"}
 
@@ -44,7 +47,7 @@ CHANGES = {
     f"release deploy {NEW}": (f"image {OLD} -> {NEW}", "./carmen release rollback --env prod (database migrations stay)"),
     "release rollback": (f"image {NEW} -> {OLD}", "./carmen release rollback --env prod (database migrations stay)"),
     "tasks restart": ("new tasks replace all tasks of s, with the same image", "not needed: image and settings stay"),
-    "tasks scale 4": ("4 to 6 tasks (settings: 2 to 6)", "./carmen tasks scale --env prod"),
+    "tasks scale 4": ("from 3 to 6 tasks now → from 4 to 6 tasks", "./carmen tasks scale 3 --env prod"),
     "firewall block 203.0.113.7": ("203.0.113.7/32 is blocked at the edge", "./carmen firewall unblock 203.0.113.7/32 --env prod"),
     "firewall unblock 203.0.113.7": ("203.0.113.7/32 is no longer blocked", "./carmen firewall block 203.0.113.7/32 --env prod"),
     "firewall attack-mode on": ("attack mode on: browsers pass a challenge", "./carmen firewall attack-mode off --env prod"),
@@ -73,7 +76,12 @@ def test_every_command_with_yes_is_in_the_table() -> None:
 
     with_yes = {name for name, command in COMMANDS.items() if any("--yes" in option.opts for option in command.params)}
     listed = {name for name in with_yes for line in CHANGES if line.startswith(name)}
-    assert with_yes - listed == {"deploy", "access", "database wake"}  # tested with a fake CDK; production has no working hours
+    assert with_yes - listed == {
+        "deploy",
+        "access",
+        "database wake",
+        "preview remove",
+    }  # tested elsewhere; production has no working hours and is no preview
     assert callable(yes_option)
 
 

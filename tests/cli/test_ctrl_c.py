@@ -135,11 +135,13 @@ WAITING: dict[str, tuple[str, Callable[[], Any], str]] = {
         "The swap is incomplete and Carmen may be stopped: `./carmen database swap restored --env prod` continues it.",
     ),
     "preview": (
-        "preview remove pr-1",
+        "preview remove pr-1 --yes",
         _interrupted_previews,
         "The deletion of CarmenPreview-pr-1 continues in AWS; `./carmen preview remove pr-1` deletes the rest.",
     ),
 }
+
+STATED = "Change of pr-1: the preview is removed with all its data\nUndo: not possible\n"
 
 
 @pytest.mark.parametrize("operation", WAITING)
@@ -155,7 +157,7 @@ def test_ctrl_c_while_waiting_for_aws(operation: str, monkeypatch: pytest.Monkey
     line, account, message = WAITING[operation]
     connect_to(account(), monkeypatch)
     assert main(line.split()) == 130
-    assert capfd.readouterr().err == f"\n{message}\n"
+    assert capfd.readouterr().err.removeprefix(STATED) == f"\n{message}\n"
 
 
 @pytest.mark.parametrize("operation", WAITING)
@@ -166,7 +168,7 @@ def test_second_ctrl_c_while_cleaning_up(operation: str, monkeypatch: pytest.Mon
     with pytest.raises(Killed) as killed:
         main(line.split())
     assert killed.value.args == (130,)
-    assert capfd.readouterr().err == f"\n{message}\n\nStopped at once. {message}\n"
+    assert capfd.readouterr().err.removeprefix(STATED) == f"\n{message}\n\nStopped at once. {message}\n"
 
 
 def test_interrupted_release_keeps_the_new_parameter(monkeypatch: pytest.MonkeyPatch) -> None:

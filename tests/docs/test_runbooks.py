@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -103,6 +104,19 @@ def test_references_exist(page: Page, built: Built) -> None:
         assert section not in Settings.model_fields or _is_setting(Settings, setting.split(".")), setting
     for output in re.findall(r"`([A-Z]\w+)`(?:,| and)? (?:is an output|are outputs)|[Oo]utputs? `([A-Z]\w+)`", page.text):
         assert any("".join(output) in template.get("Outputs", {}) for template in built.templates.values()), output
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.path.stem)
+def test_guides_name_existing_commands_and_options(page: Page) -> None:
+    for text in re.findall(r"(?:`|^ {4,})\./carmen ([a-z][^`\n#]*)", page.text, re.MULTILINE):
+        command: click.Command = cli
+        words = shlex.split(text.replace('")', "").replace("'", ""))
+        while words and isinstance(command, click.Group):
+            assert words[0] in command.commands, text
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
+        if command.name not in ("cdk", "bootstrap"):
+            assert {word for word in words if word.startswith("--")} <= options | {"--help"}, text
 
 
 def _is_setting(model: type[BaseModel], names: list[str]) -> bool:

@@ -29,12 +29,12 @@ from _pytest.runner import runtestprotocol
 from tools.reports.synthesis import ROOT, Built
 
 PREFIX = "CarmenProd"
-FOLDERS = [folder for folder in ("tests/rules", "tests/constructs", "tests/settings", "tests/models") if (ROOT / folder).is_dir()]
+FOLDERS = [folder for folder in ("tests/rules", "tests/stacks", "tests/models") if (ROOT / folder).is_dir()]
 KEPT = ("built", "variant", "with_rules")
 LEAST_KILLED_PERCENT = 90
 GONE = object()
 # Tests of templates that take no part: external validators, and differences between two templates.
-EXCLUDED = ("test_validators", "test_second_opinion", "test_diff")
+EXCLUDED = ("test_validators", "test_second_opinion", "test_diff", "test_snapshots")
 
 # Class → key of a property → its faulty values, everywhere in a template. GONE removes the key.
 FLIPS: dict[str, dict[str, list[Any]]] = {

@@ -1,4 +1,4 @@
-"""Drift: what differs between deployed stacks and their templates (`make drift ENV=prod`). Exit code 1 if anything, or if unknown.
+"""Drift: what differs between deployed stacks and their templates (`./carmen drift`). Exit code 1 when a stack differs or cannot be read.
 
 CloudFormation compares them with the permissions of the caller: the CDK's lookup role (reads everything, changes nothing) if the
 credentials may assume it (a pipeline's credentials may do nothing else), otherwise the credentials themselves.

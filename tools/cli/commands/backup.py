@@ -57,7 +57,7 @@ def backups(environment: str, bucket: str | None, on_stop: str = "Stopping. Noth
     settings = load(environment)
     os.environ.setdefault("AWS_REGION", settings.region)  # another one, with --bucket: the copies of a lost region
     session = boto3.Session(region_name=os.environ["AWS_REGION"])
-    bucket = bucket or os.environ.get("BACKUP_BUCKET") or Deployed(settings, session).resource("Storage", "AWS::S3::Bucket", "Backups")
+    bucket = bucket or Deployed(settings, session).resource("Storage", "AWS::S3::Bucket", "Backups")
     try:
         with on_ctrl_c(on_stop):
             yield session, BackupStore(session.client("s3"), bucket)

@@ -105,7 +105,9 @@ def bootstrap_command(arguments: tuple[str, ...]) -> int:
 
 
 @click.command("cdk", context_settings={"ignore_unknown_options": True})
-@click.option("--env", "environment", type=EnvironmentName(), help="Only this environment. Without it: all.")
+@click.option(
+    "--env", "environment", type=EnvironmentName(), envvar="CARMEN_ENV", show_envvar=True, help="Only this environment. Without it: all."
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[CDK ARGUMENT]...")
 def cdk_command(environment: str | None, arguments: tuple[str, ...]) -> int:
     """Run the pinned CDK CLI in the project's folder.

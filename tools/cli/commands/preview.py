@@ -22,8 +22,8 @@ from botocore.exceptions import ClientError, WaiterError
 from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
 from tools.cli.cdk import OFFLINE, run_cdk
 from tools.cli.commands.release import release, releases
-from tools.cli.options import json_option, print_json
-from tools.cli.terminal import on_ctrl_c, step
+from tools.cli.options import json_option, print_json, yes_option
+from tools.cli.terminal import approve, on_ctrl_c, step
 from tools.environment import Deployed, FailedError, connect
 
 PREFIX = f"Carmen{PREVIEW_PREFIX.capitalize()}"
@@ -303,21 +303,24 @@ def list_command(as_json: bool) -> None:
 
 @group.command("remove")
 @click.argument("name")
-def remove_command(name: str) -> None:
+@yes_option
+def remove_command(name: str, yes: bool) -> None:
     """Remove a preview with all its data.
 
     \b
     Example:
       ./carmen preview remove pr-123
     """
-    _previews(_connect(name)).remove(name)
+    deployed = _connect(name)
+    approve(name, yes, "the preview is removed with all its data", "not possible", always=True)
+    _previews(deployed).remove(name)
 
 
 @group.command("prune")
 def prune_command() -> None:
     """Remove previews that are over.
 
-    Over are those whose last day has passed, or whose pull request is closed.
+    A preview is over when its last day has passed or its pull request is closed.
 
     \b
     Example:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tools.cli.commands.database.working_hours import expect_awake, set_tasks
+from tools.cli.commands.database.working_hours import current_scaling, expect_awake, set_tasks
 from tools.cli.options import changes_environment
 from tools.environment import Deployed
 
@@ -26,8 +26,10 @@ def scale(deployed: Deployed, asked: int | None = None) -> None:
     most = max(settings.max_tasks, least)
     pool = deployed.settings.database.pool
     expect_awake(deployed)
-    undo = f"./carmen tasks scale --env {environment}"
-    deployed.approve(f"{least} to {most} tasks (settings: {settings.min_tasks} to {settings.max_tasks})", undo)
+    before = current_scaling(deployed)
+    earlier = f" {before[0]}" if before[0] not in (0, settings.min_tasks) else ""
+    undo = f"./carmen tasks scale{earlier} --env {environment}"
+    deployed.approve(f"from {before[0]} to {before[1]} tasks now → from {least} to {most} tasks", undo)
     set_tasks(deployed, least, most)
     print(f"From {least} to {most} tasks." + (f" Undo: `{undo}`. To keep it: [service] min_tasks." if asked else ""))
     if asked and deployed.settings.working_hours:

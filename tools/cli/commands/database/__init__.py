@@ -95,4 +95,5 @@ def wake_command(deployed: Deployed) -> None:
     Example:
       ./carmen database wake --env dev
     """
+    deployed.approve("the database and the tasks start, and run until the next evening", "wait until the evening: the schedule stops both")
     print(wake(deployed))

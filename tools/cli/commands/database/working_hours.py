@@ -66,6 +66,14 @@ def wake(deployed: Deployed) -> str:
     return f"{instance} is available, and {service.min_tasks} to {service.max_tasks} tasks run, until the next evening."
 
 
+def current_scaling(deployed: Deployed) -> tuple[int, int]:
+    """The least and the most tasks that autoscaling keeps now."""
+    targets = deployed.session.client("application-autoscaling").describe_scalable_targets(
+        ServiceNamespace="ecs", ResourceIds=[_service_id(deployed)], ScalableDimension="ecs:service:DesiredCount"
+    )["ScalableTargets"]
+    return (targets[0]["MinCapacity"], targets[0]["MaxCapacity"]) if targets else (0, 0)
+
+
 def set_tasks(deployed: Deployed, least: int, most: int) -> None:
     """Set how many tasks autoscaling keeps, until the next change or schedule."""
     set_scaling(deployed, MinCapacity=least, MaxCapacity=most)
@@ -76,9 +84,13 @@ def set_scaling(deployed: Deployed, **changes: Any) -> None:
     deployed.session.client("application-autoscaling").register_scalable_target(
         ServiceNamespace="ecs",
         ScalableDimension="ecs:service:DesiredCount",
-        ResourceId=f"service/{deployed.output('Cluster')}/{deployed.output('Service')}",
+        ResourceId=_service_id(deployed),
         **changes,
     )
+
+
+def _service_id(deployed: Deployed) -> str:
+    return f"service/{deployed.output('Cluster')}/{deployed.output('Service')}"
 
 
 def _database(deployed: Deployed) -> tuple[str, str]:
