@@ -21,7 +21,7 @@ from typing import Any
 from tools.benchmarks.common import Bench
 from tools.benchmarks.drill import drill_ratio
 
-MUST = {"archive": 1.3, "sql_gz": 1.5, "archive,sql_gz": 2.0}  # issue 4, times the limit
+MUST = {"archive": 1.3, "sql_gz": 1.5, "archive,sql_gz": 2.0}  # times the limit
 MANUAL_MUST_TAKE = 3.0  # times our .sql.gz
 PEAK_MB = 200
 

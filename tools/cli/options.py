@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 
 
 def environment_names() -> list[str]:
-    """Names of the files in environments/, without loading the settings. `preview.toml` is no environment."""
+    """Names of the files in environments/, without loading the settings. `preview.toml` is not one."""
     return sorted(path.stem for path in ENVIRONMENTS.glob("*.toml") if path.stem != PREVIEW_PREFIX.rstrip("-"))
 
 

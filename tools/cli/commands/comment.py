@@ -89,7 +89,7 @@ def _token(variables: Mapping[str, str], name: str) -> str:
 def publish(report: Path, variables: Mapping[str, str]) -> str:
     """Write the report to the run's page and the pull request; returns what was done.
 
-    A job that may not comment is no failure, because the check is the report. Raises FailedError when the platform does not answer.
+    A job that may not comment does not fail, because the check is the report. Raises FailedError when the platform does not answer.
     """
     text = report.read_text(encoding="utf-8")
     if MARKER not in text:

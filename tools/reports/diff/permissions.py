@@ -73,7 +73,7 @@ def _any_of(names: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class Policies:
-    """All grants of a assembly."""
+    """All grants of an assembly."""
 
     def __init__(self, assembly: Assembly) -> None:
         self._assembly = assembly
