@@ -1,4 +1,4 @@
-"""What can be wrong with a machine when `make local` starts: what is said, what ends, and that the next run works."""
+"""Faults of a machine when `make local` starts: the message, the end of all processes, and the next run."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_postgresql_takes_another_port_when_its_port_is_in_use(taken: int, tmp_p
         assert server.as_rdsadmin("SELECT 1") == "1"
 
 
-def test_postgresql_says_when_the_port_it_was_given_is_taken(taken: int, tmp_path: Path) -> None:
+def test_postgresql_reports_that_its_given_port_is_in_use(taken: int, tmp_path: Path) -> None:
     server = LocalRds(install(17, INSTALLATIONS), tmp_path, master="m", password="p", database="d", durable=False, port=taken)
     with pytest.raises(PortTaken, match="Address already in use"):
         server.start()
     server.port = free_port()
-    with server:  # what the failed start left is no obstacle
+    with server:  # remains of the failed start are ignored
         assert server.as_rdsadmin("SELECT 1") == "1"
 
 
@@ -75,7 +75,7 @@ def _interrupt(server: LocalRds) -> None:
 
 
 @pytest.mark.parametrize("left", ["the id of another program's process", "half a file", "only a lock"])
-def test_what_a_killed_run_left_is_no_obstacle(left: str, tmp_path: Path) -> None:
+def test_remains_of_a_killed_run_are_ignored(left: str, tmp_path: Path) -> None:
     deployment = Deployment(tmp_path / "run")
     deployment.folder.mkdir()
     state = deployment.folder / "server.json"
@@ -209,8 +209,8 @@ def of_another_user() -> Iterator[Copy]:
 
 
 @pytest.mark.long
-def test_two_users_deploy_at_once_and_a_test_run_is_no_obstacle(copy: Copy, of_another_user: Copy) -> None:
-    """Beside a server of PostgreSQL that tests use. That one is ended, however late, disturbs neither the other nor the next one."""
+def test_two_users_deploy_at_once_beside_a_test_run(copy: Copy, of_another_user: Copy) -> None:
+    """A PostgreSQL server of other tests runs too. Ending one deployment at any time affects neither the other nor the next."""
     with LocalRds(install(17, INSTALLATIONS), copy.root.parent / "pg", master="m", password="p", database="d", durable=False) as server:
         theirs = Terminal(of_another_user, *(Copy.as_nobody() if IS_ROOT else ()), "make", "local")
         for end, code in ((Terminal.terminate, 143), (Terminal.press_ctrl_c, 130)):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.deployment
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of this tree, and what `local.main` said in it."""
+    """A copy of this tree, and the output of `local.main` in it."""
 
     copy: Copy
     output: str
@@ -50,8 +50,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         copy.run(sys.executable, "-m", "local.main", "destroy")
 
 
-def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: Checkout, built: Built) -> None:
-    """The list of what the emulator can only record may shrink, and grows knowingly."""
+def test_only_listed_types_are_recorded(checkout: Checkout, built: Built) -> None:
+    """The emulator creates all other types. Extend this list only on purpose."""
     deployed = {
         resource["Type"] for name, t in built.templates.items() if name.startswith("CarmenProd") for resource in t["Resources"].values()
     }
@@ -74,13 +74,13 @@ def test_everything_is_created_but_what_is_known_to_be_recorded_only(checkout: C
     assert listed == deployed
 
 
-def test_every_check_runs_and_the_summary_helps_a_newcomer(checkout: Checkout) -> None:
+def test_every_check_runs_and_the_summary_names_next_steps(checkout: Checkout) -> None:
     assert checkout.output.count("✓") == 21
     for part in ("/dashboard", "Empty secrets", "SENTRY_DSN", "Differences from AWS", "make local-destroy", "export AWS_ENDPOINT_URL="):
         assert part in checkout.output
 
 
-def test_only_loopback_is_listened_on(checkout: Checkout) -> None:
+def test_server_listens_on_loopback_only(checkout: Checkout) -> None:
     state = json.loads((checkout.deployment.folder / "server.json").read_text())
     group = os.getpgid(state["pid"])
     listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=False).stdout.splitlines()
@@ -89,7 +89,7 @@ def test_only_loopback_is_listened_on(checkout: Checkout) -> None:
     assert all(address.startswith("127.0.0.1:") for address in ours)
 
 
-def test_the_unavailable_page_and_the_image_parameter_are_there(checkout: Checkout) -> None:
+def test_error_page_and_image_parameter_exist(checkout: Checkout) -> None:
     deployment = checkout.deployment
     buckets = [bucket["Name"] for bucket in deployment.client("s3").list_buckets()["Buckets"]]
     (pages,) = [name for name in buckets if "pages" in name]
@@ -100,7 +100,7 @@ def test_the_unavailable_page_and_the_image_parameter_are_there(checkout: Checko
     assert "@sha256:" in parameter
 
 
-def test_the_calls_at_deployment_closed_the_default_group_and_bounded_logs_aws_names_itself(checkout: Checkout) -> None:
+def test_default_group_is_closed_and_logs_expire(checkout: Checkout) -> None:
     groups = checkout.deployment.client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])
     rules = {g["VpcId"]: (g["IpPermissions"], g["IpPermissionsEgress"]) for g in groups["SecurityGroups"]}
     (vpc,) = [vpc for vpc in checkout.deployment.client("ec2").describe_vpcs()["Vpcs"] if not vpc["IsDefault"]]
@@ -110,7 +110,7 @@ def test_the_calls_at_deployment_closed_the_default_group_and_bounded_logs_aws_n
     assert [name.rsplit("/", 1)[1] for name in bounded] == ["performance", "postgresql", "upgrade"]
 
 
-def test_an_update_changes_the_setting_and_leaves_the_image_alone(checkout: Checkout) -> None:
+def test_update_changes_the_setting_and_keeps_the_image(checkout: Checkout) -> None:
     settings = checkout.root / "environments" / "prod.toml"
     settings.write_text(settings.read_text() + '\n[application]\nlog_level = "debug"\n\n[network]\nflow_log_retention_days = 30\n')
     done = checkout.run("update")
@@ -125,7 +125,7 @@ def test_an_update_changes_the_setting_and_leaves_the_image_alone(checkout: Chec
     assert "nothing changed" in checkout.run("update").stdout
 
 
-def test_a_wrong_setting_stops_an_update_before_anything_is_deployed(checkout: Checkout) -> None:
+def test_invalid_setting_stops_an_update_before_deployment(checkout: Checkout) -> None:
     settings = checkout.root / "environments" / "prod.toml"
     before = settings.read_text()
     settings.write_text(before.replace('log_level = "debug"', 'log_level = "loud"'))
@@ -135,7 +135,7 @@ def test_a_wrong_setting_stops_an_update_before_anything_is_deployed(checkout: C
     assert "application.log_level = 'loud'" in done.stderr
 
 
-def test_destroy_says_what_is_kept_and_leaves_nothing_running(checkout: Checkout) -> None:
+def test_destroy_lists_kept_resources_and_ends_all_processes(checkout: Checkout) -> None:
     state = json.loads((checkout.deployment.folder / "server.json").read_text())
     tasks = [task["pid"] for task in checkout.deployment.tasks()]
     assert tasks
@@ -145,7 +145,7 @@ def test_destroy_says_what_is_kept_and_leaves_nothing_running(checkout: Checkout
     assert "1 × AWS::RDS::DBInstance" in done.stdout
     assert not is_running(state["pid"], SERVER)
     assert not [pid for pid in tasks if Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()]
-    # PostgreSQL's programs stay beside it as long as somebody, such as another test of this run, uses them.
+    # PostgreSQL's programs stay beside it as long as a process, such as another test of this run, uses them.
     assert not checkout.deployment.folder.exists()
     running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(checkout.root) not in running
@@ -153,8 +153,8 @@ def test_destroy_says_what_is_kept_and_leaves_nothing_running(checkout: Checkout
     assert "nothing to destroy" in checkout.run("destroy").stdout
 
 
-def test_a_killed_server_takes_its_processes_along(tmp_path: Path) -> None:
-    """And the next start works with what it left."""
+def test_processes_of_a_killed_server_end(tmp_path: Path) -> None:
+    """The next start works with the remaining files."""
     deployment = Deployment(tmp_path / "run")
     deployment.start()
     state = json.loads((deployment.folder / "server.json").read_text())

@@ -159,7 +159,7 @@ def test_services_and_tasks_are_followed(emulator: Emulator, application: str, t
 
 
 def test_containers_run_one_after_another_and_share_a_volume(emulator: Emulator, tmp_path: Path) -> None:
-    """As the task that keeps static files does: what the first one leaves in its folder, the second finds in its own."""
+    """As in the ReleaseFiles task: the second container reads the files that the first one writes."""
 
     def task(first: str) -> str:
         copy = {

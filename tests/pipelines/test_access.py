@@ -47,7 +47,7 @@ def test_existing_oidc_provider_is_reused(tmp_path: Path, github: Built) -> None
     assert ":oidc-provider/token.actions.githubusercontent.com" in text
 
 
-def test_no_application_repository_creates_no_push_or_release_role(tmp_path: Path) -> None:
+def test_push_and_release_roles_need_an_application_repository(tmp_path: Path) -> None:
     built = access(tmp_path, settings("prod", "main", "production", application_repository=None))
     assert set(built.templates[NAME]["Outputs"]) == {"DiffRole", "DriftRole", "DeployRoleProd"}
 

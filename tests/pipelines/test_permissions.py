@@ -1,4 +1,4 @@
-"""Who assumes the roles of pipelines, and what they permit, by AWS's evaluation of the template."""
+"""Trust and permissions of the pipelines' roles, evaluated as AWS evaluates the template's policies."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def one_of(pattern: str) -> str:
     return pattern if pattern == "*" else pattern.replace("*", "1")
 
 
-# What a role may
+# Permissions
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_a_role_may_what_the_table_says_and_no_more(account: Account, name: str) -> None:
+def test_role_has_exactly_the_listed_permissions(account: Account, name: str) -> None:
     arn = role(account, name)
     for row in ROLES[name]:
         for action in row.actions.split():
@@ -47,13 +47,13 @@ def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def test_the_table_has_every_role(account: Account) -> None:
+def test_table_has_every_role(account: Account) -> None:
     assert {arn.rsplit("-", 1)[1][:-8] for arn in account.roles} == set(ROLES)
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_a_condition_of_the_table_is_one(account: Account, name: str) -> None:
-    """Without what the request must carry, it is refused."""
+def test_each_condition_of_the_table_is_required(account: Account, name: str) -> None:
+    """A request with another value is refused."""
     for row in ROLES[name]:
         for key in row.context:
             for action in row.actions.split():
@@ -62,14 +62,14 @@ def test_a_condition_of_the_table_is_one(account: Account, name: str) -> None:
                 )
 
 
-def test_no_role_may_what_none_must(account: Account) -> None:
+def test_roles_lack_forbidden_permissions(account: Account) -> None:
     for name in ROLES:
         for resource, actions in NEVER.items():
             for action in actions.split():
                 assert not account.decide(role(account, name), action, resource, UNKNOWN_CONTEXT), (name, action, resource)
 
 
-def test_a_role_of_one_environment_may_nothing_in_the_other(account: Account) -> None:
+def test_role_has_no_permission_in_the_other_environment(account: Account) -> None:
     """Except for actions without resource-level permissions, and the bootstrap version."""
     for name, other in (("Prod", "Staging"), ("Staging", "Prod")):
         for kind in ("Deploy", "Push", "Release"):
@@ -85,11 +85,11 @@ def _asked(rows: tuple[May, ...]) -> list[tuple[str, str, May]]:
     return [(action, resource, row) for row in rows for action in row.actions.split() for resource in row.resources.split()]
 
 
-# Who may act under it
+# Trust
 
 
 class Token:
-    """A token of GitHub's for a job, as STS sees it."""
+    """A job's GitHub token, as STS evaluates it."""
 
     def __init__(self, account: Account, **claims: str) -> None:
         self.account = account
@@ -101,8 +101,8 @@ class Token:
             **{f"{host}:{name}": value for name, value in {**usual, **claims}.items()},
         }
 
-    def opens(self) -> set[str]:
-        """The roles that it is taken for."""
+    def assumable_roles(self) -> set[str]:
+        """Names of the roles that STS gives for this token."""
         action = "sts:AssumeRoleWithWebIdentity"
         return {name for name in ROLES if self.account.decide(self.provider, action, role(self.account, name), self.context)}
 
@@ -112,18 +112,20 @@ OF_APPLICATION = {"repository": "example/carmen", "repository_id": "56"}
 
 
 @pytest.mark.parametrize(("name", "branch", "environment"), [(name, *values) for name, values in ENVIRONMENTS.items()])
-def test_each_job_opens_its_own_role_and_no_other(account: Account, name: str, branch: str, environment: str) -> None:
+def test_each_job_assumes_only_its_role(account: Account, name: str, branch: str, environment: str) -> None:
     ref = f"refs/heads/{branch}"
     protected = {"ref": ref, "environment": environment}
-    assert Token(account, sub=f"{INFRASTRUCTURE}:environment:{environment}", **protected).opens() == {f"{name}Deploy"}
-    assert Token(account, sub=f"{INFRASTRUCTURE}:ref:{ref}", ref=ref).opens() == {"ReadDrift"}
-    assert Token(account, sub=f"{INFRASTRUCTURE}:pull_request", ref="refs/pull/7/merge").opens() == {"ReadDiff"}
-    assert Token(account, sub=f"{APPLICATION}:environment:{environment}", **protected, **OF_APPLICATION).opens() == {f"{name}Release"}
-    assert Token(account, sub=f"{APPLICATION}:ref:{ref}", ref=ref, **OF_APPLICATION).opens() == {f"{name}Push"}
+    assert Token(account, sub=f"{INFRASTRUCTURE}:environment:{environment}", **protected).assumable_roles() == {f"{name}Deploy"}
+    assert Token(account, sub=f"{INFRASTRUCTURE}:ref:{ref}", ref=ref).assumable_roles() == {"ReadDrift"}
+    assert Token(account, sub=f"{INFRASTRUCTURE}:pull_request", ref="refs/pull/7/merge").assumable_roles() == {"ReadDiff"}
+    assert Token(account, sub=f"{APPLICATION}:environment:{environment}", **protected, **OF_APPLICATION).assumable_roles() == {
+        f"{name}Release"
+    }
+    assert Token(account, sub=f"{APPLICATION}:ref:{ref}", ref=ref, **OF_APPLICATION).assumable_roles() == {f"{name}Push"}
 
 
 PRODUCTION = {"sub": f"{INFRASTRUCTURE}:environment:production", "ref": "refs/heads/main", "environment": "production"}
-STRANGERS = {
+WRONG_CLAIMS = {
     "another branch in the environment": {"ref": "refs/heads/feature"},
     "a tag of the branch's name": {"ref": "refs/tags/main"},
     "another environment": {"sub": f"{INFRASTRUCTURE}:environment:preview", "environment": "preview"},
@@ -137,10 +139,10 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_who_differs_in_one_claim_opens_nothing(account: Account, stranger: str) -> None:
-    assert Token(account, **PRODUCTION).opens() == {"ProdDeploy"}
-    assert Token(account, **{**PRODUCTION, **STRANGERS[stranger]}).opens() == set()
+@pytest.mark.parametrize("wrong_claim", WRONG_CLAIMS)
+def test_token_with_one_wrong_claim_is_refused(account: Account, wrong_claim: str) -> None:
+    assert Token(account, **PRODUCTION).assumable_roles() == {"ProdDeploy"}
+    assert Token(account, **{**PRODUCTION, **WRONG_CLAIMS[wrong_claim]}).assumable_roles() == set()
 
 
 def test_no_role_is_assumed_without_a_token(account: Account) -> None:
@@ -154,21 +156,21 @@ def test_gitlabs_tokens_name_project_and_branch(gitlab: Built) -> None:
     account = Account.of(ResolvedAssembly(gitlab.assembly))
     ((provider,),) = {tuple({one["Principal"]["Federated"] for one in found.trust["Statement"]}) for found in account.roles.values()}
 
-    def opens(subject: str, audience: str = "sts.amazonaws.com") -> set[str]:
+    def assumable_roles(subject: str, audience: str = "sts.amazonaws.com") -> set[str]:
         context = {"gitlab.com:sub": subject, "gitlab.com:aud": audience}
         return {name for name in ROLES if account.decide(provider, "sts:AssumeRoleWithWebIdentity", role(account, name), context)}
 
     infrastructure, application = "project_path:example/platform/carmen-infrastructure", "project_path:example/carmen"
-    assert opens(f"{infrastructure}:ref_type:branch:ref:main") == {"ReadDiff", "ReadDrift", "ProdDeploy"}
-    assert opens(f"{infrastructure}:ref_type:branch:ref:develop") == {"ReadDiff", "ReadDrift", "StagingDeploy"}
-    assert opens(f"{infrastructure}:ref_type:branch:ref:feature") == {"ReadDiff"}
-    assert opens(f"{application}:ref_type:branch:ref:main") == {"ProdPush", "ProdRelease"}
-    assert opens(f"{infrastructure}:ref_type:tag:ref:main") == set()
-    assert opens(f"{infrastructure}-2:ref_type:branch:ref:main") == set()
-    assert opens(f"{infrastructure}:ref_type:branch:ref:main", "https://gitlab.com") == set()
+    assert assumable_roles(f"{infrastructure}:ref_type:branch:ref:main") == {"ReadDiff", "ReadDrift", "ProdDeploy"}
+    assert assumable_roles(f"{infrastructure}:ref_type:branch:ref:develop") == {"ReadDiff", "ReadDrift", "StagingDeploy"}
+    assert assumable_roles(f"{infrastructure}:ref_type:branch:ref:feature") == {"ReadDiff"}
+    assert assumable_roles(f"{application}:ref_type:branch:ref:main") == {"ProdPush", "ProdRelease"}
+    assert assumable_roles(f"{infrastructure}:ref_type:tag:ref:main") == set()
+    assert assumable_roles(f"{infrastructure}-2:ref_type:branch:ref:main") == set()
+    assert assumable_roles(f"{infrastructure}:ref_type:branch:ref:main", "https://gitlab.com") == set()
 
 
-def test_the_provider_is_the_platforms_own_or_the_accounts(github: Built, gitlab: Built) -> None:
+def test_oidc_provider_has_the_platforms_url(github: Built, gitlab: Built) -> None:
     for built, url in ((github, "https://token.actions.githubusercontent.com"), (gitlab, "https://gitlab.com")):
         ((provider,),) = (tuple(built.resources("AWS::IAM::OIDCProvider").values()),)
         assert provider["Properties"] == {"Url": url, "ClientIdList": ["sts.amazonaws.com"]} | (
@@ -176,11 +178,11 @@ def test_the_provider_is_the_platforms_own_or_the_accounts(github: Built, gitlab
         )
 
 
-def test_arns_of_the_table_are_this_accounts() -> None:
+def test_arns_of_the_table_have_this_account() -> None:
     assert all(re.search(rf":{ACCOUNT}:", resource) for rows in ROLES.values() for _, resource, _ in _asked(rows) if resource != "*")
 
 
-def test_copies_in_a_second_region_are_seen_and_deployed_too() -> None:
+def test_region_of_backup_copies_is_included() -> None:
     copying = validated({"storage": {"backup_copy_region": "eu-central-1"}}, "prod")
     names = EnvironmentNames(copying)
     assert names.regions == ["us-east-1", "eu-central-1"]

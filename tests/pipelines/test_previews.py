@@ -49,7 +49,7 @@ def test_role_has_the_listed_permissions_only(account_of_previews: Account) -> N
 
 
 @pytest.mark.parametrize("resource", NEVER)
-def test_role_lacks_what_no_pipeline_may_do(account_of_previews: Account, resource: str) -> None:
+def test_role_lacks_forbidden_permissions(account_of_previews: Account, resource: str) -> None:
     for action in NEVER[resource].split():
         if not (action == "sts:AssumeRole" and ":role/cdk-" in resource and "cfn-exec" not in resource):
             assert not account_of_previews.decide(role(account_of_previews, "PreviewRole"), action, resource, UNKNOWN_CONTEXT), action

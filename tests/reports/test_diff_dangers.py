@@ -608,7 +608,7 @@ def test_danger_has_this_text(name: str, comparisons: dict[str, Comparison]) -> 
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_harmless_change_is_no_danger(name: str, comparisons: dict[str, Comparison]) -> None:
+def test_harmless_change_is_not_a_danger(name: str, comparisons: dict[str, Comparison]) -> None:
     """The edit is a change, but no danger."""
     assert comparisons[name].changes
     assert find_dangers(comparisons[name]) == []

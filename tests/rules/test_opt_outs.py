@@ -36,7 +36,7 @@ def test_nat_instances_replace_gateways(network: Synthesized) -> None:
     assert {one["InstanceId"]["Ref"] for one in private} == {name.split("/")[1] for name in instances}
 
 
-def test_nat_instance_has_no_permissions_and_accepts_the_vpc_only(network: Synthesized) -> None:
+def test_nat_instance_has_no_role_and_accepts_only_the_vpc(network: Synthesized) -> None:
     for instance in network.resources("AWS::EC2::Instance").values():
         properties = instance["Properties"]
         assert "IamInstanceProfile" not in properties
@@ -126,7 +126,7 @@ def test_without_alerts_backups_drills_and_rotation_continue(unwatched: Built) -
 # Fewer firewall rules
 
 
-def test_with_fewer_rules_attacks_are_blocked_and_requests_limited(built: Built) -> None:
+def test_fewer_rules_still_block_attacks_and_limit_requests(built: Built) -> None:
     scope = stack()
     WebFirewall(scope, "WebFirewall", settings=settings(**FEWER_RULES).edge, prefix="CarmenProd")
     fewer = template(scope)

@@ -23,7 +23,7 @@ QUICK = configured(
     max_examples=4, deadline=None, database=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
 )
 MORE = configured(QUICK, max_examples=12)
-JUDGED = configured(QUICK, max_examples=100)  # twice
+VALIDATED = configured(QUICK, max_examples=100)  # twice
 LINTED = configured(QUICK, max_examples=20)  # cfn-lint takes ten seconds for an environment
 
 
@@ -64,7 +64,7 @@ def _violations(built: Built) -> list[str]:
 
 @pytest.mark.long
 @seed(2)
-@JUDGED
+@VALIDATED
 @given(settings())
 def test_validators_accept_what_the_settings_allow(generated: Settings) -> None:
     _validate(generated)
@@ -72,7 +72,7 @@ def test_validators_accept_what_the_settings_allow(generated: Settings) -> None:
 
 @pytest.mark.long
 @seed(3)
-@JUDGED
+@VALIDATED
 @given(settings())
 def test_validators_accept_what_else_the_settings_allow(generated: Settings) -> None:
     """Another hundred, on the other processor."""

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import DOMAIN, Built, Variant, only
 from tests.constructs.monitoring.alarms import ALARM, COMPOSITE, LISTED, describe
 
-ABROAD = {"region": "eu-central-1", "network": {"zones": ["euc1-az1", "euc1-az2"]}, "domain": DOMAIN}
+OTHER_REGION = {"region": "eu-central-1", "network": {"zones": ["euc1-az1", "euc1-az2"]}, "domain": DOMAIN}
 
 
 def test_production_has_the_listed_alarms(built: Built) -> None:
@@ -24,23 +24,25 @@ def test_production_has_the_listed_alarms(built: Built) -> None:
 
 
 @pytest.fixture(scope="module")
-def abroad(variant: Variant) -> Built:
-    return variant(**ABROAD)
+def other_region(variant: Variant) -> Built:
+    return variant(**OTHER_REGION)
 
 
-def test_edge_alarms_outside_us_east_1_are_forwarded(abroad: Built) -> None:
-    edge = abroad.templates["CarmenProdEdgeAlarms"]
+def test_edge_alarms_outside_us_east_1_are_forwarded(other_region: Built) -> None:
+    edge = other_region.templates["CarmenProdEdgeAlarms"]
     assert "Fn::GetStackOutput" in json.dumps(edge["Resources"])  # the distribution's id, by a weak reference
-    for alarm in (abroad.resources(ALARM, "CarmenProdEdgeAlarms") | abroad.resources(COMPOSITE, "CarmenProdEdgeAlarms")).values():
+    for alarm in (
+        other_region.resources(ALARM, "CarmenProdEdgeAlarms") | other_region.resources(COMPOSITE, "CarmenProdEdgeAlarms")
+    ).values():
         assert not {"AlarmActions", "OKActions", "ActionsSuppressor"} & alarm["Properties"].keys()
-    rule = only(abroad.resources("AWS::Events::Rule", "CarmenProdEdgeAlarms"))
+    rule = only(other_region.resources("AWS::Events::Rule", "CarmenProdEdgeAlarms"))
     assert len(rule["EventPattern"]["resources"]) == 2
     assert "events:eu-central-1:" in json.dumps(rule["Targets"])
 
 
-def test_forwarded_alarms_reach_the_notifier(abroad: Built) -> None:
-    rules = {name: one for name, one in abroad.resources("AWS::Events::Rule", "CarmenProd").items() if "/AlarmReceiver" in name}
+def test_forwarded_alarms_reach_the_notifier(other_region: Built) -> None:
+    rules = {name: one for name, one in other_region.resources("AWS::Events::Rule", "CarmenProd").items() if "/AlarmReceiver" in name}
     receiver = only(rules)
     assert "CarmenProdAlerts" in json.dumps(receiver["Targets"][0]["Arn"])
     assert "alarm:CarmenProdEdgeAlarms-" in json.dumps(receiver["EventPattern"])
-    assert abroad.templates["CarmenProd"]["Outputs"]["Dashboard"]
+    assert other_region.templates["CarmenProd"]["Outputs"]["Dashboard"]

@@ -32,7 +32,7 @@ def _resources(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]
     return {name: resource for name, resource in template["Resources"].items() if resource["Type"] == kind}
 
 
-def test_domain_brings_one_certificate_for_cloudfront_and_load_balancer() -> None:
+def test_cloudfront_and_load_balancer_share_a_certificate() -> None:
     templates = _templates()
     certificate = only(_resources(templates["CarmenProdEdgeGlobal"], "AWS::CertificateManager::Certificate"))
     assert (certificate["DomainName"], certificate["ValidationMethod"]) == ("carmen.example.com", "DNS")
@@ -51,7 +51,7 @@ def test_without_a_domain_there_is_no_certificate() -> None:
     assert _resources(templates["CarmenProdEdge"], "AWS::Route53::RecordSet") == {}
 
 
-def test_other_region_has_its_own_certificate_and_weak_references() -> None:
+def test_other_region_has_own_certificate_and_weak_references() -> None:
     templates = _templates("eu-central-1")
     certificates = [name for name, one in templates.items() if _resources(one, "AWS::CertificateManager::Certificate")]
     assert sorted(certificates) == ["CarmenProdEdge", "CarmenProdEdgeGlobal"]

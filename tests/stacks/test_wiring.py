@@ -35,7 +35,7 @@ def test_web_acl_of_the_environment_protects_the_distribution(built: Built) -> N
     assert "WebFirewallWebAcl" in json.dumps(config["WebACLId"])
 
 
-def test_edge_alarms_publish_to_the_topic_and_wait_for_the_service(built: Built) -> None:
+def test_edge_alarms_publish_to_the_topic_after_the_services(built: Built) -> None:
     failing = by_id(built.resources("AWS::CloudWatch::CompositeAlarm", "CarmenProdEdgeAlarms"), "Failing")["Properties"]
     assert "CarmenProdAlerts" in json.dumps(failing["AlarmActions"])
     assert "OriginDown" in json.dumps(failing["ActionsSuppressor"])
@@ -64,7 +64,7 @@ def test_firewall_metrics_differ_between_environments(built: Built) -> None:
     assert sorted(names) == ["CarmenDevEdge", "CarmenProdEdge", "CarmenStagingEdge"]
 
 
-def test_new_environment_is_measured_before_its_alarms_could_notify(built: Built) -> None:
+def test_new_environment_is_measured_before_its_alarms_notify(built: Built) -> None:
     """An alarm on missing data is in alarm in its first minute; its composite waits longer than the first measurement takes."""
     schedules = built.resources("AWS::Scheduler::Schedule", "CarmenProdOperations")
     seconds = {
@@ -80,7 +80,7 @@ def test_new_environment_is_measured_before_its_alarms_could_notify(built: Built
     assert uptime["ActionsSuppressorWaitPeriod"] >= 180
 
 
-def test_each_environment_has_all_saved_queries_beside_their_logs(built: Built) -> None:
+def test_saved_queries_are_in_the_stacks_of_their_logs(built: Built) -> None:
     queries = {"Application": saved_queries.APPLICATION, "Firewall": saved_queries.FIREWALL, "Functions": saved_queries.FUNCTIONS}
     for prefix in (f"Carmen{name.capitalize()}" for name in built.tops):
         found: dict[str, tuple[str, int]] = {}

@@ -74,7 +74,7 @@ def test_queue_gives_the_function_time_and_keeps_failures(built: Synthesized) ->
     assert queue["VisibilityTimeout"] == 6 * _function(built)["Timeout"] + source["MaximumBatchingWindowInSeconds"]
 
 
-def test_queue_takes_messages_of_the_topic_and_of_this_accounts_rules(built: Synthesized) -> None:
+def test_queue_accepts_the_topic_and_rules_of_this_account(built: Synthesized) -> None:
     policy = by_id(built.resources("AWS::SQS::QueuePolicy"), "/NotifierQueue")["Properties"]["PolicyDocument"]
     denied, topic, rules = policy["Statement"]
     assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
@@ -95,7 +95,7 @@ def test_state_table_is_protected_and_deleted_with_the_stack(built: Synthesized)
     assert table["DeletionPolicy"] == "Delete"
 
 
-def test_function_is_outside_the_vpc_and_gets_only_the_secrets_arn(built: Synthesized) -> None:
+def test_function_outside_the_vpc_gets_only_the_secrets_arn(built: Synthesized) -> None:
     assert "VpcConfig" not in _function(built)
     variables = _variables(built)
     (secret,) = built.resources("AWS::SecretsManager::Secret")

@@ -86,7 +86,7 @@ def test_function_knows_where_to_start_the_task(built: Synthesized) -> None:
     assert given["MAINTENANCE_TASK_CLUSTER"]["Ref"].startswith("Cluster")
 
 
-def test_task_of_a_function_outside_the_vpc_has_its_own_security_group(layer: Path) -> None:
+def test_task_has_a_security_group_when_function_is_outside_vpc(layer: Path) -> None:
     outside = build(layer, in_vpc=False)
     assert variables(outside, "Function")["MAINTENANCE_TASK_SECURITY_GROUPS"]["Fn::GetAtt"][0].startswith("FargateSecurityGroup")
     rules = only(outside.resources("AWS::EC2::SecurityGroup"))["SecurityGroupEgress"]

@@ -45,7 +45,7 @@ def test_proxy_authenticates_its_users_by_password(built: Synthesized) -> None:
     assert [str(one["SecretArn"]).split(":secret:")[1].rpartition("-")[0] for one in authentication] == list(USERS)
 
 
-def test_clients_connect_to_the_proxy_and_the_proxy_to_the_instance(built: Synthesized) -> None:
+def test_clients_connect_to_the_proxy_and_it_to_the_instance(built: Synthesized) -> None:
     assert {(client, server) for client, server, _ in connections(built)} == {("Function", "Proxy"), ("Proxy", "Database")}
 
 

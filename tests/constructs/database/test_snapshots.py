@@ -23,7 +23,7 @@ def built() -> Synthesized:
     return build(aws_backup_schedule="cron(15 13 * * ? *)")
 
 
-def test_database_is_backed_up_daily_for_the_days_of_the_settings(built: Synthesized) -> None:
+def test_daily_backups_are_kept_for_the_days_of_the_settings(built: Synthesized) -> None:
     (rule,) = only(built.resources("AWS::Backup::BackupPlan"))["BackupPlan"]["BackupPlanRule"]
     assert (rule["ScheduleExpression"], rule["Lifecycle"]) == ("cron(15 13 * * ? *)", {"DeleteAfterDays": 35})
     assert (rule["StartWindowMinutes"], rule["CompletionWindowMinutes"]) == (60, 480)

@@ -113,7 +113,7 @@ def test_images_are_cached_by_query_and_accept(built: Synthesized) -> None:
     assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 60)
 
 
-def test_only_the_error_page_is_cached_and_errors_keep_their_status(built: Synthesized) -> None:
+def test_only_the_error_page_is_cached_with_the_errors_status(built: Synthesized) -> None:
     answers = {answer["ErrorCode"]: answer for answer in _distribution(built)["CustomErrorResponses"]}
     pages = {code: answer["ResponseCode"] for code, answer in answers.items() if "ResponsePagePath" in answer}
     assert pages == {502: 502, 504: 504}

@@ -35,7 +35,7 @@ def test_instances_forward_packets_and_have_no_role(built: Synthesized) -> None:
         assert not {"IamInstanceProfile", "KeyName"} & instance.keys()
 
 
-def test_security_group_accepts_the_vpc_and_forwards_the_same_ports(built: Synthesized) -> None:
+def test_security_group_accepts_the_vpc_on_the_forwarded_ports(built: Synthesized) -> None:
     group = only({name: one for name, one in built.resources("AWS::EC2::SecurityGroup").items() if name.startswith("/NetworkNat")})
     assert _rules(group["SecurityGroupIngress"]) == {(settings().network.cidr, port) for port in PORTS}
     assert _rules(group["SecurityGroupEgress"]) == {("127.0.0.1/32", None), *(("0.0.0.0/0", port) for port in PORTS)}

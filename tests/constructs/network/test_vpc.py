@@ -22,7 +22,7 @@ def built() -> Synthesized:
     return build()
 
 
-def test_subnets_are_in_the_zones_of_the_settings_without_overlap(built: Synthesized) -> None:
+def test_subnets_are_in_the_settings_zones_without_overlap(built: Synthesized) -> None:
     subnets = [resource["Properties"] for resource in built.resources("AWS::EC2::Subnet").values()]
     assert sorted({subnet["AvailabilityZoneId"] for subnet in subnets}) == ["use1-az1", "use1-az2", "use1-az4"]
     assert not any("AvailabilityZone" in subnet for subnet in subnets)

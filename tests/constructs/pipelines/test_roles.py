@@ -81,7 +81,7 @@ def test_signing_and_backup_before_release_add_their_actions(built: Synthesized)
     assert added == {"ecr:DescribeImageSigningStatus", "lambda:InvokeFunction"}
 
 
-def test_without_an_application_repository_there_is_no_push_or_release() -> None:
+def test_push_and_release_need_an_application_repository() -> None:
     assert _sessions(_built(_settings(application_repository=None))).keys() == {"ReadDiff", "ReadDrift", "ProdDeploy"}
 
 

@@ -342,7 +342,7 @@ def redirect(to: str, status: str = "307 Temporary Redirect") -> bytes:
     return answer(b"", status, Location=to)
 
 
-JUDGED: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
+ANSWERS: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
     "status 500": (answer(b"", "500 Internal Server Error"), {}, "status 500 instead of 200"),
     "one of several statuses": (answer(b"", "204 No Content"), {"expected_statuses": (200, 204)}, None),
     "none of several statuses": (answer(b"", "404 Not Found"), {"expected_statuses": (200, 204)}, "status 404 instead of 200 or 204"),
@@ -383,9 +383,9 @@ JUDGED: dict[str, tuple[bytes, dict[str, Any], str | None]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", ANSWERS)
 def test_answers_are_verified(ask: Ask, name: str) -> None:
-    body, rules, words = JUDGED[name]
+    body, rules, words = ANSWERS[name]
 
     def behave(connection: socket.socket, server: Server) -> None:
         bad.sends(body.replace(b"{port}", str(server.port).encode()))(connection, server)
@@ -491,15 +491,15 @@ def test_healthy_endpoints_are_checked_concurrently(ask: Ask) -> None:
 def test_error_of_a_check_does_not_hide_others(ask: Ask) -> None:
     with Server(bad.sends(answer()), context=TRUSTED) as server:
         known = at((LOCALHOST, server.port))
-        turns = iter([known, None])
+        resolvers = iter([known, None])
         lock = threading.Lock()
 
         def resolve(host: str, port: int) -> Sequence[Address]:
             with lock:
-                turn = next(turns)
-            if turn is None:
+                resolver = next(resolvers)
+            if resolver is None:
                 raise LookupError("a fault")
-            return turn(host, port)
+            return resolver(host, port)
 
         reasons = [result.reason for result in ask(https(server), page("/a"), page("/b"), resolver=resolve)]
     assert sorted(map(str, reasons)) == ["None", "the check failed: LookupError: a fault"]

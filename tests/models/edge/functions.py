@@ -29,7 +29,7 @@ Event = dict[str, Any]
 
 
 def event(target: str, method: str = "GET", headers: dict[str, str | list[str]] | None = None, cookie: str = "") -> Event:
-    """The viewer request for `target` (path and query, as they stand in the request line)."""
+    """Return the viewer request for `target`, the path and query of the request line."""
     uri, _, query = target.partition("?")
     given = {"host": "carmen.example.com", "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:142.0)", **(headers or {})}
     parameters = [part.partition("=") for part in query.split("&")] if query else []
@@ -55,7 +55,7 @@ def event(target: str, method: str = "GET", headers: dict[str, str | list[str]] 
 
 
 def _collapsed(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """One field a name; of several values the first stands in `value` and all in `multiValue`."""
+    """Return one field per name: `value` is the first value, `multiValue` lists all of several."""
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name not in fields:

@@ -1,4 +1,4 @@
-"""Who reads and writes each secret, bucket and key, and which principals the resources' own policies allow."""
+"""Roles with access to each secret, bucket and key, and principals that resource policies allow."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ACCESS: dict[str, dict[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("kind", VERBS)
-def test_who_reads_and_writes_what(deployed: Deployed, kind: str) -> None:
+def test_access_to_sensitive_resources(deployed: Deployed, kind: str) -> None:
     for environment in deployed.environments.values():
         found: dict[str, dict[str, set[str]]] = {name: {} for name in environment.by_kind[kind]}
         for owner, role, arn in deployed.roles():
@@ -106,9 +106,9 @@ def test_the_image_parameter_is_written_at_deployment_alone(deployed: Deployed) 
         assert writers == {environment.roles["Storage/SdkCallRole"]}
 
 
-# What the resources' own policies say
+# Resource policies
 
-# Whom AWS makes us let in from outside, and where it says so.
+# Principals outside the account that AWS requires → where AWS documents it.
 OUTSIDERS = {
     ("Storage/AccessLogs", "s3:PutObject", "arn:aws:iam::127311923021:root", f"/load-balancer/AWSLogs/{ACCOUNT}/one"): (
         "Application Load Balancers, Enable access logs: Elastic Load Balancing's own account in us-east-1 writes the logs"
@@ -158,21 +158,21 @@ def test_outsiders_get_only_the_listed_access(deployed: Deployed) -> None:
         "aws:SourceArn": "arn:aws:cloudfront::999999999999:distribution/one",
         "s3:x-amz-acl": "bucket-owner-full-control",
     }
-    people = outsiders(deployed)
-    assert len(people) > 10
+    principals = outsiders(deployed)
+    assert len(principals) > 10
     found = {
         (name, action, principal, path)
         for _, name, arn in guarded(deployed)
         for action in ACTIONS[arn.split(":")[2]].split()
         for path in (OBJECTS if action in ("s3:DeleteObject", "s3:GetObject", "s3:PutObject") else ("",))
-        for principal in people
+        for principal in principals
         if deployed.account.decide(principal, action, arn + path, foreign)
     }
     assert found == set(OUTSIDERS)
 
 
-def test_every_policy_of_a_resource_is_looked_at(deployed: Deployed) -> None:
-    """A type of resource whose policy names principals and which tools/reports/security/policies.py does not read would be let through unseen."""
+def test_every_resource_policy_is_read(deployed: Deployed) -> None:
+    """Resource types whose policies name principals are in RESOURCE_POLICIES, so that the other tests evaluate them."""
     known = {*RESOURCE_POLICIES, "AWS::IAM::Role"}
     unread = {
         resource["Type"]
@@ -277,7 +277,7 @@ def test_this_accounts_services_publish_to_the_alert_topic(deployed: Deployed, s
             assert bool(deployed.account.decide(service, "kms:GenerateDataKey", key, context)) is (account == ACCOUNT)
 
 
-def test_only_the_notifier_and_its_alarms_publish_to_the_email_topic(deployed: Deployed) -> None:
+def test_only_the_notifier_and_its_alarms_publish_to_email(deployed: Deployed) -> None:
     for environment in deployed.environments.values():
         people, queue = environment.by_name["Alerts/AlertsEmailTopic"], environment.by_name["Alerts/NotifierQueue"]
         assert {role for _, name, role in deployed.roles() if deployed.account.decide(role, "sns:Publish", people, DEFAULT_CONTEXT)} == {

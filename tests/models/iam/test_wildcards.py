@@ -52,7 +52,7 @@ def test_only_key_policies_have_wildcards_in_actions(deployed: Deployed) -> None
     assert starred == {(key, "kms:*") for key in deployed.arns("AWS::KMS::Key")}
 
 
-def test_resource_is_a_star_only_without_resource_level_permissions(deployed: Deployed) -> None:
+def test_resource_is_a_star_only_where_iam_requires_it(deployed: Deployed) -> None:
     assert {action for owner, action, resource in allowed(deployed) if resource == "*" and not is_key(owner)} == set(NO_RESOURCE_LEVEL)
     assert [action for action in NO_RESOURCE_LEVEL if takes_a_resource(action)] == []
     assert takes_a_resource("ec2:CreateNetworkInterface")

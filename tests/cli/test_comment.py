@@ -1,0 +1,110 @@
+"""`./carmen comment`: the report as a comment on a pull request, written to a local HTTP server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tools.cli.commands import comment
+from tools.environment import FailedError
+
+
+class Platform(BaseHTTPRequestHandler):
+    """The comments API of GitHub and GitLab, with two comments per page."""
+
+    comments: list[dict[str, Any]]
+    refused = False
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        page = int(self.path.rsplit("page=", 1)[1])
+        self._answer(self.comments[(page - 1) * 2 : page * 2])
+
+    def do_POST(self) -> None:
+        if not self.refused:
+            self.comments.append({"id": 100 + len(self.comments), **self._body()})
+        self._answer({})
+
+    def do_PATCH(self) -> None:
+        (found,) = [one for one in self.comments if str(one["id"]) == self.path.rsplit("/", 1)[1]]
+        found |= self._body()
+        self._answer({})
+
+    do_PUT = do_PATCH
+
+    def _body(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        return body
+
+    def _answer(self, body: Any) -> None:
+        self.asked.append(
+            f"{self.command} {self.path.split('?')[0]} {self.headers.get('Authorization') or self.headers.get('PRIVATE-TOKEN')}"
+        )
+        data = json.dumps(body).encode()
+        self.send_response(403 if self.refused else 200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def platform() -> Iterator[tuple[type[Platform], str]]:
+    state = type("State", (Platform,), {"comments": [{"id": n, "body": f"text {n}"} for n in range(3)], "asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), state) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield state, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def variables(kind: str, url: str, **more: str) -> dict[str, str]:
+    if kind == "github":
+        own = {"GITHUB_REF": "refs/pull/7/merge", "GITHUB_API_URL": url, "GITHUB_REPOSITORY": "example/carmen", "GITHUB_TOKEN": "one"}
+    else:
+        own = {"CI_MERGE_REQUEST_IID": "7", "CI_API_V4_URL": url, "CI_PROJECT_ID": "9", "REPORT_TOKEN": "one"}
+    return {**own, **more}
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_report_is_added_once_and_then_replaced(kind: str, platform: tuple[type[Platform], str], tmp_path: Path) -> None:
+    state, url = platform
+    report = tmp_path / "report.md"
+    for text in ("first", "second", "third"):
+        report.write_text(f"{comment.MARKER}\n{text}", encoding="utf-8")
+        comment.publish(report, variables(kind, url))
+    assert [one["body"] for one in state.comments] == ["text 0", "text 1", "text 2", f"{comment.MARKER}\nthird"]
+    place = "/repos/example/carmen/issues/7/comments" if kind == "github" else "/projects/9/merge_requests/7/notes"
+    assert f"POST {place} {'Bearer one' if kind == 'github' else 'one'}" in state.asked
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+def test_refused_token_writes_no_comment_and_does_not_fail(kind: str, platform: tuple[type[Platform], str], tmp_path: Path) -> None:
+    state, url = platform
+    state.refused = True
+    report, summary = tmp_path / "report.md", tmp_path / "summary.md"
+    report.write_text("text", encoding="utf-8")
+    assert "may not write comments (403)" in comment.publish(report, variables(kind, url, GITHUB_STEP_SUMMARY=str(summary)))
+    assert summary.read_text(encoding="utf-8") == f"{comment.MARKER}\ntext"
+
+
+def test_job_that_may_not_comment_does_not_fail(tmp_path: Path) -> None:
+    report, page = tmp_path / "report.md", tmp_path / "page.md"
+    report.write_text("text", encoding="utf-8")
+    assert "REPORT_TOKEN is not set" in comment.publish(report, {**variables("gitlab", "https://127.0.0.1:1"), "REPORT_TOKEN": ""})
+    assert "This job has no pull request" in comment.publish(report, {"GITHUB_STEP_SUMMARY": str(page)})
+    assert page.read_text(encoding="utf-8") == f"{comment.MARKER}\ntext"
+    assert "over https only" in comment.publish(report, variables("github", "http://api.example.com"))
+
+
+def test_unreachable_platform_fails(tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+    report.write_text("text", encoding="utf-8")
+    with pytest.raises(FailedError, match="The comment could not be written"):
+        comment.publish(report, variables("github", "https://127.0.0.1:1"))
