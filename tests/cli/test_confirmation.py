@@ -11,12 +11,13 @@ import pytest
 from settings.loader import load
 from tests.cli import test_release, test_swap
 from tests.cli.conftest import main
+from tests.cli.fakes import DIGEST, REPOSITORY
 from tools.cli.commands.database import swap
 from tools.cli.options import yes_option
 from tools.environment import Deployed
 
 REFUSAL = "Nothing was changed: a change of prod needs confirmation on a terminal, or the option --yes."
-OLD, NEW = f"{test_release.REPOSITORY}@{test_release.DIGEST}", f"{test_release.REPOSITORY}@{test_release.NEXT}"
+OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{test_release.NEXT}"
 
 
 class Account(test_release.Account):

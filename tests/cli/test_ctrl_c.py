@@ -15,6 +15,7 @@ import pytest
 from settings.loader import load
 from tests.cli import test_preview, test_release, test_swap
 from tests.cli.conftest import main
+from tests.cli.fakes import DIGEST, REPOSITORY, Aws
 from tests.cli.test_command_line import CREDENTIALS, fake_cdk
 from tools import processes
 from tools.cli import terminal
@@ -22,7 +23,7 @@ from tools.cli.commands.database import swap
 from tools.environment import Deployed
 
 __all__ = ["fake_cdk"]
-OLD, NEW = f"{test_release.REPOSITORY}@{test_release.DIGEST}", f"{test_release.REPOSITORY}@{test_release.NEXT}"
+OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{test_release.NEXT}"
 
 
 class Killed(BaseException):
@@ -81,7 +82,7 @@ class Backup(test_release.Account):
 
     def get_paginator(self, method: str) -> Any:
         function = {"ResourceType": "AWS::Lambda::Function", "LogicalResourceId": "BackupFunction", "PhysicalResourceId": "backup"}
-        return test_release.Aws(paginate=[{"StackResourceSummaries": [function]}])
+        return Aws(paginate=[{"StackResourceSummaries": [function]}])
 
 
 def _previews() -> test_preview.Account:

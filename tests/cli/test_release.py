@@ -1,45 +1,15 @@
-"""What releases and operator commands refuse before any change, and the order of a release; `make local` proves the effects."""
+"""What a release refuses before any change, and the order of its steps; `make local` proves the effects."""
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from settings.loader import load, validated
-from tools.cli.commands import checklist, firewall, release, tasks
-from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError
-
-REPOSITORY = "000000000000.dkr.ecr.us-east-1.amazonaws.com/carmen"
-DIGEST = "sha256:" + "a" * 64
-CONTAINERS = {"ReleaseFiles": {"copy": "old", "release_files": "python"}, "Migration": {"migration": "old"}}
-OUTPUTS = {
-    **{"ImageRepository": REPOSITORY, "ImageParameter": "/carmen/prod/image", "Cluster": "c", "Service": "s"},
-    **{f"{name}Task": name for name in CONTAINERS},
-}
-TOP_STACK = {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]}
-
-
-class Aws:
-    """Returns the answers of a test; another call fails."""
-
-    def __init__(self, **answers: Any) -> None:
-        self._answers = answers
-
-    def client(self, service: str, **_: Any) -> Aws:
-        return self
-
-    def get_paginator(self, method: str) -> Aws:
-        return Aws(paginate=self._answers[method])
-
-    def __getattr__(self, method: str) -> Any:
-        answer = self._answers[method]
-        return lambda **_: answer
-
-
-def _deployed(**answers: Any) -> Deployed:
-    return Deployed(load("prod"), Aws(describe_stacks=TOP_STACK, describe_scalable_targets={"ScalableTargets": []}, **answers))
+from tests.cli.fakes import CONTAINERS, DIGEST, REPOSITORY, TOP_STACK, Aws, deployed
+from tools.cli.commands import release
+from tools.environment import Deployed, FailedError, RefusedError
 
 
 @pytest.mark.parametrize(
@@ -58,9 +28,9 @@ def _deployed(**answers: Any) -> Deployed:
     ],
 )
 def test_unfit_image_is_refused(image: str, details: dict[str, Any], refusal: str) -> None:
-    deployed = _deployed(get_parameter={"Parameter": {"Value": "placeholder"}}, describe_images={"imageDetails": [details]})
+    environment = deployed(get_parameter={"Parameter": {"Value": "placeholder"}}, describe_images={"imageDetails": [details]})
     with pytest.raises(RefusedError, match=refusal):
-        release.release(deployed, image)
+        release.release(environment, image)
 
 
 PROFILE = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/carmen"
@@ -117,38 +87,10 @@ def test_image_without_the_required_signature_is_refused(
     assert sum(waited) <= release.SIGNED_WITHIN_SECONDS + release.POLL_SECONDS
 
 
-def test_block_of_all_addresses_is_refused() -> None:
-    with pytest.raises(RefusedError, match="blocks all visitors"):
-        firewall.block(_deployed(), ip_network("0.0.0.0/0"))
-
-
-def test_scaling_above_the_settings_names_the_connections(capsys: pytest.CaptureFixture[str]) -> None:
-    tasks.scale(_deployed(register_scalable_target={}), 20)
-    output = capsys.readouterr().out
-    assert output.startswith("From 20 to 20 tasks. Undo: `./carmen tasks scale --env prod`.")
-    assert "more than the database's connections are sized for (6 tasks" in output
-
-
-def test_checklist_with_a_failed_check_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def missing(deployed: Deployed) -> checklist.Finding:
-        raise NotDeployedError("CarmenProd is not deployed")
-
-    def well(deployed: Deployed) -> checklist.Finding:
-        return checklist.Finding(True, "as it should be")
-
-    monkeypatch.setattr(checklist, "CHECKS", {"preflight": (well, missing), "postflight": (well, missing)})
-    checklist.run_checks(_deployed(), "preflight")
-    with pytest.raises(FailedError, match="1 of 2 checks failed"):
-        checklist.run_checks(_deployed(), "postflight")
-    said = capsys.readouterr().out
-    assert "✓ well: as it should be\n- missing: CarmenProd is not deployed" in said
-    assert "✗ missing: CarmenProd is not deployed\n\nTo be checked by a person:\n  [ ] A person signed in" in said
-
-
-def test_the_same_image_twice_in_a_row_is_one_release() -> None:
+def test_same_image_twice_in_a_row_is_one_release() -> None:
     history = [{"Value": value, "LastModifiedDate": None} for value in ("placeholder", "a", "a", "b")]
-    deployed = _deployed(get_parameter_history=[{"Parameters": history}])
-    assert [one.image for one in release.releases(deployed)] == ["b", "a", "placeholder"]
+    environment = deployed(get_parameter_history=[{"Parameters": history}])
+    assert [one.image for one in release.releases(environment)] == ["b", "a", "placeholder"]
 
 
 class Account:
