@@ -61,7 +61,7 @@ class Copy:
 
     @staticmethod
     def as_nobody() -> list[str]:
-        """For root: a command prefix for another user, who can read everything and change nothing of root's."""
+        """For root: a command prefix that runs as user nobody, able to read all files but not to change those of root."""
         may_read = "+dac_read_search"  # Python itself may be below /root, the copy in a 0700 folder
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={may_read}", f"--ambient-caps={may_read}"]
 

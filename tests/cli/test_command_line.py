@@ -260,7 +260,7 @@ def test_deploy_states_the_change_and_never_asks_twice(
 def test_deploy_on_a_terminal_shows_the_changes_and_asks(
     answer: bool | None, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`None`: the end of input. What was shown is what is deployed."""
+    """`None`: the end of input. The deployed changes are those shown."""
 
     def confirm(*_: object, **__: object) -> bool:
         if answer is None:
@@ -351,7 +351,7 @@ def test_process_without_credentials() -> None:
 
 
 def test_process_reads_relative_paths_from_the_callers_folder(tmp_path: Path) -> None:
-    """The wrapper changes to the project's folder and says where it was called."""
+    """The wrapper changes to the project's folder and passes on where it was called."""
     (tmp_path / "report.md").write_text("words", encoding="utf-8")
     code, output = run("comment", "report.md", CARMEN_FOLDER=str(tmp_path), GITHUB_REF="", CI_MERGE_REQUEST_IID="", GITHUB_STEP_SUMMARY="")
     assert (code, output) == (0, "This job has no pull request: neither GITHUB_REF nor CI_MERGE_REQUEST_IID names one.\n")

@@ -82,7 +82,7 @@ def test_every_command_with_yes_is_in_the_table() -> None:
         "access",
         "database wake",
         "preview remove",
-    }  # tested elsewhere; production has no working hours and is no preview
+    }  # tested elsewhere; production has no working hours and is not a preview
     assert callable(yes_option)
 
 

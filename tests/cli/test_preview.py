@@ -194,9 +194,9 @@ def test_failed_removal_is_reported_and_continues_next_time(account: Account) ->
 
 
 def test_removal_of_a_removed_preview_succeeds(account: Account) -> None:
-    said: list[str] = []
-    Previews(account, ["us-east-1"], say=said.append).remove("pr-77")
-    assert said == ["No stack of a preview pr-77 exists: nothing is left of it."]
+    messages: list[str] = []
+    Previews(account, ["us-east-1"], say=messages.append).remove("pr-77")
+    assert messages == ["No stack of a preview pr-77 exists: nothing is left of it."]
     assert account.done == ["/carmen/preview-pr-77/image"]
 
 

@@ -1,4 +1,4 @@
-"""What a release refuses before any change, and the order of its steps; `make local` proves the effects."""
+"""Refusals of a release before any change, and the order of its steps; `make local` proves the effects."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_same_image_twice_in_a_row_is_one_release() -> None:
 
 
 class Account:
-    """An environment that runs `before`. `done`: what a release did, in order; `fails`: exit codes of a task's containers."""
+    """An environment that runs `before`. `done`: the steps of a release, in order; `fails`: exit codes of a task's containers."""
 
     def __init__(self, before: str, fails: dict[str, dict[str, Any]] | None = None) -> None:
         self.value, self.done, self._fails = before, list[str](), fails or {}

@@ -1,4 +1,4 @@
-"""The shell wrapper ./carmen: from any folder, through symlinks, with names that are hard to quote; it installs when make says so."""
+"""The shell wrapper ./carmen: from any folder, through symlinks, with names that are hard to quote; and installation when make requires it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ exit 3
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The wrapper in a folder of its own, with a make and a Python that write down how they are called."""
+    """The wrapper in a separate folder, with a make and a Python that record their calls."""
     root = tmp_path / "Kärrmen's $HOME (1)"
     for name, text in (("bin/make", MAKE), (".venv/bin/python", PYTHON)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, command: str, *arguments: str, folder: Path, **variables: str) -> tuple[str, list[str]]:
-    """Standard error, and the lines that were written down; the exit code is Python's."""
+    """Standard error, and the recorded calls; the exit code is Python's."""
     log = project / "log"
     log.unlink(missing_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CARMEN_")}
@@ -62,7 +62,7 @@ def test_installation_that_fails_runs_nothing(project: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["direct", "absolute", "relative", "chain", "folder"])
-def test_it_finds_its_folder(project: Path, link: str, tmp_path: Path) -> None:
+def test_wrapper_finds_its_folder(project: Path, link: str, tmp_path: Path) -> None:
     (project / "installed").touch()
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
@@ -82,7 +82,7 @@ def test_it_finds_its_folder(project: Path, link: str, tmp_path: Path) -> None:
     assert lines[1] == f"python -m tools.cli {' '.join(arguments)} in {project}, called in {elsewhere}, for staging"
 
 
-def test_it_is_a_posix_script_without_bash() -> None:
+def test_wrapper_is_a_posix_script() -> None:
     assert (ROOT / "carmen").read_text(encoding="utf-8").startswith("#!/bin/sh\n")
     assert os.access(ROOT / "carmen", os.X_OK)
     assert subprocess.run(["sh", "-n", str(ROOT / "carmen")], check=False).returncode == 0

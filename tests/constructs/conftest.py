@@ -42,7 +42,7 @@ class Synthesized:
 
 
 def stack(name: str = "Test", *, app: cdk.App | None = None, region: str = "us-east-1") -> cdk.Stack:
-    """A stack of its own app, or one more in `app`. Build all stacks of an app before calling `template`."""
+    """A stack in a new app, or in `app`. Build all stacks of an app before calling `template`."""
     return SmallStack(app or cdk.App(context=CONTEXT), name, env=cdk.Environment(region=region))
 
 

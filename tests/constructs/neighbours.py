@@ -1,4 +1,4 @@
-"""Minimal neighbours of a construct under test, and what its tests read from templates."""
+"""Minimal neighbours of a construct under test, and readers of templates for its tests."""
 
 from __future__ import annotations
 

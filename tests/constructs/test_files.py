@@ -1,4 +1,4 @@
-"""Every construct module has a test file of its own name."""
+"""Every construct module has a test file with the same name."""
 
 from __future__ import annotations
 

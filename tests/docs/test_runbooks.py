@@ -154,7 +154,7 @@ def test_alarms_in_the_title_link_to_the_page(name: str, built: Built, asleep_at
     assert {word for word in titled if not any(word in alarm for alarm in alarms)} == set()
 
 
-def test_the_index_lists_every_page() -> None:
+def test_index_lists_every_page() -> None:
     listed = set(re.findall(r"^\| \[([\w-]+)\.md\]", PAGES["README"].text, re.MULTILINE))
     assert listed == PAGES.keys() - {"README"}
 

@@ -87,7 +87,7 @@ MOMENTS: list[tuple[str, float, Ending, int]] = [
 
 
 def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> None:
-    """Each run starts from what the previous one left."""
+    """Each run starts with the remains of the previous one."""
     for stage, seconds, end, code in moments:
         run = Terminal(copy, "make", "local")
         run.wait_for(stage, 300)

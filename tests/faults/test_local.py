@@ -97,7 +97,7 @@ def test_remains_of_a_killed_run_are_ignored(left: str, tmp_path: Path) -> None:
     assert deployment.server() is None
 
 
-def test_a_second_run_in_the_same_folder_refuses(copy: Copy) -> None:
+def test_second_run_in_the_same_folder_refuses(copy: Copy) -> None:
     first = Terminal(copy, "make", "local")
     first.wait_for("starting")
     second = copy.run("make", "local")
@@ -175,7 +175,7 @@ def test_postgresql_programs_stay_while_they_run(copy: Copy, tmp_path: Path) -> 
     assert not (copy.root / ".local").exists()
 
 
-def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
+def test_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path / "run")
     with (tmp_path / "run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -71,7 +71,7 @@ def test_failed_resource_rolls_back_and_its_correction_deploys(copy: Copy) -> No
 
 @pytest.mark.long
 def test_protected_database_that_cannot_roll_back_is_reported(copy: Copy) -> None:
-    """As on AWS (README, step 4): what the function that makes the roles raised is shown, and that only a new start helps."""
+    """As on AWS (README, step 4): the output has the error of DatabaseRoles, and that only a new start helps."""
     function = copy.root / "lambda_src" / "database_roles" / "handler.py"
     function.write_text(function.read_text() + '\n\ndef correct() -> dict[str, str]:\n    raise LookupError("no such role")\n')
     done = copy.run("make", "local")

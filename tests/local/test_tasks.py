@@ -85,7 +85,7 @@ def _get(process: Process, path: str) -> tuple[int, bytes]:
         return error.code, error.read()
 
 
-def test_the_application_answers_over_the_database(emulator: Emulator, application: str, database: LocalRds, tmp_path: Path) -> None:
+def test_application_answers_over_the_database(emulator: Emulator, application: str, database: LocalRds, tmp_path: Path) -> None:
     process = TaskRunner(emulator, PROGRAMS, tmp_path).run(application)
     try:
         wait_until_healthy(process, "/api/health")
@@ -105,7 +105,7 @@ def test_the_application_answers_over_the_database(emulator: Emulator, applicati
         process.stop()
 
 
-def test_the_database_is_verified(database: LocalRds, tmp_path: Path) -> None:
+def test_database_is_verified(database: LocalRds, tmp_path: Path) -> None:
     other = trustme.CA()
     other.cert_pem.write_to_path(tmp_path / "other.pem")
     url = f"postgresql://m:x@127.0.0.1:{database.port}/carmen?sslmode=require&sslaccept=strict&sslcert="

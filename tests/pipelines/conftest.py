@@ -63,7 +63,7 @@ def boundary(github: Built) -> Document:
 
 
 def role(account: Account, name: str) -> str:
-    """The ARN of the role whose construct ends so: `ProdDeploy`."""
+    """The ARN of the role whose construct id ends with `name`, such as `ProdDeploy`."""
     (arn,) = (arn for arn in account.roles if arn.rsplit("-", 1)[1][:-8] == name)
     assert arn.startswith(f"arn:aws:iam::{ACCOUNT}:role/{NAME}-")
     return arn

@@ -116,7 +116,7 @@ PREVIEW = (
     May("ssm:DeleteParameter", f"arn:aws:ssm:{HERE}:parameter/carmen/preview-*"),
 )
 
-# What no pipeline role may do on any resource. The CDK's execution role does it, within its boundary (test_boundary.py).
+# Forbidden to every pipeline role. The CDK's execution role does it, within its boundary (test_boundary.py).
 NEVER = {
     f"arn:aws:iam::{ACCOUNT}:role/CarmenPipelineAccess-ProdDeploy1": (
         "iam:AttachRolePolicy iam:DeleteRole iam:PutRolePolicy iam:UpdateAssumeRolePolicy iam:PassRole sts:AssumeRole"

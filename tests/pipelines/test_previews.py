@@ -1,4 +1,4 @@
-"""The role that creates and removes previews: who assumes it, its permissions and its account."""
+"""The role that creates and removes previews: its trust, its permissions and its account."""
 
 from __future__ import annotations
 

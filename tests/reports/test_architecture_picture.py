@@ -20,7 +20,7 @@ def of_production(built: Built) -> Built:
     return dataclasses.replace(built, templates=json.loads(json.dumps(templates)))
 
 
-def test_the_picture_is_current(built: Built) -> None:
+def test_picture_is_current(built: Built) -> None:
     """`make docs` draws it."""
     assert docs.current(docs.ARCHITECTURE, docs.architecture_document(built))
 
@@ -39,7 +39,7 @@ def test_messages_to_slack_leave_the_notifier() -> None:
 
 
 @pytest.mark.parametrize("arrow", picture.ARROWS, ids=lambda arrow: f"{arrow.start} to {arrow.end}")
-def test_a_connection_that_is_not_allowed_is_an_error(built: Built, arrow: picture.Arrow) -> None:
+def test_connection_that_is_not_allowed_is_an_error(built: Built, arrow: picture.Arrow) -> None:
     """Without the resources that allow it."""
     kind, *words = arrow.by
     production = of_production(built)

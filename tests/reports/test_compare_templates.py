@@ -36,14 +36,14 @@ def test_equal_templates_are_the_same(capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[-1] == "1 templates are the same, 0 differ."
 
 
-def test_a_byte_is_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
+def test_byte_is_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(stack(), {name: f"{text} " for name, text in stack().items()}) == 1
     assert compare(stack(), stack(size=256)) == 1
     assert '+    "MemorySize": 256' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("old", "new"), [({}, stack()), (stack(), {}), ({}, {})])
-def test_a_missing_stack_is_a_difference(old: dict[str, str], new: dict[str, str]) -> None:
+def test_missing_stack_is_a_difference(old: dict[str, str], new: dict[str, str]) -> None:
     assert compare(old, new) == 1
 
 
@@ -70,7 +70,7 @@ def test_renamed_ids_are_the_only_difference() -> None:
     assert compare(stack(), stack("AlertsOther4567CDEF"), ids=ids) == 1
 
 
-def test_an_unknown_revision_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_revision_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main(["no-such-revision"])
     assert error.value.code == 2

@@ -22,7 +22,7 @@ from tools.reports.cost.page import page, total_line
 from tools.reports.cost.prices import ASSUMPTIONS, PRICES, UnknownPriceError, assumed, price, stale, tables, warning
 from tools.reports.diff.costs import Costs
 
-BY_HAND = Path(__file__).parent / "cost_by_hand.csv"
+MANUAL = Path(__file__).parent / "manual_calculation.csv"
 PRODUCTION_AT_MOST, DEVELOPMENT_AT_MOST = 330, 60  # USD per month before traffic
 
 
@@ -35,10 +35,10 @@ def _edited(assembly: Assembly, folder: Path, edit: Edit) -> Assembly:
 # Compared with a manual calculation
 
 
-def _by_hand() -> dict[str, float]:
+def _manual_totals() -> dict[str, float]:
     """Environment → USD per month, from the manually maintained CSV."""
     totals: dict[str, float] = defaultdict(float)
-    with BY_HAND.open(encoding="utf-8", newline="") as file:
+    with MANUAL.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             assert row["source"].startswith("https://aws.amazon.com/"), row
             totals[row["environment"]] += float(row["count"]) * float(row["hours or months or units"]) * float(row["unit price USD"])
@@ -46,9 +46,9 @@ def _by_hand() -> dict[str, float]:
 
 
 def test_totals_match_the_manual_calculation(made: Bill) -> None:
-    by_hand = _by_hand()
-    assert by_hand.keys() == set(environment_names())
-    for environment, usd in by_hand.items():
+    manual = _manual_totals()
+    assert manual.keys() == set(environment_names())
+    for environment, usd in manual.items():
         assert made.total(environment) == pytest.approx(usd, rel=0.03), environment
 
 
@@ -58,7 +58,7 @@ def test_totals_are_below_their_limits(made: Bill) -> None:
     assert made.total("dev") < made.total("staging") < made.total("prod")
 
 
-# What is counted
+# Counted resources
 
 
 def test_every_type_is_priced_listed_or_free(made: Bill) -> None:
@@ -178,7 +178,7 @@ def test_unlisted_price_is_an_error(name: str | None) -> None:
         price("rds_instance_hour", name)
 
 
-# What is printed
+# Output
 
 
 def test_last_line_is_the_sum_of_the_stacks(made: Bill) -> None:
@@ -202,7 +202,7 @@ def test_page_shows_resources_and_assumptions(made: Bill) -> None:
         assert shown in text, shown
 
 
-def test_the_cost_page_is_current(built: Built) -> None:
+def test_cost_page_is_current(built: Built) -> None:
     """`make docs` writes it."""
     assert docs.current(docs.COST, docs.cost_document(built))
     assert (ROOT / "docs" / "decisions" / "0017-cost.md").is_file()

@@ -392,11 +392,11 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         _from_redis,
         ["`Data/Database/SecurityGroup` now accepts connections from `Data/Cache/SecurityGroup` on tcp 5432."],
     ),
-    "the way out": (
+    "egress to any address": (
         _egress("Data/Database/SecurityGroup", CidrIp="0.0.0.0/0"),
         ["`Data/Database/SecurityGroup` may now connect to any address (0.0.0.0/0) on all ports."],
     ),
-    "a group that says nothing of the way out": (
+    "a group without egress rules": (
         setting("Data/Database/SecurityGroup", "SecurityGroupEgress", GONE),
         ["`Data/Database/SecurityGroup` may now connect to any address (0.0.0.0/0) on all ports."],
     ),
@@ -404,7 +404,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         _another_group,
         ["`Data/Database/Instance` joins the security group `Data/NewGroup`: the rules of that group now also apply to it."],
     ),
-    "a way out of an isolated subnet": (
+    "a default route of an isolated subnet": (
         _default_route,
         [
             "`Network/Network/Vpc/IsolatedSubnet1/RouteTable` now has a default route, through `Network/Network/Vpc/PublicSubnet1/NATGateway`."
@@ -552,7 +552,7 @@ def _narrower_trust(edits: Edits) -> None:
 
 
 HARMLESS: dict[str, Edit] = {
-    "a new group of its own": lambda edits: edits.add(
+    "a new, unused group": lambda edits: edits.add(
         "Data", "NewGroup", {"Type": "AWS::EC2::SecurityGroup", "Properties": {"SecurityGroupEgress": []}}
     ),
     "a group under another id": lambda edits: edits.rename("Operations/Backup/FunctionSecurityGroup", "Other01234567"),
@@ -577,8 +577,8 @@ HARMLESS: dict[str, Edit] = {
     "a lower limit": _limit("RateApi", 500),
     "part of a group that blocks": _override("Block"),
     "another order of rules that block": lambda edits: _rule("Common")(edits).update(Priority=99),
-    "the way out to nowhere": _egress("Data/Database/SecurityGroup", CidrIp="127.0.0.2/32"),
-    "a narrower way out": _egress("Service/Migration/SecurityGroup", CidrIp="10.20.0.0/16", IpProtocol="tcp", FromPort=443, ToPort=443),
+    "egress to loopback": _egress("Data/Database/SecurityGroup", CidrIp="127.0.0.2/32"),
+    "narrower egress": _egress("Service/Migration/SecurityGroup", CidrIp="10.20.0.0/16", IpProtocol="tcp", FromPort=443, ToPort=443),
     "an action less": lambda edits: statements(WEB)(edits)[0]["Action"].pop(),
     "a permission in other words": lambda edits: _more(WEB, Action="s3:GetObject", Resource=_uploads(edits, "/users/*"))(edits),
     "a permission in two statements": lambda edits: _more(WEB, Action=["s3:PutObject"], Resource=_uploads(edits, "/*"))(edits),
@@ -609,7 +609,7 @@ def test_danger_has_this_text(name: str, comparisons: dict[str, Comparison]) -> 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_harmless_change_is_not_a_danger(name: str, comparisons: dict[str, Comparison]) -> None:
-    """The edit is a change, but no danger."""
+    """The edit is a change, but not a danger."""
     assert comparisons[name].changes
     assert find_dangers(comparisons[name]) == []
 
@@ -649,7 +649,7 @@ def test_stack_that_leaves_the_app(production: Assembly, tmp_path: Path) -> None
     ]
 
 
-def test_the_reason_in_the_settings_is_reported(production: Assembly, tmp_path: Path) -> None:
+def test_reason_in_the_settings_is_reported(production: Assembly, tmp_path: Path) -> None:
     edits = Edits(production)
     edits.set(DB, "DeletionProtection", False)
     edits.resource(DB).setdefault("Metadata", {})["DeletionProtectionOptOut"] = "It is taken down next week."

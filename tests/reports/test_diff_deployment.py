@@ -85,7 +85,7 @@ def test_interruption_has_this_text(name: str, comparisons: dict[str, Comparison
     assert [one.words for one in interruptions(comparisons[name])] == CASES[name][1]
 
 
-def test_a_database_without_standby_is_down_for_minutes(production: Assembly, tmp_path: Path) -> None:
+def test_database_without_standby_is_down_for_minutes(production: Assembly, tmp_path: Path) -> None:
     edits = Edits(production)
     edits.set(DB, "MultiAZ", False)
     alone = Assembly(edits.write(tmp_path / "alone"))

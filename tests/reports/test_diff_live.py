@@ -168,7 +168,7 @@ def test_difference_has_dangers_and_costs(compare: Compare, account: Account, bu
 
 
 def test_metadata_of_the_cdk_cli_is_unchanged(compare: Compare, account: Account, built: Built) -> None:
-    """`cdk deploy` writes into every resource which construct it is of, and which asset; the report's own synthesis does not."""
+    """`cdk deploy` adds the construct and the asset to every resource; the report's own synthesis does not."""
     for name, stack in account.stacks.items():
         for each, resource in stack["template"]["Resources"].items():
             resource.setdefault("Metadata", {}).update({"aws:cdk:path": built.paths[f"{name}/{each}"], "aws:asset:path": "asset.0123"})
@@ -275,7 +275,7 @@ def test_environment_of_another_account_is_refused(monkeypatch: pytest.MonkeyPat
         live.account([here.model_copy(update={"account": "222222222222"})])
 
 
-# What is not in order
+# Stacks in other states
 
 
 def test_stack_being_updated_is_noted(compare: Compare, account: Account) -> None:
@@ -299,7 +299,7 @@ def test_drift_has_a_row_for_each_difference(compare: Compare, account: Account)
     account.stacks["CarmenProdEdge"]["detection"] = {"DetectionStatus": "DETECTION_FAILED", "DetectionStatusReason": "not allowed: <waf>"}
     made = compare()
     text = made.markdown()
-    assert made.refused == []  # drift is listed, but is no danger
+    assert made.refused == []  # drift is listed, but is not a danger
     assert "nothing changes" in text
     assert text.endswith(
         """### Drift
@@ -356,7 +356,7 @@ def test_any_entry_of_the_file_accepts(compare: Compare, account: Account) -> No
 
 
 def test_acceptance_for_more_environments_counts() -> None:
-    """A pull request's report is of all of them; they are deployed one after the other."""
+    """A pull request's report covers all environments; they are deployed one after the other."""
     known = ("dev", "prod", "staging")
     in_all, in_two, in_one = (Danger("State", "words", places) for places in (known, ("prod", "staging"), ("prod",)))
     assert set(ever(_accepting(in_all.id), [in_one, in_two, in_all], known)) == {in_one.id, in_two.id, in_all.id}
@@ -370,7 +370,7 @@ def test_acceptance_for_more_environments_counts() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_from_end_to_end(
+def test_command_from_end_to_end(
     built: Built, account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The head is synthesized as it is deployed: with cdk.json's context, one environment alone."""

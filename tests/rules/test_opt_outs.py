@@ -1,4 +1,4 @@
-"""What cheaper environments do without, and what still holds then (ADR 0017)."""
+"""Opt-outs of cheaper environments, and the protection that remains (ADR 0017)."""
 
 from __future__ import annotations
 

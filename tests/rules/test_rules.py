@@ -66,7 +66,7 @@ def _violations(built: Built) -> list[str]:
 @seed(2)
 @VALIDATED
 @given(settings())
-def test_validators_accept_what_the_settings_allow(generated: Settings) -> None:
+def test_validators_accept_generated_settings(generated: Settings) -> None:
     _validate(generated)
 
 
@@ -74,7 +74,7 @@ def test_validators_accept_what_the_settings_allow(generated: Settings) -> None:
 @seed(3)
 @VALIDATED
 @given(settings())
-def test_validators_accept_what_else_the_settings_allow(generated: Settings) -> None:
+def test_validators_accept_more_generated_settings(generated: Settings) -> None:
     """Another hundred, on the other processor."""
     _validate(generated)
 
@@ -83,7 +83,7 @@ def test_validators_accept_what_else_the_settings_allow(generated: Settings) -> 
 @seed(4)
 @LINTED
 @given(settings())
-def test_cfn_lint_accepts_what_the_settings_allow(generated: Settings) -> None:
+def test_cfn_lint_accepts_generated_settings(generated: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         built = build([generated], Path(folder) / "cdk.out")
         assert [str(finding) for finding in scan.cfn_lint(_new(built))] == []

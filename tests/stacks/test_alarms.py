@@ -1,4 +1,4 @@
-"""Production's alarms as they are deployed, and those of an environment outside us-east-1."""
+"""Production's alarms, and those of an environment outside us-east-1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OTHER_REGION = {"region": "eu-central-1", "network": {"zones": ["euc1-az1", "euc
 
 
 def test_production_has_the_listed_alarms(built: Built) -> None:
-    """alarms.txt is edited by hand when an alarm changes, so that someone has read each line."""
+    """alarms.txt is edited manually when an alarm changes, so that a person reads each line."""
     found = {
         name.removeprefix("CarmenProd").removeprefix("/"): resource
         for name, resource in (built.resources(ALARM) | built.resources(COMPOSITE)).items()

@@ -1,4 +1,4 @@
-"""What connects stacks: production as it is deployed."""
+"""Connections between the stacks of production."""
 
 from __future__ import annotations
 

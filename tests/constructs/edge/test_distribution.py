@@ -1,4 +1,4 @@
-"""The distribution in a small stack: what is cached and by what, headers, errors, functions and origins."""
+"""The distribution in a small stack: caching and cache keys, headers, errors, functions and origins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The load balancer in a small stack: who reaches it, how it checks and times out its targets, and its VPC origin."""
+"""The load balancer in a small stack: its clients, health checks, timeouts and VPC origin."""
 
 from __future__ import annotations
 

@@ -72,6 +72,6 @@ def _composite(properties: Resource) -> tuple[str, str]:
 
 
 def _plain(name: str) -> str:
-    """A logical id, or the name of its export, without what the CDK adds."""
+    """A logical id, or the name of its export, without the CDK's prefix and hash."""
     exported = re.sub(r"^.*:ExportsOutput(Ref|FnGetAtt)|(Arn)?[0-9A-F]{8}$", "", name)
     return re.sub(r"[0-9A-F]{8}$", "", exported)

@@ -56,7 +56,7 @@ def _promised() -> set[str]:
 
 
 def _fields(query: SavedQuery) -> set[str]:
-    """Return the fields in its steps: names that are no keyword, function, literal or alias."""
+    """Return the fields in its steps: names other than keywords, functions, literals and aliases."""
     text = re.sub(r'"[^"]*"|/[^/]*/', "", " | ".join(query.steps))
     given = set(re.findall(r" as (\w+)", text))
     return set(re.findall(r"@?[a-zA-Z_][\w.]*", text)) - COMMANDS - WORDS - FUNCTIONS - given - {"@timestamp", "@message"}
@@ -104,7 +104,7 @@ def test_lines_without_the_fields_are_found() -> None:
         assert fields <= {"durationMs", "userId"} or "@message" in " ".join(query.steps), query.name
 
 
-# Log texts are an interface between lambda_src and those who filter on them
+# Log texts are an interface between lambda_src and the filters on them
 
 
 @cache
@@ -147,5 +147,5 @@ def test_texts_that_runbooks_filter_on_are_logged(page: str, group: str, pattern
     assert _missing(terms, package) == [], f"{page}: lambda_src/{package} logs no such text"
 
 
-def test_a_text_that_is_not_logged_is_found() -> None:
+def test_text_that_is_not_logged_is_found() -> None:
     assert _missing(["backup failed", "backup exploded"], "backup") == ["backup exploded"]

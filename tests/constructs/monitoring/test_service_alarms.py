@@ -56,6 +56,6 @@ def test_zero_tasks_may_be_right() -> None:
     assert "ServiceAlarmsTasksMissing" not in described(_built(**WITHOUT_INSIGHTS, min_tasks=0))
 
 
-def test_a_fixed_number_of_tasks_has_no_maximum_alarm() -> None:
+def test_fixed_number_of_tasks_has_no_maximum_alarm() -> None:
     lines = described(_built(min_tasks=6, max_tasks=6))
     assert lines.keys() - {"DataStoresDown"} == listed("Service/").keys() - {"ServiceAlarmsAtMaximum"}

@@ -233,7 +233,7 @@ def test_upload_when_s3_stores_other_data(erp: Erp, s3_calls: Any) -> None:
 
 @pytest.mark.long
 def test_backup_after_run_without_manifest(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next run may neither replace nor delete the earlier objects: they stay, and no manifest names them."""
+    """The next run must not replace or delete the earlier objects: they stay, and no manifest names them."""
 
     def dies(*_: object, **__: object) -> None:
         raise RuntimeError("killed before the manifest")

@@ -53,7 +53,7 @@ def test_days_of_tiers_are_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("BACKUP_WEEKLY_DAY", "Sunday", "one or more of MON, TUE"),
         ("BACKUP_MONTHLY_DAY", "31", "a whole number from 1 to 28"),
@@ -61,8 +61,8 @@ def test_days_of_tiers_are_settings() -> None:
         ("BACKUP_BUCKET", "", "the name of the bucket"),
     ],
 )
-def test_wrong_setting_names_allowed_values(name: str, value: str, says: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}.*{says}"):
+def test_wrong_setting_names_allowed_values(name: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*{message}"):
         Settings.from_environment({**SETTINGS, name: value})
 
 

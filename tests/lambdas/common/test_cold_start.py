@@ -100,8 +100,8 @@ def test_benchmark_invokes_every_function(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(functions, "RUNS", 1)
     monkeypatch.setattr(functions, "MUST", 0.01)
     assert functions.main() == 1
-    said = capsys.readouterr()
+    shown = capsys.readouterr()
     packages = {path.parent.name for path in (ROOT / "lambda_src").glob("*/handler.py")}
-    assert set(re.findall(r"^Missed: (\w+) takes", said.out, re.MULTILINE)) == packages
-    assert said.out.splitlines()[-1].startswith('{"boto3_ms": ')
-    assert said.err == ""
+    assert set(re.findall(r"^Missed: (\w+) takes", shown.out, re.MULTILINE)) == packages
+    assert shown.out.splitlines()[-1].startswith('{"boto3_ms": ')
+    assert shown.err == ""

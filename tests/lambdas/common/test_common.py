@@ -88,7 +88,7 @@ def test_ended_session_releases_the_lock(server: LocalRds, master: Connection, o
 
 
 def test_task_bootstrap_runs_the_package_with_its_layers(s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the container's command is (constructs_lib/compute/function_task.py), run as a container runs it."""
+    """The container's command (constructs_lib/compute/function_task.py), run as in a container."""
     layer, code = tmp_path / "layer", tmp_path / "code"
     for path, content, mode in (
         (
@@ -111,6 +111,6 @@ def test_task_bootstrap_runs_the_package_with_its_layers(s3: Any, bucket: str, t
     monkeypatch.delenv("POSTGRESQL_HOME", raising=False)
     done = subprocess.run([sys.executable, "-c", task_bootstrap.read_text()], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (7, "")
-    said, home = done.stdout.splitlines()
-    assert said == "from the layer"
+    text, home = done.stdout.splitlines()
+    assert text == "from the layer"
     assert os.access(f"{home}/bin/pg_dump", os.X_OK)

@@ -179,8 +179,8 @@ def _run(package: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: py
         answer = module.handler(dict(EVENTS.get(package, {})), Context())
     except Exception as error:  # noqa: BLE001 (searched for secrets below)
         answer = "".join(traceback.format_exception(error)) + repr(error)
-    said = capsys.readouterr()
-    return f"{said.out}\n{said.err}\n{answer}\n{json.dumps(answer, default=str)}"
+    shown = capsys.readouterr()
+    return f"{shown.out}\n{shown.err}\n{answer}\n{json.dumps(answer, default=str)}"
 
 
 def _found(world: World, output: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A drill verifies the newest backup or reports what is wrong with it, and leaves nothing behind."""
+"""A drill verifies the newest backup or reports its fault, and removes everything it created."""
 
 from __future__ import annotations
 

@@ -339,7 +339,7 @@ def test_200_alarms_are_grouped_and_sent_once(world: World) -> None:
     assert len(mails) == 2
     assert len(world.slack.accepted) <= 12
     arrivals = sorted(moment for moment, _ in world.slack.received)
-    assert all(later - earlier > 0.5 for earlier, later in pairwise(arrivals))  # a second, but for what a busy machine delays
+    assert all(later - earlier > 0.5 for earlier, later in pairwise(arrivals))  # a second, less the delays of a busy machine
     assert arrivals[-1] - arrivals[0] > len(arrivals) - 1.5
     for payload in world.slack.accepted:
         _within_slacks_limits(payload)

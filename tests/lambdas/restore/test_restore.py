@@ -133,7 +133,7 @@ def test_parallel_load_does_not_deadlock(server: LocalRds, tools: None, target: 
 
 
 def _memberships(server: LocalRds) -> list[str]:
-    """The roles that the master may still act as, besides those it created."""
+    """The roles that the master may SET ROLE to, apart from those it created."""
     column = "AND m.set_option" if server.major >= 16 else ""
     return server.as_rdsadmin(
         f"""SELECT m.roleid::regrole FROM pg_auth_members m WHERE m.member = '{server.master}'::regrole {column}

@@ -53,7 +53,7 @@ class World:
     names: dict[str, str]
 
     def rotate(self, kind: str | None = "application", seconds: float = 90) -> dict[str, Any]:
-        """Rotate the given kind, or what is due."""
+        """Rotate the given kind, or all kinds that are due."""
         event = {"rotate": kind} if kind else {"source": "schedule"}
         answer: dict[str, Any] = rotation.handler.handler(event, cast(LambdaContext, Context(seconds)))
         return answer

@@ -1,6 +1,6 @@
-"""What CloudFront does with a request, computed from the synthesized template: behaviour, key, what the origin sees, what is kept.
+"""CloudFront's handling of a request, computed from the synthesized template: behaviour, key, request to the origin, cached response.
 
-Rules are those of AWS, CloudFront Developer Guide; the page stands beside each. An option this model does not know is an error.
+Rules are those of AWS, CloudFront Developer Guide; each names its page. An option unknown to this model is an error.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class OriginRequest:
 
     @property
     def known(self) -> list[str]:
-        """What identifies the user to the origin."""
+        """The parts of the request that identify the user to the origin."""
         return [name for name, given in (("cookie", self.seen.cookie), ("authorization", "authorization" in self.seen.headers)) if given]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the viewer gets, and how long CloudFront caches it under the same key."""
+    """The response to the viewer, and the seconds for which CloudFront caches it under the same key."""
 
     status: int
     seconds: int = 0
@@ -229,7 +229,7 @@ class Distribution:
         if answer.status < 400:
             return _kept_by_policy(forwarded.policy, answer)
         # "How CloudFront caches HTTP 4xx and 5xx status codes", "Control how long CloudFront caches errors": the greater of the
-        # minimum and what the header says, which the behaviour's maximum bounds. no-store and the policy's minimum count for nothing.
+        # minimum and the header's age, up to the behaviour's maximum. no-store and the policy's minimum have no effect.
         age = _age(answer)
         if answer.status in ERRORS_ALWAYS_KEPT or (answer.status in ERRORS_KEPT_WITH_MAX_AGE and age is not None):
             least = self._errors.get(answer.status, {}).get("ErrorCachingMinTTL", DEFAULT_ERROR_SECONDS)

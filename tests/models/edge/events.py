@@ -1,4 +1,4 @@
-"""Viewer requests and what the viewer function does with each.
+"""Viewer requests and the viewer function's result for each.
 
 `expected` is a status and the Location (`308 /dashboard?a=1`), the path of the origin request (`→ /new`), its Accept header
 (`accept image/webp`), a removed header (`without x-forwarded-host`), or empty for an unchanged request.
@@ -37,7 +37,7 @@ PRODUCTION = [
     Row("/id", headers={"x-request-id": 'a","level":"error'}),
     Row("/id", headers={"x-request-id": "short"}),
     Row("/id", headers={"x-request-id": ["0123456789abcdef", "fedcba9876543210"]}),
-    # Pages and what a Next.js application asks for
+    # Pages and requests of a Next.js application
     Row("/"),
     Row("/dashboard"),
     Row("/dashboard", headers={"accept": "text/html,application/xhtml+xml"}, cookie=SESSION),

@@ -1,4 +1,4 @@
-"""CloudFront Functions: their code from the template, their events, a process that runs them, and the rules for what they return.
+"""CloudFront Functions: their code from the template, their events, a process that runs them, and the rules for their results.
 
 Rules and limits are from AWS, CloudFront Developer Guide: "Restrictions on edge functions", "CloudFront Functions event structure",
 "Quotas".
@@ -79,7 +79,7 @@ class Runtime:
         self._node.communicate()
 
     def run(self, code: str, event: Event) -> dict[str, Any]:
-        """What the function returns; RuntimeError when it throws or cannot be loaded."""
+        """Return the function's result. Raises RuntimeError when it throws or cannot be loaded."""
         return dict(self._ask(code=code, event=event)["result"])
 
     def microseconds(self, code: str, event: Event, times: int) -> float:
@@ -98,7 +98,7 @@ class Runtime:
 
 
 def faults(before: Event, returned: dict[str, Any]) -> list[str]:
-    """What CloudFront would refuse (502) in what a viewer-request function returned for an event."""
+    """Return the reasons for which CloudFront would refuse (502) the result of a viewer-request function."""
     if "statusCode" in returned:
         return _response_faults(returned)
     request = before["request"]

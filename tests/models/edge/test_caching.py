@@ -1,4 +1,4 @@
-"""What CloudFront caches and under which key: a table of Next.js requests, and a proof that no user gets another user's response."""
+"""CloudFront's caching and cache keys: a table of Next.js requests, and a proof that no user gets another user's response."""
 
 from __future__ import annotations
 

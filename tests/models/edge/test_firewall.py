@@ -1,4 +1,4 @@
-"""What the web ACL allows, counts and blocks, and by which rule: a table of requests."""
+"""A table of requests: the web ACL allows, counts or blocks each, by the named rule."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ TABLE = [
     Row("site, 3001st", _get("/dashboard", recent=3001), "RateSite"),
     Row("site through images", _get("/images/../dashboard", recent=3001), "RateSite"),
     Row("static files, as many as a page needs", _get("/_next/static/chunks/a.js", recent=5000)),
-    # What operators enable
+    # Modes that operators enable
     Row("an address that was blocked", _from("Blocked", _get("/dashboard")), "BlockedAddresses"),
     Row("an address that was blocked, for a static file", _from("Blocked", _get("/images/a.png")), "BlockedAddresses"),
     Row("under attack: a page", _from("AttackMode", _get("/dashboard")), "AttackModeChallenge"),

@@ -162,7 +162,7 @@ def test_headers_are_those_of_the_manual(sent: Headers) -> None:
     }
 
 
-def test_the_manuals_headers_get_grade_b(sent: Headers) -> None:
+def test_manuals_headers_get_grade_b(sent: Headers) -> None:
     assert graded(sent) == (75, "B", {"csp-implemented-with-unsafe-inline", "referrer-policy-unsafe"})
 
 

@@ -135,7 +135,7 @@ def starts_task(task: str) -> tuple[Grant, ...]:
 
 
 def reads_code(*owners: str) -> tuple[Grant, ...]:
-    """What such a task downloads when it starts: the code of functions, layers, or its own."""
+    """Return the grants for a task's downloads at its start: the code of functions, layers, or its own."""
     return tuple(Grant("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in owners)
 
 

@@ -99,7 +99,7 @@ def may(deployed: Deployed, role: str, action: str, resource: str) -> bool:
     )
 
 
-def test_the_image_parameter_is_written_at_deployment_alone(deployed: Deployed) -> None:
+def test_image_parameter_is_written_at_deployment_only(deployed: Deployed) -> None:
     for environment in deployed.environments.values():
         parameter = f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/carmen/{environment}/image"
         writers = {role for _, _, role in deployed.roles() if deployed.account.decide(role, "ssm:PutParameter", parameter, DEFAULT_CONTEXT)}
@@ -200,7 +200,7 @@ def test_storage_queues_and_topics_need_tls(deployed: Deployed) -> None:
     """Without TLS, no role may do anything there; the policies deny it to everyone."""
     tried = 0
     for role, action, resource, context in allowed_questions(deployed):
-        if ASSETS in resource:  # the CDK's bucket, whose own policy says so
+        if ASSETS in resource:  # the CDK's bucket, whose bucket policy denies it
             continue
         if action.startswith(("s3:", "sqs:", "sns:")):
             decision = deployed.account.decide(role, action, resource, {**context, "aws:SecureTransport": "false"})

@@ -19,7 +19,7 @@ UNKNOWN_RESOURCES = {
     "ec2:DeleteNetworkInterface": "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
     "ec2:UnassignPrivateIpAddresses": "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
 }
-# What a star may follow: objects of one bucket, streams of one log group (a database's and a cluster's too), versions of one function.
+# Types after which a star is allowed: objects of one bucket, streams of one log group (a database's and a cluster's too), versions of one function.
 HOLDERS = ("AWS::S3::Bucket", "AWS::Logs::LogGroup", "AWS::RDS::DBInstance", "AWS::ECS::Cluster", "AWS::Lambda::Function")
 
 
@@ -47,7 +47,7 @@ def takes_a_resource(action: str) -> bool:
 
 
 def test_only_key_policies_have_wildcards_in_actions(deployed: Deployed) -> None:
-    """KMS Developer Guide, "Default key policy": without it the key could not be managed; IAM policies still decide who may."""
+    """KMS Developer Guide, "Default key policy": without it no role could manage the key; IAM policies still decide which roles may."""
     starred = {(owner, action) for owner, action, _ in allowed(deployed) if "*" in action or "?" in action}
     assert starred == {(key, "kms:*") for key in deployed.arns("AWS::KMS::Key")}
 
