@@ -260,9 +260,13 @@ _FILTERS = [
 
 
 def repository_files() -> list[Path]:
-    """All files under version control except lists of hashes."""
+    """All files under version control except lists of hashes, and snapshots: the templates themselves are scanned."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [ROOT / name for name in listed.stdout.splitlines() if name not in LISTS_OF_HASHES and (ROOT / name).is_file()]
+    return [ROOT / name for name in listed.stdout.splitlines() if _is_scanned(name)]
+
+
+def _is_scanned(name: str) -> bool:
+    return name not in LISTS_OF_HASHES and "__snapshots__" not in name and (ROOT / name).is_file()
 
 
 def template_files(built: Built) -> list[Path]:
