@@ -83,7 +83,7 @@ CREATE TABLE "Human Resources"."Straße № 1; DROP TABLE x;--" (
 CREATE TABLE "Human Resources"."dotted.name" (id integer);
 CREATE TABLE public."_prisma_migrations" (id varchar(36) PRIMARY KEY, finished_at timestamptz, logs text);
 
--- Row-level security: whoever reads without BYPASSRLS is refused or, worse, gets fewer rows.
+-- Row-level security: a role without BYPASSRLS is refused or, worse, gets fewer rows.
 CREATE TABLE "Human Resources".salary (
     user_id bigint PRIMARY KEY REFERENCES core."user", amount numeric NOT NULL, tenant_id bigint NOT NULL
 );
