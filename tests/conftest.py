@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # pytest shows a traceback for Ctrl-C in a conftest.py, whose imports take seconds
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # in a worker: blocked since its start, below
 
 import atexit
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,10 +30,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
-def pytest_sessionstart() -> None:
-    """Handle Ctrl-C from now on, and repeat it when it arrives in a finalizer: Python drops what those raise."""
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart() -> Iterator[None]:
+    """Handle Ctrl-C from now on, and repeat it when it arrives in a finalizer: Python drops what those raise.
+
+    xdist's workers start here. execnet starts them with `python -c`, whose imports answer Ctrl-C with a traceback (seen with execnet 2.1
+    in a terminal): they inherit a blocked signal until they load this file.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     come_again(KeyboardInterrupt, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _ignore_broken_pipes(unraisable: sys.UnraisableHookArgs) -> None:

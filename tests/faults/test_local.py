@@ -186,7 +186,7 @@ def test_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stage", ["synthesizing", "cdk deploy", "✓ 8 roles"])
+@pytest.mark.parametrize("stage", ["synthesizing", "cdk deploy", "✓ database roles"])
 def test_disk_that_becomes_full_is_reported(copy: Copy, stage: str) -> None:
     run = Terminal(copy, *small_disk(copy, "3g"), *copy.local("up", copy.root / "disk" / "run"))
     run.wait_for(stage)
@@ -215,7 +215,7 @@ def test_two_users_deploy_at_once_beside_a_test_run(copy: Copy, of_another_user:
         theirs = Terminal(of_another_user, *(Copy.as_nobody() if IS_ROOT else ()), "make", "local")
         for end, code in ((Terminal.terminate, 143), (Terminal.press_ctrl_c, 130)):
             ours = Terminal(copy, "make", "local")
-            ours.wait_for("asking every", 600)
+            ours.wait_for("looking up every", 600)
             assert copy.deployment.outputs()["Cluster"]
             end(ours)
             assert ours.exit_code() == code, ours.shown

@@ -63,14 +63,14 @@ def test_backup_drill_and_restore(
         monkeypatch.setenv("PGPASSWORD", server.password)
         to = ["--host=localhost", f"--port={server.port}", f"--login={server.master}", f"--database={restored}", f"--folder={folder}"]
         for arguments in (["list"], ["verify"], ["restore", *to]):
-            _carmen_backup(*arguments)
+            _carmen_backup(*arguments, f"--bucket={bucket}")
         try:
             output = capsys.readouterr().out
             assert f"{sum(found.tables.values()):,} in {len(found.tables)} tables" in output  # list
             assert "the backup is intact" in output
             assert f"Restored: database {restored} on localhost is {original}" in output
             with pytest.raises(RefusedError, match="is not empty"):
-                _carmen_backup("restore", *to)
+                _carmen_backup("restore", *to, f"--bucket={bucket}")
             assert hashlib.sha256(_dump(server, restored, found)).hexdigest() == found.files["sql_gz"].raw_sha256
         finally:
             server.as_rdsadmin(f"DROP DATABASE IF EXISTS {restored} WITH (FORCE)")
