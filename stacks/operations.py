@@ -122,7 +122,7 @@ class OperationsStack(CarmenStack):
                 libraries=libraries,
             )
             self.staleness_alarms = StalenessAlarms(
-                self, "AgeAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failure_alarm
+                self, "StalenessAlarms", alerting=alerting, settings=settings.operations, probe_failing=self.probe.function.failure_alarm
             )
         self._define_monitoring(settings, alerting)
 

@@ -117,7 +117,7 @@ class Notifier(Construct):
         topics.alarms.add_subscription(subscriptions.SqsSubscription(queue, dead_letter_queue=self.function.dlq))
         queue.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="EventsOfThisAccount",
+                sid="AllowEventBridgeRulesOfThisAccount",
                 principals=[iam.ServicePrincipal("events.amazonaws.com")],
                 actions=["sqs:SendMessage"],
                 resources=[queue.queue_arn],
@@ -149,10 +149,14 @@ class Notifier(Construct):
         function = self.function
         topics.allow_publish(function.execution_role)
         for sid, names, resource in (
-            ("Webhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
-            ("Remember", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"), self.table.table_arn),
-            ("Remind", ("sqs:SendMessage",), self.queue.queue_arn),
-            ("Digest", ("cloudwatch:GetMetricData",), "*"),
+            ("ReadSlackWebhook", ("secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"), self.webhook.secret_arn),
+            (
+                "ReadAndWriteAlertStore",
+                ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+                self.table.table_arn,
+            ),
+            ("SendToNotifierQueue", ("sqs:SendMessage",), self.queue.queue_arn),
+            ("ReadDigestMetrics", ("cloudwatch:GetMetricData",), "*"),
         ):
             function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=list(names), resources=[resource]))
         acknowledge(

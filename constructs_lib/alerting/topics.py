@@ -80,7 +80,7 @@ class AlertTopics(Construct):
         )
         key.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="PublishersEncrypt",
+                sid="AllowPublishersToEncryptAlerts",
                 principals=[iam.ServicePrincipal(service) for service in PUBLISHERS],
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
                 resources=["*"],  # in a key policy: this key

@@ -86,7 +86,7 @@ class FunctionTask(Construct):
             function.add_environment(f"{prefix}_{name}", value)
         function.add_to_role_policy(
             iam.PolicyStatement(
-                sid="HandOver",
+                sid="RunFargateTask",
                 actions=["ecs:RunTask"],
                 resources=[self.task_definition.task_definition_arn],
                 conditions={"ArnEquals": {"ecs:cluster": cluster.cluster_arn}},
@@ -94,7 +94,7 @@ class FunctionTask(Construct):
         )
         function.add_to_role_policy(
             iam.PolicyStatement(
-                sid="WithItsRoles",
+                sid="PassFargateTaskRoles",
                 actions=["iam:PassRole"],
                 resources=[self.role.role_arn, self.task_definition.obtain_execution_role().role_arn],
                 conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},

@@ -75,17 +75,17 @@ class DatabaseSnapshots(Construct):
         instance = database.instance.instance_arn
         snapshots = account_arn("rds", "snapshot:awsbackup:*")
         for sid, actions, resources, conditions in (
-            ("SeeTheDatabase", ["rds:DescribeDBInstances"], [instance], {}),
+            ("DescribeDatabase", ["rds:DescribeDBInstances"], [instance], {}),
             (
-                "MakeSnapshots",
+                "CreateSnapshots",
                 ["rds:AddTagsToResource", "rds:CreateDBSnapshot", "rds:DescribeDBSnapshots", "rds:ListTagsForResource"],
                 [instance, snapshots],
                 {},
             ),
-            ("EndSnapshots", ["rds:DeleteDBSnapshot"], [snapshots], {}),
-            ("SeeTheVault", ["backup:DescribeBackupVault"], [self.vault.backup_vault_arn], {}),
-            ("SeeTheKey", ["kms:DescribeKey"], [key.key_arn], {}),
-            ("LendTheKeyToSnapshots", ["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+            ("DeleteSnapshots", ["rds:DeleteDBSnapshot"], [snapshots], {}),
+            ("DescribeBackupVault", ["backup:DescribeBackupVault"], [self.vault.backup_vault_arn], {}),
+            ("DescribeKey", ["kms:DescribeKey"], [key.key_arn], {}),
+            ("CreateKeyGrantsForSnapshots", ["kms:CreateGrant"], [key.key_arn], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
         ):
             role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions))
         acknowledge(

@@ -33,16 +33,16 @@ def function_role(scope: Construct, construct_id: str, *, log_group: logs.ILogGr
 def _allow_network_interfaces(role: iam.Role) -> None:
     interfaces, subnets, security_groups = (account_arn("ec2", f"{kind}/*") for kind in ("network-interface", "subnet", "security-group"))
     for sid, actions, resources in (
-        ("SeeTheVpc", DESCRIBE_NETWORK, ["*"]),
-        ("AttachToVpc", CREATE_INTERFACES, [interfaces, subnets, security_groups]),
-        ("KeepAttached", MODIFY_INTERFACES, [interfaces]),
+        ("DescribeNetworkInterfacesAndSubnets", DESCRIBE_NETWORK, ["*"]),
+        ("CreateNetworkInterfaces", CREATE_INTERFACES, [interfaces, subnets, security_groups]),
+        ("ManageNetworkInterfaces", MODIFY_INTERFACES, [interfaces]),
     ):
         role.add_to_policy(iam.PolicyStatement(sid=sid, actions=list(actions), resources=resources))
     own_functions = account_arn("lambda", f"function:{Aws.STACK_NAME}-*")
     denied = (*DESCRIBE_NETWORK, *CREATE_INTERFACES, *MODIFY_INTERFACES)
     role.add_to_policy(
         iam.PolicyStatement(
-            sid="NotByItsOwnCode",
+            sid="DenyNetworkInterfacesToFunctionCode",
             effect=iam.Effect.DENY,
             actions=list(denied),
             resources=["*"],

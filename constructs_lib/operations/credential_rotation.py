@@ -97,9 +97,11 @@ class CredentialRotation(Construct):
     def _allow_secrets(self, secrets: list[secretsmanager.ISecret], token: secretsmanager.ISecret) -> None:
         actions = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
         arns = [secret.secret_arn for secret in (*secrets, token)]
-        self.function.add_to_role_policy(iam.PolicyStatement(sid="Values", actions=actions, resources=arns))
+        self.function.add_to_role_policy(iam.PolicyStatement(sid="ReadAndWriteSecretValues", actions=actions, resources=arns))
         self.function.add_to_role_policy(
-            iam.PolicyStatement(sid="TokenInSteps", actions=["secretsmanager:UpdateSecretVersionStage"], resources=[token.secret_arn])
+            iam.PolicyStatement(
+                sid="MoveRedisTokenStages", actions=["secretsmanager:UpdateSecretVersionStage"], resources=[token.secret_arn]
+            )
         )
 
     def _allow_restart(self, cluster: ecs.ICluster, service: ecs.FargateService) -> None:
@@ -107,7 +109,7 @@ class CredentialRotation(Construct):
         container_instances, tasks = _tasks_of(cluster.cluster_name)
         for sid, actions, resource in (
             ("ListTasks", ["ecs:ListTasks"], container_instances),
-            ("SeeTasks", ["ecs:DescribeTasks"], tasks),
+            ("DescribeTasks", ["ecs:DescribeTasks"], tasks),
             ("RollOutService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
         ):
             self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
@@ -122,7 +124,7 @@ class CredentialRotation(Construct):
     def _allow_token_change(self, cache: Cache) -> None:
         group = account_arn("elasticache", f"replicationgroup:{cache.replication_group.ref}")
         self.function.add_to_role_policy(
-            iam.PolicyStatement(sid="RedisToken", actions=["elasticache:ModifyReplicationGroup"], resources=[group])
+            iam.PolicyStatement(sid="ModifyRedisReplicationGroup", actions=["elasticache:ModifyReplicationGroup"], resources=[group])
         )
 
     def _add_schedules(self, settings: sections.Operations, alerting: Alerting) -> None:

@@ -82,7 +82,9 @@ class Probe(Construct):
         role = self.function.execution_role
         database.instance.grant_connect(role, "carmen_monitor")
         read = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
-        role.add_to_policy(iam.PolicyStatement(sid="LogIn", actions=read, resources=[monitor.secret_arn, cache.auth_token.secret_arn]))
+        role.add_to_policy(
+            iam.PolicyStatement(sid="ReadMonitorAndRedisSecrets", actions=read, resources=[monitor.secret_arn, cache.auth_token.secret_arn])
+        )
 
     def _allow_backups(self, bucket: s3.IBucket, key: kms.IKey) -> None:
         role = self.function.execution_role

@@ -64,25 +64,27 @@ class PermissionsBoundary(Construct):
 
     def _allow_services(self) -> list[iam.PolicyStatement]:
         return [
-            iam.PolicyStatement(sid="Services", actions=[*(f"{service}:*" for service in SERVICES), *PARAMETERS], resources=["*"]),
-            iam.PolicyStatement(sid="OwnRoles", actions=ROLES, resources=[_iam("role/Carmen*")]),
             iam.PolicyStatement(
-                sid="ServicesOwnRoles", actions=["iam:CreateServiceLinkedRole"], resources=[_iam("role/aws-service-role/*")]
+                sid="AllowServicesOfCarmen", actions=[*(f"{service}:*" for service in SERVICES), *PARAMETERS], resources=["*"]
+            ),
+            iam.PolicyStatement(sid="AllowManagingRolesOfCarmen", actions=ROLES, resources=[_iam("role/Carmen*")]),
+            iam.PolicyStatement(
+                sid="AllowCreatingServiceLinkedRoles", actions=["iam:CreateServiceLinkedRole"], resources=[_iam("role/aws-service-role/*")]
             ),
         ]
 
     def _deny_unbounded_roles(self) -> list[iam.PolicyStatement]:
         """A role without the boundary could do what its creator may not."""
         return [
-            _deny("Unbounded", BOUNDED, ["*"], {"StringNotEquals": {"iam:PermissionsBoundary": self.arn}}),
-            _deny("Unbound", ["iam:DeleteRolePermissionsBoundary"], ["*"]),
+            _deny("DenyRolesWithoutBoundary", BOUNDED, ["*"], {"StringNotEquals": {"iam:PermissionsBoundary": self.arn}}),
+            _deny("DenyRemovingBoundary", ["iam:DeleteRolePermissionsBoundary"], ["*"]),
             _deny(
-                "HowItIsDeployed",
+                "DenyChangingBoundaryAndDeploymentRoles",
                 ["iam:*"],
                 [self.arn, _iam("role/CarmenPipelineAccess*"), _iam("role/cdk-*"), _iam("oidc-provider/*")],
             ),
-            _deny("UserManagement", [f"iam:*{what}*" for what in IDENTITY_RESOURCES], ["*"]),
-            _deny("Policies", ["iam:CreatePolicy*", "iam:DeletePolicy*", "iam:SetDefaultPolicyVersion"], ["*"]),
+            _deny("DenyUserManagement", [f"iam:*{what}*" for what in IDENTITY_RESOURCES], ["*"]),
+            _deny("DenyChangingManagedPolicies", ["iam:CreatePolicy*", "iam:DeletePolicy*", "iam:SetDefaultPolicyVersion"], ["*"]),
         ]
 
     def _deny_foreign_resources(self) -> list[iam.PolicyStatement]:
@@ -91,13 +93,13 @@ class PermissionsBoundary(Construct):
         buckets = f"arn:{Aws.PARTITION}:s3:::carmen*"
         bootstrap = f"arn:{Aws.PARTITION}:ssm:*:{Aws.ACCOUNT_ID}:parameter/cdk-bootstrap/*"
         return [
-            _deny("Watchers", [*(f"{service}:*" for service in SECURITY_SERVICES), "sts:AssumeRole"], ["*"]),
-            _deny("Shells", ["ec2:*InstanceProfile*", "ecs:ExecuteCommand"], ["*"]),
+            _deny("DenySecurityServicesAndAssumeRole", [*(f"{service}:*" for service in SECURITY_SERVICES), "sts:AssumeRole"], ["*"]),
+            _deny("DenyInstanceProfilesAndEcsExec", ["ec2:*InstanceProfile*", "ecs:ExecuteCommand"], ["*"]),
             # Instances without a profile only forward packets (nat_instances); with a profile they would have its role's permissions.
-            _deny("ActingMachines", ["ec2:RunInstances"], ["*"], {"Null": {"ec2:InstanceProfile": "false"}}),
-            _deny("OthersFunctions", [f"lambda:{verb}" for verb in RUN_OR_CHANGE_FUNCTION], except_resources=[functions]),
-            _deny("OthersBuckets", ["s3:CreateBucket", "s3:Delete*", "s3:Put*"], except_resources=[buckets]),
-            _deny("Bootstrap", ["ssm:DeleteParameter", "ssm:PutParameter"], [bootstrap]),
+            _deny("DenyInstancesWithProfile", ["ec2:RunInstances"], ["*"], {"Null": {"ec2:InstanceProfile": "false"}}),
+            _deny("DenyFunctionsOfOthers", [f"lambda:{verb}" for verb in RUN_OR_CHANGE_FUNCTION], except_resources=[functions]),
+            _deny("DenyBucketsOfOthers", ["s3:CreateBucket", "s3:Delete*", "s3:Put*"], except_resources=[buckets]),
+            _deny("DenyChangingBootstrapVersion", ["ssm:DeleteParameter", "ssm:PutParameter"], [bootstrap]),
         ]
 
     def _wildcard_reasons(self, statements: list[iam.PolicyStatement]) -> dict[str, str]:

@@ -121,10 +121,10 @@ class PipelineWriters(Construct):
 
     def _define_push(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
         role = iam.Role(self, "Push", description="Pushes the application's images", assumed_by=trusted)
-        _allow(role, "LogIn", ["ecr:GetAuthorizationToken"], ["*"], wildcard_reason=NO_RESOURCE_LEVEL)
-        _allow(role, "Push", PUSH, [_images(names)])
+        _allow(role, "GetRegistryToken", ["ecr:GetAuthorizationToken"], ["*"], wildcard_reason=NO_RESOURCE_LEVEL)
+        _allow(role, "PushImages", PUSH, [_images(names)])
         if profile := names.settings.service.signing_profile:  # ECR signs with the pusher's permissions
-            _allow(role, "Sign", ["signer:SignPayload"], [profile])
+            _allow(role, "SignImages", ["signer:SignPayload"], [profile])
         acknowledge(
             role.node.find_child("DefaultPolicy"),
             {
@@ -139,7 +139,12 @@ class PipelineWriters(Construct):
         """For tools/cli/commands/release.py: static files, the migration, the image parameter, and updating the service's stack."""
         role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=MAX_SESSION)
         parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
-        _allow(role, "ImageParameter", ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"], parameters)
+        _allow(
+            role,
+            "ReadAndWriteImageParameter",
+            ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"],
+            parameters,
+        )
         bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
         _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [bootstrap])
         _allow(role, "ReadScanStatus", ["ecr:DescribeImages"], [_images(names)])
@@ -157,7 +162,10 @@ class PipelineWriters(Construct):
         self._allow_tasks(role, names)
         if names.settings.service.backup_before_release:
             _allow(
-                role, "BackUpFirst", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.prefix}Operations-BackupFunction*")]
+                role,
+                "InvokeBackupFunction",
+                ["lambda:InvokeFunction"],
+                [names.arn("lambda", f"function:{names.prefix}Operations-BackupFunction*")],
             )
         _allow_notify(role, names)
         return role
@@ -171,12 +179,12 @@ class PipelineWriters(Construct):
         definitions = [names.arn("ecs", f"task-definition/{service}{family}:*") for family in families]
         _allow(
             role,
-            "TaskDefinitions",
+            "DescribeAndDeregisterTaskDefinitions",
             ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"],
             ["*"],
             wildcard_reason=NO_RESOURCE_LEVEL,
         )
-        _allow(role, "RegisterTasks", ["ecs:RegisterTaskDefinition"], definitions)
+        _allow(role, "RegisterTaskDefinitions", ["ecs:RegisterTaskDefinition"], definitions)
         _allow(role, "RunTasks", ["ecs:RunTask"], definitions, in_cluster)
         _allow(
             role,
@@ -185,7 +193,7 @@ class PipelineWriters(Construct):
             [names.arn("ecs", f"task/{service}-Cluster*/*")],
             in_cluster,
         )
-        _allow(role, "ListMigrations", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
+        _allow(role, "ListTasks", ["ecs:ListTasks"], [names.arn("ecs", f"container-instance/{service}-Cluster*/*")], in_cluster)
         _allow(
             role, "DescribeServices", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster
         )
@@ -224,19 +232,19 @@ class PreviewPipeline(Construct):
         names, bucket = self._names, f"arn:{Aws.PARTITION}:s3:::{self._names.prefix.lower()}*"
         _allow(
             self.role,
-            "FindPreviews",
+            "DescribeAllStacks",
             ["cloudformation:DescribeStacks"],
             ["*"],
             wildcard_reason="Lists all stacks to find those with the preview tag.",
         )
         actions = ["cloudformation:DeleteStack", "cloudformation:DescribeStackEvents", "cloudformation:ListStackResources"]
-        _allow(self.role, "RemovePreviews", actions, names.stacks())
-        _allow(self.role, "ListBuckets", ["s3:ListBucketVersions"], [bucket])
-        _allow(self.role, "EmptyBuckets", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"])
+        _allow(self.role, "DeletePreviewStacks", actions, names.stacks())
+        _allow(self.role, "ListObjectVersions", ["s3:ListBucketVersions"], [bucket])
+        _allow(self.role, "DeleteObjects", ["s3:DeleteObject", "s3:DeleteObjectVersion"], [f"{bucket}/*"])
         named = names.prefix.removesuffix("-")  # the CDK omits the hyphen in the proxy's name
         groups = [f"/aws/rds/instance/{named.lower()}*", f"/aws/rds/proxy/{named}*", f"/aws/ecs/containerinsights/{named}*"]
-        _allow(self.role, "DeleteLogs", ["logs:DeleteLogGroup"], [names.arn("logs", f"log-group:{group}:*") for group in groups])
-        _allow(self.role, "DeleteParameter", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
+        _allow(self.role, "DeleteLogGroups", ["logs:DeleteLogGroup"], [names.arn("logs", f"log-group:{group}:*") for group in groups])
+        _allow(self.role, "DeleteImageParameters", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
 
 
 def _images(names: EnvironmentNames) -> str:
@@ -251,7 +259,7 @@ def _allow_notify(role: iam.Role, names: EnvironmentNames) -> None:
     )
     _allow(
         role,
-        f"Encrypt{names.settings.name.capitalize()}",
+        f"EncryptAlerts{names.settings.name.capitalize()}",
         ["kms:Decrypt", "kms:GenerateDataKey"],
         [names.arn("kms", "key/*")],
         {

@@ -114,7 +114,7 @@ class OperationsTask(Construct):
         """ECS Exec's channels; these actions support no resource-level permissions."""
         self.task_definition.task_role.add_to_principal_policy(
             iam.PolicyStatement(
-                sid="EcsExec",
+                sid="OpenEcsExecChannels",
                 actions=[f"ssmmessages:{verb}{channel}Channel" for verb in ("Create", "Open") for channel in ("Control", "Data")],
                 resources=["*"],
             )

@@ -222,7 +222,7 @@ def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
     """Allow reading, writing, deleting and listing users' files, but not the bucket's settings or old versions."""
     role.add_to_principal_policy(
         iam.PolicyStatement(
-            sid="UserFiles",
+            sid="ReadAndWriteUploads",
             actions=["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
             resources=[f"{bucket.bucket_arn}/*"],
         )
@@ -235,7 +235,7 @@ def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
             )
         },
     )
-    role.add_to_principal_policy(iam.PolicyStatement(sid="ListUserFiles", actions=["s3:ListBucket"], resources=[bucket.bucket_arn]))
+    role.add_to_principal_policy(iam.PolicyStatement(sid="ListUploads", actions=["s3:ListBucket"], resources=[bucket.bucket_arn]))
     allow_key(role, key.key_arn, Stack.of(role).region)
 
 

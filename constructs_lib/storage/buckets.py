@@ -64,7 +64,7 @@ class AccessLogBucket(PrivateBucket):
         # The CDK allows the buckets of this stack by name. The bucket of release files is in a later stack: its name would create a cycle.
         self.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="LogsOfReleaseFiles",
+                sid="AllowAccessLogsOfReleaseFiles",
                 principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
                 actions=["s3:PutObject"],
                 resources=[self.arn_for_objects(f"{RELEASE_FILE_LOGS}*")],
@@ -166,7 +166,7 @@ class BackupBucket(PrivateBucket):
         """
         self.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="NothingIsWrittenOver",
+                sid="DenyOverwritingBackups",
                 effect=iam.Effect.DENY,
                 principals=[iam.AnyPrincipal()],
                 actions=["s3:PutObject"],
@@ -200,7 +200,7 @@ class PagesBucket(PrivateBucket):
         # All distributions of this account: the one that reads is in a later stack, and its ARN would create a cycle.
         self.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="DistributionsOfThisAccountRead",
+                sid="AllowCloudFrontToReadErrorPages",
                 principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
                 actions=["s3:GetObject"],
                 resources=[self.arn_for_objects("errors/*")],

@@ -103,7 +103,10 @@ def test_roles_are_corrected_daily(built: Synthesized) -> None:
 def test_function_writes_two_secrets_and_reads_the_others(built: Synthesized) -> None:
     assert len(allowed(built, "RolesFunctionRole", "secretsmanager:PutSecretValue")["Resource"]) == 2
     assert len(allowed(built, "RolesFunctionRole", "secretsmanager:GetSecretValue")["Resource"]) == 7
-    assert [s["Sid"] for s in statements(built, "RolesFunctionRole") if s["Resource"] == "*"] == ["SeeTheVpc", "NotByItsOwnCode"]
+    assert [s["Sid"] for s in statements(built, "RolesFunctionRole") if s["Resource"] == "*"] == [
+        "DescribeNetworkInterfacesAndSubnets",
+        "DenyNetworkInterfacesToFunctionCode",
+    ]
 
 
 def test_function_connects_to_the_instance(built: Synthesized) -> None:

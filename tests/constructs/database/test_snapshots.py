@@ -49,7 +49,14 @@ def test_unlocked_vault_records_the_reason() -> None:
 def test_role_is_limited_to_the_instance_and_its_snapshots(built: Synthesized) -> None:
     assert "ManagedPolicyArns" not in by_id(built.resources("AWS::IAM::Role"), "/SnapshotsRole")["Properties"]
     by_sid = {statement["Sid"]: statement for statement in statements(built, "SnapshotsRole")}
-    assert by_sid.keys() == {"SeeTheDatabase", "MakeSnapshots", "EndSnapshots", "SeeTheVault", "SeeTheKey", "LendTheKeyToSnapshots"}
-    assert "snapshot:awsbackup:*" in str(by_sid["EndSnapshots"]["Resource"])
-    assert by_sid["LendTheKeyToSnapshots"]["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+    assert by_sid.keys() == {
+        "DescribeDatabase",
+        "CreateSnapshots",
+        "DeleteSnapshots",
+        "DescribeBackupVault",
+        "DescribeKey",
+        "CreateKeyGrantsForSnapshots",
+    }
+    assert "snapshot:awsbackup:*" in str(by_sid["DeleteSnapshots"]["Resource"])
+    assert by_sid["CreateKeyGrantsForSnapshots"]["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     assert not [sid for sid, statement in by_sid.items() if statement["Resource"] == "*"]

@@ -26,14 +26,21 @@ def test_role_writes_only_its_log_group(by_sid: dict[str, dict[str, Any]]) -> No
 
 
 def test_role_in_vpc_manages_network_interfaces(by_sid: dict[str, dict[str, Any]]) -> None:
-    assert by_sid.keys() == {"", "Log", "SeeTheVpc", "AttachToVpc", "KeepAttached", "NotByItsOwnCode"}
-    assert by_sid["SeeTheVpc"]["Resource"] == "*"
-    assert len(by_sid["AttachToVpc"]["Resource"]) == 3
-    assert "network-interface/*" in str(by_sid["KeepAttached"]["Resource"])
+    assert by_sid.keys() == {
+        "",
+        "Log",
+        "DescribeNetworkInterfacesAndSubnets",
+        "CreateNetworkInterfaces",
+        "ManageNetworkInterfaces",
+        "DenyNetworkInterfacesToFunctionCode",
+    }
+    assert by_sid["DescribeNetworkInterfacesAndSubnets"]["Resource"] == "*"
+    assert len(by_sid["CreateNetworkInterfaces"]["Resource"]) == 3
+    assert "network-interface/*" in str(by_sid["ManageNetworkInterfaces"]["Resource"])
 
 
 def test_own_code_is_denied_network_interfaces(by_sid: dict[str, dict[str, Any]]) -> None:
-    denied = by_sid["NotByItsOwnCode"]
+    denied = by_sid["DenyNetworkInterfacesToFunctionCode"]
     assert (denied["Effect"], denied["Resource"]) == ("Deny", "*")
     assert set(denied["Action"]) == {*DESCRIBE_NETWORK, *CREATE_INTERFACES, *MODIFY_INTERFACES}
     assert "lambda:SourceFunctionArn" in denied["Condition"]["ArnLike"]

@@ -74,7 +74,7 @@ def _built(repository: str = REPOSITORY) -> Synthesized:
         service=tasks,
         database=databases,
         cache=CacheAlarms(small, "CacheAlarms", alerting=makes, settings=one.cache, cache=cache(small, service.network)),
-        staleness=StalenessAlarms(small, "AgeAlarms", alerting=makes, settings=one.operations, probe_failing=failing),
+        staleness=StalenessAlarms(small, "StalenessAlarms", alerting=makes, settings=one.operations, probe_failing=failing),
         functions=[failing],
     )
     return template(small)
@@ -103,7 +103,7 @@ def test_every_threshold_is_drawn() -> None:
     thresholds = {
         name: one["Properties"]["Threshold"]
         for name, one in built.resources(ALARM).items()
-        if not re.search(r"/(Slo|UptimeAlarmsCert|AgeAlarmsNo)|FunctionFailing", name)
+        if not re.search(r"/(Slo|UptimeAlarmsCert|StalenessAlarmsNo)|FunctionFailing", name)
     }
     assert len(thresholds) > 30
     assert {name for name, threshold in thresholds.items() if threshold not in drawn} == set()

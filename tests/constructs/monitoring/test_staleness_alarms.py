@@ -15,14 +15,14 @@ def _built(*, thresholds: dict[str, Any] | None = None, scheduled_backups: bool 
     small = stack()
     changed = settings(operations=operations).operations.model_copy(update={"scheduled_backups": scheduled_backups})
     failing = alarm(small, "Probe", "FunctionFailing")
-    StalenessAlarms(small, "AgeAlarms", alerting=alerting(**thresholds or {}), settings=changed, probe_failing=failing)
+    StalenessAlarms(small, "StalenessAlarms", alerting=alerting(**thresholds or {}), settings=changed, probe_failing=failing)
     return template(small)
 
 
 def test_alarms_are_those_listed() -> None:
     built = _built()
-    found = {name: line for name, line in described(built).items() if name.startswith("AgeAlarms")}
-    assert found == listed("Operations/AgeAlarms")
+    found = {name: line for name, line in described(built).items() if name.startswith("StalenessAlarms")}
+    assert found == listed("Operations/StalenessAlarms")
     expected = {"Environment": "prod", "service": "rotation", "Kind": "redis"}
     assert dimensions(by_id(built.resources(ALARM), "RedisRotationAge")) == {"RotationAgeDays": expected}
     expected = {"Environment": "prod", "service": "probe"}
@@ -33,11 +33,11 @@ def test_alarms_are_those_listed() -> None:
 
 def test_thresholds_are_settings() -> None:
     lines = described(_built(thresholds={"daily_backup_age_hours": 48, "rotation_days_late": 5}, redis_token_days=60))
-    assert ">= 48 |" in lines["AgeAlarmsDailyBackupAge"]
-    assert ">= 65 |" in lines["AgeAlarmsRedisRotationAge"]
+    assert ">= 48 |" in lines["StalenessAlarmsDailyBackupAge"]
+    assert ">= 65 |" in lines["StalenessAlarmsRedisRotationAge"]
 
 
 def test_without_scheduled_backups_there_are_no_backup_alarms() -> None:
     names = described(_built(scheduled_backups=False)).keys()
     assert not [name for name in names if "Backup" in name or "Drill" in name]
-    assert {"AgeAlarmsMaintenanceOverdue", "AgeAlarmsRotationOverdue", "AgeAlarmsProbeSilent"} <= names
+    assert {"StalenessAlarmsMaintenanceOverdue", "StalenessAlarmsRotationOverdue", "StalenessAlarmsProbeSilent"} <= names

@@ -115,18 +115,20 @@ def test_function_connects_to_each_server(built: Synthesized) -> None:
 
 
 def test_function_reads_and_writes_its_secrets(by_sid: dict[str, dict[str, Any]]) -> None:
-    assert by_sid["Values"]["Action"] == [f"secretsmanager:{name}" for name in ("DescribeSecret", "GetSecretValue", "PutSecretValue")]
-    assert len(by_sid["Values"]["Resource"]) == 5  # two users, two connections, the token
-    stages = by_sid["TokenInSteps"]
+    assert by_sid["ReadAndWriteSecretValues"]["Action"] == [
+        f"secretsmanager:{name}" for name in ("DescribeSecret", "GetSecretValue", "PutSecretValue")
+    ]
+    assert len(by_sid["ReadAndWriteSecretValues"]["Resource"]) == 5  # two users, two connections, the token
+    stages = by_sid["MoveRedisTokenStages"]
     assert (stages["Action"], _target(stages["Resource"])[:14]) == ("secretsmanager:UpdateSecretVersionStage", "CacheAuthToken")
 
 
 def test_function_may_restart_the_service_and_change_the_token(built: Synthesized, by_sid: dict[str, dict[str, Any]]) -> None:
     restart = allowed(built, "RotationFunctionRole", "ecs:UpdateService")
     assert (restart["Action"], _target(restart["Resource"])[:10]) == (["ecs:DescribeServices", "ecs:UpdateService"], "WebService")
-    assert ":task/" in str(by_sid["SeeTasks"]["Resource"])
+    assert ":task/" in str(by_sid["DescribeTasks"]["Resource"])
     assert ":container-instance/" in str(by_sid["ListTasks"]["Resource"])
-    token = by_sid["RedisToken"]
+    token = by_sid["ModifyRedisReplicationGroup"]
     assert (token["Action"], ":replicationgroup:" in str(token["Resource"])) == ("elasticache:ModifyReplicationGroup", True)
 
 

@@ -89,8 +89,8 @@ def test_function_connects_to_each_server(built: Synthesized, without_proxy: Syn
 
 def test_function_reads_its_two_secrets_and_the_backups(built: Synthesized) -> None:
     by_sid = {one.get("Sid", ""): one for one in statements(built, "ProbeFunctionRole")}
-    assert by_sid["LogIn"]["Action"] == ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
-    assert len(by_sid["LogIn"]["Resource"]) == 2
+    assert by_sid["ReadMonitorAndRedisSecrets"]["Action"] == ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    assert len(by_sid["ReadMonitorAndRedisSecrets"]["Resource"]) == 2
     read = allowed(built, "ProbeFunctionRole", "s3:GetObject")
     assert read["Action"] == "s3:GetObject"
     assert all(f"{folder}/*" in str(read["Resource"]) for folder in ("daily", "weekly", "monthly", "reports"))

@@ -91,7 +91,7 @@ def test_access_logs_expire(built: Synthesized) -> None:
 
 
 def test_access_logs_of_release_files_come_from_this_account(built: Synthesized) -> None:
-    (allowed,) = [statement for statement in policy(built, "AccessLogs") if statement.get("Sid") == "LogsOfReleaseFiles"]
+    (allowed,) = [statement for statement in policy(built, "AccessLogs") if statement.get("Sid") == "AllowAccessLogsOfReleaseFiles"]
     assert (allowed["Principal"], allowed["Action"]) == ({"Service": "logging.s3.amazonaws.com"}, "s3:PutObject")
     assert "/release-files/*" in json.dumps(allowed["Resource"])
     assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
@@ -128,7 +128,7 @@ def test_backups_expire_by_tier_when_superseded(built: Synthesized) -> None:
 
 
 def test_backups_cannot_be_overwritten(built: Synthesized) -> None:
-    (denied,) = [statement for statement in policy(built, "Backups") if statement.get("Sid") == "NothingIsWrittenOver"]
+    (denied,) = [statement for statement in policy(built, "Backups") if statement.get("Sid") == "DenyOverwritingBackups"]
     assert (denied["Effect"], denied["Action"], denied["Principal"]) == ("Deny", "s3:PutObject", {"AWS": "*"})
     assert denied["Condition"] == {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
     assert [json.dumps(one).rpartition('"/')[2] for one in denied["Resource"]] == [
