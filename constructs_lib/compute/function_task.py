@@ -116,10 +116,9 @@ def add_package(
     """Add a container that runs the first of `packages`, and allow it to read only these objects of the CDK's bucket."""
 
     def readable(asset: assets.Asset) -> str:
-        task.add_to_task_role_policy(
-            iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"arn:{PARTITION}:s3:::{asset.s3_bucket_name}/{asset.s3_object_key}"])
-        )
-        return f"{asset.s3_bucket_name}/{asset.s3_object_key}"
+        place = f"{asset.s3_bucket_name}/{asset.s3_object_key}"
+        task.add_to_task_role_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"arn:{PARTITION}:s3:::{place}"]))
+        return place
 
     return task.add_container(
         "Container",

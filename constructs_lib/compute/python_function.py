@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, Size, TimeZone
+from aws_cdk import Duration, IgnoreMode, RemovalPolicy, Size, TimeZone
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -158,7 +158,7 @@ class PythonFunction(lambda_.Function):
 def package_asset(packages: Sequence[str]) -> dict[str, Any]:
     """Arguments of an asset with these packages of lambda_src and `common/`, without bytecode."""
     included = [f"!{name}{rest}" for name in (*packages, "common") for rest in ("", "/**")]
-    return {"path": str(SOURCE), "exclude": ["*", *included, "**/__pycache__", "**/*.pyc"]}
+    return {"path": str(SOURCE), "exclude": ["*", *included, "**/__pycache__", "**/*.pyc"], "ignore_mode": IgnoreMode.GIT}
 
 
 def https_security_group(scope: Construct, construct_id: str, package: str, network: Network) -> ClosedSecurityGroup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -62,12 +63,12 @@ class Alarm:
     children: Sequence[Alarm] = field(default=())
     resource: cloudwatch.CfnAlarm | cloudwatch.CfnCompositeAlarm | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name that CloudFormation gives it; empty without a resource."""
         return self.resource.ref if self.resource else ""
 
-    @property
+    @cached_property
     def arn(self) -> str:
         """The ARN; empty without a resource."""
         return self.resource.attr_arn if self.resource else ""

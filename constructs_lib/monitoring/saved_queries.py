@@ -136,13 +136,14 @@ class SavedQueries(Construct):
         queries: Sequence[SavedQuery],
     ) -> None:
         super().__init__(scope, construct_id)
+        names = [group.log_group_name for group in log_groups]
         for query in queries:
             logs.CfnQueryDefinition(
                 self,
                 "".join(letter for letter in query.name.title() if letter.isalnum()),
                 name=f"{environment}/{folder}/{query.name}",
                 query_string="\n| ".join(query.steps),
-                log_group_names=[group.log_group_name for group in log_groups],
+                log_group_names=names,
                 parameters=[
                     logs.CfnQueryDefinition.QueryParameterProperty(name=name, description=description)
                     for name, description in query.parameters.items()

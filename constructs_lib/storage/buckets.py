@@ -242,11 +242,12 @@ class ReleaseFilesBucket(PrivateBucket):
 
 def allow_objects(role: iam.Role, bucket: s3.IBucket, folders: Sequence[str], *actions: str) -> None:
     """Allow `actions` on objects under `folders` and listing them, but not the bucket's settings or old versions."""
-    role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=[bucket.arn_for_objects(f"{folder}/*") for folder in folders]))
+    arn = bucket.bucket_arn
+    role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=[f"{arn}/{folder}/*" for folder in folders]))
     role.add_to_policy(
         iam.PolicyStatement(
             actions=["s3:ListBucket"],
-            resources=[bucket.bucket_arn],
+            resources=[arn],
             conditions={"StringLike": {"s3:prefix": [f"{folder}/*" for folder in folders]}},
         )
     )
