@@ -58,6 +58,8 @@ def describe_error(error: Exception) -> str:
         details = error.response["Error"]
         message = f"AWS refused {error.operation_name}: {details.get('Message') or details.get('Code')}"
         return f"{message.rstrip('.')}. {SIGN_IN}" if details.get("Code") in EXPIRED else message
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     return f"AWS cannot be reached: {error}" if isinstance(error, BotoCoreError) else str(error)
 
 

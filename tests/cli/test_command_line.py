@@ -64,6 +64,7 @@ COMPLETE = {
 MISSING = {
     "release deploy": "Missing argument 'IMAGE'",
     "bootstrap": "Give at least one account and region",
+    "cdk": "Give a command of the CDK, such as diff",
     "firewall block": "Missing argument 'ADDRESS'",
     "firewall unblock": "Missing argument 'ADDRESS'",
     "firewall attack-mode": "Missing argument '{on|off}'",
@@ -79,7 +80,11 @@ MISSING = {
 }
 TYPOS = {
     "depoly": "No such command 'depoly'",
-    "release deplyo": "No such command 'deplyo'",
+    "release deplyo": "No such command 'deplyo'. Did you mean 'deploy'?",
+    "rollback": "No such command 'rollback'. Did you mean 'release rollback'?",
+    "list": "Did you mean 'release list' or 'firewall list' or 'backup list' or 'preview list'?",
+    "--env dev names": "--env follows the command: `./carmen names --env dev`.",
+    "diff --output no-such-folder/report.md": "no-such-folder does not exist",
     "tasks scale many": "'many' is not a valid integer range",
     "tasks scale 0": "0 is not in the range 1<=x<=100",
     "tasks scale 101": "101 is not in the range 1<=x<=100",

@@ -34,7 +34,21 @@ EXIT_CODES = "Exit codes: 0 success, 1 failure, 2 usage, 3 refused for safety, 1
 
 
 class Commands(click.Group):
-    """The root group: its help lists the commands of groups too, in sections."""
+    """The root group: its help lists the commands of groups too, in sections, and its errors name the right place of a word."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises UsageError; for `rollback` it names `release rollback`."""
+        nested = [name for name, group in self.commands.items() if isinstance(group, click.Group) and args[0] in group.commands]
+        if nested and args[0] not in self.commands:
+            names = " or ".join(f"'{name} {args[0]}'" for name in nested)
+            raise click.UsageError(f"No such command '{args[0]}'. Did you mean {names}?", ctx)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises UsageError; for `--env` before the command it names the right place."""
+        if args and args[0].partition("=")[0] == "--env":
+            raise click.UsageError("--env follows the command: `./carmen names --env dev`.", ctx)
+        return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():

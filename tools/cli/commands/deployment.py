@@ -118,6 +118,8 @@ def cdk_command(environment: str | None, arguments: tuple[str, ...]) -> int:
     Example:
       ./carmen cdk diff --env staging
     """
+    if not arguments:
+        raise click.UsageError("Give a command of the CDK, such as diff; `./carmen cdk -- --help` lists them.")
     context = ("-c", f"env={environment}") if environment else ()
     continues = "What CloudFormation has started continues in AWS; `./carmen cdk diff` shows the state."
     return run_cdk([*arguments, "--no-notices", *context], continues, shares_terminal=True)
@@ -145,6 +147,8 @@ def diff_command(context: click.Context, base: str, environment: str | None, out
         if context.get_parameter_source("environment") is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--env {environment} needs `--base {DEPLOYED}`: against a branch, the report is of all environments.")
         environment = None
+    if output and not output.absolute().parent.is_dir():
+        raise click.UsageError(f"--output {output}: the folder {output.absolute().parent} does not exist.")
     with on_ctrl_c("Stopping; temporary folders are removed.", "Temporary folders may remain: `git worktree prune` and your TMPDIR."):
         return run(base, environment, output)
 

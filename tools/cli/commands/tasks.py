@@ -64,7 +64,7 @@ def restart_command(deployed: Deployed) -> None:
 def scale_command(deployed: Deployed, number: int | None) -> None:
     """Change the least number of tasks.
 
-    Without NUMBER, it is as the settings say.
+    Without NUMBER, it becomes [service] min_tasks of the settings again.
 
     \b
     Example:
