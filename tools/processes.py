@@ -45,12 +45,16 @@ class _Endings:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._first is None:
-            self._first, self._code = time.monotonic(), 128 + number
+            self._first = time.monotonic()
             _write(f"\nEnding ({signal.Signals(number).name}); press Ctrl-C again to stop at once.\n")
-            self.end()
+            self.begin(number, frame)
         elif time.monotonic() - self._first > REPEAT_SECONDS:
             _write("\nStopped at once. Its child processes end too; the next run of this command removes what remains.\n")
             os._exit(self._code)  # each child has a watcher
+
+    def begin(self, number: int, _: FrameType | None) -> None:
+        self._code = 128 + number
+        self.end()
 
     def end(self, *_: object) -> None:
         if self._deferring:
@@ -60,6 +64,7 @@ class _Endings:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
+        """A first signal in this block raises `Ended` at its end."""
         self._deferring = True
         try:
             yield
@@ -76,6 +81,8 @@ def _write(text: str) -> None:
 
 
 _endings = _Endings()
+end_silently = _endings.begin  # a signal handler for commands with messages of their own
+deferred = _endings.deferred
 
 
 def end_on_signals() -> None:

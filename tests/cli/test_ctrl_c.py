@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
 import signal
+import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,14 +16,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from botocore.exceptions import ClientError
 
 from settings.loader import load
 from tests.cli import test_preview, test_release, test_swap
-from tests.cli.conftest import main
-from tests.cli.fakes import DIGEST, REPOSITORY, Aws
-from tests.cli.test_command_line import CREDENTIALS, fake_cdk
+from tests.cli.conftest import NO_CREDENTIALS, main
+from tests.cli.fakes import DIGEST, OUTPUTS, REPOSITORY, Aws
+from tests.cli.test_command_line import COMMANDS, COMPLETE, CREDENTIALS, fake_cdk
+from tests.conftest import ROOT
 from tools import processes
 from tools.cli import terminal
+from tools.cli.commands import firewall
 from tools.cli.commands.database import swap
 from tools.environment import Deployed
 
@@ -34,15 +42,12 @@ class Killed(BaseException):
 def _handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The handlers of `main` in this process, for the length of a test."""
 
-    def end(number: int, _: object) -> NoReturn:
-        raise processes.Ended(128 + number)
-
     def killed(code: int) -> NoReturn:
         raise Killed(code)
 
-    monkeypatch.setattr(terminal._ctrl_c, "remaining", None)
+    terminal._ctrl_c.reset()
     monkeypatch.setattr("os._exit", killed)
-    before = signal.signal(signal.SIGINT, partial(terminal._ctrl_c, end))
+    before = signal.signal(signal.SIGINT, partial(terminal._ctrl_c, processes.end_silently))
     yield
     signal.signal(signal.SIGINT, before)
     assert len(terminal._ctrl_c.messages) == 1
@@ -150,7 +155,7 @@ def test_ctrl_c_before_the_work_starts(operation: str, monkeypatch: pytest.Monke
     monkeypatch.setattr("tools.cli.options.connect", press)
     monkeypatch.setattr("tools.cli.commands.preview.connect", press)
     assert main(WAITING[operation][0].split()) == 130
-    assert capfd.readouterr().err == "\nStopping. Nothing continues in AWS.\n"
+    assert capfd.readouterr().err == f"\n{NOTHING}\n{terminal.AGAIN}\n"
 
 
 @pytest.mark.parametrize("operation", WAITING)
@@ -158,7 +163,7 @@ def test_ctrl_c_while_waiting_for_aws(operation: str, monkeypatch: pytest.Monkey
     line, account, message = WAITING[operation]
     connect_to(account(), monkeypatch)
     assert main(line.split()) == 130
-    assert capfd.readouterr().err.removeprefix(STATED) == f"\n{message}\n"
+    assert capfd.readouterr().err.removeprefix(STATED) == f"\n{message}\n{terminal.AGAIN}\n"
 
 
 @pytest.mark.parametrize("operation", WAITING)
@@ -169,7 +174,7 @@ def test_second_ctrl_c_while_cleaning_up(operation: str, monkeypatch: pytest.Mon
     with pytest.raises(Killed) as killed:
         main(line.split())
     assert killed.value.args == (130,)
-    assert capfd.readouterr().err.removeprefix(STATED) == f"\n{message}\n\nStopped at once. {message}\n"
+    assert capfd.readouterr().err.removeprefix(STATED) == f"\n{message}\n{terminal.AGAIN}\n\nStopped at once. {message}\n"
 
 
 def test_interrupted_release_keeps_the_new_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,17 +184,37 @@ def test_interrupted_release_keeps_the_new_parameter(monkeypatch: pytest.MonkeyP
     assert account.value == NEW
 
 
-def test_release_interrupted_earlier_restores_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["put_parameter", "update_stack"])
+def test_release_interrupted_between_parameter_and_update_does_both(
+    call: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     account = test_release.Account("placeholder")
-    account.update_stack = press  # type: ignore[method-assign]
+    original = getattr(account, call)
+
+    def press_then_call(**arguments: Any) -> Any:
+        press()
+        return original(**arguments)
+
+    setattr(account, call, press_then_call)
     connect_to(account, monkeypatch)
     assert main(["release", "deploy", NEW]) == 130
+    assert (account.value, account.done[-1]) == (NEW, "rolls")
+    assert f"\n{WAITING['release'][2]}\n" in capfd.readouterr().err
+
+
+def test_refused_update_restores_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ValidationError", "Message": "is in UPDATE_IN_PROGRESS state"}}, "UpdateStack")
+
+    account = test_release.Account("placeholder")
+    account.update_stack = refused  # type: ignore[method-assign]
+    connect_to(account, monkeypatch)
+    assert main(["release", "deploy", NEW, "--yes"]) == 1
     assert account.value == "placeholder"
 
 
 def test_rollback_without_stack_update_sets_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
     """After an interrupted release that CloudFormation rolled back."""
-    from botocore.exceptions import ClientError
 
     def no_updates(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "ValidationError", "Message": "No updates are to be performed."}}, "UpdateStack")
@@ -201,17 +226,137 @@ def test_rollback_without_stack_update_sets_the_parameter(monkeypatch: pytest.Mo
     assert account.value == OLD
 
 
-@pytest.mark.parametrize("line", ["deploy --yes --env staging", "preview up pr-1", "synth", "cdk diff"])
-def test_ctrl_c_ends_the_cdk_after_the_message(
-    line: str, fake_cdk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """The fake CDK prints a line when it is ended."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
+# Three moments of every command: while its modules load, while it waits, and at its question or during the first Ctrl-C.
+
+CDK, PLATFORM, AWS = "the CDK CLI", "the platform's API", "AWS"
+NOTHING = "Stopping. Nothing continues in AWS."
+UNCHANGED = "Stopping. Nothing was changed."
+
+
+def change(change: str, undo: str) -> str:
+    return f"Stopping. The change may be made already, in part or in full: {change}. Undo: {undo}"
+
+
+# What each command waits for first (otherwise the function that works on this machine), and what Ctrl-C prints then.
+WAITS: dict[str, tuple[str, str]] = {
+    "deploy": (
+        CDK,
+        "The deployment of CarmenProd continues in AWS. The CloudFormation console shows its state; the same command completes it.",
+    ),
+    "diff": (AWS, "Stopping; temporary folders are removed."),
+    "cost": ("tools.reports.cost.savings.bill_of_all_environments", NOTHING),
+    "settings": ("settings.loader.resolved", NOTHING),
+    "synth": (CDK, UNCHANGED),
+    "bootstrap": (CDK, "The bootstrap stack CDKToolkit continues in AWS."),
+    "cdk": (CDK, "What CloudFormation has started continues in AWS; `./carmen cdk diff` shows the state."),
+    "access": (
+        CDK,
+        "The deployment of CarmenPipelineAccess* continues in AWS. The CloudFormation console shows its state; the same command completes it.",
+    ),
+    "release deploy": (AWS, NOTHING),
+    "release rollback": (AWS, NOTHING),
+    "release list": (AWS, NOTHING),
+    "preflight": (AWS, NOTHING),
+    "postflight": (AWS, NOTHING),
+    "tasks restart": (AWS, NOTHING),
+    "tasks scale": (AWS, NOTHING),
+    "firewall block": (AWS, change("203.0.113.7/32 is blocked at the edge", "./carmen firewall unblock 203.0.113.7/32 --env prod")),
+    "firewall unblock": (AWS, change("203.0.113.7/32 is no longer blocked", "./carmen firewall block 203.0.113.7/32 --env prod")),
+    "firewall list": (AWS, NOTHING),
+    "firewall attack-mode": (AWS, change(f"attack mode {firewall.ATTACK_MODE[True]}", "./carmen firewall attack-mode off --env prod")),
+    "backup now": (AWS, NOTHING),
+    "backup list": (AWS, NOTHING),
+    "backup verify": (AWS, NOTHING),
+    "backup restore": (AWS, NOTHING),
+    "database shell": (AWS, NOTHING),
+    "database swap": (AWS, NOTHING),
+    "database wake": (
+        AWS,
+        change("the database and the tasks start, and run until the next evening", "wait until the evening: the schedule stops both"),
+    ),
+    "secrets": (AWS, NOTHING),
+    "names": (AWS, NOTHING),
+    "drift": (AWS, "Stopping. Comparisons that CloudFormation has started continue in AWS; they change nothing."),
+    "preview up": (
+        CDK,
+        "The deployment continues in AWS. `./carmen preview up pr-1` completes it, `./carmen preview remove pr-1` removes it.",
+    ),
+    "preview list": (AWS, NOTHING),
+    "preview remove": (AWS, change("the preview is removed with all its data", "not possible")),
+    "preview prune": (AWS, NOTHING),
+    "notify": (AWS, NOTHING),
+    "comment": (PLATFORM, "Stopping. The comment may have been written; the same command replaces it."),
+    "completion": ("tools.cli.cli.get_completion_class", NOTHING),
+}
+ARGUMENTS = {
+    **{name: arguments or "" for name, arguments in COMPLETE.items()},
+    **{"bootstrap": "aws://000000000000/us-east-1", "cdk": "diff", "preview up": "pr-1", "comment": str(ROOT / "README.md")},
+    "completion": "bash",
+}
+
+
+def line_of(name: str) -> list[str]:
+    return [*name.split(), *ARGUMENTS[name].split()]
+
+
+@pytest.fixture(scope="module")
+def silent() -> Iterator[socket.socket]:
+    """A server that accepts requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def variables(server: socket.socket) -> dict[str, str]:
+    """AWS and GitHub are the silent server."""
+    url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    github = {"GITHUB_REF": "refs/pull/1/merge", "GITHUB_API_URL": url, "GITHUB_REPOSITORY": "a/b", "GITHUB_TOKEN": "t"}
+    return {**NO_CREDENTIALS, **CREDENTIALS, **github, "AWS_ENDPOINT_URL": url, "POSTGRESQL_HOME": "/nowhere", "PGPASSWORD": "none"}
+
+
+@pytest.fixture
+def waiting(
+    request: pytest.FixtureRequest, silent: socket.socket, fake_cdk: Path, no_credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A command that gets a Ctrl-C as soon as it waits for its answer."""
+    name: str = request.param
+    waits, _ = WAITS[name]
+    for variable, value in variables(silent).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setattr("sys.path", [*sys.path])
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # cdk.out
+    monkeypatch.setattr("tools.cli.commands.checklist._git", lambda *_: "")
+    monkeypatch.setattr("tools.reports.drift.stacks_of", lambda settings: [("CarmenProd", "us-east-1")])
+    monkeypatch.setattr("tools.reports.diff.live.environments", lambda name: [load("prod")])
+    if waits == CDK:
+        _press_when_the_cdk_runs(fake_cdk, monkeypatch)
+        yield name
+    elif waits in (AWS, PLATFORM):
+        main_thread = threading.main_thread().ident
+        assert main_thread
+
+        def accept() -> None:
+            with silent.accept()[0] as connection:
+                assert connection.recv(1)
+                time.sleep(0.01)  # the request is sent, the answer is awaited
+                signal.pthread_kill(main_thread, signal.SIGINT)
+                ended.wait(20)
+
+        ended = threading.Event()
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield name
+        ended.set()
+        thread.join()
+    else:
+        monkeypatch.setattr(waits, press)
+        yield name
+
+
+def _press_when_the_cdk_runs(fake_cdk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake CDK prints a line when it is ended."""
     ready = fake_cdk.with_name("ready")
     fake_cdk.write_text(f"trap 'echo ended >&2; exit' TERM; touch {ready}; while :; do sleep 0.05; done", encoding="utf-8")
-    begin = time.monotonic()
 
     def wait(process: Any, timeout: float | None = None) -> int:
         if timeout is None and not ready.with_name("pressed").exists():
@@ -223,7 +368,175 @@ def test_ctrl_c_ends_the_cdk_after_the_message(
 
     original: Callable[[Any, float | None], int] = subprocess.Popen.wait
     monkeypatch.setattr("subprocess.Popen.wait", wait)
-    assert main(line.split()) == 130
-    assert time.monotonic() - begin < 5
+
+
+every_command = pytest.mark.parametrize("waiting", COMMANDS, indirect=True)  # one without a row in WAITS fails
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ctrl_c_at_the_start_of_every_command(name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its first own line. What loads before is the same for all commands: see the real processes below."""
+    monkeypatch.setattr("click.Command.invoke", press)
+    assert main(line_of(name)) == 130
+    assert capfd.readouterr().err == f"\n{NOTHING}\n{terminal.AGAIN}\n"
+
+
+@every_command
+def test_ctrl_c_while_every_command_waits(waiting: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(line_of(waiting)) == 130
+    waits, message = WAITS[waiting]
     errors = capfd.readouterr().err
-    assert errors.index("Nothing was changed" if line == "synth" else "continues in AWS") < errors.index("\nended\n")
+    assert f"\n{message}\n{terminal.AGAIN}\n" in f"\n{errors}"
+    assert errors.endswith("\nended\n" if waits == CDK else f"\n{terminal.AGAIN}\n")
+
+
+@every_command
+def test_second_ctrl_c_while_every_command_ends(waiting: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """It arrives while the first message is being printed."""
+
+    def write_and_press(text: str) -> None:
+        write(text)
+        if "Stopped at once" not in text:
+            signal.raise_signal(signal.SIGINT)
+
+    write = terminal._write
+    monkeypatch.setattr(terminal, "_write", write_and_press)
+    with pytest.raises(Killed) as killed:
+        main(line_of(waiting))
+    assert killed.value.args == (130,)
+    remaining = {"diff": "Temporary folders may remain: `git worktree prune` and your TMPDIR."}
+    message = WAITS[waiting][1].removeprefix("Stopping. ")
+    assert f"\n\nStopped at once. {remaining.get(waiting, message)}\n" in capfd.readouterr().err
+
+
+WITH_QUESTION = [name for name, command in COMMANDS.items() if any("--yes" in option.opts for option in command.params)]
+NEVER_ASKS = {"database wake"}  # production has no working hours
+
+
+class Everything(test_release.Account):
+    """An environment for every command that changes something in AWS."""
+
+    def __getattr__(self, method: str) -> Any:
+        answers: dict[str, Any] = {
+            "get_ip_set": {"IPSet": {"Addresses": []}, "LockToken": "token"},
+            "invoke": {"Payload": io.BytesIO(b"{}")},
+            "describe_db_instances": {"DBInstances": [{"DBInstanceStatus": "stopped"}]},
+            "describe_scalable_targets": {"ScalableTargets": [{"MinCapacity": 3, "MaxCapacity": 6}]},
+            "detect_stack_drift": {"StackDriftDetectionId": "detection"},
+            "describe_stack_drift_detection_status": {"DetectionStatus": "DETECTION_COMPLETE", "StackDriftStatus": "IN_SYNC"},
+            "describe_stack_resource_drifts": {"StackResourceDrifts": []},
+        }
+        return (lambda **_: answers[method]) if method in answers else super().__getattr__(method)
+
+
+CHANGING = re.compile("(create|delete|deregister|detect|invoke|modify|publish|put|reboot|register|run|start|stop|update)_?")
+
+
+class Calls:
+    """An account that records calls. Ctrl-C is pressed when AWS has executed call number `at`, before its answer arrives."""
+
+    def __init__(self, account: Any, at: int = 0, made: list[str] | None = None) -> None:
+        self._account, self._at, self.made = account, at, [] if made is None else made
+
+    def _wrapped(self, part: Any) -> Calls:
+        return Calls(part, self._at, self.made)
+
+    def client(self, service: str, *, region_name: str = "us-east-1", **_: Any) -> Calls:
+        return self._wrapped(self._account.client(service, region_name=region_name))
+
+    def get_paginator(self, method: str) -> Calls:
+        return self._wrapped(self._account.get_paginator(method))
+
+    def get_waiter(self, name: str) -> Calls:
+        return self._wrapped(self._account.get_waiter(name))
+
+    def __getattr__(self, method: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            answer = getattr(self._account, method)(**arguments)
+            self.made.append(method)
+            if len(self.made) == self._at:
+                press()
+            return answer
+
+        return call
+
+    @property
+    def changes(self) -> list[str]:
+        return [method for method in self.made if CHANGING.match(method)]
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch, fake_cdk: Path) -> Callable[[str, int], Calls]:
+    """Connect a command to an account in which it works."""
+
+    def connect(name: str, at: int) -> Calls:
+        def deployed(environment: str, *approve: Any) -> Deployed:
+            return Deployed(load(environment), calls, *approve)
+
+        account = {"database swap": test_swap.Aws, "preview remove": _previews, "preview prune": _previews}.get(
+            name, lambda: Everything(NEW)
+        )
+        calls = Calls(account(), at)
+        for module in ("options", "commands.preview", "commands.deployment"):
+            monkeypatch.setattr(f"tools.cli.{module}.connect", deployed)
+        return calls
+
+    def resource(self: Deployed, stack: str, kind: str, *_: str, region: str | None = None) -> str:
+        return "prod-db" if kind.endswith("DBInstance") else "name|id|CLOUDFRONT"
+
+    for variable, value in {**NO_CREDENTIALS, **CREDENTIALS}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(Deployed, "resource", resource)
+    monkeypatch.setattr(Deployed, "output", lambda self, key: OUTPUTS.get(key, key))
+    monkeypatch.setattr("tools.reports.drift.stacks_of", lambda settings: [("CarmenProd", "us-east-1")])
+    monkeypatch.setattr("tools.reports.drift.lookup_client", lambda session, *_: session.client("cloudformation"))
+    monkeypatch.setattr(swap, "POLL_SECONDS", 0)
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    return connect
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_QUESTION if name not in NEVER_ASKS])
+def test_ctrl_c_at_the_question_of_every_command(
+    name: str, connect: Callable[[str, int], Calls], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls = connect(name, 0)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.termui.visible_prompt_func", press)
+    production = ["--allow", "production"] if name == "backup restore" else []
+    assert main([*(word for word in line_of(name) if word != "--yes"), *production]) == 130
+    output, errors = capfd.readouterr()
+    assert errors.endswith(f"\n\n{NOTHING}\n{terminal.AGAIN}\n")
+    assert "deploy " not in output
+    assert calls.changes == []
+
+
+# They change nothing in AWS: `backup restore` changes a database, after the question.
+READS = {
+    *("diff", "release list", "preflight", "postflight", "firewall list", "backup list", "backup verify", "backup restore"),
+    *("secrets", "names", "preview list"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name, (waits, _) in WAITS.items() if waits == AWS and name not in READS])
+def test_ctrl_c_during_every_call_of_a_change(name: str, connect: Callable[[str, int], Calls], capfd: pytest.CaptureFixture[str]) -> None:
+    """From the first changing call on, no message says that nothing happens, and each has a command or says what is left."""
+    line = [*line_of(name), *(["--yes"] if name == "release deploy" else [])]
+    at = 0
+    while True:
+        at += 1
+        terminal._ctrl_c.reset()
+        calls = connect(name, at)
+        code = main(line)
+        errors = capfd.readouterr().err
+        if len(calls.made) < at:
+            break
+        assert code == 130, calls.made
+        message = errors.partition(f"\n{terminal.AGAIN}\n")[0].splitlines()[-1]
+        if name.startswith("release") and "put_parameter" not in calls.made:
+            assert "rollback" not in message, calls.made  # it would replace the image that still runs
+        if calls.changes:
+            assert "Nothing continues" not in message, calls.made
+            assert "Nothing was changed" not in message, calls.made
+            assert re.search(r"`|in AWS|may |again", message), (calls.made, message)
+    assert code == 0, errors
+    assert calls.changes

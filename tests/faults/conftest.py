@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -22,16 +23,23 @@ FOLDER = "Kärrmen's $HOME (1)"
 NO_REGISTRY = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0", "PIP_FIND_LINKS": ""}
 
 
-class Terminal:
-    """A command of a copy in a separate terminal."""
+class Place(Protocol):
+    """Where a command runs, with these variables."""
 
-    def __init__(self, copy: Copy, *command: str) -> None:
+    root: Path
+    environment: dict[str, str]
+
+
+class Terminal:
+    """A command in a separate terminal."""
+
+    def __init__(self, place: Place, *command: str) -> None:
         self.shown = ""
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
             command,
-            cwd=copy.root,
-            env=copy.environment,
+            cwd=place.root,
+            env=place.environment,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -27,13 +27,17 @@ def step(text: str) -> None:
 
 
 def approve(environment: str, yes: bool, change: str, undo: str, *, always: bool = False) -> None:
-    """State a change and how to undo it; for production, or `always`, ask for confirmation.
+    """State a change and how to undo it; for production, or `always`, ask for confirmation. From then on Ctrl-C names the change.
 
     Raises RefusedError when it is not given, or cannot be because there is no terminal.
     """
     click.echo(f"Change of {environment}: {change}\nUndo: {undo}", err=True)
-    if yes or not (always or environment == PRODUCTION):
-        return
+    if not yes and (always or environment == PRODUCTION):
+        _confirm(environment)
+    _ctrl_c.change_begins(change, undo)
+
+
+def _confirm(environment: str) -> None:
     if not sys.stdin.isatty():
         raise RefusedError(f"Nothing was changed: a change of {environment} needs confirmation on a terminal, or the option --yes.")
     try:
@@ -44,20 +48,32 @@ def approve(environment: str, yes: bool, change: str, undo: str, *, always: bool
         raise RefusedError("Nothing was changed: not confirmed.")
 
 
+_NOTHING = ("Stopping. Nothing continues in AWS.", "Nothing continues in AWS.")
+AGAIN = "Press Ctrl-C again to stop at once."
+
+
 class _CtrlC:
     """Messages for the first and the second Ctrl-C of this process, innermost block last."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[str, str]] = [("Stopping. Nothing continues in AWS.", "Nothing continues in AWS.")]
+        self.messages = [_NOTHING]
         self.remaining: str | None = None  # set by the first Ctrl-C
 
-    def __call__(self, then: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+    def change_begins(self, change: str, undo: str) -> None:
+        """From now on, a Ctrl-C may come after the call that makes the change."""
+        text = f"The change may be made already, in part or in full: {change}. Undo: {undo}"
+        self.messages[0] = (f"Stopping. {text}", text)
+
+    def reset(self) -> None:
+        self.messages, self.remaining = [_NOTHING], None
+
+    def __call__(self, end: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
         if self.remaining is not None:
             _write(f"\nStopped at once. {self.remaining}\n")
             os._exit(128 + number)  # child processes end with us: each has a watcher (tools/processes.py)
         message, self.remaining = self.messages[-1]
-        _write(f"\n{message}\n")
-        then(number, frame)
+        _write(f"\n{message}\n{AGAIN}\n")
+        end(number, frame)
 
 
 def _write(text: str) -> None:
@@ -71,7 +87,7 @@ _ctrl_c = _CtrlC()
 @contextlib.contextmanager
 def on_ctrl_c(message: str, remaining: str = "") -> Iterator[None]:
     """During this block Ctrl-C prints `message`: what is cleaned up, or continues in AWS. A second one prints `remaining`."""
-    _ctrl_c.messages.append((message, remaining or message))
+    _ctrl_c.messages.append((message, remaining or message.removeprefix("Stopping. ")))
     try:
         yield
     finally:
@@ -81,8 +97,7 @@ def on_ctrl_c(message: str, remaining: str = "") -> Iterator[None]:
 def handle_signals() -> None:
     """From now on the first signal prints its message and raises `processes.Ended`; the second ends the process at once."""
     processes.end_on_signals()
-    _ctrl_c.remaining = None
+    _ctrl_c.reset()
     for number in processes.ENDINGS:
-        then = signal.getsignal(number)
-        if callable(then) and not isinstance(then, partial):
-            signal.signal(number, partial(_ctrl_c, then))
+        if callable(signal.getsignal(number)):  # not ignored
+            signal.signal(number, partial(_ctrl_c, processes.end_silently))

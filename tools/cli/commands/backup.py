@@ -22,7 +22,10 @@ from tools.environment import Deployed, FailedError, RefusedError
 
 ROOT = Path(__file__).parents[3]
 READ_TIMEOUT_SECONDS = 910  # the backup function's fifteen minutes
-HALF_RESTORED = "Stopping; what was loaded is dropped. The database is as it was."
+HALF_RESTORED = (
+    "Stopping; what was loaded is dropped. The database is as it was.",
+    "The database is as it was. A half-loaded one, named …_restoring_…, may remain: the next restore drops it.",
+)
 
 
 def backup_now(deployed: Deployed) -> None:
@@ -44,7 +47,9 @@ def backup_now(deployed: Deployed) -> None:
 
 
 @contextmanager
-def backups(environment: str, bucket: str | None, on_stop: str = "Stopping. Nothing was changed.") -> Iterator[tuple[Any, Any]]:
+def backups(
+    environment: str, bucket: str | None, on_stop: tuple[str, ...] = ("Stopping. Nothing was changed.",)
+) -> Iterator[tuple[Any, Any]]:
     """The session and the BackupStore of lambda_src; its errors become the command line's."""
     sys.path.insert(0, str(ROOT / "lambda_src"))
     import boto3
@@ -59,7 +64,7 @@ def backups(environment: str, bucket: str | None, on_stop: str = "Stopping. Noth
     session = boto3.Session(region_name=os.environ["AWS_REGION"])
     bucket = bucket or Deployed(settings, session).resource("Storage", "AWS::S3::Bucket", "Backups")
     try:
-        with on_ctrl_c(on_stop):
+        with on_ctrl_c(*on_stop):
             yield session, BackupStore(session.client("s3"), bucket)
     except UsageError as error:
         raise click.UsageError(str(error)) from error
@@ -82,10 +87,12 @@ def group() -> None:
     """Make, list, verify and restore backups."""
 
 
-bucket_option = click.option("--bucket", help="Another bucket than the environment's.")
+bucket_option = click.option("--bucket", help="Read from this bucket instead of the environment's.")
 backup_option = click.option("--backup", default="newest", show_default=True, help="newest, STAMP or TIER/STAMP, as in `backup list`.")
 folder_option = click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where to put the archive meanwhile."
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder for the downloaded archive. Default: the folder for temporary files.",
 )
 
 
@@ -143,7 +150,7 @@ def verify_command(environment: str, bucket: str | None, backup: str, folder: Pa
 @bucket_option
 @backup_option
 @click.option("--host", required=True, help="Server to restore to; its TLS certificate must be valid for this name.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Port of the server.")
 @click.option("--login", help="A role that may create databases: on RDS the master. Its password is $PGPASSWORD, or asked for.")
 @click.option("--secret", help="Name or ARN of a secret with username and password, instead.")
 @click.option("--database", required=True, help="The name that the restored database gets at the very end.")

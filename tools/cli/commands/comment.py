@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from tools.cli.terminal import on_ctrl_c
 from tools.environment import FailedError
 
 MARKER = "<!-- carmen-diff-report -->"
@@ -116,4 +117,5 @@ def command(report: Path) -> None:
     Example:
       ./carmen comment report.md
     """
-    print(publish(report, os.environ))
+    with on_ctrl_c("Stopping. The comment may have been written; the same command replaces it."):
+        print(publish(report, os.environ))

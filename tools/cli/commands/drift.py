@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from tools.cli.options import json_option, print_json, reads_environment
+from tools.cli.terminal import on_ctrl_c
 from tools.environment import Deployed, FailedError
 
 
@@ -24,7 +25,8 @@ def command(deployed: Deployed, as_json: bool) -> None:
     """
     from tools.reports import drift
 
-    found = drift.find(deployed)
+    with on_ctrl_c("Stopping. Comparisons that CloudFormation has started continue in AWS; they change nothing."):
+        found = drift.find(deployed)
     if as_json:
         print_json([asdict(stack) for stack in found])
     else:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import click
 
 from tools.cli.options import reads_environment
+from tools.cli.terminal import on_ctrl_c
 from tools.environment import Deployed
 
 # Results of a job on GitHub (`job.status`) and GitLab (`CI_JOB_STATUS`).
@@ -53,5 +54,6 @@ def command(deployed: Deployed, what: str, result: str) -> None:
     """
     text = message(deployed.settings.name, what, result, os.environ)
     topic = deployed.resource("Alerts", "AWS::SNS::Topic", "AlertsTopic")
-    deployed.session.client("sns").publish(TopicArn=topic, Message=text)
+    with on_ctrl_c("Stopping. The notice may have been sent; if so, the notifier drops a repetition."):
+        deployed.session.client("sns").publish(TopicArn=topic, Message=text)
     print(json.loads(text)["title"])

@@ -12,8 +12,9 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -193,7 +194,7 @@ def make(deployed: Deployed, days: int, image: str, run_cdk: RunCdk, today: date
         "deploy", settings.stack_prefix, "--context", f"env={settings.name}", "--context", f"preview-ends={ends}",
         "--require-approval", "never",
     )  # fmt: skip
-    deployed = Deployed(settings, deployed.session)  # without the outputs read before
+    deployed = replace(deployed, approve=partial(approve, settings.name, True))  # without the outputs read before
     if image and image != releases(deployed)[0].image:
         release(deployed, image)
     return deployed.output("Url")
@@ -226,7 +227,8 @@ def prune(deployed: Deployed) -> None:
     previews, failed = _previews(deployed), []
     for one in over(previews.all(), datetime.now(UTC).date(), pull_request_is_closed):
         try:
-            previews.remove(one.name)
+            with on_ctrl_c(f"Stopping. {one.name} may be removed in part; `./carmen preview prune` continues."):
+                previews.remove(one.name)
         except FailedError as error:
             failed.append(str(error))
     if failed:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 from botocore.exceptions import ClientError, WaiterError
 
+from tools import processes
 from tools.cli.commands.backup import backup_now
 from tools.cli.commands.database.working_hours import expect_awake
 from tools.cli.options import changes_environment, json_option, print_json, reads_environment
@@ -89,22 +90,25 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ra
     undo = f"./carmen release rollback --env {environment}"
     deployed.approve(f"image {before} -> {image}", f"{undo} (database migrations stay)")
     if not ran_before:
-        _keep_files(deployed, image, before)  # first, because it leaves nothing to undo when the release stops here
-        if deployed.settings.service.backup_before_release:
-            backup_now(deployed)
-        _run_task(deployed, MIGRATION, image)
+        with on_ctrl_c(
+            "Stopping. The old image keeps running. A task or backup that has started continues in AWS; the same command starts again."
+        ):
+            _keep_files(deployed, image, before)  # first, because it leaves nothing to undo when the release stops here
+            if deployed.settings.service.backup_before_release:
+                backup_now(deployed)
+            _run_task(deployed, MIGRATION, image)
     stack = f"{deployed.settings.stack_prefix}Service"
+    shows = f"`./carmen release list --env {environment}` shows"
+    continues = f"The deployment continues in AWS; {shows} its state. If it fails and {stack} rolls back, run `{undo}`."
+    unknown = f"{name} may name {image} without a deployment of it: {shows} both; `{undo}` corrects it."
     step(f"updating {stack}")
-    ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
-    try:
-        changed = _start_update(deployed, stack)
-    except BaseException:
-        ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
-        raise
-    continues = (
-        f"The deployment continues in AWS; `./carmen release list --env {environment}` shows its state. "
-        f"If it fails and {stack} rolls back, run `{undo}`."
-    )
+    with on_ctrl_c(continues, unknown), processes.deferred():  # Ctrl-C ends after both calls: they belong together
+        ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
+        try:
+            changed = _start_update(deployed, stack)
+        except BaseException:
+            ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
+            raise
     try:
         with on_ctrl_c(continues):
             if changed:

@@ -20,14 +20,12 @@ START_SECONDS = 180
 def open_shell(deployed: Deployed) -> None:
     """Start a task that ends by itself after an hour, and psql in it as the application; needs the AWS CLI's Session Manager plugin."""
     ecs, cluster = deployed.session.client("ecs"), deployed.output("Cluster")
+    definition, network = deployed.output("OperationsTask"), deployed.network("OperationsSecurityGroup")
     step("starting a task")
-    started = ecs.run_task(
-        cluster=cluster,
-        taskDefinition=deployed.output("OperationsTask"),
-        launchType="FARGATE",
-        enableExecuteCommand=True,
-        networkConfiguration=deployed.network("OperationsSecurityGroup"),
-    )
+    with on_ctrl_c(f"Stopping. A task may have started; it ends after an hour. `aws ecs list-tasks --cluster {cluster}` lists it."):
+        started = ecs.run_task(
+            cluster=cluster, taskDefinition=definition, launchType="FARGATE", enableExecuteCommand=True, networkConfiguration=network
+        )
     if not started["tasks"]:
         raise FailedError(f"ECS started no task: {started['failures']}")
     task = str(started["tasks"][0]["taskArn"])
