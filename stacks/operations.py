@@ -47,8 +47,6 @@ class OperationsStack(CarmenStack):
             "DATABASE_HOST": data.database.instance.db_instance_endpoint_address,
             "DATABASE_PORT": data.database.instance.db_instance_endpoint_port,
             "DATABASE_NAME": DATABASE_NAME,
-            "BACKUP_BUCKET": storage.backups.bucket_name,
-            "BACKUP_KEY_ARN": storage.key.key_arn,
         }
         self.backup = DatabaseBackup(
             self,

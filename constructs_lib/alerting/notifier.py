@@ -93,7 +93,7 @@ class Notifier(Construct):
             environment={
                 "ENVIRONMENT": environment_name,
                 "TABLE": self.table.table_name,
-                "PEOPLE_TOPIC": topics.email_topic.topic_arn,
+                "EMAIL_TOPIC": topics.email_topic.topic_arn,
                 "WEBHOOK_SECRET": self.webhook.secret_arn,
                 "RUNBOOKS_URL": settings.runbooks_url or "",
                 "SETTLE_SECONDS": str(settings.settle_seconds),

@@ -49,7 +49,12 @@ class DatabaseBackup(Construct):
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
-        environment = {**environment, **_backup_environment(settings.operations, copies)}
+        environment = {
+            **environment,
+            "BACKUP_BUCKET": bucket.bucket_name,
+            "BACKUP_KEY_ARN": key.key_arn,
+            **_backup_environment(settings.operations, copies),
+        }
         self.function = self._define_function(environment, network, alerting, layers)
         self.task = self._define_task(settings.service, environment, cluster, network)
         for role in (self.function.execution_role, self.task.role):

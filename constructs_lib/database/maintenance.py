@@ -38,6 +38,7 @@ class DatabaseMaintenance(Construct):
         layers: Sequence[lambda_.ILayerVersion],
     ) -> None:
         super().__init__(scope, construct_id)
+        environment = {**environment, "BACKUP_BUCKET": bucket.bucket_name, "BACKUP_KEY_ARN": key.key_arn}
         self.function = self._define_function(environment, network, alerting, layers)
         self._allow_database(database)
         self._allow_reports(bucket, key)

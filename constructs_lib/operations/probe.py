@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from aws_cdk import Duration, Stack
@@ -54,7 +53,7 @@ class Probe(Construct):
             "REDIS_PORT": cache.port,
             "MONITOR_PROXY_SECRET": monitor.secret_arn,
             "REDIS_SECRET": cache.auth_token.secret_arn,
-            "ROTATED_SECRETS": json.dumps({}),  # rotation publishes the ages of its credentials
+            "BACKUP_BUCKET": bucket.bucket_name,
         }
         self.function = self._define_function(environment, network, alerting, libraries)
         self._allow_login(database, cache, monitor)

@@ -42,12 +42,6 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Raises ValueError that names the variable, its value and the allowed values."""
 
-        def chosen(name: str, default: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-            found = tuple(part.strip() for part in environment.get(name, default).split(","))
-            if set(found) - set(allowed):
-                raise ValueError(f"{name}={environment[name]!r}: one or more of {', '.join(allowed)}")
-            return found
-
         if not environment.get("BACKUP_BUCKET"):
             raise ValueError("BACKUP_BUCKET is not set: the name of the bucket for backups")
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION", "us-east-1")
@@ -58,8 +52,15 @@ class Settings:
         return cls(
             bucket=Bucket(name=environment["BACKUP_BUCKET"], region=region, key_arn=environment.get("BACKUP_KEY_ARN")),
             copy=copy,
-            formats=chosen("BACKUP_FORMATS", ",".join(FORMATS), FORMATS),
-            weekly_day=chosen("BACKUP_WEEKLY_DAY", "SUN", WEEKDAYS)[0],
+            formats=_chosen(environment, "BACKUP_FORMATS", ",".join(FORMATS), FORMATS),
+            weekly_day=_chosen(environment, "BACKUP_WEEKLY_DAY", "SUN", WEEKDAYS)[0],
             monthly_day=whole_number(environment, "BACKUP_MONTHLY_DAY", 1, 1, 28),
             task=Task.from_environment("backup", environment),
         )
+
+
+def _chosen(environment: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in environment.get(name, default).split(","))
+    if set(found) - set(allowed):
+        raise ValueError(f"{name}={environment[name]!r}: one or more of {', '.join(allowed)}")
+    return found

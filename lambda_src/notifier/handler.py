@@ -58,7 +58,7 @@ def _process(records: list[dict[str, Any]], context: LambdaContext) -> Any:
         sqs=aws.client("sqs"),
         queue_url=os.environ["QUEUE_URL"],
         sns=aws.client("sns"),
-        email_topic=os.environ["PEOPLE_TOPIC"],
+        email_topic=os.environ["EMAIL_TOPIC"],
         logger=logger,
         clock=clock,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,

@@ -8,12 +8,19 @@ import json
 import re
 from collections import defaultdict
 
+from aws_lambda_powertools.shared import constants as powertools
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks.base import UNTAGGED
+from tests.conftest import ROOT
 from tests.models.iam.permissions import NO_RESOURCE_LEVEL
 from tests.rules.rules import Findings, Templates, actions, each, listed, opted_out, references, rule, statements
+from tests.rules.variables import Readers
 
+LAMBDA_SRC = ROOT / "lambda_src"
+# Libraries read these. Source: the pinned Powertools; Python's documentation, "Environment variables" and Path.home.
+READ_BY_POWERTOOLS = {value for value in vars(powertools).values() if str(value).startswith("POWERTOOLS_")}
+READ_BY_PYTHON = {"HOME", "PYTHONPATH"}
 # The first is useless or unsafe without one of the second that refers to it, or to which it refers.
 TOGETHER = {
     "AWS::S3::Bucket": ["AWS::S3::BucketPolicy"],
@@ -150,6 +157,28 @@ def broad_actions_have_conditions(templates: Templates) -> Findings:
                 whole = action == "s3:ListBucket" and LISTS_WHOLE_BUCKET in name.replace("/", "")
                 if action in REQUIRED_CONDITION and REQUIRED_CONDITION[action] not in keys and not whole:
                     yield f"{name} allows {action} without {REQUIRED_CONDITION[action]}"
+
+
+@rule
+def functions_and_tasks_read_their_variables(templates: Templates) -> Findings:
+    """A variable without a reader suggests that it has an effect."""
+    for name, properties, _ in each(templates, "AWS::Lambda::Function"):
+        file = properties["Handler"].rpartition(".")[0].replace(".", "/") + ".py"
+        if (LAMBDA_SRC / file).is_file():  # not the CDK's own functions
+            given = set(properties.get("Environment", {}).get("Variables", {})) - READ_BY_POWERTOOLS
+            yield from (f"{name}: {file} does not read {one}" for one in _readers().unread([file], given))
+    for name, properties, _ in each(templates, "AWS::ECS::TaskDefinition"):
+        for container in properties["ContainerDefinitions"]:
+            values = {one["Name"]: one["Value"] for one in container.get("Environment", [])}
+            if package := values.get("TASK_PACKAGE"):
+                files = [f"{package}/__main__.py", "common/task_bootstrap.py"]
+                given = set(values) - READ_BY_POWERTOOLS - READ_BY_PYTHON
+                yield from (f"{name}: {files[0]} does not read {one}" for one in _readers().unread(files, given))
+
+
+@functools.cache
+def _readers() -> Readers:
+    return Readers(LAMBDA_SRC)
 
 
 @rule

@@ -236,7 +236,7 @@ def _environment(aws: TCPServer, without_tls: TCPServer) -> dict[str, str]:
         "APPLICATION_SECRETS": json.dumps(USERS),
         "TABLE": "alerts",
         "QUEUE_URL": f"http://{LOCALHOST}:{aws.server_address[1]}/000000000000/alerts",
-        "PEOPLE_TOPIC": "arn:aws:sns:us-east-1:000000000000:people",
+        "EMAIL_TOPIC": "arn:aws:sns:us-east-1:000000000000:email",
         "RUNBOOKS_URL": "",
         "SETTLE_SECONDS": "60",
         "FLAPPING_OPENINGS": "3",

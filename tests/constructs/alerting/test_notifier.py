@@ -101,7 +101,7 @@ def test_function_outside_the_vpc_gets_only_the_secrets_arn(built: Synthesized) 
     (secret,) = built.resources("AWS::SecretsManager::Secret")
     assert secret.startswith("/NotifierSlackWebhook")
     assert variables["WEBHOOK_SECRET"] == {"Ref": secret.removeprefix("/")}
-    assert variables["PEOPLE_TOPIC"] == {"Ref": next(name[1:] for name in built.resources("AWS::SNS::Topic") if "EmailTopic" in name)}
+    assert variables["EMAIL_TOPIC"] == {"Ref": next(name[1:] for name in built.resources("AWS::SNS::Topic") if "EmailTopic" in name)}
     assert {"TABLE", "QUEUE_URL", "ENVIRONMENT"} <= variables.keys()
     assert not {"SecretString", "GenerateSecretString"} & only(built.resources("AWS::SecretsManager::Secret")).keys()
 

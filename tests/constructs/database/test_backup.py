@@ -41,7 +41,7 @@ def build(copies: CopyDestination | None = None, **operations: Any) -> Synthesiz
         bucket=bucket(one),
         key=key(one),
         copies=copies,
-        environment={"ENVIRONMENT": "prod", "BACKUP_BUCKET": "backups"},
+        environment={"ENVIRONMENT": "prod"},
         alerting=alerting(),
         layers=[libraries(one)],
     )
@@ -70,6 +70,7 @@ def test_function_and_task_have_the_same_settings(built: Synthesized) -> None:
     expected = {
         "ENVIRONMENT": "prod",
         "BACKUP_BUCKET": "backups",
+        "BACKUP_KEY_ARN": "arn:aws:kms:us-east-1:123456789012:key/one",
         "BACKUP_WEEKLY_DAY": "SUN",
         "BACKUP_MONTHLY_DAY": "1",
         "BACKUP_FORMATS": "archive,sql_gz",

@@ -5,7 +5,7 @@ import pytest
 from constructs_lib.database.maintenance import DatabaseMaintenance
 from tests.conftest import by_id
 from tests.constructs.conftest import Synthesized, alerting, libraries, settings, stack, template
-from tests.constructs.neighbours import ExistingNetwork, allowed, bucket, connections, database, key, schedules, statements
+from tests.constructs.neighbours import ExistingNetwork, allowed, bucket, connections, database, key, schedules, statements, variables
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,12 @@ def test_function_connects_with_its_two_roles(built: Synthesized) -> None:
     assert connections(built) == {("MaintenanceFunction", "Database", 5432)}
     connect = [str(one["Resource"]) for one in statements(built, "MaintenanceFunctionRole") if one["Action"] == "rds-db:connect"]
     assert [role in " ".join(connect) for role in ("carmen_maintenance", "carmen_monitor")] == [True, True]
+
+
+def test_function_knows_the_bucket_of_its_reports(built: Synthesized) -> None:
+    given = variables(built, "MaintenanceFunction")
+    assert given["BACKUP_BUCKET"] == "backups"
+    assert given["BACKUP_KEY_ARN"] == "arn:aws:kms:us-east-1:123456789012:key/one"
 
 
 def test_function_writes_reports_only(built: Synthesized) -> None:

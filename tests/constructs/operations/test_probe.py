@@ -77,7 +77,7 @@ def test_function_knows_each_server_and_secret(built: Synthesized, without_proxy
     references = {"PROXY_HOST": "Proxy", "REDIS_HOST": "CacheRedis", "REDIS_PORT": "CacheRedis", "REDIS_SECRET": "CacheAuthToken"}
     assert {name: _target(given[name]).startswith(part) for name, part in references.items()} == dict.fromkeys(references, True)
     assert "secret:carmen_monitor_proxy" in given["MONITOR_PROXY_SECRET"]
-    assert (given["DATABASE_HOST"], given["ROTATED_SECRETS"]) == ("database.example.com", "{}")
+    assert (given["DATABASE_HOST"], given["BACKUP_BUCKET"]) == ("database.example.com", "backups")
     assert variables(without_proxy, "ProbeFunction")["PROXY_HOST"] == ""
 
 

@@ -57,7 +57,7 @@ ENVIRONMENT = {
     "BACKUP_BUCKET": "backups",
     "TABLE": "table",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/queue",
-    "PEOPLE_TOPIC": "people",
+    "EMAIL_TOPIC": "email",
     "SETTLE_SECONDS": "60",
     "FLAPPING_OPENINGS": "3",
     "FLAPPING_MINUTES": "30",

@@ -246,8 +246,8 @@ def build(slack: Slack, url: str, log: io.StringIO, clock: Clock) -> tuple[World
     dead, mailbox = (sqs.create_queue(QueueName=f"{name}-{kind}")["QueueUrl"] for kind in ("dead", "mailbox"))
     redrive = json.dumps({"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": "8"})
     queue = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60", "RedrivePolicy": redrive})["QueueUrl"]
-    topic, people = (sns.create_topic(Name=f"{name}-{kind}")["TopicArn"] for kind in ("alarms", "people"))
-    for source, target in ((topic, queue), (people, mailbox)):
+    topic, email_topic = (sns.create_topic(Name=f"{name}-{kind}")["TopicArn"] for kind in ("alarms", "email"))
+    for source, target in ((topic, queue), (email_topic, mailbox)):
         allowed = {
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},
@@ -264,7 +264,7 @@ def build(slack: Slack, url: str, log: io.StringIO, clock: Clock) -> tuple[World
     )
     secret = boto3.client("secretsmanager").create_secret(Name=name, SecretString=json.dumps({"value": url}))["ARN"]
     variables = {
-        "ENVIRONMENT": "prod", "TABLE": name, "QUEUE_URL": queue, "PEOPLE_TOPIC": people, "WEBHOOK_SECRET": secret,
+        "ENVIRONMENT": "prod", "TABLE": name, "QUEUE_URL": queue, "EMAIL_TOPIC": email_topic, "WEBHOOK_SECRET": secret,
         "RUNBOOKS_URL": "https://github.com/example/carmen/blob/main", "SETTLE_SECONDS": "2", "FLAPPING_OPENINGS": "4",
         "FLAPPING_MINUTES": "60",
     }  # fmt: skip
