@@ -19,13 +19,13 @@ from typing import Any
 
 import boto3
 
-from local.emulator.launcher import NODE, REGION
+from local.emulator.launcher import REGION
 from local.emulator.server import ACCOUNT, INSTALLATIONS
 from local.failures import failures
 from settings.loader import load
 from tools.build.postgres_wheels import install
 from tools.environment import Deployed
-from tools.processes import LOCALHOST, child, is_running, stop
+from tools.processes import LOCALHOST, child, is_running, node, stop
 
 ROOT = Path(__file__).parent.parent
 POLLS = Path(__file__).with_name("cdk_polls.cjs")
@@ -169,12 +169,12 @@ class Deployment:
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **self.variables(),
             "CDK_HOME": str(self.folder / "cdk"),  # the CLI caches the account of an access key
-            "PATH": os.pathsep.join([str(NODE), os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([str(node().parent), os.environ.get("PATH", os.defpath)]),
             "CDK_VALIDATION": "false",
             "CI": "true",
             "NODE_OPTIONS": f'--require "{POLLS}"',
         }
-        command = [str(NODE / "node"), str(CDK), *arguments, "--no-notices", "--no-color", "--progress", "events"]
+        command = [str(node()), str(CDK), *arguments, "--no-notices", "--no-color", "--progress", "events"]
         begin = datetime.now(UTC)
         with (self.folder / "cdk.log").open("a+") as log:
             print(f"$ cdk {' '.join(arguments)}", file=log, flush=True)

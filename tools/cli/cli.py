@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from tools.cli import cdk, terminal
+from tools.cli import terminal
 from tools.cli.commands import (
     backup,
     checklist,
@@ -26,7 +26,7 @@ from tools.cli.commands import (
     tasks,
 )
 from tools.environment import NotDeployedError, RefusedError, describe_error
-from tools.processes import Ended
+from tools.processes import Ended, node
 
 FAILURE, USAGE, REFUSED = 1, 2, 3
 COMPLETE = "_CARMEN_COMPLETE"  # the variable that completion scripts set
@@ -110,7 +110,7 @@ _add_exit_codes(cli)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     terminal.handle_signals()
-    os.environ["JSII_NODE"] = str(cdk.node())  # not the Python script around it, which prints a traceback at Ctrl-C
+    os.environ["JSII_NODE"] = str(node())  # not the Python script around it, which prints a traceback at Ctrl-C
     try:
         code = cli.main(args=arguments, prog_name="./carmen", complete_var=COMPLETE, standalone_mode=False)
     except click.ClickException as error:

@@ -17,12 +17,11 @@ from aws_cdk import aws_s3 as s3
 
 from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.service.web_service import allow_uploads
-from local.emulator.launcher import NODE
 from settings.sections import WorkingHours
 from tests.conftest import by_id, only
 from tests.constructs.conftest import TOPIC, Synthesized, stack, template
 from tests.constructs.service.conftest import MIRROR, PARAMETER, Service
-from tools.processes import free_port
+from tools.processes import free_port, node
 
 NIGHT = {"schedule": "cron(0 20 ? * MON-FRI *)", "time_zone": "Europe/Berlin", "min_tasks": 0, "max_tasks": 0}
 
@@ -162,7 +161,7 @@ def test_placeholder_answers_200_on_health_and_503_elsewhere() -> None:
     port = free_port()
     environment = {"PORT": str(port), "HOSTNAME": "127.0.0.1"}
     code = inline_code("placeholder.js", HEALTH_PATH="/api/health/live")
-    with subprocess.Popen([str(NODE / "node"), "-e", code], env=environment) as process:
+    with subprocess.Popen([str(node()), "-e", code], env=environment) as process:
         try:
             assert _get(port, "/api/health/live") == (200, b"ok")
             assert _get(port, "/api/health/live?x=1") == (200, b"ok")

