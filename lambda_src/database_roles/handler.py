@@ -9,7 +9,7 @@ from secrets import token_hex
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import aws, cloudformation, connection_secret, database, locks, secrets
+from common import aws, cloudformation, database, database_url, locks, secrets
 from common.scrubbed_logs import scrubbed_logger
 from pg8000.native import Connection
 
@@ -49,12 +49,12 @@ def correct() -> dict[str, str]:
         return _correct(client, connection, endpoints)
 
 
-def _correct(client: Any, connection: Connection, endpoints: connection_secret.Endpoints) -> dict[str, str]:
+def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoints) -> dict[str, str]:
     users = {name: secrets.read(arn, client) for name, arn in json.loads(os.environ["USER_SECRETS"]).items()}
     migration = secrets.read(os.environ["MIGRATION_SECRET"], client)
     current = secrets.read(os.environ["CONNECTION_SECRET"], client)
     redis_token = secrets.read(os.environ["REDIS_SECRET"], client)["value"]
-    owner_password = connection_secret.password_of(migration) or token_hex(24)
+    owner_password = database_url.password_of(migration) or token_hex(24)
     passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
     outcome = roles.apply(connection, passwords)
     logger.info("roles corrected", changes=outcome.changes, refused=outcome.refused)
@@ -62,18 +62,18 @@ def _correct(client: Any, connection: Connection, endpoints: connection_secret.E
         raise PermissionError(f"PostgreSQL refused statements of the master user: {'; '.join(serious)}")
 
     # The user in use stays in use: only rotation switches users.
-    user = connection_secret.user_of(current)
+    user = database_url.user_of(current)
     if user not in roles.APPLICATION_LOGINS:
         user = roles.APPLICATION_LOGINS[0]
     written = {
         "connection": secrets.write_if_changed(
             os.environ["CONNECTION_SECRET"],
-            connection_secret.application_secret(endpoints, user=user, password=passwords[user], redis_token=redis_token),
+            database_url.application_secret(endpoints, user=user, password=passwords[user], redis_token=redis_token),
             client,
         ),
         "migration": secrets.write_if_changed(
             os.environ["MIGRATION_SECRET"],
-            connection_secret.migration_secret(endpoints, user=roles.OWNER, password=owner_password),
+            database_url.migration_secret(endpoints, user=roles.OWNER, password=owner_password),
             client,
         ),
     }
@@ -81,9 +81,9 @@ def _correct(client: Any, connection: Connection, endpoints: connection_secret.E
     return {"Changes": str(len(outcome.changes)), "Refused": "; ".join(outcome.refused)}
 
 
-def _endpoints() -> connection_secret.Endpoints:
+def _endpoints() -> database_url.Endpoints:
     environment = os.environ
-    return connection_secret.Endpoints(
+    return database_url.Endpoints(
         database_host=environment["DATABASE_HOST"],
         proxy_host=environment["PROXY_HOST"] or environment["DATABASE_HOST"],  # empty without a proxy
         database_port=int(environment["DATABASE_PORT"]),

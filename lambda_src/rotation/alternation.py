@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from common import connection_secret, locks, secrets
+from common import database_url, locks, secrets
 
 from rotation.database_login import PROXY_WAIT_SECONDS, RUN_ROLES, Database
 from rotation.service import POLL_SECONDS, Service
@@ -120,7 +120,7 @@ class Rotation:
     def _lock(self, deadline: float) -> Iterator[None]:
         """Hold the lock in a session of the user in use, whose password always works."""
         written = self._written().value
-        user, password = connection_secret.user_of(written) or "", connection_secret.password_of(written) or ""
+        user, password = database_url.user_of(written) or "", database_url.password_of(written) or ""
         wait_seconds = min(LOCK_WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
         with (
             closing(self.database.login(user, password)) as session,

@@ -15,7 +15,7 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
-from common import connection_secret, database, logins, secrets
+from common import database, database_url, logins, secrets
 from common.secrets import Secret
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection, identifier, literal
@@ -74,12 +74,12 @@ class ApplicationLogin:
         (idle,) = self.users.keys() - {in_use}
         password = _renew(idle, self.users[idle], self.database, self.secrets_manager)
         self._test(idle, password)
-        secrets.write(self.connection, connection_secret.with_login(written, user=idle, password=password), self.secrets_manager)
+        secrets.write(self.connection, database_url.with_login(written, user=idle, password=password), self.secrets_manager)
         return ""
 
     def _in_use(self) -> tuple[Secret, str]:
         written = _current(self.connection, self.secrets_manager).value
-        user = connection_secret.user_of(written)
+        user = database_url.user_of(written)
         if user is None or user not in self.users:
             raise LookupError(f"The connection secret names the user {user}, not one of {', '.join(self.users)}. {RUN_ROLES}")
         return written, user
@@ -130,7 +130,7 @@ class OwnerLogin:
         """The whole rotation, unless a migration runs, which may open more connections."""
         if self.service.running(self.family):
             return "a migration is running"
-        user = connection_secret.user_of(_current(self.migration, self.secrets_manager).value) or ""
+        user = database_url.user_of(_current(self.migration, self.secrets_manager).value) or ""
         password = _renew(user, self.migration, self.database, self.secrets_manager)
         self.database.login(user, password).close()
         return ""
@@ -173,12 +173,12 @@ def _current(arn: str, client: Any) -> secrets.Version:
 
 def _password(secret: Secret) -> str:
     """The password of a user's secret or of a connection secret."""
-    return secret.get("password") or connection_secret.password_of(secret) or ""
+    return secret.get("password") or database_url.password_of(secret) or ""
 
 
 def _with_password(secret: Secret, user: str, password: str) -> Secret:
     is_user = "password" in secret
-    return {**secret, "password": password} if is_user else connection_secret.with_login(secret, user=user, password=password)
+    return {**secret, "password": password} if is_user else database_url.with_login(secret, user=user, password=password)
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 from secrets import choice
 from typing import Any
 
-from common import aws, connection_secret, secrets
+from common import aws, database_url, secrets
 from common.redis import Redis, RedisError
 from common.secrets import Version
 
@@ -73,7 +73,7 @@ class RedisToken:
 
     def _connect(self) -> None:
         written = secrets.read(self.connection, self.secrets_manager)
-        secrets.write(self.connection, connection_secret.with_redis_token(written, self._current().value["value"]), self.secrets_manager)
+        secrets.write(self.connection, database_url.with_redis_token(written, self._current().value["value"]), self.secrets_manager)
 
     def _current(self) -> Version:
         found = secrets.version(self.token, "AWSCURRENT", self.secrets_manager)

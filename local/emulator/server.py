@@ -96,8 +96,8 @@ def run(port: int, folder: Path) -> None:
     watching: list[threading.Thread] = []
 
     def prepare(ending: threading.Event) -> None:
-        from local.emulator.handlers.data import on_database_created, on_database_deleted
         from local.emulator.handlers.identity import task_credentials
+        from local.emulator.handlers.rds import on_database_created, on_database_deleted
         from local.emulator.handlers.service import record_exit
 
         authorities(folder).touch()

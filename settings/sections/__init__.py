@@ -15,11 +15,11 @@ from settings.constants import EDGE_REGION, PREVIEW_PREFIX
 from settings.field_metadata import Protective, given
 from settings.sections.alarms import Alarms, Alerts, Budget, Endpoint, Slo, Uptime
 from settings.sections.application import Application, ExtraSecret
+from settings.sections.backup_maintenance_rotation import Operations
 from settings.sections.base import Section
 from settings.sections.database import Cache, ConnectionPool, Database, DatabaseParameters
 from settings.sections.edge import Edge, Headers, PathRule, RateLimits, Redirect, Rewrite
 from settings.sections.network import Domain, Network
-from settings.sections.operations import Operations
 from settings.sections.pipeline import Pipeline, Tags
 from settings.sections.service import ScheduledScaling, Service, WorkingHours
 from settings.sections.storage import Storage

@@ -18,9 +18,9 @@ RECORDED = (
 
 def register() -> None:
     """Add the handlers to ministack, once, before it serves. Importing ministack reads the environment."""
-    from local.emulator.handlers import alerts, base, data, edge, identity, network, service, storage
+    from local.emulator.handlers import alerts, base, edge, identity, network, rds, secrets_manager, service, storage
 
-    for part in (network, alerts, storage, data, edge, service, identity):
+    for part in (network, alerts, storage, rds, secrets_manager, edge, service, identity):
         part.register()
     for resource_type in RECORDED:
         base.record(resource_type)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import aws, connection_secret
+from common import aws, database_url
 from database_roles.handler import handler
 from pg8000.native import Connection
 
@@ -98,14 +98,14 @@ def test_written_urls_work_with_special_characters(server: LocalRds, secrets: Se
     handler({"source": "schedule"}, CONTEXT)
     connection = secrets.values["connection"] or {}
     assert set(connection) == {"DATABASE_URL", "DIRECT_URL", "REDIS_URL", "PGUSER", "PGPASSWORD", "REDISCLI_AUTH"}
-    assert connection_secret.user_of(connection) == "carmen_app_a"
-    assert connection_secret.password_of(connection) == f"carmen_app_a {SPECIAL}"
+    assert database_url.user_of(connection) == "carmen_app_a"
+    assert database_url.password_of(connection) == f"carmen_app_a {SPECIAL}"
     assert "@proxy.example:" in connection["DATABASE_URL"]
     assert "connection_limit=20&pool_timeout=2&max_idle_connection_lifetime=30" in connection["DATABASE_URL"]
     assert connection["DIRECT_URL"].endswith("?sslmode=require&sslaccept=strict")
     assert connection["REDIS_URL"] == f"rediss://:{'r' * 64}@redis.example:6379"
     for secret, user in ((connection, "carmen_app_a"), (secrets.values["migration"] or {}, "carmen_owner")):
-        password = connection_secret.password_of(secret) or ""
+        password = database_url.password_of(secret) or ""
         with connect(server, user, password, os.environ["DATABASE_NAME"]) as session:
             assert session.run("SELECT current_user") == [[user]]
 
@@ -130,7 +130,7 @@ def test_user_in_use_stays(secrets: Secrets) -> None:
     connection = secrets.values["connection"] or {}
     secrets.values["connection"] = {**connection, "DIRECT_URL": "postgresql://carmen_app_b:old@h:5432/carmen"}
     handler({"source": "schedule"}, CONTEXT)
-    assert connection_secret.user_of(secrets.values["connection"] or {}) == "carmen_app_b"
+    assert database_url.user_of(secrets.values["connection"] or {}) == "carmen_app_b"
     assert (secrets.values["connection"] or {})["PGPASSWORD"] == f"carmen_app_b {SPECIAL}"
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from common import connection_secret
+from common import database_url
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from local.services.stand_in_carmen import connect
@@ -271,7 +271,7 @@ def database_failure(environment: dict[str, str], authorities: Path) -> str | No
     """The error of an application's query."""
     try:
         with closing(connect(environment["DATABASE_URL"], str(authorities))) as session:
-            assert session.run("SELECT current_user") == [[connection_secret.user_of(environment)]]
+            assert session.run("SELECT current_user") == [[database_url.user_of(environment)]]
     except (DatabaseError, InterfaceError, OSError) as error:
         return str(error)
     return None

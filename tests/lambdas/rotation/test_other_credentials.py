@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from common import connection_secret, secrets
+from common import database_url, secrets
 from rotation.database_login import LoginRefused
 
 from tests.lambdas.rotation.fakes import Killed
@@ -20,7 +20,7 @@ def owner(world: World) -> str:
     """The owner's password in the migration secret. Checks both URLs and the login."""
     secret = world.secrets.value(world.names["migration"])
     assert secret["DATABASE_URL"] == secret["DIRECT_URL"]
-    password = connection_secret.password_of(secret) or ""
+    password = database_url.password_of(secret) or ""
     assert world.logs_in("carmen_owner", password)
     return password
 

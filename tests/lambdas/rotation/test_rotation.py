@@ -11,7 +11,7 @@ import pytest
 import rotation.handler
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
-from common import connection_secret, secrets
+from common import database_url, secrets
 from pg8000.exceptions import DatabaseError, InterfaceError
 from rotation import alternation, database_login
 from rotation.database_login import LoginRefused
@@ -57,7 +57,7 @@ def test_rotation_of_the_user_in_use_fails_queries(world: World) -> None:
     written, user = world.secrets.value(world.names["connection"]), world.in_use()
     where = database_login.Database(host="localhost", proxy_host="localhost", port=world.server.port, name=world.database)
     password = database_login._renew(user, world.names[user], where, world.secrets)
-    changed = connection_secret.with_login(written, user=user, password=password)
+    changed = database_url.with_login(written, user=user, password=password)
     secrets.write(world.names["connection"], changed, world.secrets)
     world.cluster.update_service(cluster="c", service="carmen", forceNewDeployment=True)
     world.cluster.wait()

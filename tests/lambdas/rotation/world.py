@@ -17,7 +17,7 @@ import pytest
 import rotation.handler
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws as aws_clients
-from common import connection_secret, locks, tls
+from common import database_url, locks, tls
 from pg8000.native import Connection
 from rotation import alternation, database_login, service
 
@@ -63,7 +63,7 @@ class World:
         database_roles.handler.handler({"source": "schedule"}, cast(LambdaContext, Context()))
 
     def in_use(self) -> str:
-        return connection_secret.user_of(self.secrets.value(self.names["connection"])) or ""
+        return database_url.user_of(self.secrets.value(self.names["connection"])) or ""
 
     def logs_in(self, user: str, password: str) -> bool:
         with suppress(Exception), connect(self.server, user, password, self.database) as session:

@@ -1,4 +1,4 @@
-"""Schedules of backup, restore drill, maintenance and rotation."""
+"""The table `[operations]`: schedules of backup, restore drill, maintenance and rotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connection URLs. No other module writes them.
+"""DATABASE_URL, DIRECT_URL and REDIS_URL in the connection secrets. No other module writes them.
 
 Values are percent-encoded. `sslaccept=strict` verifies the server against the certificate authorities of the image.
 Without `sslcert`, because Prisma reads only the file's first certificate and RDS's bundle has more than a hundred (ADR 0010).
