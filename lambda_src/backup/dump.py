@@ -140,16 +140,25 @@ class Dump:
         return process
 
     def _store(self, dump: ClientProcess, restore: ClientProcess | None) -> None:
-        """Pass the archive to its upload and to pg_restore."""
+        """Pass the archive to its upload and to pg_restore.
+
+        A failed program ends its pipes before its exit status is known, and the other program's failure is then a consequence.
+        So pg_restore reads the end of the archive only after pg_dump succeeded, and a broken pipe waits for pg_restore's message.
+        """
         assert self.archive is not None
-        while chunk := dump.stdout.read(READ_BYTES):
-            self.sequences.scan(chunk)
-            self.archive.write(chunk)
+        try:
+            while chunk := dump.stdout.read(READ_BYTES):
+                self.sequences.scan(chunk)
+                self.archive.write(chunk)
+                if restore:
+                    restore.stdin.write(chunk)
+            self._check(dump)
             if restore:
-                restore.stdin.write(chunk)
-        if restore:
-            restore.stdin.close()
-        self._check(dump)
+                restore.stdin.close()
+        except BrokenPipeError:
+            if restore:
+                self._check(restore)
+            raise
         self.archive.seal()
 
     def _compress(self, source: ClientProcess) -> None:
@@ -183,10 +192,10 @@ class Dump:
             self.fail(error)
 
     def _raise_cause(self) -> None:
-        """Raise the first error that is not a consequence of another, with the messages of programs that failed by themselves."""
+        """Raise the first error, with the messages of programs that failed by themselves."""
         if not self._errors:
             return
-        first = next((error for error in self._errors if not isinstance(error, BrokenPipeError)), self._errors[0])
+        first = self._errors[0]
         if isinstance(first, (DeadlineExceeded, UploadError)):
             raise first
         failures = [process.failure() for process in self._ended]
