@@ -100,7 +100,7 @@ class Rotation:
 
     def _roll(self, deadline: float) -> str:
         """Roll the service until no task started before the connection secret's last change."""
-        left = self.service.roll_until_fresh(self._changed(), deadline)
+        left = self.service.roll_until_fresh(self._changed(), deadline, lambda: self._lock(deadline))
         return f"tasks started before the last change still run: {', '.join(left)}" if left else ""
 
     def _changed(self) -> datetime:

@@ -108,6 +108,7 @@ STEPS = [
         "login on the instance",  # for the lock, when Redis accepts the token
         "update_secret_version_stage",
         "put_secret_value",  # the connection
+        "login on the instance",  # for the lock
         "update_service",
     )
     for when in ("before", "after")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 import rotation.handler
+import rotation.service
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import ClientError
 from common import database_url, secrets
@@ -79,7 +81,12 @@ def test_only_due_credentials_rotate(world: World, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.long
-def test_concurrent_runs_are_serialized(world: World) -> None:
+def test_concurrent_runs_are_serialized(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both runs wait for the clock skew after the first change, as in AWS, where it is seconds: one of them rolls the service."""
+    skew = timedelta(seconds=0.5)
+    monkeypatch.setattr(rotation.service, "CLOCK_SKEW", skew)
+    for task in world.cluster.tasks:  # certainly newer than the secret
+        task.created += skew
     answers: list[dict[str, Any]] = []
     runs = [threading.Thread(target=lambda: answers.append(world.rotate())) for _ in range(2)]
     for run in runs:
@@ -101,6 +108,7 @@ STEPS = [
         "login on the instance",  # with the new password
         "login on the proxy",
         "put_secret_value",  # the connection
+        "login on the instance",  # for the lock
         "update_service",
     )
     for when in ("before", "after")
