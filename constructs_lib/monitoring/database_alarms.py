@@ -8,7 +8,7 @@ from constructs import Construct
 
 from constructs_lib.database.instance import Database
 from constructs_lib.database.proxy import DatabaseProxy
-from constructs_lib.foundation.alarm import DAY, FIVE_MINUTES, HOUR, Alarm, Alerting, Expression, Metric
+from constructs_lib.foundation.alarm import DAY, FIVE_MINUTES, HOUR, MINUTE, Alarm, Alerting, Expression, Metric
 from settings import sections
 from settings.types import instance_memory_gib
 
@@ -59,8 +59,12 @@ class DatabaseAlarms(Construct):
     def _rds(self, name: str, *, statistic: str = "Average", period_seconds: int = FIVE_MINUTES, label: str = "") -> Metric:
         return Metric("AWS/RDS", name, self._instance, statistic, period_seconds, label)
 
-    def _of_proxy(self, name: str, statistic: str, label: str) -> Metric:
-        return Metric("AWS/RDS", name, self._proxy, statistic, FIVE_MINUTES, label)
+    def _sum_over_hosts(self, name: str, label: str) -> Metric:
+        """A current number of RDS Proxy, whose hosts publish their share each minute: over a longer period, Sum counts it repeatedly.
+
+        Source: RDS User Guide, "Monitoring RDS Proxy metrics with Amazon CloudWatch": valid period "1 minute", most useful statistic Sum.
+        """
+        return Metric("AWS/RDS", name, self._proxy, "Sum", MINUTE, label)
 
     def _define_unreachable(self, part: str, description: str) -> Alarm:
         return self._alerting.alarm(
@@ -163,7 +167,9 @@ class DatabaseAlarms(Construct):
         borrow = watch(
             "BorrowLatency",
             description="Requests wait for a connection from RDS Proxy's pool.",
-            metric=self._of_proxy("DatabaseConnectionsBorrowLatency", "Average", "wait for a connection (µs)"),
+            metric=Metric(
+                "AWS/RDS", "DatabaseConnectionsBorrowLatency", self._proxy, "Average", FIVE_MINUTES, "wait for a connection (µs)"
+            ),
             at_least=self._limits.proxy_borrow_ms * 1000,
             periods=3,
         )
@@ -173,22 +179,22 @@ class DatabaseAlarms(Construct):
             metric=Expression(
                 "100 * pinned / most",
                 {
-                    "pinned": self._of_proxy("DatabaseConnectionsCurrentlySessionPinned", "Sum", "pinned"),
-                    "most": self._of_proxy("MaxDatabaseConnectionsAllowed", "Sum", "maximum"),
+                    "pinned": self._sum_over_hosts("DatabaseConnectionsCurrentlySessionPinned", "pinned"),
+                    "most": self._sum_over_hosts("MaxDatabaseConnectionsAllowed", "maximum"),
                 },
                 label="pinned (% of maximum)",
             ),
             at_least=self._limits.proxy_pinned_percent,
-            periods=3,
+            periods=15,
         )
         clients = watch(
             "ClientConnections",
             description=(
                 "RDS Proxy has more clients than twice the maximum number of tasks opens. Connections leak, or another client uses it."
             ),
-            metric=self._of_proxy("ClientConnections", "Sum", "clients of the proxy"),
+            metric=self._sum_over_hosts("ClientConnections", "clients of the proxy"),
             at_least=max_tasks * 2 * self._settings.pool.connections_per_task + self._settings.pool.reserve,
-            periods=3,
+            periods=15,
         )
         return borrow, pinned, clients
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from tests.rules.published_metrics import PLAUSIBLE, PUBLISHED, SYMBOLS, Published
 from tests.rules.rules import AT_DEPLOYMENT, Findings, Template, Templates, each, nodes, opted_out, rule
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
@@ -150,6 +151,92 @@ def missing_data_breaches_where_silence_is_failure(templates: Templates) -> Find
         wanted = bool(names & FAILS_WHEN_MISSING) or probed or tasks
         if (properties.get("TreatMissingData") == "breaching") != wanted:
             yield f"{name} treats missing data as {properties.get('TreatMissingData')}"
+
+
+@rule
+def alarms_use_metrics_as_published(templates: Templates) -> Findings:
+    """Statistic, period, dimensions, unit and missing data of every alarm, by published_metrics.py."""
+    for name, properties, _ in each(templates, ALARM):
+        for metric in metrics(properties):
+            row, what = _published(metric["Namespace"], metric["MetricName"])
+            if row is None:
+                yield f"{name}: {what}"
+                continue
+            statistic = metric.get("Statistic") or metric["ExtendedStatistic"]
+            yield from (f"{name}: {what} {misuse}" for misuse in row.misuse(statistic, metric["Period"], set(dimensions(metric))))
+            if row.sparse and properties["TreatMissingData"] == "breaching":
+                yield f"{name}: {what} is missing while there is nothing to report, and the alarm opens then"
+            low, high = PLAUSIBLE.get(row.unit, (0, 1e15))
+            if "Metrics" not in properties and statistic != "SampleCount" and not low <= properties["Threshold"] <= high:
+                yield f"{name}: {what} is published in {row.unit}; the threshold {properties['Threshold']} means another unit"
+
+
+@rule
+def filled_metrics_may_be_late(templates: Templates) -> Findings:
+    """FILL also fills the newest period, before its data point arrives: the alarm then never sees the value.
+
+    Source: CloudWatch User Guide, "Using math expressions with CloudWatch metrics", FILL: "can result in the alarm being stuck in either
+    OK state or ALARM state. You can work around this by using a M out of N alarm". A period of several data points does as well.
+    """
+    for name, properties, _ in each(templates, ALARM):
+        expressions = " ".join(one.get("Expression", "") for one in properties.get("Metrics", []))
+        for one in properties.get("Metrics", []):
+            if not re.search(rf"FILL\({one['Id']}\b", expressions):
+                continue
+            row, what = _published(one["MetricStat"]["Metric"]["Namespace"], one["MetricStat"]["Metric"]["MetricName"])
+            needed, periods = properties.get("DatapointsToAlarm", properties["EvaluationPeriods"]), properties["EvaluationPeriods"]
+            if row and one["MetricStat"]["Period"] < 2 * row.seconds and needed == periods:
+                yield f"{name}: {what} is filled in periods of its publishing interval, and the newest counts"
+
+
+@rule
+def graphs_use_metrics_as_published(templates: Templates) -> Findings:
+    """The same for every line of a dashboard; the unit in brackets, such as `(ms)`, is the published one."""
+    for name, properties, _ in each(templates, "AWS::CloudWatch::Dashboard"):
+        for widget in json.loads(_flat(properties["DashboardBody"]))["widgets"]:
+            if widget["type"] != "metric":
+                continue
+            title, shown = widget["properties"]["title"], widget["properties"]["metrics"]
+            for line in shown:
+                found = _graphed(line)
+                if found is None:  # an expression over other lines
+                    continue
+                namespace, metric, names, statistic, period = found
+                row, what = _published(namespace, metric)
+                if row is None:
+                    yield f"{name}: {title}: {what}"
+                    continue
+                yield from (f"{name}: {title}: {what} {misuse}" for misuse in row.misuse(statistic, period, names))
+                named_units = re.findall(r"\((\S+?)[ )]", f"{title} {line[-1].get('label', '') if isinstance(line[-1], dict) else ''}")
+                if len(shown) == 1:
+                    yield from (
+                        f"{name}: {title}: {what} is in {row.unit}, not {unit}" for unit in named_units if SYMBOLS.get(row.unit) != unit
+                    )
+
+
+def _published(namespace: str, metric: str) -> tuple[Published | None, str]:
+    """The row of a metric, and how to call it; without a row, what to do."""
+    row = PUBLISHED.get(namespace, {}).get(metric)
+    return row, f"{namespace} {metric}" + ("" if row else " has no row in tests/rules/published_metrics.py; add it with its source")
+
+
+def _graphed(line: list[Any]) -> tuple[str, str, set[str], str, int] | None:
+    """Namespace, name, names of dimensions, statistic and period of a dashboard's line."""
+    if len(line) > 1:
+        namespace, metric, *pairs, options = line
+        return namespace, metric, set(pairs[::2]), options["stat"], options["period"]
+    search = re.fullmatch(r"SEARCH\('\{(.+?)\} MetricName=\"(\w+)\".*', '(\w+)', (\d+)\)", line[0]["expression"])
+    if not search:
+        return None
+    namespace, *names = search[1].split(",")
+    return namespace, search[2], set(names), search[3], int(search[4])
+
+
+def _flat(value: Any) -> str:
+    """Text with placeholders for references."""
+    if isinstance(value, dict) and "Fn::Join" in value:
+        return "".join(_flat(part) for part in value["Fn::Join"][1])
+    return value if isinstance(value, str) else "reference"
 
 
 @rule
