@@ -12,8 +12,6 @@ unexport PYTHONDONTWRITEBYTECODE
 UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .build/uv-*/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes
 PYTEST = $(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 CHECKED = tests/settings tests/constructs tests/stacks tests/reports -m "not slow and not long"
-# Python answers a Ctrl-C during its own start with a traceback ("Could not import runpy module"): signals wait until tools/processes.py is ready.
-HOLD_SIGNALS := $(shell env --block-signal=INT true 2>/dev/null && echo env --block-signal=INT,TERM,HUP)
 .DEFAULT_GOAL := help
 .PHONY: help install lock check test test-all nightly pr lint types format snapshots docs judge audit sbom mutants \
 	local local-update local-destroy bench-synth bench-backup bench-functions clean
@@ -89,10 +87,10 @@ mutants: install ## Measure how many faults in the templates the tests detect wi
 	@$(PYTHON) -m tests.mutation.mutants
 
 local: install ## Deploy CarmenProd to the embedded AWS on this machine and verify it
-	@$(HOLD_SIGNALS) $(PYTHON) -m local.main up
+	@$(PYTHON) -m local.main up
 
 local-update: install ## Deploy a changed setting to the embedded AWS
-	@$(HOLD_SIGNALS) $(PYTHON) -m local.main update
+	@$(PYTHON) -m local.main update
 
 local-destroy: ## Destroy the local deployment, list what was retained, and remove .local/
 	@test -x $(PYTHON) || { echo "Nothing is installed here. Run \`make install\` first." >&2; exit 1; }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tools.processes import Ended, end_on_signals, run, runs_from
+import signal
 
-if __name__ == "__main__":
-    end_on_signals()  # before what follows, which takes a second to import
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` handles it, Ctrl-C ends this without a traceback
 
 import argparse
 import os
@@ -22,6 +22,7 @@ from local.acceptance.acceptance import accept
 from local.acceptance.assertions import NotAccepted
 from local.deployment import ROOT, Deployment, DeploymentError
 from local.emulator.server import INSTALLATIONS
+from tools.processes import end_on_signals, run, runs_from
 
 FOLDER = ROOT / ".local" / "run"
 DIFFERENCES = (
@@ -38,10 +39,10 @@ DIFFERENCES = (
     "a preview takes half a minute instead of an hour or more; working hours do nothing here: production has none",
     "autoscaling is only recorded: the service runs one task, on a free port of 127.0.0.1",
 )
-ENDED = {
-    "up": "Stopped, together with the embedded AWS. Run `make local` to start again.",
-    "update": "Stopped. The deployed resources still run, and CloudFormation finishes what it has begun, as in AWS. Then run `make local-update` again.",
-    "destroy": "Stopped. The retained resources are not listed.",
+ENDING = {
+    "up": "Stopping, together with the embedded AWS. Run `make local` to start again.",
+    "update": "Stopping. The deployed resources still run, and CloudFormation finishes what it has begun, as in AWS. Then run `make local-update` again.",
+    "destroy": "Stopping, and removing the deployment. The retained resources are not listed.",
 }
 
 
@@ -148,6 +149,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=["up", "update", "destroy"])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder for all files of the deployment")
     options = parser.parse_args(arguments)
+    end_on_signals(ENDING[options.command])
     deployment = Deployment(options.folder.resolve())
     command = {"up": up, "update": update, "destroy": destroy}[options.command]
     try:
@@ -166,9 +168,6 @@ def main(arguments: list[str]) -> int:
     except (OSError, BotoCoreError, ClientError) as error:
         print(f"\n{type(error).__name__}: {error}\nLog of the embedded AWS: {deployment.folder / 'server.log'}", file=sys.stderr)
         return 1
-    except Ended:
-        print(ENDED[options.command], file=sys.stderr)
-        raise
     return 0
 
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # pytest shows a traceback for Ctrl-C in a conftest.py, whose imports take seconds
-signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # in a worker: blocked since its start, below
-
-import atexit
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from settings.loader import environment_names, load
 from settings.model import Settings
-from tools.processes import come_again
 from tools.reports.synthesis import CONTEXT, ROOT, Built, build
 
 __all__ = ["CONTEXT", "DOMAIN", "ROOT", "Built", "Variant", "build", "built", "by_id", "only", "preview", "variant"]
@@ -28,30 +20,6 @@ LONGEST = ("tests/local/test_deployment.py", "tests/rules/test_validators.py")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionstart() -> Iterator[None]:
-    """Handle Ctrl-C from now on, and repeat it when it arrives in a finalizer: Python drops what those raise.
-
-    xdist's workers start here. execnet starts them with `python -c`, whose imports answer Ctrl-C with a traceback (seen with execnet 2.1
-    in a terminal): they inherit a blocked signal until they load this file.
-    """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    come_again(KeyboardInterrupt, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    yield
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-
-
-def _ignore_broken_pipes(unraisable: sys.UnraisableHookArgs) -> None:
-    """Hide jsii's message when Ctrl-C has ended the CDK's Node before Python."""
-    if not isinstance(unraisable.exc_value, BrokenPipeError):
-        sys.__unraisablehook__(unraisable)
-
-
-# Runs when pytest has removed its own hook, before jsii's exit handler, which the imports above registered earlier.
-atexit.register(setattr, sys, "unraisablehook", _ignore_broken_pipes)
 
 
 @pytest.fixture(scope="session")

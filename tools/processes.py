@@ -50,12 +50,13 @@ class _Endings:
     def __init__(self) -> None:
         self._first: float | None = None
         self._code = 0
+        self.message = ""
         self._pending = self._deferring = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._first is None:
             self._first = time.monotonic()
-            _write(f"\nEnding ({signal.Signals(number).name}); press Ctrl-C again to stop at once.\n")
+            _write(f"\n{self.message}\n")
             self.begin(number, frame)
         elif time.monotonic() - self._first > REPEAT_SECONDS:
             _write("\nStopped at once. Its child processes end too; the next run of this command removes what remains.\n")
@@ -94,13 +95,13 @@ end_silently = _endings.begin  # a signal handler for commands with messages of 
 deferred = _endings.deferred
 
 
-def end_on_signals() -> None:
-    """Raise `Ended` on SIGINT, SIGTERM and SIGHUP from now on. Ignored signals (nohup, a shell's `&`) stay ignored."""
+def end_on_signals(message: str = "Stopping. Press Ctrl-C again to stop at once.") -> None:
+    """Print `message` and raise `Ended` on SIGINT, SIGTERM and SIGHUP from now on. Ignored signals (nohup, a shell's `&`) stay ignored."""
+    _endings.message = message
     for number in ENDINGS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _endings)
     come_again(Ended, _endings.end)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)  # the Makefile holds them back during Python's start
 
 
 def come_again(ending: type[BaseException], raises_it: Callable[[int, FrameType | None], Any]) -> None:

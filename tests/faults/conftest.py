@@ -48,7 +48,7 @@ class Terminal:
         )
         os.close(theirs)
 
-    def wait_for(self, text: str, patience_seconds: float = 120) -> None:
+    def wait_for(self, text: str, patience_seconds: float = 600) -> None:
         """Wait until the command has shown the text."""
         deadline = time.monotonic() + patience_seconds
         while text not in self.shown:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +16,7 @@ from tests.faults.conftest import Terminal
 from tests.isolated_checkout import Copy
 from tools.processes import is_running
 
-RESTART = "Stopped, together with the embedded AWS. Run `make local` to start again."
+RESTART = "Stopping, together with the embedded AWS. Run `make local` to start again."
 
 
 def ctrl_c_again_and_again(run: Terminal) -> None:
@@ -28,12 +26,21 @@ def ctrl_c_again_and_again(run: Terminal) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.4, 0.8])
-def test_ctrl_c_in_the_first_moments_ends_without_a_traceback(copy: Copy, seconds: float) -> None:
+def test_ctrl_c_in_the_first_moments_ends_everything(copy: Copy, seconds: float) -> None:
+    """Python itself may show a traceback: it starts in the first 0.1 s.
+
+    GNU make 4.3 loses Ctrl-C while it starts a program: the program does not get it, and make waits for the program (5 of 3,000 runs
+    of a recipe that only sleeps). A person then presses it again.
+    """
     run = Terminal(copy, "make", "local")
     time.sleep(seconds)
     run.press_ctrl_c()
-    assert run.exit_code() == 130
-    assert "Traceback" not in run.shown
+    try:
+        code = run.exit_code(10)
+    except subprocess.TimeoutExpired:
+        run.press_ctrl_c()
+        code = run.exit_code()
+    assert code == 130
     assert copy.nothing_runs()
 
 
@@ -55,7 +62,7 @@ def test_ended_update_keeps_the_deployment(copy: Copy) -> None:
     run.wait_for("synthesizing")
     run.press_ctrl_c()
     assert run.exit_code() == 130
-    assert "Stopped. The deployed resources still run" in run.shown
+    assert "Stopping. The deployed resources still run" in run.shown
     assert copy.deployment.server() == pid
     copy.deployment.stop()
     assert copy.nothing_runs()
@@ -90,7 +97,7 @@ def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> No
     """Each run starts with the remains of the previous one."""
     for stage, seconds, end, code in moments:
         run = Terminal(copy, "make", "local")
-        run.wait_for(stage, 300)
+        run.wait_for(stage)
         time.sleep(seconds)
         end(run)
         given = run.exit_code()
@@ -99,7 +106,6 @@ def end_runs_at(moments: list[tuple[str, float, Ending, int]], copy: Copy) -> No
             assert given in (code, 2), stage
         else:
             assert given == code, (stage, run.shown)
-            assert run.shown.count("Ending (") == 1, (stage, run.shown)
             assert run.shown.count(RESTART) == 1, (stage, run.shown)
         assert copy.nothing_runs(), (stage, copy.running())
 
@@ -127,7 +133,7 @@ def test_deployment_ends_at_any_moment(copy: Copy) -> None:
     ("seconds", "end"), [(3, Terminal.press_ctrl_c), (16, Terminal.press_ctrl_c), (12, Terminal.terminate), (14, Terminal.close)]
 )
 def test_test_run_ends_at_any_moment(copy: Copy, seconds: float, end: Ending) -> None:
-    """Also during its deployment."""
+    """Also during its deployment. The first lines may be a traceback: execnet's workers show one for Ctrl-C at their start."""
     for command in (["git", "init", "--quiet"], ["git", "add", "--all"]):  # its tests copy the files of git
         assert copy.run(*command).returncode == 0
     (temporary := copy.root.parent / "tmp").mkdir()
@@ -137,53 +143,29 @@ def test_test_run_ends_at_any_moment(copy: Copy, seconds: float, end: Ending) ->
     time.sleep(seconds)
     end(run)
     assert run.exit_code() in codes[end], run.shown
-    assert "Traceback" not in run.shown
     assert copy.nothing_runs(60), copy.running()  # workers notice it at the end of their test
 
 
-@pytest.mark.parametrize("cyclic", [False, True])
-def test_ctrl_c_in_a_finalizer_is_not_lost(cyclic: bool) -> None:
-    """In this process: tests/conftest.py repeats it."""
-
-    class Finalized:
-        def __init__(self) -> None:
-            self.itself = self if cyclic else None
-            weakref.finalize(self, signal.raise_signal, signal.SIGINT)
-
-    def finalize() -> None:
-        Finalized()
-        gc.collect()
-        time.sleep(5)
-
-    with pytest.raises(KeyboardInterrupt):
-        finalize()
+DROPPED = {
+    "finalizer": "weakref.finalize(Finalized(), signal.raise_signal, signal.SIGINT)",
+    "garbage collection": """
+def callback(phase, _):  # as hypothesis has: the first Python code that runs
+    gc.callbacks.remove(callback)
+    signal.raise_signal(signal.SIGINT)
+gc.callbacks.append(callback)
+gc.collect()""",
+}
 
 
-def test_command_ends_after_ctrl_c_in_a_finalizer() -> None:
-    program = """
-import signal, time, weakref
+@pytest.mark.parametrize("where", DROPPED)
+def test_command_ends_after_ctrl_c_that_python_drops(where: str) -> None:
+    program = f"""
+import gc, signal, time, weakref
 from tools.processes import end_on_signals
-end_on_signals()
+end_on_signals("Stopping.")
 class Finalized: pass
-weakref.finalize(Finalized(), signal.raise_signal, signal.SIGINT)
+{DROPPED[where]}
 time.sleep(5)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "\nEnding (SIGINT); press Ctrl-C again to stop at once.\n")
-
-
-def test_ctrl_c_in_a_garbage_collection_is_not_lost() -> None:
-    """A gc callback, such as hypothesis has, is the first Python code that runs; Ctrl-C arrives in it."""
-
-    def callback(phase: str, _: dict[str, int]) -> None:
-        if phase == "start":
-            gc.callbacks.remove(callback)
-            signal.raise_signal(signal.SIGINT)
-
-    def collect() -> None:
-        gc.callbacks.append(callback)
-        gc.collect()
-        time.sleep(5)
-
-    with pytest.raises(KeyboardInterrupt):
-        collect()
+    assert (done.returncode, done.stderr) == (130, "\nStopping.\n")

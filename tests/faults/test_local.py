@@ -215,7 +215,7 @@ def test_two_users_deploy_at_once_beside_a_test_run(copy: Copy, of_another_user:
         theirs = Terminal(of_another_user, *(Copy.as_nobody() if IS_ROOT else ()), "make", "local")
         for end, code in ((Terminal.terminate, 143), (Terminal.press_ctrl_c, 130)):
             ours = Terminal(copy, "make", "local")
-            ours.wait_for("looking up every", 600)
+            ours.wait_for("looking up every")
             assert copy.deployment.outputs()["Cluster"]
             end(ours)
             assert ours.exit_code() == code, ours.shown

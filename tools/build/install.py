@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.processes import Ended, child, end_on_signals
+from tools.processes import child, end_on_signals
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv" / "bin" / "python"
@@ -130,7 +130,7 @@ def _only_installation() -> Iterator[None]:
 
 def main() -> int:
     """Return 1 with a message when something cannot be installed."""
-    end_on_signals()
+    end_on_signals("Installation interrupted. The next `make install` repeats the unfinished part.")
     try:
         with _only_installation():
             install()
@@ -141,9 +141,6 @@ def main() -> int:
         place = error.filename or "Installation"
         print(f"{place}: {error.strerror}. Check that your user may write there and that the disk has free space.", file=sys.stderr)
         return 1
-    except Ended:
-        print("Installation interrupted. The next `make install` repeats the unfinished part.", file=sys.stderr)
-        raise
     return 0
 
 
