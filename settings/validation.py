@@ -470,6 +470,12 @@ def _uptime(settings: Tables) -> Iterator[Problem]:
                 (f"{key}.redirects_to", f"{key}.expected_statuses"),
                 f"only a redirect has a destination; expect some of {', '.join(map(str, sorted(REDIRECTS)))}, or delete redirects_to",
             )
+    if settings.alarms.watched and settings.edge.all_firewall_rules and not any(one.path.startswith("/api/") for one in endpoints):
+        yield Problem(
+            (),
+            "uptime.endpoints: in attack mode the firewall challenges every page, so an outage would not be seen; add an endpoint below "
+            "/api/, which it does not challenge, such as /api/health",
+        )
     size = sum(len(json.dumps(endpoint.model_dump(mode="json"), separators=(",", ":"))) for endpoint in endpoints)
     if size > ENDPOINT_CHARACTERS:
         yield Problem(

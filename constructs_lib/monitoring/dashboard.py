@@ -133,7 +133,7 @@ def _users(alerting: Alerting, uptime: UptimeAlarms, slo: Slo) -> Section:
                 f"Error budget left, {WINDOW_DAYS} days (%)", [slo.budget_left(kind) for kind in kinds], days=WINDOW_DAYS, as_number=True
             ),
             Graph("Bad answers (%)", [replace(slo.bad_percent(kind, FIVE_MINUTES), label=kind.lower()) for kind in kinds]),
-            Graph("Public endpoints down", [uptime.endpoints]),
+            Graph("Public endpoints down", [uptime.endpoints, uptime.challenged]),
             Graph("Response time of public endpoints (ms)", [answer_time]),
         ],
     )

@@ -28,6 +28,7 @@ class UptimeAlarms(Construct):
             missing="breaching",
             actions_enabled=False,
         )
+        self.challenged = alerting.function_metric("EndpointsChallenged", service="uptime", label="challenged in attack mode")
         self.down = alerting.composite(
             self,
             "Down",

@@ -59,6 +59,7 @@ class Result:
     certificate_days: float | None = None
     request_id: str = ""
     awaits_image: bool = False
+    challenged: bool = False
 
 
 def check_all(endpoints: Sequence[Endpoint], site: Site) -> list[Result]:
@@ -126,6 +127,9 @@ def _verify(answer: Answer, endpoint: Endpoint, site: Site, result: Result) -> N
     if (answer.status, answer.body) == PLACEHOLDER:
         result.awaits_image = True
         raise CheckFailed("answer", "the placeholder answers: no image has been released yet")
+    if answer.challenged:
+        result.challenged = True
+        raise CheckFailed("answer", "the firewall challenges browsers here, because attack mode is on: not known whether it is up")
     if answer.status not in endpoint.expected_statuses:
         raise CheckFailed("answer", f"status {answer.status} instead of {' or '.join(map(str, endpoint.expected_statuses))}")
     if endpoint.redirects_to is not None:

@@ -131,13 +131,18 @@ class Site:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for `target`. `body`: the first BODY_LIMIT bytes; `whole`: whether that is all."""
+    """The answer for `target`. `body`: the first BODY_LIMIT bytes; `whole`: whether that is all.
+
+    `challenged`: AWS WAF answered instead of the site, with a challenge for browsers: status 202 and `x-amzn-waf-action: challenge`.
+    Source: AWS WAF Developer Guide, "How the AWS WAF CAPTCHA and Challenge actions work"; API Reference, ChallengeAction.
+    """
 
     target: str
     status: int
     location: str | None
     body: bytes
     whole: bool
+    challenged: bool = False
 
 
 def exchange(site: Site, target: str, request_id: str, watch: Watch) -> Answer:
@@ -268,7 +273,8 @@ def _read(reader: _Reader, target: str) -> Answer:
     if missing and len(body) < BODY_LIMIT:
         raise CheckFailed("last_byte", f"the connection was closed {missing:,} bytes before the end of the body")
     whole = len(body) < BODY_LIMIT or not (missing or response.read(1))
-    return Answer(target, response.status, response.headers["Location"], body, whole)
+    challenged = response.status == 202 and response.headers["x-amzn-waf-action"] == "challenge"
+    return Answer(target, response.status, response.headers["Location"], body, whole, challenged)
 
 
 @contextmanager

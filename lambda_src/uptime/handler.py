@@ -4,6 +4,9 @@ Publishes metrics; alarms evaluate them. One log line per failed endpoint gives 
 
 `EndpointsDown` counts failed endpoints without the placeholder's answers: until its first image a new environment has no endpoint
 that could be up. `EndpointsAwaitingImage` counts those. `EndpointUp` is the users' view, 0 in both cases.
+
+In attack mode the firewall answers pages with a challenge, which says nothing about them: `EndpointsChallenged` counts these, and they are
+neither up nor down. Endpoints below /api/ are not challenged; they show an outage (ADR 0023).
 """
 
 from __future__ import annotations
@@ -34,9 +37,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     results = check_all(Endpoint.parse_list(os.environ["ENDPOINTS"]), site)
     for result in results:
         _publish(result, environment)
-    awaiting = sum(result.awaits_image for result in results)
-    metrics.add_metric("EndpointsDown", MetricUnit.Count, sum(result.reason is not None for result in results) - awaiting)
+    awaiting, challenged = (sum(getattr(result, state) for result in results) for state in ("awaits_image", "challenged"))
+    metrics.add_metric("EndpointsDown", MetricUnit.Count, sum(result.reason is not None for result in results) - awaiting - challenged)
     metrics.add_metric("EndpointsAwaitingImage", MetricUnit.Count, awaiting)
+    if challenged:  # a metric costs for each hour with data
+        metrics.add_metric("EndpointsChallenged", MetricUnit.Count, challenged)
     days = [result.certificate_days for result in results if result.certificate_days is not None]
     if days:
         metrics.add_metric("CertificateDays", MetricUnit.NoUnit, min(days))
@@ -51,17 +56,18 @@ def _site(url: str, environment: str) -> Site:
 
 def _publish(result: Result, environment: str) -> None:
     """Publish the endpoint's metrics, with the steps as fields of the same line. Log a line if it is not up."""
-    published = EphemeralMetrics(namespace="Carmen", service="uptime")
-    published.add_dimension("Environment", environment)
-    published.add_dimension("Endpoint", result.endpoint)
-    published.add_metric("EndpointUp", MetricUnit.Count, int(result.reason is None))
-    if result.reason is None:  # the time of a failure is not the endpoint's response time
-        published.add_metric("EndpointMilliseconds", MetricUnit.Milliseconds, result.milliseconds["total"])
-    published.add_metadata("milliseconds", result.milliseconds)
-    published.add_metadata("request_id", result.request_id)
-    published.flush_metrics()
+    if not result.challenged:
+        published = EphemeralMetrics(namespace="Carmen", service="uptime")
+        published.add_dimension("Environment", environment)
+        published.add_dimension("Endpoint", result.endpoint)
+        published.add_metric("EndpointUp", MetricUnit.Count, int(result.reason is None))
+        if result.reason is None:  # the time of a failure is not the endpoint's response time
+            published.add_metric("EndpointMilliseconds", MetricUnit.Milliseconds, result.milliseconds["total"])
+        published.add_metadata("milliseconds", result.milliseconds)
+        published.add_metadata("request_id", result.request_id)
+        published.flush_metrics()
     if result.reason:
-        log = logger.info if result.awaits_image else logger.error
+        log = logger.info if result.awaits_image or result.challenged else logger.error
         log(
             "endpoint is not up",
             endpoint=result.endpoint,

@@ -71,8 +71,8 @@ SAMPLES: list[dict[str, Any]] = [
         }
     },
     {"service": {"writable_paths": ()}},
-    {"uptime": {"endpoints": tuple({"path": f"/{n}", "deadline_seconds": 30} for n in range(10))}},
-    {"uptime": {"endpoints": ({"path": "/old", "expected_statuses": (301, 308), "redirects_to": "/new", "deadline_seconds": 1},)}},
+    {"uptime": {"endpoints": tuple({"path": f"/api/{n}", "deadline_seconds": 30} for n in range(10))}},
+    {"uptime": {"endpoints": ({"path": "/api/old", "expected_statuses": (301, 308), "redirects_to": "/new", "deadline_seconds": 1},)}},
     {"uptime": {"endpoints": ({"path": "/api/health", "body_contains": "healthy", "json_fields": {"database.state": "up"}},)}},
     {"service": {"cpu": 4096, "memory_mib": 30_720}},
     {"service": {"cpu": 256, "memory_mib": 512, "architecture": "X86_64"}},

@@ -179,6 +179,7 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         "MaintenanceAgeDaysMonthly": _age("Days"),
         "RotationAgeDays": _age("Days", "Environment Kind service"),
         "EndpointsDown": Published("gauge", "Count", "Environment service", UPTIME),
+        "EndpointsChallenged": Published("gauge", "Count", "Environment service", UPTIME, sparse=True),  # in attack mode
         "EndpointMilliseconds": Published("latency", "Milliseconds", "Endpoint Environment service", UPTIME, sparse=True),
         "CertificateDays": Published("gauge", "Days", "Environment service", UPTIME),
     },

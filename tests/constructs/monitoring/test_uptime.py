@@ -56,13 +56,13 @@ def test_function_gets_the_manuals_endpoints(built: Synthesized) -> None:
 
 
 def test_longest_deadline_ends_before_the_next_minute() -> None:
-    built = _built(endpoints=[{"path": "/", "deadline_seconds": 30}, {"path": "/a"}])
+    built = _built(endpoints=[{"path": "/api/health", "deadline_seconds": 30}, {"path": "/"}])
     assert _function(built)["Timeout"] == 40
 
 
 def test_every_setting_of_an_endpoint_reaches_the_function() -> None:
     given: dict[str, Any] = {
-        "path": "/old",
+        "path": "/api/old",
         "deadline_seconds": 7,
         "expected_statuses": (301, 308),
         "follow_redirects": 0,

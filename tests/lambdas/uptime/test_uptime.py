@@ -28,13 +28,18 @@ from uptime.exchange import BODY_LIMIT, Address, Resolver, Site
 from uptime.handler import handler, logger
 
 from constructs_lib.compute.python_function import LIBRARIES, SOURCE
+from constructs_lib.edge.waf import WebFirewall
 from constructs_lib.foundation.inline_code import inline_code
 from constructs_lib.monitoring.uptime import endpoints_as_json
 from local.emulator.launcher import REGION
 from settings.model import Settings
+from tests.conftest import only
+from tests.constructs.conftest import settings as constructs_settings
+from tests.constructs.conftest import stack, template
 from tests.lambdas import misbehaving as bad
 from tests.lambdas.maintenance.test_maintenance import Context
 from tests.lambdas.misbehaving import Server, answer
+from tests.models.edge import waf
 from tools.processes import LOCALHOST, free_port, node
 
 HOST = "carmen.test"
@@ -508,6 +513,11 @@ def test_error_of_a_check_does_not_hide_others(ask: Ask) -> None:
 # The function
 
 
+PRODUCTION = [
+    {"path": one.path, "deadline_seconds": one.deadline_seconds} for one in Settings.model_validate({"name": "prod"}).uptime.endpoints
+]
+
+
 @dataclass
 class Run:
     """One invocation: its answer, metrics by endpoint (None: of all), log lines, and fields beside metrics."""
@@ -521,9 +531,11 @@ class Run:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ca_file: str) -> Callable[..., Run]:
     def invoke(url: str, *endpoints: dict[str, Any]) -> Run:
-        settings = Settings.model_validate({"name": "prod", "uptime": {"endpoints": endpoints}})
+        unused = {"path": "/api/unused"}  # the settings require one below /api/
+        settings = Settings.model_validate({"name": "prod", "uptime": {"endpoints": (*endpoints, unused)}}).uptime
+        checked = settings.model_copy(update={"endpoints": settings.endpoints[:-1]})
         for name, value in {
-            "SITE_URL": url, "ENDPOINTS": endpoints_as_json(settings.uptime), "ENVIRONMENT": "prod"
+            "SITE_URL": url, "ENDPOINTS": endpoints_as_json(checked), "ENVIRONMENT": "prod"
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
         for log in logger.handlers:
@@ -604,6 +616,54 @@ def test_503_of_the_application_is_down(run: Callable[..., Run]) -> None:
         done = run(server.url("localhost"), {"path": "/api/health"})
     assert done.answer == {"/api/health": "status 503 instead of 200"}
     assert (done.metrics[None]["EndpointsDown"], done.metrics[None]["EndpointsAwaitingImage"]) == (1, 0)
+
+
+def behind_firewall(acl: dict[str, Any], pages: dict[str, bytes]) -> bad.Behaviour:
+    """The site behind the web ACL in attack mode. WAF answers a challenge as its Developer Guide says, without asking the site."""
+
+    def behave(connection: socket.socket, server: Server) -> None:
+        path = bad.request(connection, server)
+        seen = waf.Request(path, headers={"host": "carmen.example.com", "user-agent": "carmen-uptime"}, sets=frozenset({"AttackMode"}))
+        verdict = waf.evaluate(acl, seen)
+        assert verdict.action in ("Allow", "Challenge")
+        challenge = answer(b"", "202 Accepted", **{"x-amzn-waf-action": "challenge"})
+        server.send(connection, pages[path] if verdict.action == "Allow" else challenge)
+
+    return behave
+
+
+@pytest.fixture(scope="module")
+def web_acl() -> dict[str, Any]:
+    small = stack()
+    WebFirewall(small, "WebFirewall", settings=constructs_settings().edge, prefix="CarmenProd")
+    return only(template(small).resources("AWS::WAFv2::WebACL"))
+
+
+def test_attack_mode_does_not_report_pages_as_down(run: Callable[..., Run], web_acl: dict[str, Any]) -> None:
+    pages = {"/api/health": HEALTH, "/dashboard": HTML, "/api/auth/session": answer(b"{}")}
+    with Server(behind_firewall(web_acl, pages), context=context(CA, "localhost")) as server:
+        done = run(server.url("localhost"), *PRODUCTION)
+    assert (done.metrics[None]["EndpointsDown"], done.metrics[None]["EndpointsChallenged"]) == (0, 1)
+    assert "EndpointUp" not in done.metrics.get("/dashboard", {})  # unknown
+    assert list(done.answer) == ["/dashboard"]
+    (line,) = done.lines
+    assert (line["level"], line["endpoint"], line["status"]) == ("INFO", "/dashboard", 202)
+    assert "attack mode is on" in line["reason"]
+
+
+def test_outage_in_attack_mode_is_reported_as_down(run: Callable[..., Run], web_acl: dict[str, Any]) -> None:
+    down = dict.fromkeys(("/api/health", "/dashboard", "/api/auth/session"), answer(b"", "503 Service Unavailable"))
+    with Server(behind_firewall(web_acl, down), context=context(CA, "localhost")) as server:
+        done = run(server.url("localhost"), *PRODUCTION)
+    assert (done.metrics[None]["EndpointsDown"], done.metrics[None]["EndpointsChallenged"]) == (2, 1)  # the alarm opens at 1
+
+
+@pytest.mark.parametrize("found", [answer(b"", "202 Accepted"), answer(b"", "405 Method Not Allowed", **{"x-amzn-waf-action": "captcha"})])
+def test_other_answers_are_no_challenge(run: Callable[..., Run], found: bytes) -> None:
+    with Server(bad.sends(found), context=context(CA, "localhost")) as server:
+        done = run(server.url("localhost"), {"path": "/dashboard"})
+    assert done.metrics[None]["EndpointsDown"] == 1
+    assert "EndpointsChallenged" not in done.metrics[None]
 
 
 def test_earliest_certificate_expiry_counts(run: Callable[..., Run]) -> None:
