@@ -6,6 +6,7 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as targets
 from constructs import Construct
 
+from constructs_lib.compute.python_function import libraries_layer
 from constructs_lib.edge.distribution import Distribution
 from constructs_lib.edge.load_balancer import LoadBalancer
 from constructs_lib.storage.buckets import ReleaseFilesBucket
@@ -49,6 +50,7 @@ class EdgeStack(CarmenStack):
             certificate=edge_global.certificate,
             web_acl_arn=edge_global.firewall.web_acl.attr_arn,
         )
+        self.balancer.allow_cloudfront(self.distribution.distribution, libraries_layer(self))
         self._define_dns_records(settings)
 
     def _define_dns_records(self, settings: Settings) -> None:

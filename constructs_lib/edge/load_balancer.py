@@ -7,13 +7,12 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elb
-from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.foundation.acknowledgements import acknowledge
+from constructs_lib.edge.origin_security_group import OriginSecurityGroup
 from constructs_lib.foundation.alarm import MINUTE, Metric
-from constructs_lib.foundation.sdk_call import SdkCall
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
 from settings import sections
@@ -64,8 +63,34 @@ class LoadBalancer(Construct):
         self._name = self.load_balancer.load_balancer_full_name
         self._target_group_name = self.target_group.target_group_full_name
         self._add_listener(certificate)
-        self.vpc_origin = self._define_vpc_origin(https=certificate is not None)
-        self._allow_cloudfront_only(https=certificate is not None)
+        self._https = certificate is not None
+        self.vpc_origin = self._define_vpc_origin()
+
+    def allow_cloudfront(self, distribution: cloudfront.Distribution, libraries: lambda_.ILayerVersion) -> None:
+        """Allow only CloudFront's VPC origins, by their security group, which AWS creates with `distribution`.
+
+        Source: CloudFront Developer Guide, "Restrict access with VPC origins". Not CloudFront's managed prefix list, which counts as
+        55 of a group's 60 rules: changing the port needs the new rule before the old one is deleted (ADR 0005).
+        """
+        group = OriginSecurityGroup(
+            self,
+            "OriginSecurityGroup",
+            vpc=self._network.vpc,
+            vpc_origin=self.vpc_origin,
+            distribution=distribution,
+            libraries=libraries,
+        )
+        port = 443 if self._https else 80
+        ec2.CfnSecurityGroupIngress(
+            self,
+            "IngressFromCloudFront",
+            group_id=self.security_group.security_group_id,
+            source_security_group_id=group.group_id,
+            ip_protocol="tcp",
+            from_port=port,
+            to_port=port,
+            description="From the CloudFront VPC origin",
+        )
 
     def metric(self, name: str, *, statistic: str = "Sum", period_seconds: int = MINUTE, label: str = "") -> Metric:
         """A metric of the load balancer, such as RequestCount or HTTPCode_ELB_5XX_Count."""
@@ -121,56 +146,12 @@ class LoadBalancer(Construct):
             default_target_groups=[self.target_group],
         )
 
-    def _define_vpc_origin(self, *, https: bool) -> cloudfront.VpcOrigin:
+    def _define_vpc_origin(self) -> cloudfront.VpcOrigin:
         return cloudfront.VpcOrigin(
             self,
             # The id depends on the protocol: a VPC origin in use can only be replaced (aws/aws-cdk#34629).
-            "VpcOriginHttps" if https else "VpcOrigin",
+            "VpcOriginHttps" if self._https else "VpcOrigin",
             endpoint=cloudfront.VpcOriginEndpoint.application_load_balancer(self.load_balancer),
-            protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY if https else cloudfront.OriginProtocolPolicy.HTTP_ONLY,
+            protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY if self._https else cloudfront.OriginProtocolPolicy.HTTP_ONLY,
             origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
-        )
-
-    def _allow_cloudfront_only(self, *, https: bool) -> None:
-        """Look up the VPC origin's security group, which AWS creates, by name and allow only it.
-
-        CloudFront's managed prefix list would allow every distribution, of any account.
-        Source: AWS "Restrict access with VPC origins".
-        """
-        lookup = SdkCall(
-            self,
-            "FindVpcOriginSecurityGroup",
-            service="EC2",
-            action="DescribeSecurityGroups",
-            parameters={
-                "Filters": [
-                    {"Name": "group-name", "Values": ["CloudFront-VPCOrigins-Service-SG"]},
-                    {"Name": "vpc-id", "Values": [self._network.vpc.vpc_id]},
-                ]
-            },
-            physical_id="CloudFront-VPCOrigins-Service-SG",
-            output_paths=["SecurityGroups.0.GroupId"],
-            permissions=[iam.PolicyStatement(actions=["ec2:DescribeSecurityGroups"], resources=["*"])],
-        )
-        # Only the call waits for the origin: its permissions are created early and have propagated by then.
-        lookup.node.find_child("Resource").node.add_dependency(self.vpc_origin)
-        policy = lookup.node.find_child("CustomResourcePolicy")
-        acknowledge(
-            policy,
-            {
-                "AwsSolutions-IAM5[Resource::*]": (
-                    "ec2:DescribeSecurityGroups supports no resource-level permissions (AWS Service Authorization Reference, EC2)."
-                )
-            },
-        )
-        source = lookup.get_response_field("SecurityGroups.0.GroupId")
-        ec2.CfnSecurityGroupIngress(
-            self,
-            "IngressFromCloudFront",
-            group_id=self.security_group.security_group_id,
-            source_security_group_id=source,
-            ip_protocol="tcp",
-            from_port=443 if https else 80,
-            to_port=443 if https else 80,
-            description="From the CloudFront VPC origin",
         )

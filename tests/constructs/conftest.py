@@ -81,7 +81,7 @@ def access_logs(stack: cdk.Stack) -> AccessLogBucket:
 
 
 def balancer(stack: cdk.Stack, network: Network, *, certificate: acm.ICertificate | None = None, **service: Any) -> LoadBalancer:
-    """A load balancer with production's defaults, or with the settings `service`."""
+    """A load balancer with production's defaults, or with the settings `service`; no distribution uses it."""
     return LoadBalancer(
         stack,
         "Balancer",

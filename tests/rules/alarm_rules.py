@@ -88,7 +88,7 @@ def resources_have_their_alarms(templates: Templates) -> Findings:
     found = _watched(templates)
     for name, properties, resource in each(templates, *WATCHED):
         wanted = set(WATCHED[resource["Type"]])
-        if AT_DEPLOYMENT in name or (resource["Type"] == "AWS::SQS::Queue" and "DeadLetters" not in name):
+        if AT_DEPLOYMENT.search(name) or (resource["Type"] == "AWS::SQS::Queue" and "DeadLetters" not in name):
             continue
         if str(properties.get("DBInstanceClass", "")).startswith("db.t"):
             wanted |= {"CPUCreditBalance"}

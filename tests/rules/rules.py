@@ -16,8 +16,8 @@ Templates = Mapping[str, Template]
 Findings = Iterator[str]
 RULES: dict[str, Callable[[Templates], Findings]] = {}
 
-# A function that CloudFormation calls at deployment and waits for, so it needs no dead-letter queue.
-AT_DEPLOYMENT = "AWS679f53fac002430cb0da5b7982bd2287"
+# Functions that CloudFormation calls at deployment and waits for, so they need no dead-letter queue and no alarm.
+AT_DEPLOYMENT = re.compile("AWS679f53fac002430cb0da5b7982bd2287|OriginSecurityGroupFunction")
 STATEFUL = {
     "AWS::KMS::Key",
     "AWS::S3::Bucket",
@@ -190,7 +190,7 @@ def security_group_rules_exist_on_both_sides(templates: Templates) -> Findings:
     ingress = Counter(ends(p, "SourceSecurityGroupId", "GroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupIngress"))
     egress = Counter(ends(p, "GroupId", "DestinationSecurityGroupId") for _, p, _ in each(templates, "AWS::EC2::SecurityGroupEgress"))
     for pair in {*ingress, *egress}:
-        if "elsewhere" not in pair and "FindVpcOrigin" not in pair[0] and ingress[pair] != egress[pair]:
+        if "elsewhere" not in pair and "OriginSecurityGroup" not in pair[0] and ingress[pair] != egress[pair]:
             yield f"{pair[0]} to {pair[1]} on {pair[2]}: {egress[pair]} egress rules, {ingress[pair]} ingress rules"
 
 
@@ -370,7 +370,7 @@ def functions_have_limits_and_separate_roles(templates: Templates) -> Findings:
             yield f"{name} has no valid timeout or memory"
         if "LogGroup" not in properties.get("LoggingConfig", {}):
             yield f"{name} has no log group with a retention"
-        if AT_DEPLOYMENT not in name and "TargetArn" not in properties.get("DeadLetterConfig", {}):
+        if not AT_DEPLOYMENT.search(name) and "TargetArn" not in properties.get("DeadLetterConfig", {}):
             yield f"{name} has no dead-letter queue"
     yield from (f"{', '.join(names)} share a role" for names in roles.values() if len(names) > 1)
     for name, properties, _ in each(templates, "AWS::Scheduler::Schedule"):

@@ -243,7 +243,6 @@ def required_api_calls_exist(templates: Templates) -> Findings:
         "RevokeSecurityGroupIngress",
         "RevokeSecurityGroupEgress",
         "PutParameter",
-        "DescribeSecurityGroups",
         "unavailable.html",
         "PutSecretValue",
     )

@@ -43,8 +43,17 @@ MESSAGE = {
     "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1764550800000"},
     "eventSource": "aws:sqs",
 }
-OWN_EVENTS: dict[str, dict[str, Any]] = {"maintenance": {"kind": "weekly"}, "notifier": {"Records": [MESSAGE]}}
-OWN_ENVIRONMENT = {"drill": {"DATABASE_HOST": ""}}  # it must not have this variable
+# From CloudFormation, which does not listen: the answer is refused.
+REQUEST = {"RequestType": "Create", "ResponseURL": f"http://{LOCALHOST}:1/", "ResourceProperties": {"VpcId": "vpc-1"}}
+OWN_EVENTS: dict[str, dict[str, Any]] = {
+    "maintenance": {"kind": "weekly"},
+    "notifier": {"Records": [MESSAGE]},
+    "origin_security_group": {**REQUEST, **dict.fromkeys(("StackId", "RequestId", "LogicalResourceId"), "bench")},
+}
+OWN_ENVIRONMENT = {
+    "drill": {"DATABASE_HOST": ""},  # it must not have this variable
+    "origin_security_group": {"WAIT_SECONDS": "0"},
+}
 INCOMPLETE = tuple(f"raised {error}" for error in ("KeyError", "TypeError", "AttributeError"))  # event or environment are incomplete
 USERS = {"carmen_app_a": "secret", "carmen_app_b": "secret"}
 ENDPOINTS = ("/api/health", "/dashboard", "/api/auth/session")

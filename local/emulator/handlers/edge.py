@@ -1,4 +1,4 @@
-"""The load balancer's network, CloudFront's VPC origins, and WAF's rules and IP sets."""
+"""The load balancer's network, CloudFront's VPC origins with their security group, and WAF's rules and IP sets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ ORIGIN_GROUP = "CloudFront-VPCOrigins-Service-SG"
 def register() -> None:
     refine("AWS::ElasticLoadBalancingV2::LoadBalancer", complete_load_balancer)
     define("AWS::CloudFront::VpcOrigin", create_origin, delete_origin, update_origin)
+    refine("AWS::CloudFront::Distribution", complete_distribution)
     refine("AWS::WAFv2::WebACL", complete_web_acl)
     define("AWS::WAFv2::IPSet", create_ip_set, delete_ip_set, update_ip_set)
 
@@ -58,9 +59,6 @@ def origin_groups(network: str) -> list[Properties]:
 
 def create_origin(logical_id: str, properties: Properties, stack: str) -> Created:
     origin = call("cloudfront", "create_vpc_origin", origin_config(properties))["VpcOrigin"]
-    network = network_of(properties["VpcOriginEndpointConfig"]["Arn"])
-    if not origin_groups(network):  # AWS creates one for all origins of a VPC
-        client("ec2").create_security_group(GroupName=ORIGIN_GROUP, Description="CloudFront's VPC origins", VpcId=network)
     return origin["Id"], origin_attributes(origin)
 
 
@@ -78,6 +76,17 @@ def delete_origin(origin: str, properties: Properties) -> None:
     if all(network_of(other["OriginEndpointArn"]) != network for other in left):
         for group in origin_groups(network):
             client("ec2").delete_security_group(GroupId=group["GroupId"])
+
+
+def complete_distribution(distribution: str, properties: Properties, old: Properties) -> None:
+    """Create the security group of VPC origins, one for each VPC: "available after the distribution is deployed" (CDK README)."""
+    api = client("cloudfront")
+    for origin in properties["DistributionConfig"].get("Origins") or []:
+        if used := origin.get("VpcOriginConfig"):
+            found = api.get_vpc_origin(Id=used["VpcOriginId"])["VpcOrigin"]
+            network = network_of(found["VpcOriginEndpointConfig"]["Arn"])
+            if not origin_groups(network):
+                client("ec2").create_security_group(GroupName=ORIGIN_GROUP, Description="CloudFront's VPC origins", VpcId=network)
 
 
 def complete_web_acl(physical_id: str, properties: Properties, old: Properties) -> None:

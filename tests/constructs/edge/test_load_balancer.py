@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
 
 from constructs_lib.edge.load_balancer import CONTAINER_PORT, idle_timeout_seconds, keep_alive_milliseconds
 from tests.conftest import by_id, only
-from tests.constructs.conftest import Synthesized, balancer, network, stack, template
+from tests.constructs.conftest import Synthesized, balancer, libraries, network, stack, template
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 
@@ -17,7 +19,10 @@ CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 def _built(*, https: bool = False, **service: Any) -> Synthesized:
     small = stack()
     certificate = acm.Certificate.from_certificate_arn(small, "Certificate", CERTIFICATE) if https else None
-    balancer(small, network(small), certificate=certificate, **service)
+    one = balancer(small, network(small), certificate=certificate, **service)
+    origin = origins.VpcOrigin.with_vpc_origin(one.vpc_origin)
+    distribution = cloudfront.Distribution(small, "Distribution", default_behavior=cloudfront.BehaviorOptions(origin=origin))
+    one.allow_cloudfront(distribution, libraries(small))
     return template(small)
 
 
@@ -45,7 +50,7 @@ def test_only_cloudfronts_vpc_origin_reaches_it(built: Synthesized) -> None:
     assert "SecurityGroupIngress" not in group
     assert [rule["CidrIp"] for rule in group["SecurityGroupEgress"]] == ["127.0.0.1/32"]  # replaces EC2's default: anywhere
     rule = _ingress(built)
-    assert "FindVpcOriginSecurityGroup" in str(rule["SourceSecurityGroupId"])
+    assert "OriginSecurityGroupFound" in str(rule["SourceSecurityGroupId"])
     assert (rule["FromPort"], rule["ToPort"]) == (80, 80)
 
 
@@ -53,11 +58,6 @@ def test_tasks_security_group_is_closed(built: Synthesized) -> None:
     group = by_id(built.resources("AWS::EC2::SecurityGroup"), "TaskSecurityGroup")["Properties"]
     assert "SecurityGroupIngress" not in group
     assert [rule["CidrIp"] for rule in group["SecurityGroupEgress"]] == ["127.0.0.1/32"]
-
-
-def test_origin_security_group_is_looked_up_after_the_origin(built: Synthesized) -> None:
-    lookup = by_id(built.resources("Custom::AWS"), "FindVpcOriginSecurityGroup")
-    assert [name for name in lookup["DependsOn"] if "VpcOrigin" in name and "Find" not in name]
 
 
 def test_targets_are_the_containers_port_and_health_path(built: Synthesized) -> None:

@@ -18,6 +18,7 @@ from tools.benchmarks import functions
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "cloudwatch": ("describe_alarms", {"AlarmNamePrefix": "carmen"}),
     "dynamodb": ("get_item", {"TableName": "ledger", "Key": {"id": {"S": "1"}}}),
+    "ec2": ("describe_security_groups", {}),
     "ecs": ("list_tasks", {"cluster": "c"}),
     "elasticache": ("describe_replication_groups", {}),
     "s3": ("list_objects_v2", {"Bucket": "backups"}),

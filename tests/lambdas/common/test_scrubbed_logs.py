@@ -67,6 +67,10 @@ ENVIRONMENT = {
 EVENTS = {
     "maintenance": {"kind": "weekly", "time": "2026-11-01T06:00:00Z"},
     "notifier": {"action": "digest", "time": "2026-11-01T06:00:00Z"},
+    "origin_security_group": {
+        **{"RequestType": "Create", "ResponseURL": "https://example.com/", "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"},
+        "ResourceProperties": {"VpcId": "vpc-1"},
+    },
     "rotation": {"rotate": "application"},
 }
 # Secrets that a run reads before its error. The other functions use IAM authentication.

@@ -247,9 +247,11 @@ ROLES = {
         FUNCTION,
         (
             Grant(WRITE_LOG, "Edge/SdkCallLogGroup"),
-            Grant("ec2:DescribeSecurityGroups"),
             Grant("s3:PutObject", "Storage/Pages /errors/unavailable.html"),
         ),
+    ),
+    "Edge/BalancerOriginSecurityGroupRole": ExpectedRole(
+        FUNCTION, (Grant(WRITE_LOG, "Edge/BalancerOriginSecurityGroupLogGroup"), Grant("ec2:DescribeSecurityGroups"))
     ),
     "Service/SdkCallRole": ExpectedRole(
         FUNCTION,
