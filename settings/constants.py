@@ -5,8 +5,8 @@ from __future__ import annotations
 # Production must protect at least as much as staging, where changes are tested first.
 COMPARED = {"prod": "staging"}
 EDGE_REGION = "us-east-1"  # CloudFront's WAF and certificates live there
-# The minor version of a new instance; RDS then upgrades it (auto minor version upgrade).
-ENGINE_VERSIONS = {"15": "15.19", "16": "16.15", "17": "17.11", "18": "18.6"}
+# Cache engine → engine version, parameter group family. ElastiCache needs the minor version too: ADR 0023.
+CACHE_ENGINES = {"valkey": ("8.1", "valkey8"), "redis": ("7.1", "redis7")}
 # The prefix marks previews: the names of other environments contain no hyphen.
 PREVIEW_PREFIX = "preview-"
 PREVIEW_NAME = r"(?=.{1,12}$)[a-z0-9]+(-[a-z0-9]+)*"

@@ -13,10 +13,9 @@ from constructs_lib.foundation.secret import GeneratedSecret
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
 from settings import sections
+from settings.constants import CACHE_ENGINES
 
 PORT = ec2.Port.tcp(6379)
-# Engine → version at creation, parameter group family.
-ENGINES = {"valkey": ("8.1", "valkey8"), "redis": ("7.1", "redis7")}
 
 
 class Cache(Construct):
@@ -62,7 +61,7 @@ class Cache(Construct):
 
     def _define_replication_group(self, key: kms.IKey) -> elasticache.CfnReplicationGroup:
         settings = self._settings
-        version, family = ENGINES[settings.engine]
+        version, family = CACHE_ENGINES[settings.engine]
         subnets = self._define_subnet_group()
         parameters = self._define_parameter_group(family)
         group = elasticache.CfnReplicationGroup(
@@ -75,7 +74,7 @@ class Cache(Construct):
             num_cache_clusters=settings.replicas + 1,
             automatic_failover_enabled=settings.replicas > 0,
             multi_az_enabled=settings.replicas > 0,
-            auto_minor_version_upgrade=True,
+            auto_minor_version_upgrade=False,  # the template names the minor version: ADR 0023
             cache_parameter_group_name=parameters.ref,
             cache_subnet_group_name=subnets.ref,
             security_group_ids=[self.security_group.security_group_id],

@@ -13,7 +13,7 @@ from constructs_lib.foundation.log_retention import set_log_retention
 from constructs_lib.foundation.secret import PUNCTUATION
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
-from settings import constants, sections
+from settings import sections
 
 DATABASE_NAME = "carmen"
 LOG_EXPORTS = ("postgresql", "upgrade")
@@ -30,9 +30,9 @@ class Database(Construct):
         self._settings = settings
         self._network = network
         self._key = key
-        self.engine = rds.DatabaseInstanceEngine.postgres(
-            version=rds.PostgresEngineVersion.of(constants.ENGINE_VERSIONS[settings.engine_major], settings.engine_major)
-        )
+        # Only the major version: a minor version would be a downgrade once RDS has upgraded the instance (ADR 0023).
+        major = settings.engine_major
+        self.engine = rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.of(major, major))
         self.security_group = self._define_security_group()
         self.instance = self._define_instance()
         self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)

@@ -186,7 +186,7 @@ def check_resource(resource: Resource) -> Finding:
         expected = jmespath.search(name.removeprefix("="), resource.properties, OPTIONS)
         if expected is None:
             continue
-        actual = look_up(check, place, resource, arguments) if isinstance(place, Look) else jmespath.search(place, described)
+        actual = look_up(check, place, resource, arguments) if isinstance(place, Look) else jmespath.search(place, described, OPTIONS)
         if not agrees(expected, actual, exactly=name.startswith("=")):
             differences.append(f"{name}: expected {shown(expected)}, got {shown(actual)}")
     return Finding(resource, "differs", "; ".join(differences)) if differences else Finding(resource, "created")
@@ -204,11 +204,15 @@ def concrete(value: Any) -> Any:
 
 
 class Functions(jmespath.functions.Functions):  # type: ignore[misc]  # jmespath has no types
-    """Add `pairs` to JMESPath: an object as a list of names and values."""
+    """Add to JMESPath: `pairs`, an object as a list of names and values; `major`, the first number of a version."""
 
     @jmespath.functions.signature({"types": ["object", "null"]})  # type: ignore[untyped-decorator]  # jmespath has no types
     def _func_pairs(self, values: dict[str, Any] | None) -> list[dict[str, Any]]:
         return [{"name": name, "value": value} for name, value in (values or {}).items()]
+
+    @jmespath.functions.signature({"types": ["string"]})  # type: ignore[untyped-decorator]  # jmespath has no types
+    def _func_major(self, version: str) -> str:
+        return version.split(".")[0]
 
 
 OPTIONS = jmespath.Options(custom_functions=Functions())

@@ -527,12 +527,13 @@ CHECKS: dict[str, Check] = {
         "DBInstances[0]",
         same(
             "StorageEncrypted DeletionProtection MultiAZ PubliclyAccessible BackupRetentionPeriod "
-            "Engine EngineVersion DBInstanceClass AllocatedStorage MaxAllocatedStorage StorageType "
+            "Engine DBInstanceClass AllocatedStorage MaxAllocatedStorage StorageType "
             "KmsKeyId PreferredBackupWindow PreferredMaintenanceWindow CopyTagsToSnapshot "
             "MonitoringInterval MonitoringRoleArn CACertificateIdentifier "
             "PerformanceInsightsRetentionPeriod DBName MasterUsername"
         )
         | {
+            "major(EngineVersion)": "major(EngineVersion)",  # RDS chooses and upgrades the minor version
             "EnableIAMDatabaseAuthentication": "IAMDatabaseAuthenticationEnabled",
             "EnablePerformanceInsights": "PerformanceInsightsEnabled",
             "DBParameterGroupName": "DBParameterGroups[].DBParameterGroupName",

@@ -23,3 +23,48 @@ def test_checklist_with_a_failed_check_fails(monkeypatch: pytest.MonkeyPatch, ca
     output = capsys.readouterr().out
     assert "✓ well: as it should be\n- missing: CarmenProd is not deployed" in output
     assert "✗ missing: CarmenProd is not deployed\n\nTo be checked by a person:\n  [ ] A person signed in" in output
+
+
+def _rds(default: list[str], storage: str = "gp3", multi_az: bool = True) -> Deployed:
+    """What RDS answers in us-east-1, shortened to the fields that are read."""
+    return deployed(
+        describe_db_engine_versions={"DBEngineVersions": [{"EngineVersion": version} for version in default]},
+        describe_orderable_db_instance_options=[{"OrderableDBInstanceOptions": [{"StorageType": storage, "MultiAZCapable": multi_az}]}],
+    )
+
+
+def test_database_version_must_be_offered_with_its_class() -> None:
+    good = checklist.database_version_is_offered(_rds(["17.9"]))
+    assert good == checklist.Finding(True, "a new database gets PostgreSQL 17.9 on db.t4g.medium")
+    for environment, reason in (
+        (_rds([]), "no PostgreSQL 17 in us-east-1: change [database] engine_major"),
+        (_rds(["17.9"], storage="io1"), "no db.t4g.medium with gp3 in two zones for PostgreSQL 17.9"),
+        (_rds(["17.9"], multi_az=False), "change [database] instance_class"),
+    ):
+        found = checklist.database_version_is_offered(environment)
+        assert found.good is False
+        assert reason in found.text
+
+
+def _cache(offered: list[str], running: str) -> Deployed:
+    resource = {"ResourceType": "AWS::ElastiCache::ReplicationGroup", "LogicalResourceId": "Redis", "PhysicalResourceId": "ours"}
+    node = {"ReplicationGroupId": "ours", "Engine": "valkey", "EngineVersion": running}
+    return deployed(
+        list_stack_resources=[{"StackResourceSummaries": [resource]}],
+        describe_cache_engine_versions=[{"CacheEngineVersions": [{"EngineVersion": version} for version in offered]}],
+        describe_cache_clusters=[{"CacheClusters": [node, {**node, "ReplicationGroupId": "other", "EngineVersion": "9.0.0"}]}],
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "running", "good", "text"),
+    [
+        (["8.0", "8.1"], "8.1.0", True, "the cache runs valkey 8.1"),
+        (["8.1", "8.2"], "8.1.0", True, "the cache runs valkey 8.1; 8.2 exists, upgrade with CACHE_ENGINES in settings/constants.py"),
+        (["8.1", "8.2"], "8.2.0", False, "ours runs valkey 8.2.0, and the template's 8.1 would be a downgrade: change CACHE_ENGINES"),
+        (["8.2", "9.0"], "8.1.0", False, "ElastiCache offers valkey 8.2, 9.0, not 8.1: change CACHE_ENGINES"),
+    ],
+)
+def test_cache_version_must_be_offered_and_no_downgrade(offered: list[str], running: str, good: bool, text: str) -> None:
+    found = checklist.cache_version_is_offered(_cache(offered, running))
+    assert (found.good, found.text.startswith(text)) == (good, True), found.text

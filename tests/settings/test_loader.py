@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import aws_cdk as cdk
 import boto3
@@ -14,10 +15,10 @@ import cfnlint
 import pytest
 from pydantic import BaseModel
 
-from settings.constants import ENGINE_VERSIONS
 from settings.loader import SettingsError, environment_names, load, resolved, selected_environments
 from settings.model import Settings
 from settings.schedules import check_cron, overlap_daily, window_minutes
+from settings.sections import Database
 from settings.types import CACHE_NODES, REGIONS, SIZE_OF_LARGE, check_time_zone, instance_memory_gib
 from tests.conftest import build
 
@@ -148,20 +149,22 @@ def test_every_time_zone_of_the_cdk_is_accepted() -> None:
 
 
 def test_instance_classes_and_versions_are_those_of_rds() -> None:
-    """Source: cfn-lint's copy of RDS's orderable options."""
+    """Source: cfn-lint's copy of RDS's orderable options; it lists major versions too."""
+    majors = get_args(Database.model_fields["engine_major"].annotation)
     versions = _aws("aws_rds_dbinstance/engine_version.json")
+    newest = {major: max(re.findall(rf'"({major}\.\d+)"', versions), key=lambda version: int(version[3:])) for major in majors}
     rules = json.loads(_aws("aws_rds_dbinstance/db_instance_class.json"))["allOf"]
     offered = {
         version: set(rule["then"]["properties"]["DBInstanceClass"]["enum"])
         for rule in rules
-        for version in ENGINE_VERSIONS.values()
+        for version in newest.values()
         if rule["if"]["properties"]["Engine"].get("const") == "postgres"
         and re.search(rule["if"]["properties"]["EngineVersion"]["pattern"], version)
     }
     taken = {f"db.{name}" for name in _instance_classes()}
     assert len(taken) == 36
-    for version in ENGINE_VERSIONS.values():
-        assert f'"{version}"' in versions
+    for major, version in newest.items():
+        assert f'"{major}"' in versions
         assert taken - offered[version] == set(), version
 
 

@@ -138,16 +138,25 @@ def refine(resource_type: str, apply: Callable[[str, Properties, Properties], At
     put_handler(resource_type, handler)
 
 
-def guard(resource_type: str, before_delete: Callable[[str, Properties], None]) -> None:
-    """Run a function before a deletion; an exception refuses the deletion."""
+def guard(
+    resource_type: str,
+    before_delete: Callable[[str, Properties], None],
+    before_update: Callable[[str, Properties, Properties], None] = lambda physical_id, old, new: None,
+) -> None:
+    """Run a function before a deletion or an update; an exception refuses it. Call after `refine`."""
     handler = provisioners._RESOURCE_HANDLERS[resource_type]
-    delete = handler["delete"]
+    delete, update = handler["delete"], handler["update"]
 
-    def guarded(physical_id: str, properties: Properties) -> None:
+    def guarded_delete(physical_id: str, properties: Properties) -> None:
         before_delete(physical_id, properties)
         delete(physical_id, properties)
 
-    put_handler(resource_type, {**handler, "delete": guarded})
+    def guarded_update(physical_id: str, old: Properties, new: Properties, *rest: str) -> Created:
+        before_update(physical_id, own(old), own(new))
+        updated: Created = update(physical_id, old, new, *rest)
+        return updated
+
+    put_handler(resource_type, {**handler, "delete": guarded_delete, "update": guarded_update})
 
 
 def record(resource_type: str) -> None:

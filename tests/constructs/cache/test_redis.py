@@ -27,6 +27,7 @@ def test_cache_is_encrypted_authenticated_and_fails_over(built: Synthesized) -> 
     expected = {
         "Engine": "valkey",
         "EngineVersion": "8.1",
+        "AutoMinorVersionUpgrade": False,
         "TransitEncryptionEnabled": True,
         "AtRestEncryptionEnabled": True,
         "AutomaticFailoverEnabled": True,

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from settings.constants import CACHE_ENGINES
 from tools.cli.commands.release import NONE_YET, releases
 from tools.cli.commands.secrets import secrets_to_fill
 from tools.cli.options import reads_environment
@@ -122,6 +123,58 @@ def database_has_no_pending_changes(deployed: Deployed) -> Finding:
     return Finding(good, f"the database is {found['DBInstanceStatus']}" + (f"; pending: {', '.join(pending)}" if pending else ""))
 
 
+def database_version_is_offered(deployed: Deployed) -> Finding:
+    """Whether RDS creates the configured major version with the configured class, here and now.
+
+    The template names the major version only: RDS creates its default minor version, or keeps the running one if that is newer.
+    Source: RDS API, DescribeDBEngineVersions "DefaultOnly", DescribeOrderableDBInstanceOptions, ModifyDBInstance "EngineVersion".
+    """
+    rds, wanted = deployed.session.client("rds"), deployed.settings.database
+    major, instance_class = wanted.engine_major, f"db.{wanted.instance_class}"
+    default = rds.describe_db_engine_versions(Engine="postgres", EngineVersion=major, DefaultOnly=True)["DBEngineVersions"]
+    if not default:
+        return Finding(False, f"RDS offers no PostgreSQL {major} in {deployed.settings.region}: change [database] engine_major")
+    version = default[0]["EngineVersion"]
+    pages = rds.get_paginator("describe_orderable_db_instance_options").paginate(
+        Engine="postgres", EngineVersion=version, DBInstanceClass=instance_class, Vpc=True
+    )
+    options = [one for page in pages for one in page["OrderableDBInstanceOptions"] if one.get("StorageType") == "gp3"]
+    if not [one for one in options if one.get("MultiAZCapable") or not wanted.multi_az]:
+        what = f"{instance_class} with gp3{' in two zones' if wanted.multi_az else ''}"
+        words = f"RDS offers no {what} for PostgreSQL {version} in {deployed.settings.region}: change [database] instance_class"
+        return Finding(False, words)
+    return Finding(True, f"a new database gets PostgreSQL {version} on {instance_class}")
+
+
+def cache_version_is_offered(deployed: Deployed) -> Finding:
+    """Whether ElastiCache offers the version in the template, and none of our nodes runs a newer one: a downgrade is refused.
+
+    Source: ElastiCache API, CreateReplicationGroup "EngineVersion": "you cannot downgrade to an earlier engine version".
+    """
+    elasticache, engine = deployed.session.client("elasticache"), deployed.settings.cache.engine
+    version, where = CACHE_ENGINES[engine][0], "CACHE_ENGINES in settings/constants.py"
+    pages = elasticache.get_paginator("describe_cache_engine_versions").paginate(Engine=engine)
+    offered = [one["EngineVersion"] for page in pages for one in page["CacheEngineVersions"]]
+    if not [one for one in offered if _minor(one) == _minor(version)]:
+        return Finding(False, f"ElastiCache offers {engine} {', '.join(offered)}, not {version}: change {where}")
+    newest = max(offered, key=_minor)
+    advice = f"; {newest} exists, upgrade with {where}" if _minor(newest) > _minor(version) else ""
+    try:
+        group = deployed.resource("Data", "AWS::ElastiCache::ReplicationGroup")
+    except NotDeployedError:
+        return Finding(True, f"a new cache gets {engine} {version}{advice}")
+    pages = elasticache.get_paginator("describe_cache_clusters").paginate()
+    nodes = [one for page in pages for one in page["CacheClusters"] if one.get("ReplicationGroupId") == group]
+    if newer := [one["EngineVersion"] for one in nodes if one["Engine"] == engine and _minor(one["EngineVersion"]) > _minor(version)]:
+        words = f"{group} runs {engine} {max(newer, key=_minor)}, and the template's {version} would be a downgrade: change {where}"
+        return Finding(False, words)
+    return Finding(True, f"the cache runs {engine} {version}{advice}")
+
+
+def _minor(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")[:2]))
+
+
 def service_is_stable(deployed: Deployed) -> Finding:
     """Whether all tasks run and no deployment is in progress."""
     found = deployed.session.client("ecs").describe_services(cluster=deployed.output("Cluster"), services=[deployed.output("Service")])
@@ -172,6 +225,8 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         nothing_is_in_alarm,
         secrets_are_filled,
         database_has_no_pending_changes,
+        database_version_is_offered,
+        cache_version_is_offered,
         backup_is_fresh,
         earlier_image_is_there,
     ),
