@@ -1,11 +1,18 @@
 """Responses of a custom resource's function to CloudFormation.
 
 Without a response the stack waits for the resource's ServiceTimeout, so `respond` always sends one.
-Source: AWS "Custom resource response objects".
+
+"If an Update event fails, CloudFormation will issue an additional Update with the previous properties" (README of aws-cdk-lib's
+custom_resources), and when that fails too, the stack is UPDATE_ROLLBACK_FAILED (aws-cloudformation/custom-resource-helper#70). The
+request does not say that it is a rollback. Therefore the physical id contains a hash of the properties that were established last.
+A request to establish the same properties again is a rollback, or continues one: it is answered with success.
+When another resource fails later, CloudFormation deletes the new physical id, and a deletion does nothing.
+Source: AWS "Custom resource response objects", "PhysicalResourceId".
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.request
 from collections.abc import Callable
@@ -16,26 +23,35 @@ from common.scrubbed_logs import scrub, scrubbed_logger
 logger = scrubbed_logger()
 
 
-def respond(event: dict[str, Any], physical_id: str, action: Callable[[], dict[str, str]]) -> None:
+def respond(event: dict[str, Any], name: str, action: Callable[[], dict[str, str]]) -> None:
     """Run `action`, except for a deletion, and send the result to CloudFormation. Failures are also raised.
 
-    `action` returns the resource's attributes. A failed update keeps the physical id, so that CloudFormation replaces nothing.
+    `action` returns the resource's attributes. The physical id is `name` with a hash of the properties. A failed request keeps the
+    physical id, so that CloudFormation replaces nothing. A failure during a rollback is answered with success, and raised.
     """
+    established = event.get("PhysicalResourceId", f"{name}-never-established")
+    wanted = f"{name}-{_hash_of(event.get('ResourceProperties', {}))}"
     response = {
         "Status": "SUCCESS",
-        "PhysicalResourceId": event.get("PhysicalResourceId", physical_id),
+        "PhysicalResourceId": established,
         "StackId": event["StackId"],
         "RequestId": event["RequestId"],
         "LogicalResourceId": event["LogicalResourceId"],
     }
     try:
         if event["RequestType"] != "Delete":
-            response["Data"] = action()
+            response |= {"Data": action(), "PhysicalResourceId": wanted}
     except Exception as error:
-        response |= {"Status": "FAILED", "Reason": scrub(f"{type(error).__name__}: {error}")[:1000]}
+        rolls_back = established == wanted
+        reason = scrub(f"{'Ignored during the rollback: ' if rolls_back else ''}{type(error).__name__}: {error}")[:1000]
+        response |= {"Status": "SUCCESS" if rolls_back else "FAILED", "Reason": reason}
         raise
     finally:
         _send(event["ResponseURL"], response)
+
+
+def _hash_of(properties: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _send(url: str, response: dict[str, Any]) -> None:

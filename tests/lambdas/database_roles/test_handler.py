@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws, database_url
 from database_roles.handler import handler
-from pg8000.native import Connection
+from pg8000.native import Connection, InterfaceError
 
 from local.services.postgres import LocalRds
 from tests.lambdas.backups import connect, revoke_bypassrls
@@ -156,14 +157,17 @@ def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         thread.join()
 
 
-def _event(url: str, kind: str) -> dict[str, Any]:
-    return {"RequestType": kind, "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "Apply"}
+def _event(url: str, kind: str, specification: str = "old") -> dict[str, Any]:
+    properties = {"ServiceToken": "arn", "Specification": specification}
+    request = {"RequestType": kind, "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "Apply"}
+    return {**request, "ResourceProperties": properties}
 
 
 def test_cloudformation_gets_success(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
     url, answers = cloudformation
     handler(_event(url, "Create"), CONTEXT)
-    assert [(answer["Status"], answer["PhysicalResourceId"]) for answer in answers] == [("SUCCESS", "database-roles")]
+    assert [answer["Status"] for answer in answers] == ["SUCCESS"]
+    assert re.fullmatch(r"database-roles-[0-9a-f]{16}", answers[0]["PhysicalResourceId"])
     assert answers[0]["Data"]["Refused"].startswith("ALTER ROLE carmen_backup BYPASSRLS")
 
 
@@ -190,6 +194,44 @@ def test_cloudformation_gets_failure_without_secrets(
     assert "password authentication failed" in answer["Reason"]
     assert "wrong one" not in json.dumps(answer) + capsys.readouterr().out
     assert secrets.writes == []
+
+
+def test_failed_update_can_be_rolled_back_without_a_database(
+    secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests that CloudFormation sends when an update fails, in its order.
+
+    Source: README of aws-cdk-lib's custom_resources: "If an Update event fails, CloudFormation will issue an additional Update with the
+    previous properties".
+    """
+    url, answers = cloudformation
+    handler(_event(url, "Create"), CONTEXT)
+    identity = {"PhysicalResourceId": answers[0]["PhysicalResourceId"]}
+    monkeypatch.setenv("DATABASE_PORT", "1")  # nothing listens there
+    for specification in ("new", "old", "old"):  # the update, its rollback, continue-update-rollback
+        with pytest.raises(InterfaceError):
+            handler(_event(url, "Update", specification) | identity, CONTEXT)
+    assert [answer["Status"] for answer in answers] == ["SUCCESS", "FAILED", "SUCCESS", "SUCCESS"]
+    assert {answer["PhysicalResourceId"] for answer in answers} == set(identity.values())
+    assert answers[2]["Reason"].startswith("Ignored during the rollback: InterfaceError")
+
+
+def test_return_to_earlier_properties_is_no_rollback(
+    secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deployment of the previous commit must report a failure; so must the second attempt of a creation."""
+    url, answers = cloudformation
+    handler(_event(url, "Create", "old"), CONTEXT)
+    handler(_event(url, "Update", "new") | {"PhysicalResourceId": answers[0]["PhysicalResourceId"]}, CONTEXT)
+    assert answers[1]["PhysicalResourceId"] != answers[0]["PhysicalResourceId"]
+    monkeypatch.setenv("DATABASE_PORT", "1")
+    with pytest.raises(InterfaceError):
+        handler(_event(url, "Update", "old") | {"PhysicalResourceId": answers[1]["PhysicalResourceId"]}, CONTEXT)
+    with pytest.raises(InterfaceError):
+        handler(_event(url, "Create", "old"), CONTEXT)
+    with pytest.raises(InterfaceError):
+        handler(_event(url, "Update", "old") | {"PhysicalResourceId": answers[3]["PhysicalResourceId"]}, CONTEXT)
+    assert [answer["Status"] for answer in answers[2:]] == ["FAILED", "FAILED", "FAILED"]
 
 
 def test_deletion_changes_nothing(secrets: Secrets, cloudformation: tuple[str, list[dict[str, Any]]]) -> None:
