@@ -17,6 +17,7 @@ from settings import sections
 
 DATABASE_NAME = "carmen"
 LOG_EXPORTS = ("postgresql", "upgrade")
+MASTER = "carmen_admin"
 PORT = ec2.Port.tcp(5432)
 # Retention that each mode of Database Insights includes.
 RETENTION = {"standard": rds.PerformanceInsightRetention.DEFAULT, "advanced": rds.PerformanceInsightRetention.MONTHS_15}
@@ -59,7 +60,7 @@ class Database(Construct):
             engine=self.engine,
             instance_type=ec2.InstanceType(settings.instance_class),
             database_name=DATABASE_NAME,
-            credentials=rds.Credentials.from_generated_secret("carmen_admin", exclude_characters=PUNCTUATION),
+            credentials=rds.Credentials.from_generated_secret(MASTER, exclude_characters=PUNCTUATION),
             parameter_group=self._define_parameter_group(),
             vpc=self._network.vpc,
             vpc_subnets=self._network.isolated_subnets,

@@ -15,7 +15,7 @@ from constructs import Construct
 
 from constructs_lib.cache.redis import Cache
 from constructs_lib.compute.python_function import SOURCE, PythonFunction
-from constructs_lib.database.instance import DATABASE_NAME, PORT, Database
+from constructs_lib.database.instance import DATABASE_NAME, MASTER, PORT, Database
 from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.secret import EmptySecret
@@ -92,6 +92,8 @@ class DatabaseRoles(Construct):
 
     def _allow_database_and_secrets(self, database: Database, cache: Cache, users: Mapping[str, secretsmanager.ISecret]) -> None:
         self.function.connections.allow_to(database.connections, PORT, "Database roles to PostgreSQL")
+        # From PostgreSQL 16 on RDS may refuse the master's password: lambda_src/common/database.py, connect_as_master.
+        database.instance.grant_connect(self.function.execution_role, MASTER)
         for secret in (database.master_secret, cache.auth_token, *users.values(), self.connection, self.migration_connection):
             secret.grant_read(self.function)
         # The CDK's grant_write would also allow the encryption key and changes of version stages.

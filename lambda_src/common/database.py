@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from pg8000.native import Connection, InterfaceError
+from pg8000.native import Connection, DatabaseError, InterfaceError
 
 from common import aws, tls
 
 TOKEN_SECONDS = 900  # RDS's limit for new connections; open connections stay
+LOGIN_METHOD_REFUSED = "28000"  # SQLSTATE of "PAM authentication failed" and "pg_hba.conf rejects"; a wrong password is 28P01
 
 
 def connect(
@@ -55,6 +56,35 @@ def connect_as(user: str, *, timeout_seconds: float | None = 10, application_nam
         timeout_seconds=timeout_seconds,
         application_name=application_name or user.replace("_", "-"),
     )
+
+
+def connect_as_master(*, host: str, port: int, database: str, user: str, password: str) -> Connection:
+    """Connect as RDS's master user with its password, or with an IAM token if RDS refuses passwords of this user.
+
+    From PostgreSQL 16 on the creator of a role becomes its member, with ADMIN option, and cannot end that. Roles of ours are members
+    of rds_iam, and `+rds_iam` in pg_hba.conf counts indirect members, whatever their options (PostgreSQL, is_member in hba.c). "If the
+    rds_iam role is added to the master user, IAM authentication takes precedence over password authentication" (RDS User Guide,
+    "Database authentication"). That RDS also counts an indirect member: cyrilgdn/terraform-provider-postgresql#289.
+    The function's IAM role needs rds-db:connect for this user. Raises PermissionError when both are refused.
+    """
+    try:
+        return connect(host=host, port=port, database=database, user=user, password=password)
+    except DatabaseError as error:
+        if _field(error, "C") != LOGIN_METHOD_REFUSED:
+            raise
+        refusal = error
+    try:
+        return connect(host=host, port=port, database=database, user=user, password=iam_token(host, port, user))
+    except DatabaseError as error:
+        raise PermissionError(
+            f"PostgreSQL refused the password of {user}: {_field(refusal, 'M')}. It also refused an IAM token: {_field(error, 'M')}. "
+            f"The function's IAM role needs rds-db:connect for {user} on this instance."
+        ) from refusal
+
+
+def _field(error: DatabaseError, name: str) -> str:
+    """A field of PostgreSQL's message: C is SQLSTATE, M the text."""
+    return str(error.args[0].get(name)) if error.args and isinstance(error.args[0], dict) else str(error)
 
 
 def iam_token(host: str, port: int, user: str) -> str:

@@ -202,7 +202,8 @@ class LocalRds:
         (self.data / "rds.conf").write_text("".join(lines))
         operator = pwd.getpwuid(server_uid()).pw_name
         (self.data / "pg_ident.conf").write_text(f'operator "{operator}" rdsadmin\n')
-        # The master's line comes before rds_iam: plain PostgreSQL makes it a member of the roles it may grant.
+        # The master's line comes before rds_iam: plain PostgreSQL makes it a member of the roles it may grant. RDS may refuse its
+        # password once it has created members of rds_iam (lambda_src/common/database.py); test_handler.py removes this line.
         (self.data / "pg_hba.conf").write_text(
             f"""\
 local   all       rdsadmin         peer map=operator

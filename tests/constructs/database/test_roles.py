@@ -109,6 +109,16 @@ def test_function_writes_two_secrets_and_reads_the_others(built: Synthesized) ->
     ]
 
 
+def test_function_may_log_in_as_the_master_only(built: Synthesized) -> None:
+    resource = allowed(built, "RolesFunctionRole", "rds-db:connect")["Resource"]
+    assert _text(resource).endswith("/carmen_admin")
+    assert any(
+        _target(part).startswith("TestDatabaseInstance")
+        for part in resource["Fn::Join"][1]
+        if isinstance(part, dict) and "Fn::GetAtt" in part
+    )
+
+
 def test_function_connects_to_the_instance(built: Synthesized) -> None:
     assert {(server, port) for client, server, port in connections(built) if client == "RolesFunction"} == {("Database", 5432)}
 

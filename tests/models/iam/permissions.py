@@ -236,6 +236,7 @@ ROLES = {
         FUNCTION,
         (
             *in_the_vpc("Data/DatabaseRolesFunction"),
+            database_login("carmen_admin"),
             *(Grant(READ_SECRET, f"Data/{user}") for user in ("CarmenAppA", "CarmenAppB", "CarmenMonitorProxy")),
             *(Grant(READ_SECRET, f"Data/{secret}") for secret in ("CacheAuthToken", "DatabaseInstanceSecret")),
             Grant(f"{READ_SECRET} secretsmanager:PutSecretValue", "Data/DatabaseRolesConnection"),

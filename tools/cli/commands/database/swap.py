@@ -264,7 +264,7 @@ def _proxied(deployed: Deployed) -> set[str]:
 def _logins(deployed: Deployed, instance: Instance) -> list[tuple[str, list[str]]]:
     """Role and ARNs of the database users that it may log in as to this instance, by IAM."""
     iam, found = deployed.session.client("iam"), []
-    for role in deployed.resources("Operations", "AWS::IAM::Role"):
+    for role in (role for stack in ("Operations", "Data") for role in deployed.resources(stack, "AWS::IAM::Role")):
         arns: set[str] = set()
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
