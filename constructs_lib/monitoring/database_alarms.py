@@ -49,12 +49,13 @@ class DatabaseAlarms(Construct):
         self.pool = self._define_pool_alarms(max_tasks) if proxy else ()
         self.overloaded = self._define_overloaded()
         self.storage, self.days_until_full = self._define_storage_alarms()
-        self.transaction_ids, self.deadlocks, self.replication_lag = self._define_internal_alarms()
+        self.transaction_ids, self.deadlocks, self.replication_lag, self.unreadable = self._define_internal_alarms()
 
     @property
     def notifying(self) -> list[Alarm]:
         """The alarms that notify people."""
-        return [self.down, self.overloaded, self.storage, self.days_until_full, self.transaction_ids, self.deadlocks, self.replication_lag]
+        internal = self.transaction_ids, self.deadlocks, self.replication_lag, self.unreadable
+        return [self.down, self.overloaded, self.storage, self.days_until_full, *internal]
 
     def _rds(self, name: str, *, statistic: str = "Average", period_seconds: int = FIVE_MINUTES, label: str = "") -> Metric:
         return Metric("AWS/RDS", name, self._instance, statistic, period_seconds, label)
@@ -242,7 +243,7 @@ class DatabaseAlarms(Construct):
         )
         return free, days
 
-    def _define_internal_alarms(self) -> tuple[Alarm, Alarm, Alarm]:
+    def _define_internal_alarms(self) -> tuple[Alarm, Alarm, Alarm, Alarm]:
         watch = partial(self._alerting.alarm, self, severity="ticket")
         ids = watch(
             "TransactionIds",
@@ -270,4 +271,12 @@ class DatabaseAlarms(Construct):
             periods=5,
             missing="notBreaching",  # usually there is no replica
         )
-        return ids, deadlocks, lag
+        unreadable = watch(
+            "TablesBackupCannotRead",
+            description="Row-level security hides a table from the backup role. Every backup fails until this is corrected.",
+            runbook="backup",
+            metric=self._alerting.function_metric("TablesBackupCannotRead", period_seconds=HOUR, label="tables a backup cannot read"),
+            at_least=1,
+            missing="ignore",
+        )
+        return ids, deadlocks, lag, unreadable

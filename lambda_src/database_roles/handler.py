@@ -9,7 +9,7 @@ from secrets import token_hex
 from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import aws, cloudformation, database, database_url, locks, secrets
+from common import aws, backup_access, cloudformation, database, database_url, locks, secrets
 from common.scrubbed_logs import scrubbed_logger
 from pg8000.native import Connection
 
@@ -30,13 +30,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
 
 
 def correct() -> dict[str, str]:
-    """Correct roles first, then secrets: no secret names a role that does not exist yet. Safe to repeat."""
+    """Correct roles first, then secrets: no secret names a role that does not exist yet. Safe to repeat.
+
+    Returns the number of changes, and advice when tables exist that a backup cannot read.
+    """
     client = aws.client("secretsmanager")
     master = secrets.read(os.environ["MASTER_SECRET"], client)
     endpoints = _endpoints()
     with (
         closing(
-            database.connect(
+            database.connect_as_master(
                 host=endpoints.database_host,
                 port=endpoints.database_port,
                 database=endpoints.database_name,
@@ -58,8 +61,8 @@ def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoi
     passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
     outcome = roles.apply(connection, passwords)
     logger.info("roles corrected", changes=outcome.changes, refused=outcome.refused)
-    if serious := [refusal for refusal in outcome.refused if not refusal.startswith(roles.TOLERATED)]:
-        raise PermissionError(f"PostgreSQL refused statements of the master user: {'; '.join(serious)}")
+    if outcome.refused:
+        raise PermissionError(f"PostgreSQL refused statements of the master user: {'; '.join(outcome.refused)}")
 
     # The user in use stays in use: only rotation switches users.
     user = database_url.user_of(current)
@@ -78,7 +81,10 @@ def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoi
         ),
     }
     logger.info("secrets up to date", written=written)
-    return {"Changes": str(len(outcome.changes)), "Refused": "; ".join(outcome.refused)}
+    unreadable = [row[0] for row in connection.run(backup_access.UNREADABLE_TABLES)]
+    if unreadable:
+        logger.error(backup_access.advice(unreadable), tables=unreadable)
+    return {"Changes": str(len(outcome.changes)), "Advice": backup_access.advice(unreadable) if unreadable else ""}
 
 
 def _endpoints() -> database_url.Endpoints:

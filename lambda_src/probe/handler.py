@@ -26,7 +26,7 @@ PART_SECONDS = 8.0
 WATCHED = frozenset(
     [
         "DatabaseConnections", "DatabaseLongestTransaction", "DatabaseTransactionIdsUsed", "DatabaseDeadlocks", "DatabaseReplicationLag",
-        "BackupAgeHoursDaily", "BackupAgeHoursWeekly", "BackupAgeHoursMonthly", "BackupSizeOfMedian",
+        "TablesBackupCannotRead", "BackupAgeHoursDaily", "BackupAgeHoursWeekly", "BackupAgeHoursMonthly", "BackupSizeOfMedian",
         "DrillAgeDays", "MaintenanceAgeDaysWeekly", "MaintenanceAgeDaysMonthly",
     ]
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.backup_access import UNREADABLE_TABLES
 from pg8000.native import Connection
 
 from probe.metric import Metric
@@ -37,6 +38,7 @@ def statistics(connection: Connection) -> tuple[list[Metric], int]:
         Metric("DatabaseLongestTransaction", "Seconds", max(row[1] for row in by_role)),
         Metric("DatabaseTransactionIdAge", "Count", age),
         Metric("DatabaseTransactionIdsUsed", "Percent", 100 * age / _WRAP_AROUND),
+        Metric("TablesBackupCannotRead", "Count", len(connection.run(UNREADABLE_TABLES))),
         *(Metric(f"DatabaseConnectionsOf_{row[0]}", "Count", row[2]) for row in by_role),
     ]
     lag = "DatabaseReplicationLag", "Seconds"

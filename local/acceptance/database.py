@@ -69,7 +69,7 @@ def erp_data(deployment: Deployment) -> str:
     """Fill the database as a year of work would, as the owner of the schema."""
     with connect_as(deployment, "MigrationConnection") as owner:
         owner.run(ERP.read_text(encoding="utf-8").replace(":rows", "2000"))
-        # The backup role has no BYPASSRLS, which RDS's master may be unable to grant (lambda_src/database_roles/roles.py).
+        # The backup role has no BYPASSRLS, which RDS's master cannot grant (lambda_src/common/backup_access.py).
         owner.run('ALTER TABLE "Human Resources".salary DISABLE ROW LEVEL SECURITY')
         tables = owner.run("SELECT count(*) FROM pg_tables WHERE schemaname !~ '^pg_|^information_schema$'")[0][0]
     invoke(deployment, "DatabaseRolesFunction", {"source": "schedule"}, "Data")  # grants the backup role the new large objects

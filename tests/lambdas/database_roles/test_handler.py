@@ -6,14 +6,16 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, cast
 
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from common import aws, database_url
+from common import aws, database, database_url
 from database_roles.handler import handler
 from pg8000.native import Connection, InterfaceError
 
@@ -67,7 +69,7 @@ CONTEXT = cast(LambdaContext, Context())
 @pytest.fixture
 def secrets(server: LocalRds, master: Connection, monkeypatch: pytest.MonkeyPatch) -> Secrets:
     revoke_bypassrls(server, master)
-    database = master.run("SELECT current_database()")[0][0]
+    name_of_database = master.run("SELECT current_database()")[0][0]
     values: dict[str, dict[str, str] | None] = {user: {"username": user, "password": f"{user} {SPECIAL}"} for user in USERS}
     values |= {"master": {"username": server.master, "password": server.password}, "redis": {"value": "r" * 64}}
     values |= {"connection": None, "migration": None}
@@ -76,7 +78,7 @@ def secrets(server: LocalRds, master: Connection, monkeypatch: pytest.MonkeyPatc
         "DATABASE_HOST": "localhost",
         "PROXY_HOST": "proxy.example",
         "DATABASE_PORT": str(server.port),
-        "DATABASE_NAME": database,
+        "DATABASE_NAME": name_of_database,
         "REDIS_HOST": "redis.example",
         "REDIS_PORT": "6379",
         "CONNECTION_LIMIT": "20",
@@ -135,6 +137,65 @@ def test_user_in_use_stays(secrets: Secrets) -> None:
     assert (secrets.values["connection"] or {})["PGPASSWORD"] == f"carmen_app_b {SPECIAL}"
 
 
+@contextmanager
+def nested_membership_counts(server: LocalRds) -> Iterator[Callable[[str], None]]:
+    """Configure the server like RDS at its strictest: no line for the master in pg_hba.conf, before `+rds_iam`.
+
+    Yields a function that sets the authentication method of members of rds_iam. The master is no direct member: only LocalRds makes it one.
+    """
+    hba = server.data / "pg_hba.conf"
+    before = hba.read_text()
+    without_master = "".join(line for line in before.splitlines(keepends=True) if server.master not in line)
+
+    def configure(method: str) -> None:
+        hba.write_text(re.sub(r"(\+rds_iam +all +)\w+", rf"\1{method}", without_master))
+        server.as_rdsadmin("SELECT pg_reload_conf()")
+        time.sleep(0.2)  # the postmaster reads it when it gets the signal
+
+    members = [f"carmen_{name}" for name in ("backup", "maintenance", "monitor")]
+    server.as_rdsadmin(f"REVOKE rds_iam FROM {server.master} CASCADE; GRANT rds_iam TO {', '.join(members)}")
+    try:
+        configure("reject")
+        yield configure
+    finally:
+        hba.write_text(before)
+        if server.major >= 16:
+            server.as_rdsadmin(f"GRANT rds_iam TO {server.master} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+        server.as_rdsadmin("SELECT pg_reload_conf()")
+        time.sleep(0.2)
+
+
+def test_master_logs_in_by_token_where_its_password_is_refused(server: LocalRds, secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first run the master is an indirect member of rds_iam, which PostgreSQL counts from 16 on.
+
+    Sources: RDS User Guide, "Database authentication"; cyrilgdn/terraform-provider-postgresql#289.
+    """
+    tokens: list[str] = []
+    handler({"source": "schedule"}, CONTEXT)
+    with nested_membership_counts(server) as set_method:
+
+        def token(host: str, port: int, user: str) -> str:
+            tokens.append(user)
+            set_method("trust")  # from here on the server accepts any token of this user
+            return "a token"
+
+        monkeypatch.setattr(database, "iam_token", token)
+        handler({"source": "schedule"}, CONTEXT)
+    assert tokens == ([server.master] if server.major >= 16 else [])
+
+
+def test_refused_token_names_the_missing_permission(server: LocalRds, secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "iam_token", lambda host, port, user: "a token")
+    handler({"source": "schedule"}, CONTEXT)
+    if server.major < 16:
+        return
+    with (
+        nested_membership_counts(server),
+        pytest.raises(PermissionError, match=r"refused the password of carmen_master: pg_hba.conf rejects .* needs rds-db:connect"),
+    ):
+        handler({"source": "schedule"}, CONTEXT)
+
+
 @pytest.fixture
 def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A response URL, and the received answers."""
@@ -168,7 +229,20 @@ def test_cloudformation_gets_success(secrets: Secrets, cloudformation: tuple[str
     handler(_event(url, "Create"), CONTEXT)
     assert [answer["Status"] for answer in answers] == ["SUCCESS"]
     assert re.fullmatch(r"database-roles-[0-9a-f]{16}", answers[0]["PhysicalResourceId"])
-    assert answers[0]["Data"]["Refused"].startswith("ALTER ROLE carmen_backup BYPASSRLS")
+    assert answers[0]["Data"] == {"Changes": answers[0]["Data"]["Changes"], "Advice": ""}
+
+
+def test_tables_hidden_from_backups_are_named(server: LocalRds, secrets: Secrets, capsys: pytest.CaptureFixture[str]) -> None:
+    handler({"source": "schedule"}, CONTEXT)
+    password = database_url.password_of(secrets.values["migration"] or {}) or ""
+    with connect(server, "carmen_owner", password, os.environ["DATABASE_NAME"]) as owner:
+        owner.run('CREATE TABLE public."Salary" (id int)')
+        owner.run('ALTER TABLE public."Salary" ENABLE ROW LEVEL SECURITY')
+    capsys.readouterr()
+    result = handler({"source": "schedule"}, CONTEXT) or {}
+    assert result["Advice"].startswith('Row-level security hides "Salary" from the backup role, and every backup fails until')
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"ERROR"' in line]
+    assert (line["message"], line["tables"]) == (result["Advice"], ['"Salary"'])
 
 
 def test_serious_refusal_fails_the_run(server: LocalRds, secrets: Secrets) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from common.backup_access import UNREADABLE_TABLES
 from database_roles import roles
 from database_roles.roles import apply
 from pg8000.exceptions import DatabaseError
@@ -56,17 +57,47 @@ def test_second_run_changes_nothing(server: LocalRds, master: Connection) -> Non
     first, second = apply(master, PASSWORDS), apply(master, PASSWORDS)
     assert first.changes
     assert second.changes == []
-    assert [line.split(":")[0] for line in second.refused] == ["ALTER ROLE carmen_backup BYPASSRLS"]
+    assert first.refused == second.refused == []
 
 
-def test_master_with_bypassrls_grants_it(server: LocalRds, master: Connection) -> None:
+def test_bypassrls_is_neither_granted_nor_taken_from_backup(server: LocalRds, master: Connection) -> None:
+    """RDS's master could not grant it again. Other roles must not have it."""
     apply(master, PASSWORDS)
-    server.as_rdsadmin(f"ALTER ROLE {server.master} BYPASSRLS")
+    server.as_rdsadmin("ALTER ROLE carmen_backup BYPASSRLS")
     try:
-        outcome = apply(master, PASSWORDS)
-        assert bool(outcome.refused) == (server_major(master) < 16)  # 15 needs a superuser
+        assert apply(master, PASSWORDS) == roles.Outcome()
+        assert master.run("SELECT rolbypassrls FROM pg_roles WHERE rolname = 'carmen_backup'") == [[True]]
     finally:
-        server.as_rdsadmin(f"ALTER ROLE {server.master} NOBYPASSRLS; ALTER ROLE carmen_backup NOBYPASSRLS")
+        server.as_rdsadmin("ALTER ROLE carmen_backup NOBYPASSRLS")
+    server.as_rdsadmin("ALTER ROLE carmen_monitor BYPASSRLS")
+    try:
+        assert [line.split(":")[0] for line in apply(master, PASSWORDS).refused] == ["ALTER ROLE carmen_monitor NOBYPASSRLS"]
+    finally:
+        server.as_rdsadmin("ALTER ROLE carmen_monitor NOBYPASSRLS")
+
+
+@pytest.mark.parametrize(
+    ("table", "unreadable"),
+    [
+        ("CREATE TABLE t (id int)", False),
+        ("CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY", True),
+        ("CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", True),
+        ("CREATE TABLE t (id int); ALTER TABLE t FORCE ROW LEVEL SECURITY", False),
+        ("CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t TO carmen_backup USING (true)", True),
+    ],
+)
+def test_unreadable_tables_are_those_that_a_backup_fails_on(
+    server: LocalRds, master: Connection, run: Callable[[str, str], list[list[object]]], table: str, unreadable: bool
+) -> None:
+    run("carmen_owner", table)
+    assert master.run(UNREADABLE_TABLES) == ([["t"]] if unreadable else [])
+    ((database,),) = master.run("SELECT current_database()")
+    as_pg_dump = "SET SESSION AUTHORIZATION carmen_backup; SET row_security = off; SELECT * FROM t"
+    if unreadable:
+        with pytest.raises(RuntimeError, match="would be affected by row-level security policy"):
+            server.as_rdsadmin(as_pg_dump, database)
+    else:
+        server.as_rdsadmin(as_pg_dump, database)
 
 
 def test_attributes_and_memberships(run: object, master: Connection) -> None:
@@ -241,7 +272,7 @@ def test_drift_is_corrected(server: LocalRds, master: Connection, run: Callable[
     outcome = apply(master, PASSWORDS)
     assert server.as_rdsadmin(STATE, database) == before, outcome
     assert outcome.changes
-    assert len(outcome.refused) == 1  # BYPASSRLS
+    assert outcome.refused == []
 
 
 def test_uncorrectable_drift_is_reported(server: LocalRds, master: Connection) -> None:

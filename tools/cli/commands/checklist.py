@@ -197,6 +197,16 @@ def endpoints_answer(deployed: Deployed) -> Finding:
     )
 
 
+def backup_can_read_every_table(deployed: Deployed) -> Finding:
+    """Whether row-level security hides a table from backups. The roles function tells; it also corrects roles, as it does daily."""
+    function = deployed.resource("Data", "AWS::Lambda::Function", "DatabaseRolesFunction")
+    answer = deployed.session.client("lambda").invoke(FunctionName=function, Payload=json.dumps({"source": "postflight"}))
+    result: dict[str, str] = json.loads(answer["Payload"].read())
+    if answer.get("FunctionError"):
+        return Finding(False, f"the database-roles function failed: {result.get('errorMessage')}")
+    return Finding(not result["Advice"], result["Advice"] or "no table is hidden from backups")
+
+
 def few_errors(deployed: Deployed) -> Finding:
     """5xx answers of load balancer and tasks in the last minutes."""
     balancer = deployed.resource("Edge", "AWS::ElasticLoadBalancingV2::LoadBalancer").split(":loadbalancer/", 1)[-1]
@@ -230,7 +240,15 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         backup_is_fresh,
         earlier_image_is_there,
     ),
-    "postflight": (stacks_are_complete, service_is_stable, endpoints_answer, few_errors, nothing_is_in_alarm, secrets_are_filled),
+    "postflight": (
+        stacks_are_complete,
+        service_is_stable,
+        endpoints_answer,
+        few_errors,
+        nothing_is_in_alarm,
+        secrets_are_filled,
+        backup_can_read_every_table,
+    ),
 }
 
 
