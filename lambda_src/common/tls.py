@@ -1,4 +1,9 @@
-"""Certificate authorities for TLS (ADR 0010). Each context is created once per process: reading them takes longer than connecting."""
+"""Certificate authorities for TLS (ADR 0010). Each context is created once per process: reading them takes longer than connecting.
+
+From Python 3.13 on a default context verifies with VERIFY_X509_STRICT and VERIFY_X509_PARTIAL_CHAIN (python/cpython#107361). Every context
+here does, so that tests on another Python verify like Lambda. A chain that does not pass raises ssl.SSLCertVerificationError with
+OpenSSL's reason, such as "Missing Authority Key Identifier"; nothing here verifies less then.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 RDS_CA_BUNDLE = Path(__file__).with_name("rds-ca-bundle.pem")
+VERIFY = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def rds_ca_file() -> str:
@@ -36,11 +42,16 @@ def proxy_context() -> ssl.SSLContext:
 @cache
 def public_context(ca_file: str | None) -> ssl.SSLContext:
     """Trusts the system's authorities, or only those in a file."""
-    return ssl.create_default_context(cafile=ca_file)
+    return _verifying(ssl.create_default_context(cafile=ca_file))
 
 
 @cache
 def _instance_context(file: str, region: str) -> ssl.SSLContext:
     bundle = Path(file).read_text(encoding="ascii")
     named = rf"^# Amazon RDS {re.escape(region)} .*\n(-----BEGIN CERTIFICATE-----\n[^-]+\n-----END CERTIFICATE-----)"
-    return ssl.create_default_context(cadata="\n".join(re.findall(named, bundle, re.MULTILINE)) or bundle)
+    return _verifying(ssl.create_default_context(cadata="\n".join(re.findall(named, bundle, re.MULTILINE)) or bundle))
+
+
+def _verifying(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.verify_flags |= VERIFY
+    return context
