@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -93,7 +94,9 @@ def synth_command(environment: str) -> int:
 @click.command("bootstrap", context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="aws://ACCOUNT/REGION [CDK OPTION]...")
 def bootstrap_command(arguments: tuple[str, ...]) -> int:
-    """Prepare an account and region for the CDK, once.
+    """Prepare an account and region, once.
+
+    Creates the CDK's bootstrap stack, then the service-linked roles that the stacks need. Repeating it is safe.
 
     \b
     Example:
@@ -101,7 +104,30 @@ def bootstrap_command(arguments: tuple[str, ...]) -> int:
     """
     if not arguments:
         raise click.UsageError("Give at least one account and region, such as aws://123456789012/us-east-1.")
-    return run_cdk(["bootstrap", "--no-notices", *arguments], "The bootstrap stack CDKToolkit continues in AWS.", shares_terminal=True)
+    code = run_cdk(["bootstrap", "--no-notices", *arguments], "The bootstrap stack CDKToolkit continues in AWS.", shares_terminal=True)
+    if not code:
+        with on_ctrl_c("Stopping. The roles created so far remain; the same command creates the others."):
+            _create_service_linked_roles(arguments)
+    return code
+
+
+def _create_service_linked_roles(arguments: tuple[str, ...]) -> None:
+    """In the account that was bootstrapped, if the credentials belong to it."""
+    import boto3
+
+    from tools.cli import service_linked_roles
+
+    profile = dict(pairwise(arguments)).get("--profile")
+    session = boto3.Session(profile_name=profile)
+    account = session.client("sts").get_caller_identity()["Account"]
+    if not [argument for argument in arguments if argument.startswith(f"aws://{account}/")]:
+        click.echo(
+            f"The service-linked roles were not created: these credentials belong to account {account}. "
+            f"Repeat the command with credentials of the account in {' '.join(arguments)}."
+        )
+        return
+    for name, new in service_linked_roles.create(session.client("iam")):
+        click.echo(f"Created the service-linked role {name}." if new else f"The service-linked role {name} exists.")
 
 
 @click.command("cdk", context_settings={"ignore_unknown_options": True})
