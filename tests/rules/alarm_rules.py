@@ -32,7 +32,7 @@ WATCHED = {
 # Metrics of our functions for each environment. For the second set, missing data is a failure.
 MEASURED = {
     "DatabaseUp", "ProxyUp", "RedisUp", "DatabaseLongestTransaction", "DatabaseTransactionIdsUsed", "DatabaseDeadlocks",
-    "DatabaseReplicationLag", "BackupSizeOfMedian", "CertificateDays",
+    "DatabaseReplicationLag", "TablesBackupCannotRead", "BackupSizeOfMedian", "CertificateDays",
 }  # fmt: skip
 FAILS_WHEN_MISSING = {
     "BackupAgeHoursDaily", "BackupAgeHoursWeekly", "BackupAgeHoursMonthly", "DrillAgeDays", "MaintenanceAgeDaysWeekly",

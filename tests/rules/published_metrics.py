@@ -170,6 +170,7 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         "DatabaseTransactionIdsUsed": _probed("Percent"),
         "DatabaseDeadlocks": _probed("Count", "counter"),  # since the last probe
         "DatabaseReplicationLag": _probed("Seconds"),
+        "TablesBackupCannotRead": _probed("Count"),
         "BackupAgeHoursDaily": _age("Hours"),
         "BackupAgeHoursWeekly": _age("Hours"),
         "BackupAgeHoursMonthly": _age("Hours"),

@@ -232,17 +232,15 @@ def test_cloudformation_gets_success(secrets: Secrets, cloudformation: tuple[str
     assert answers[0]["Data"] == {"Changes": answers[0]["Data"]["Changes"], "Advice": ""}
 
 
-def test_tables_hidden_from_backups_are_named(server: LocalRds, secrets: Secrets, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_hidden_from_backups_are_named(server: LocalRds, secrets: Secrets, caplog: pytest.LogCaptureFixture) -> None:
     handler({"source": "schedule"}, CONTEXT)
     password = database_url.password_of(secrets.values["migration"] or {}) or ""
     with connect(server, "carmen_owner", password, os.environ["DATABASE_NAME"]) as owner:
         owner.run('CREATE TABLE public."Salary" (id int)')
         owner.run('ALTER TABLE public."Salary" ENABLE ROW LEVEL SECURITY')
-    capsys.readouterr()
     result = handler({"source": "schedule"}, CONTEXT) or {}
     assert result["Advice"].startswith('Row-level security hides "Salary" from the backup role, and every backup fails until')
-    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"ERROR"' in line]
-    assert (line["message"], line["tables"]) == (result["Advice"], ['"Salary"'])
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [result["Advice"]]
 
 
 def test_serious_refusal_fails_the_run(server: LocalRds, secrets: Secrets) -> None:
