@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import pytest
 
 from tests.cli.fakes import deployed
@@ -68,3 +71,20 @@ def _cache(offered: list[str], running: str) -> Deployed:
 def test_cache_version_must_be_offered_and_no_downgrade(offered: list[str], running: str, good: bool, text: str) -> None:
     found = checklist.cache_version_is_offered(_cache(offered, running))
     assert (found.good, found.text.startswith(text)) == (good, True), found.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "good", "text"),
+    [
+        ({"Changes": "0", "Advice": ""}, True, "no table is hidden from backups"),
+        ({"Changes": "0", "Advice": "Row-level security hides t"}, False, "Row-level security hides t"),
+        ({"errorMessage": "no database"}, False, "the database-roles function failed: no database"),
+    ],
+)
+def test_tables_hidden_from_backups_fail_postflight(answer: dict[str, str], good: bool, text: str) -> None:
+    resource = {"ResourceType": "AWS::Lambda::Function", "LogicalResourceId": "DatabaseRolesFunction1", "PhysicalResourceId": "roles"}
+    environment = deployed(
+        list_stack_resources=[{"StackResourceSummaries": [resource]}],
+        invoke={"Payload": io.BytesIO(json.dumps(answer).encode()), **({"FunctionError": "Unhandled"} if "errorMessage" in answer else {})},
+    )
+    assert checklist.backup_can_read_every_table(environment) == checklist.Finding(good, text)

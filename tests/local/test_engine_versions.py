@@ -75,6 +75,17 @@ def test_update_keeps_an_upgraded_minor_version(stack: Update) -> None:
     assert stack({}, {}) == "17.12"
 
 
+def test_cache_is_not_downgraded() -> None:
+    """Source: ElastiCache API, ModifyReplicationGroup: "you cannot downgrade to an earlier engine version"."""
+    versions = [
+        {"Engine": engine, "EngineVersion": version} for engine, version in (("valkey", "8.1"), ("valkey", "8.0"), ("redis", "7.1"))
+    ]
+    rds.before_cache_update("group", versions[1], versions[0])
+    rds.before_cache_update("group", versions[0], versions[2])
+    with pytest.raises(ValueError, match=r"valkey cannot be downgraded from 8\.1 to 8\.0"):
+        rds.before_cache_update("group", versions[0], versions[1])
+
+
 def test_api_refuses_a_downgrade(stack: Update) -> None:
     (name,) = ministack_rds._instances
     status, _, body = ministack_rds._ACTION_MAP["ModifyDBInstance"]({"DBInstanceIdentifier": name, "EngineVersion": "17.10"})

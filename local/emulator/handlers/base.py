@@ -140,7 +140,7 @@ def refine(resource_type: str, apply: Callable[[str, Properties, Properties], At
 
 def guard(
     resource_type: str,
-    before_delete: Callable[[str, Properties], None],
+    before_delete: Callable[[str, Properties], None] = lambda physical_id, properties: None,
     before_update: Callable[[str, Properties, Properties], None] = lambda physical_id, old, new: None,
 ) -> None:
     """Run a function before a deletion or an update; an exception refuses it. Call after `refine`."""

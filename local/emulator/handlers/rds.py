@@ -1,4 +1,4 @@
-"""RDS and its proxy.
+"""RDS and its proxy, and the engine version of ElastiCache.
 
 ministack's database instances are records without a server. `on_database_created` registers a function
 that starts a real one: the host and port it returns become the instance's endpoint.
@@ -58,6 +58,7 @@ def on_database_deleted(function: Callable[[str], None]) -> Callable[[str], None
 def register() -> None:
     refine("AWS::RDS::DBInstance", complete_database)
     guard("AWS::RDS::DBInstance", before_database_delete, before_database_update)
+    guard("AWS::ElastiCache::ReplicationGroup", before_update=before_cache_update)
     ministack_rds._ACTION_MAP |= {
         "ModifyDBInstance": modify_instance,
         "DescribeDBEngineVersions": describe_engine_versions,
@@ -91,6 +92,13 @@ def before_database_update(identifier: str, old: Properties, new: Properties) ->
     allowed = str(new.get("AllowMajorVersionUpgrade", False)).lower() == "true"
     changed = wanted != str(old["EngineVersion"])
     _versions[identifier] = resulting_version(running, wanted, major_upgrade=allowed) if changed else running
+
+
+def before_cache_update(group: str, old: Properties, new: Properties) -> None:
+    """Source: ElastiCache API, ModifyReplicationGroup "EngineVersion": "you cannot downgrade to an earlier engine version"."""
+    version, earlier = str(new.get("EngineVersion")), str(old.get("EngineVersion"))
+    if new.get("Engine") == old.get("Engine") and _numbers(version) < _numbers(earlier):
+        raise ValueError(f"{group}: {new.get('Engine')} cannot be downgraded from {earlier} to {version}")
 
 
 def modify_instance(parameters: dict[str, Any]) -> Any:
