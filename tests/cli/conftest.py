@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from tools.cli import cli, terminal
+from tools.cli import cdk, cli, terminal
 
 NO_CREDENTIALS = {
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -32,3 +33,13 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     for name, value in NO_CREDENTIALS.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def fake_cdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CDK CLI that prints its arguments; tests add what else it does."""
+    script = tmp_path / "cdk"
+    script.write_text('echo "$@"\n', encoding="utf-8")
+    monkeypatch.setattr(cdk, "node", lambda: Path("/bin/sh"))
+    monkeypatch.setattr(cdk, "CLI", script)
+    return script

@@ -16,7 +16,6 @@ import pytest
 
 from tests.cli.conftest import NO_CREDENTIALS, main
 from tests.conftest import ROOT
-from tools.cli import cdk
 from tools.cli.cli import EXIT_CODES, SECTIONS, cli
 from tools.cli.options import environment_names
 
@@ -209,16 +208,6 @@ def test_missing_profile_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setenv("AWS_PROFILE", "absent")
     assert main(["secrets"]) == 1
     assert "No usable AWS credentials (The config profile (absent) could not be found). " + SIGN_IN in capsys.readouterr().err
-
-
-@pytest.fixture
-def fake_cdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A CDK CLI that prints its arguments; tests add what else it does."""
-    script = tmp_path / "cdk"
-    script.write_text('echo "$@"\n', encoding="utf-8")
-    monkeypatch.setattr(cdk, "node", lambda: Path("/bin/sh"))
-    monkeypatch.setattr(cdk, "CLI", script)
-    return script
 
 
 @pytest.mark.usefixtures("no_credentials")

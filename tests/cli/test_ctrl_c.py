@@ -22,7 +22,7 @@ from settings.loader import load
 from tests.cli import test_preview, test_release, test_swap
 from tests.cli.conftest import NO_CREDENTIALS, main
 from tests.cli.fakes import DIGEST, OUTPUTS, REPOSITORY, Aws
-from tests.cli.test_command_line import COMMANDS, COMPLETE, CREDENTIALS, fake_cdk
+from tests.cli.test_command_line import COMMANDS, COMPLETE, CREDENTIALS
 from tests.conftest import ROOT
 from tools import processes
 from tools.cli import terminal
@@ -30,7 +30,6 @@ from tools.cli.commands import firewall
 from tools.cli.commands.database import swap
 from tools.environment import Deployed
 
-__all__ = ["fake_cdk"]
 OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{test_release.NEXT}"
 
 

@@ -11,8 +11,8 @@ import cfnlint
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.cli.conftest import main
 from tests.conftest import ROOT, Built
-from tools.cli.cli import main
 from tools.cli.service_linked_roles import ROLES, create
 
 # CloudFormation service → principal. Elastic Load Balancing's resource type names no permission, but its guide the role.
