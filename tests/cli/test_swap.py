@@ -47,14 +47,15 @@ RESOURCES = {
         ("AWS::RDS::DBInstance", "DatabaseInstance", "prod-db"),
         ("AWS::RDS::DBProxy", "Proxy", "prod-proxy"),
         ("AWS::Lambda::Function", "DatabaseRolesFunction", "roles"),
+        ("AWS::IAM::Role", "DatabaseRolesFunctionRole", "roles-role"),
     ],
     "CarmenProdOperations": [("AWS::IAM::Role", "BackupRole", "backup-role"), ("AWS::IAM::Role", "OtherRole", "other-role")],
 }
-CHANGES = 12  # of a complete swap
+CHANGES = 13  # of a complete swap
 
 
-def _login(resource_id: str) -> dict[str, Any]:
-    arn = f"arn:aws:rds-db:us-east-1:000000000000:dbuser:{resource_id}/carmen_backup"
+def _login(resource_id: str, user: str = "carmen_backup") -> dict[str, Any]:
+    arn = f"arn:aws:rds-db:us-east-1:000000000000:dbuser:{resource_id}/{user}"
     return {"Statement": [{"Effect": "Allow", "Action": "rds-db:connect", "Resource": arn}]}
 
 
@@ -75,6 +76,7 @@ class Aws:
         self.policies: dict[str, dict[str, Any]] = {
             "backup-role": {"Default": _login("db-OLD")},
             "other-role": {"Default": {"Statement": []}},
+            "roles-role": {"Default": _login("db-OLD", "carmen_admin")},
         }
         self.tasks, self.suspended = 2, False
         self.changes: list[str] = []
@@ -199,9 +201,9 @@ def _is_done(aws: Aws) -> None:
     assert now == {**OURS, "DbiResourceId": "db-NEW"}, "made like the old one"
     assert kept == {**OURS, "DbiResourceId": "db-OLD"}, "kept as it was"
     assert aws.proxied == {"db-NEW"}
-    assert aws.policies["backup-role"]["RestoredInstance"]["Statement"][0]["Resource"] == [
-        "arn:aws:rds-db:us-east-1:000000000000:dbuser:db-NEW/carmen_backup"
-    ]
+    for role, user in (("backup-role", "carmen_backup"), ("roles-role", "carmen_admin")):
+        (statement,) = aws.policies[role]["RestoredInstance"]["Statement"]
+        assert statement["Resource"] == [f"arn:aws:rds-db:us-east-1:000000000000:dbuser:db-NEW/{user}"]
     assert set(aws.policies["other-role"]) == {"Default"}
     assert (aws.tasks, aws.suspended) == (load("prod").service.min_tasks, False)
 
