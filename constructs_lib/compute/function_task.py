@@ -14,13 +14,15 @@ from constructs import Construct
 
 from constructs_lib.compute.fargate import allow_pull, fargate_task
 from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_security_group, package_asset
-from constructs_lib.foundation.acknowledgements import acknowledge
-from constructs_lib.foundation.arns import PARTITION
+from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
+from constructs_lib.foundation.arns import PARTITION, REGION, account_arn
 from constructs_lib.network.vpc import Network
 from settings import sections
 
 BOOTSTRAP = (SOURCE / "common" / "task_bootstrap.py").read_text(encoding="utf-8")
-NON_ROOT = "1000"
+# Amazon Linux's `nobody`. initdb looks its user up and refuses one without an entry in /etc/passwd
+# (https://github.com/docker-library/postgres/pull/253), such as 1000 in Lambda's image.
+NOBODY = "65534"
 
 
 class FunctionTask(Construct):
@@ -111,15 +113,12 @@ def add_package(
     layers: Sequence[Path] = (),
     environment: Mapping[str, str],
     logging: ecs.LogDriver,
-    user: str = NON_ROOT,
+    user: str = NOBODY,
 ) -> ecs.ContainerDefinition:
     """Add a container that runs the first of `packages`, and allow it to read only these objects of the CDK's bucket."""
-
-    def readable(asset: assets.Asset) -> str:
-        place = f"{asset.s3_bucket_name}/{asset.s3_object_key}"
-        task.add_to_task_role_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"arn:{PARTITION}:s3:::{place}"]))
-        return place
-
+    code = assets.Asset(scope, "Code", **package_asset(packages))
+    layer_assets = [assets.Asset(scope, f"Layer{number}", path=str(path)) for number, path in enumerate(layers, start=1)]
+    _allow_download(task, [code, *layer_assets])
     return task.add_container(
         "Container",
         container_name=packages[0],
@@ -131,12 +130,49 @@ def add_package(
             "PYTHONPATH": "/var/runtime",  # boto3 in this image
             "HOME": "/tmp",  # noqa: S108 (inside the container)
             "TASK_PACKAGE": packages[0],
-            "TASK_CODE": readable(assets.Asset(scope, "Code", **package_asset(packages))),
-            "TASK_LAYERS": " ".join(
-                readable(assets.Asset(scope, f"Layer{number}", path=str(path))) for number, path in enumerate(layers, start=1)
-            ),
+            "TASK_CODE": _place(code),
+            "TASK_LAYERS": " ".join(map(_place, layer_assets)),
         },
         user=user,
         logging=logging,
         stop_timeout=Duration.seconds(120),
+    )
+
+
+def _place(asset: assets.Asset) -> str:
+    return f"{asset.s3_bucket_name}/{asset.s3_object_key}"
+
+
+def _allow_download(task: ecs.FargateTaskDefinition, downloads: Sequence[assets.Asset]) -> None:
+    """Allow the task to read these objects, also when `cdk bootstrap` encrypts the bucket with a customer key.
+
+    A template cannot name that key: the bootstrap stack exports the text AWS_MANAGED_KEY instead of an ARN when there is none
+    (aws-cdk's bootstrap-template.yaml, FileAssetKeyArn; https://github.com/aws/aws-cdk/issues/25100). So the statement names every key of
+    the account, for S3 and for these objects only. S3 gives KMS the object's ARN as the encryption context, or the bucket's with a bucket
+    key (S3 User Guide, "Using server-side encryption with AWS KMS keys", Encryption context).
+    """
+    objects = [f"arn:{PARTITION}:s3:::{_place(asset)}" for asset in downloads]
+    for one in objects:
+        task.add_to_task_role_policy(iam.PolicyStatement(actions=["s3:GetObject"], resources=[one]))
+    keys = account_arn("kms", "key/*")
+    task.add_to_task_role_policy(
+        iam.PolicyStatement(
+            sid="DecryptCode",
+            actions=["kms:Decrypt"],
+            resources=[keys],
+            conditions={
+                "StringEquals": {
+                    "kms:ViaService": f"s3.{REGION}.amazonaws.com",
+                    "kms:EncryptionContext:aws:s3:arn": [f"arn:{PARTITION}:s3:::{downloads[0].s3_bucket_name}", *objects],
+                }
+            },
+        )
+    )
+    acknowledge(
+        task.task_role.node.find_child("DefaultPolicy"),
+        {
+            f"AwsSolutions-IAM5[Resource::{resource_in_finding(task, keys)}]": (
+                "The key of the CDK's bucket is unknown here; the conditions allow only S3 to use it, for the task's code."
+            )
+        },
     )

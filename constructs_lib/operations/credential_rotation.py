@@ -105,19 +105,26 @@ class CredentialRotation(Construct):
         )
 
     def _allow_restart(self, cluster: ecs.ICluster, service: ecs.FargateService) -> None:
-        """Allow the function to read the running tasks and to restart the service's. ecs:ListTasks takes container instances in IAM."""
-        container_instances, tasks = _tasks_of(cluster.cluster_name)
-        for sid, actions, resource in (
-            ("ListTasks", ["ecs:ListTasks"], container_instances),
-            ("DescribeTasks", ["ecs:DescribeTasks"], tasks),
-            ("RollOutService", ["ecs:DescribeServices", "ecs:UpdateService"], service.service_arn),
+        """Allow the function to read the running tasks and to restart the service's. ECS checks ecs:ListTasks against * and ecs:cluster
+        (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/security_iam_id-based-policy-examples.html)."""
+        in_cluster = {"ArnEquals": {"ecs:cluster": cluster.cluster_arn}}
+        for statement in (
+            iam.PolicyStatement(sid="ListTasks", actions=["ecs:ListTasks"], resources=["*"], conditions=in_cluster),
+            iam.PolicyStatement(sid="DescribeTasks", actions=["ecs:DescribeTasks"], resources=[_tasks_of(cluster.cluster_name)]),
+            iam.PolicyStatement(
+                sid="RollOutService", actions=["ecs:DescribeServices", "ecs:UpdateService"], resources=[service.service_arn]
+            ),
         ):
-            self.function.add_to_role_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))
+            self.function.add_to_role_policy(statement)
+        tasks = resource_in_finding(self, _tasks_of(export_name(cluster, cluster.cluster_name)))
         acknowledge(
             self.function.execution_role.node.find_child("DefaultPolicy"),
             {
-                f"AwsSolutions-IAM5[Resource::{resource_in_finding(self, resource)}]": "The tasks of one cluster, whose ids change."
-                for resource in _tasks_of(export_name(cluster, cluster.cluster_name))
+                f"AwsSolutions-IAM5[Resource::{tasks}]": "The tasks of one cluster, whose ids change.",
+                "Parliament::RESOURCE_STAR[ecs:ListTasks]": (
+                    "ECS checks the action against * (Amazon ECS Developer Guide, List and describe task examples); ecs:cluster limits it "
+                    "to one cluster."
+                ),
             },
         )
 
@@ -143,6 +150,6 @@ def _rotation_days(settings: sections.Operations) -> str:
     )
 
 
-def _tasks_of(cluster_name: str) -> tuple[str, str]:
-    """ARNs of a cluster's container instances and tasks."""
-    return account_arn("ecs", f"container-instance/{cluster_name}/*"), account_arn("ecs", f"task/{cluster_name}/*")
+def _tasks_of(cluster_name: str) -> str:
+    """ARNs of a cluster's tasks."""
+    return account_arn("ecs", f"task/{cluster_name}/*")

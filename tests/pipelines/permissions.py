@@ -57,11 +57,10 @@ def release(environment: str) -> tuple[May, ...]:
         May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
         May("ecr:DescribeImages", images(environment)),
         May("cloudformation:DescribeStackEvents cloudformation:UpdateStack", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
-        May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition"),
-        *(May("ecs:RegisterTaskDefinition", f"arn:aws:ecs:{HERE}:task-definition/{service}{one}Task*:*") for one in run),
+        May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition ecs:RegisterTaskDefinition"),
         *(May("ecs:RunTask", f"arn:aws:ecs:{HERE}:task-definition/{service}{one}Task*:*", in_cluster) for one in run),
         May("ecs:DescribeTasks ecs:StopTask", f"arn:aws:ecs:{HERE}:task/{tasks}", in_cluster),
-        May("ecs:ListTasks", f"arn:aws:ecs:{HERE}:container-instance/{tasks}", in_cluster),
+        May("ecs:ListTasks", "*", in_cluster),
         May("ecs:DescribeServices", f"arn:aws:ecs:{HERE}:service/{service}-Cluster*/{service}-Web*", in_cluster),
         *(
             May("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{service}-{one}Task*", {"iam:PassedToService": "ecs-tasks.amazonaws.com"})

@@ -9,6 +9,7 @@ import pytest
 from constructs_lib.pipelines.roles import EnvironmentNames
 from settings.loader import validated
 from tests.conftest import Built
+from tests.models.iam.grants import unusable
 from tests.pipelines.conftest import role
 from tests.pipelines.permissions import NEVER, ROLES, May
 from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
@@ -45,6 +46,11 @@ def test_role_has_exactly_the_listed_permissions(account: Account, name: str) ->
 
 def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
+
+
+def test_every_permission_is_recorded_and_usable(account: Account, previews: Built) -> None:
+    assert list(unusable(account)) == []
+    assert list(unusable(Account.of(ResolvedAssembly(previews.assembly)))) == []
 
 
 def test_table_has_every_role(account: Account) -> None:

@@ -13,9 +13,9 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks.base import UNTAGGED
 from tests.conftest import ROOT
-from tests.models.iam.permissions import NO_RESOURCE_LEVEL
 from tests.rules.rules import Findings, Templates, actions, each, listed, opted_out, references, rule, statements
 from tests.rules.variables import Readers
+from tools.reports.security.authorization import EVERYTHING, NotRecorded, checked_against
 
 LAMBDA_SRC = ROOT / "lambda_src"
 # Libraries read these. Source: the pinned Powertools; Python's documentation, "Environment variables" and Path.home.
@@ -112,6 +112,14 @@ def no_resource_is_unused(templates: Templates) -> Findings:
                 yield f"{stack}/{logical_id}"
 
 
+def needs_everything(action: str) -> bool:
+    """Return whether AWS checks some requests for the action against `*`."""
+    try:
+        return EVERYTHING in checked_against(action)
+    except NotRecorded:
+        return False
+
+
 @rule
 def roles_have_least_privilege(templates: Templates) -> Findings:
     for name, properties, resource in each(templates, "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"):
@@ -124,7 +132,7 @@ def roles_have_least_privilege(templates: Templates) -> Findings:
                 yield f"{name} allows {actions(statement)}"
             if trust and statement not in inline and set(statement.get("Principal", {})) != {"Service"}:
                 yield f"{name} is assumed by {statement.get('Principal')}"
-            if "*" in listed(statement.get("Resource")) and not set(actions(statement)) <= NO_RESOURCE_LEVEL.keys():
+            if "*" in listed(statement.get("Resource")) and not all(map(needs_everything, actions(statement))):
                 yield f"{name} allows {actions(statement)} on everything"
             critical = ("iam:", "sts:assumerole", "kms:schedule", "s3:deletebucket")
             passed_on = actions(statement) == ["iam:PassRole"] and "iam:PassedToService" in str(statement.get("Condition"))
@@ -140,6 +148,7 @@ def roles_have_least_privilege(templates: Templates) -> Findings:
 REQUIRED_CONDITION = {
     "kms:Decrypt": "kms:ViaService",
     "kms:GenerateDataKey": "kms:ViaService",
+    "ecs:ListTasks": "ecs:cluster",
     "ecs:RunTask": "ecs:cluster",
     "iam:PassRole": "iam:PassedToService",
     "s3:ListBucket": "s3:prefix",

@@ -1,4 +1,4 @@
-"""IAM: three corrections of the emulator's request context, and the credentials of tasks."""
+"""IAM: what the emulator authorizes requests on, as tools/reports/security/authorization.py records it, and the credentials of tasks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import secrets
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
-from ministack.core.responses import get_region
+from ministack.core.responses import get_account_id, get_region
 from ministack.services import sts
 
-TASK_ACTIONS = ("ListTasks", "DescribeTasks", "StopTask", "RunTask", "UpdateService", "DescribeServices")
+from tools.reports.security.authorization import EVERYTHING, RULES
+
+# ECS actions whose requests carry `ecs:cluster` (Service Authorization Reference, ECS; a test compares them).
+IN_CLUSTER = ("DescribeServices", "DescribeTasks", "ListTasks", "RunTask", "StopTask", "UpdateService")
 
 
 def register() -> None:
-    iam_actions.extract_resource_arn = with_tasks(with_streams(iam_actions.extract_resource_arn))
+    iam_actions.extract_resource_arn = with_ecs(with_streams(iam_actions.extract_resource_arn))
+    iam_actions.request_tag_context = with_cluster(iam_actions.request_tag_context)
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
 
 
@@ -46,16 +50,17 @@ def with_streams(native: Any) -> Any:
     return resource_arn
 
 
-def with_tasks(native: Any) -> Any:
-    """Authorize ECS calls against tasks, not clusters; ListTasks against container instances (Service Authorization Reference, ECS)."""
+def with_ecs(native: Any) -> Any:
+    """Authorize ECS calls on tasks, task definitions and services instead of clusters, and on `*` where RULES says so."""
 
     def resource_arn(service: str, method: str, path: str, headers: dict[str, str], *more: Any) -> str:
         arn = str(native(service, method, path, headers, *more))
         action = headers.get("x-amz-target", "").rsplit(".", 1)[-1] if service == "ecs" else ""
-        asked: dict[str, Any] = json.loads(more[0] or b"{}") if action in TASK_ACTIONS else {}
+        rule = RULES.get(f"ecs:{action}")
+        if rule is not None and rule.types == (EVERYTHING,):
+            return EVERYTHING
+        asked: dict[str, Any] = json.loads(more[0] or b"{}") if action else {}
         match action:
-            case "ListTasks":
-                return arn.replace(":cluster/", ":container-instance/") + "/"
             case "DescribeTasks" | "StopTask":
                 task = (asked.get("tasks") or [asked.get("task", "")])[0]
                 return task if task.startswith("arn:") else arn.replace(":cluster/", ":task/") + f"/{task}"
@@ -67,6 +72,20 @@ def with_tasks(native: Any) -> Any:
         return arn
 
     return resource_arn
+
+
+def with_cluster(native: Any) -> Any:
+    """Set `ecs:cluster`, which ministack lacks: a condition on it would refuse every request."""
+
+    def context(service: str, action: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+        keys: dict[str, Any] = native(service, action, body, parameters)
+        if action.removeprefix("ecs:") in IN_CLUSTER and service == "ecs":
+            cluster = json.loads(body or b"{}").get("cluster", "default")
+            arn = cluster if cluster.startswith("arn:") else f"arn:aws:ecs:{get_region()}:{get_account_id()}:cluster/{cluster}"
+            return {**keys, "ecs:cluster": arn}
+        return keys
+
+    return context
 
 
 def with_source_function(native: Any) -> Any:

@@ -10,6 +10,10 @@ from tests.conftest import by_id, only
 from tests.constructs.conftest import Synthesized, settings, stack, template
 from tests.constructs.neighbours import ExistingNetwork, allowed, cluster, function, statements, variables
 
+# Amazon Linux 2023 comes from Fedora 34 and later, whose /etc/passwd has `nobody:x:65534:65534` and no user from 1000 on
+# (https://fedoraproject.org/wiki/Changes/RenameNobodyUser). initdb needs an entry: tests/lambdas/drill/test_server.py.
+AMAZON_LINUX_NOBODY = "65534"
+
 
 def build(layer: Path, *, in_vpc: bool) -> Synthesized:
     one = stack()
@@ -53,7 +57,7 @@ def test_task_runs_the_package_on_arm_without_root(built: Synthesized) -> None:
     assert task["RuntimePlatform"] == {"CpuArchitecture": "ARM64", "OperatingSystemFamily": "LINUX"}  # like the layers
     assert (task["Cpu"], task["Memory"], task["EphemeralStorage"]) == ("2048", "4096", {"SizeInGiB": 200})
     one = container(built)
-    assert (one["Name"], one["User"], one["StopTimeout"]) == ("maintenance", "1000", 120)
+    assert (one["Name"], one["User"], one["StopTimeout"]) == ("maintenance", AMAZON_LINUX_NOBODY, 120)
     assert one["Image"] == settings().service.python_image
     assert by_id(built.resources("AWS::Logs::LogGroup"), "/FargateLogGroup")["Properties"]["RetentionInDays"] == 30
 
@@ -62,9 +66,23 @@ def test_task_downloads_its_code_and_layers_and_nothing_else(built: Synthesized)
     given = {one["Name"]: one["Value"] for one in container(built)["Environment"]}
     assert (given["TASK_PACKAGE"], given["ENVIRONMENT"], given["POWERTOOLS_SERVICE_NAME"]) == ("maintenance", "prod", "maintenance")
     assert str(given["TASK_LAYERS"]).count(".zip") == 1
-    (read,) = statements(built, "FargateTaskRole")
+    read, _ = statements(built, "FargateTaskRole")
     keys = sorted(_key(str(given[name])) for name in ("TASK_CODE", "TASK_LAYERS"))
     assert (read["Action"], sorted(_key(str(resource)) for resource in read["Resource"])) == ("s3:GetObject", keys)
+
+
+def test_task_decrypts_its_downloads_with_any_key_of_the_bucket(built: Synthesized) -> None:
+    """`cdk bootstrap` may encrypt the bucket with a customer key, with or without an S3 bucket key; other objects stay closed."""
+    read, decrypt = statements(built, "FargateTaskRole")
+    assert (decrypt["Action"], str(decrypt["Resource"]).count(":key/*")) == ("kms:Decrypt", 1)
+    condition = decrypt["Condition"].pop("StringEquals")
+    bucket, *objects = condition.pop("kms:EncryptionContext:aws:s3:arn")
+    assert sorted(map(str, objects)) == sorted(map(str, read["Resource"]))
+    assert "assets-" in str(bucket)
+    assert "/" not in str(bucket)
+    assert list(condition) == ["kms:ViaService"]
+    assert condition["kms:ViaService"]["Fn::Join"][1][0] == "s3."
+    assert decrypt["Condition"] == {}
 
 
 def test_function_may_start_the_task_in_its_cluster_only(built: Synthesized) -> None:

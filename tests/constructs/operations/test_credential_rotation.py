@@ -127,7 +127,8 @@ def test_function_may_restart_the_service_and_change_the_token(built: Synthesize
     restart = allowed(built, "RotationFunctionRole", "ecs:UpdateService")
     assert (restart["Action"], _target(restart["Resource"])[:10]) == (["ecs:DescribeServices", "ecs:UpdateService"], "WebService")
     assert ":task/" in str(by_sid["DescribeTasks"]["Resource"])
-    assert ":container-instance/" in str(by_sid["ListTasks"]["Resource"])
+    assert by_sid["ListTasks"]["Resource"] == "*"
+    assert _target(by_sid["ListTasks"]["Condition"]["ArnEquals"]["ecs:cluster"])[:7] == "Cluster"
     token = by_sid["ModifyRedisReplicationGroup"]
     assert (token["Action"], ":replicationgroup:" in str(token["Resource"])) == ("elasticache:ModifyReplicationGroup", True)
 

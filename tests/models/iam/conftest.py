@@ -20,6 +20,7 @@ DEFAULT_CONTEXT: Context = {
     "s3:if-none-match": "*",
     "s3:ObjectCreationOperation": "true",
     "kms:ViaService": None,
+    "kms:EncryptionContext:aws:s3:arn": None,
     "kms:GrantIsForAWSResource": None,
     "lambda:SourceFunctionArn": None,
 }

@@ -7,20 +7,6 @@ from dataclasses import dataclass, field
 from tools.reports.security.policies import ACCOUNT
 from tools.reports.security.policy_evaluator import Context
 
-REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference"
-# Action → the page that says it supports no resource-level permissions, so that its Resource must be `*`.
-NO_RESOURCE_LEVEL = {
-    "cloudwatch:GetMetricData": f"{REFERENCE}/list_amazoncloudwatch.html",
-    "ec2:DescribeNetworkInterfaces": f"{REFERENCE}/list_amazonec2.html",
-    "ec2:DescribeSecurityGroups": f"{REFERENCE}/list_amazonec2.html",
-    "ec2:DescribeSubnets": f"{REFERENCE}/list_amazonec2.html",
-    "ecr:GetAuthorizationToken": f"{REFERENCE}/list_amazonelasticcontainerregistry.html",
-    "ssmmessages:CreateControlChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-    "ssmmessages:CreateDataChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-    "ssmmessages:OpenControlChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-    "ssmmessages:OpenDataChannel": f"{REFERENCE}/list_amazonmessagegatewayservice.html",
-}
-
 EVERYWHERE = ("prod", "staging", "dev")
 WITH_HOURS = ("dev",)
 # Roles that an environment lacks (`[alarms] watched`, `[database] proxy`).
@@ -135,8 +121,13 @@ def starts_task(task: str) -> tuple[Grant, ...]:
 
 
 def reads_code(*owners: str) -> tuple[Grant, ...]:
-    """Return the grants for a task's downloads at its start: the code of functions, layers, or its own."""
-    return tuple(Grant("s3:GetObject", f"arn:aws:s3:::{ASSETS}/{{code of {name}}}") for name in owners)
+    """Return the grants for a task's downloads at its start: the code of functions, layers, or its own, whatever key encrypts it."""
+    objects = [f"arn:aws:s3:::{ASSETS}/{{code of {name}}}" for name in owners]
+    through_s3 = [{**THROUGH_S3, "kms:EncryptionContext:aws:s3:arn": one} for one in (f"arn:aws:s3:::{ASSETS}", *objects)]
+    return (
+        *(Grant("s3:GetObject", one) for one in objects),
+        *(Grant("kms:Decrypt", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/*", context) for context in through_s3),
+    )
 
 
 CHANGE_STAGE = "secretsmanager:UpdateSecretVersionStage"
@@ -361,7 +352,7 @@ ROLES = {
                 for secret in ("CarmenAppA", "CarmenAppB", "DatabaseRolesConnection", "DatabaseRolesMigrationConnection")
             ),
             Grant(f"{READ_SECRET} secretsmanager:PutSecretValue {CHANGE_STAGE}", "Data/CacheAuthToken"),
-            Grant("ecs:ListTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:container-instance/{{Service/Cluster}}/*"),
+            Grant("ecs:ListTasks", "*", {"ecs:cluster": f"arn:aws:ecs:us-east-1:{ACCOUNT}:cluster/{{Service/Cluster}}"}),
             Grant("ecs:DescribeTasks", f"arn:aws:ecs:us-east-1:{ACCOUNT}:task/{{Service/Cluster}}/*"),
             Grant("ecs:DescribeServices ecs:UpdateService", "Service/WebService"),
             Grant(

