@@ -19,15 +19,17 @@ from constructs_lib.network.nat_instances import NatInstances
 from settings import sections
 
 MAX_ZONES = 3
-ENDPOINT_SERVICES = {
-    "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
-    "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,
-    "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
-    "Monitoring": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_MONITORING,
-    "SecretsManager": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
-    "Kms": ec2.InterfaceVpcEndpointAwsService.KMS,
-    "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,
-    "SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES,
+# IAM service prefix → its interface endpoints, for every service that functions and tasks in the private subnets call; S3 has a gateway
+# endpoint. A rule compares it with their roles, whatever the settings (tests/rules/structure_rules.py): a missing endpoint is an outage
+# without NAT, and a needless one costs 7.30 USD a month and zone. Fargate needs ECR, Logs and Secrets Manager through the task's interface
+# (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/platform-version-migration.html), and no endpoint of its agent.
+ENDPOINTS = {
+    "ecr": {"EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR, "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER},
+    "ecs": {"Ecs": ec2.InterfaceVpcEndpointAwsService.ECS},
+    "elasticache": {"ElastiCache": ec2.InterfaceVpcEndpointAwsService.ELASTICACHE},
+    "logs": {"Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS},
+    "secretsmanager": {"SecretsManager": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER},
+    "ssmmessages": {"SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES},
 }
 
 
@@ -125,7 +127,7 @@ class Network(Construct):
             self, "EndpointSecurityGroup", vpc=self.vpc, description="Interface endpoints: HTTPS from the VPC"
         )
         security_group.add_ingress_rule(ec2.Peer.ipv4(self._settings.cidr), ec2.Port.HTTPS, "HTTPS from the VPC")
-        for name, service in ENDPOINT_SERVICES.items():
+        for name, service in (one for endpoints in ENDPOINTS.values() for one in endpoints.items()):
             self.vpc.add_interface_endpoint(
                 f"{name}Endpoint", service=service, subnets=self.private_subnets, security_groups=[security_group], open=False
             )

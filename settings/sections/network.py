@@ -35,7 +35,9 @@ class Network(Section):
         Protective(less),
         Saving(True, "a t4g.nano instead of each gateway, which we patch, and a minute without NAT when it is replaced"),
     ] = Field(False, description="A t4g.nano instead of each NAT gateway: a tenth of the price and of the bandwidth, and we patch it.")
-    interface_endpoints: bool = Field(False, description="Private endpoints to the AWS services used, instead of NAT.")
+    interface_endpoints: bool = Field(
+        False, description="Private endpoints to the AWS services used, instead of NAT; nothing else can be reached."
+    )
     flow_log_retention_days: Annotated[types.LogRetentionDays, Protective()] = Field(90, description="How long VPC flow logs are kept.")
 
 

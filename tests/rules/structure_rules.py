@@ -7,13 +7,16 @@ import ipaddress
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
 
 from aws_lambda_powertools.shared import constants as powertools
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
+from constructs_lib.network.vpc import ENDPOINTS
 from stacks.base import UNTAGGED
 from tests.conftest import ROOT
-from tests.rules.rules import Findings, Templates, actions, each, listed, opted_out, references, rule, statements
+from tests.rules.rules import Findings, Template, Templates, actions, each, listed, opted_out, references, rule, statements
 from tests.rules.variables import Readers
 from tools.reports.security.authorization import EVERYTHING, NotRecorded, checked_against
 
@@ -142,6 +145,63 @@ def roles_have_least_privilege(templates: Templates) -> Findings:
             yield f"{name} has managed policies whose text is not in the template"
         if trust and not list(statements(properties)):
             yield f"{name} has no trust policy"
+
+
+@rule
+def private_subnets_have_the_endpoints_they_need(templates: Templates) -> Findings:
+    """Without NAT, functions and tasks reach only services with an endpoint."""
+    called = {service: caller for caller, service in calls_from_private_subnets(templates)}
+    for service in sorted(called.keys() - ENDPOINTS):
+        yield f"{called[service]} calls {service}, for which constructs_lib/network/vpc.py has no endpoint"
+    for service in sorted(ENDPOINTS.keys() - called):
+        yield f"constructs_lib/network/vpc.py has an endpoint for {service}, which nothing in the private subnets calls"
+
+
+def calls_from_private_subnets(templates: Templates) -> Iterator[tuple[str, str]]:
+    """Yield (name, IAM service prefix) of what functions in the VPC, tasks and Fargate itself may call through the VPC's network.
+
+    The S3 gateway endpoint serves S3. These are no calls from there: Lambda's own, for logs, dead letters and network interfaces (Lambda
+    Developer Guide, "Sending function logs", "Dead-letter queues", "Giving functions access to a VPC"); passing a role; a token for the
+    database, which is made locally; and what another service does with a key.
+    """
+    for stack, template in templates.items():
+        granted = _granted(template)
+        for logical_id, resource in template["Resources"].items():
+            properties = resource.get("Properties", {})
+            if resource["Type"] == "AWS::Lambda::Function" and "VpcConfig" in properties:
+                lambdas_own = {*references([properties.get("LoggingConfig"), properties.get("DeadLetterConfig")])}
+                roles = references(properties["Role"])
+            elif resource["Type"] == "AWS::ECS::TaskDefinition":
+                lambdas_own = set()
+                roles = references([properties["TaskRoleArn"], properties["ExecutionRoleArn"]])
+            else:
+                continue
+            yield from ((f"{stack}/{logical_id}", service) for role in roles for service in _called(granted[role], lambdas_own))
+
+
+def _called(granted: list[dict[str, Any]], lambdas_own: set[str]) -> Iterator[str]:
+    denied = {action for statement in granted if statement["Effect"] == "Deny" for action in actions(statement)}
+    for statement in granted:
+        resources = {*references({"Resource": statement.get("Resource")})}
+        of_lambda = resources and resources <= lambdas_own
+        of_a_service = "kms:ViaService" in str(statement.get("Condition"))
+        if statement["Effect"] == "Allow" and not of_lambda and not of_a_service:
+            called = {*actions(statement)} - denied - {"iam:PassRole", "rds-db:connect"}
+            yield from {action.partition(":")[0] for action in called} - {"s3"}
+
+
+def _granted(template: Template) -> dict[str, list[dict[str, Any]]]:
+    """Logical id of a role → the statements of its policies."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for logical_id, resource in template["Resources"].items():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::IAM::Policy":
+            for role in references(properties["Roles"]):
+                found[role] += statements(properties)
+        elif resource["Type"] == "AWS::IAM::Role":
+            for policy in properties.get("Policies", []):
+                found[logical_id] += statements(policy)
+    return found
 
 
 # Action → the condition key without which it would allow too much.

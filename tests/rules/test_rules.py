@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as configured
 
+from constructs_lib.network.vpc import ENDPOINTS
 from settings.model import Settings
 from tests.conftest import Built, build
 from tests.rules import alarm_rules, structure_rules
@@ -35,6 +37,18 @@ def test_rule_holds_for_environments(built: Built, name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_rule_holds_for_a_preview(preview: Built, name: str) -> None:
     assert list(RULES[name](preview.templates)) == []
+
+
+def test_missing_and_needless_endpoints_are_found(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = {service: one for service, one in ENDPOINTS.items() if service not in ("ecs", "elasticache", "logs")}
+    monkeypatch.setattr(structure_rules, "ENDPOINTS", {**without, "kms": {}})
+    found = RULES["private_subnets_have_the_endpoints_they_need"](built.templates)
+    assert [re.findall("calls (ecs|elasticache|logs),|endpoint for (kms),", one)[0] for one in found] == [
+        ("ecs", ""),
+        ("elasticache", ""),
+        ("logs", ""),
+        ("", "kms"),
+    ]
 
 
 def test_limits_of_most_settings_are_known() -> None:
