@@ -70,7 +70,7 @@ snapshots: install ## Update the snapshots; read their diff before you commit
 docs: install ## Write the generated documents: docs/cost.md, docs/security.md, docs/architecture.svg
 	@$(PYTHON) -m tools.reports.docs
 
-judge: install ## Run seven external validators on all templates, roles and files
+judge: install ## Run eight external validators on all templates, roles and files
 	@$(PYTHON) -m tools.reports.security.scan
 
 audit: install ## Known vulnerabilities of all installed packages (asks PyPI and npm)

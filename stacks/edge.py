@@ -9,6 +9,7 @@ from constructs import Construct
 from constructs_lib.compute.python_function import libraries_layer
 from constructs_lib.edge.distribution import Distribution
 from constructs_lib.edge.load_balancer import LoadBalancer
+from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.storage.buckets import ReleaseFilesBucket
 from settings.constants import EDGE_REGION
 from settings.model import Settings
@@ -35,7 +36,10 @@ class EdgeStack(CarmenStack):
             access_logs=storage.access_logs,
             # The certificate must be in the load balancer's region.
             certificate=edge_global.certificate if same_region else domain_certificate(self, settings.domain),
+            deletion_protection=settings.termination_protection,
         )
+        for reason in settings.opt_outs("termination_protection").values():
+            acknowledge(self.balancer.load_balancer, {"NIST.800.53.R5::NIST.800.53.R5-ELBDeletionProtectionEnabled": reason})
         # In this stack, because its policy names the distribution.
         self.release_files = ReleaseFilesBucket(self, "ReleaseFiles", settings=settings.storage, access_logs=storage.access_logs)
         self.distribution = Distribution(

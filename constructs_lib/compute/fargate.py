@@ -36,6 +36,16 @@ def fargate_task(
     )
 
 
+def without_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:
+    """No Linux capability, and an init process that passes signals on; for every container except those of ECS Exec.
+
+    Fargate supports `drop`, and `add` of SYS_PTRACE only. Source: ECS API Reference, KernelCapabilities.
+    """
+    parameters = ecs.LinuxParameters(scope, construct_id, init_process_enabled=True)
+    parameters.drop_capabilities(ecs.Capability.ALL)
+    return parameters
+
+
 def allow_application_pull(task: ecs.FargateTaskDefinition, repository: ecr.IRepository, others: Sequence[str]) -> None:
     """Allow a task to pull the application's image and `others`, such as the placeholder that runs until the first release."""
     repository.grant_pull(task.obtain_execution_role())

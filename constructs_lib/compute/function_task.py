@@ -12,7 +12,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as assets
 from constructs import Construct
 
-from constructs_lib.compute.fargate import allow_pull, fargate_task
+from constructs_lib.compute.fargate import allow_pull, fargate_task, without_capabilities
 from constructs_lib.compute.python_function import SOURCE, PythonFunction, https_security_group, package_asset
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 from constructs_lib.foundation.arns import PARTITION, REGION, account_arn
@@ -115,7 +115,11 @@ def add_package(
     logging: ecs.LogDriver,
     user: str = NOBODY,
 ) -> ecs.ContainerDefinition:
-    """Add a container that runs the first of `packages`, and allow it to read only these objects of the CDK's bucket."""
+    """Add a container that runs the first of `packages`, and allow it to read only these objects of the CDK's bucket.
+
+    The root file system is writable: a Fargate volume belongs to root where the image declares no VOLUME, as AWS's does not, and this user
+    could not write to it (aws/containers-roadmap#863, #938).
+    """
     code = assets.Asset(scope, "Code", **package_asset(packages))
     layer_assets = [assets.Asset(scope, f"Layer{number}", path=str(path)) for number, path in enumerate(layers, start=1)]
     _allow_download(task, [code, *layer_assets])
@@ -134,6 +138,7 @@ def add_package(
             "TASK_LAYERS": " ".join(map(_place, layer_assets)),
         },
         user=user,
+        linux_parameters=without_capabilities(scope, "LinuxParameters"),
         logging=logging,
         stop_timeout=Duration.seconds(120),
     )

@@ -35,7 +35,7 @@ class LoadBalancer(Construct):
 
     HTTPS with the domain's certificate; HTTP without a domain, since CloudFront accepts only certificates of public
     authorities (ADR 0005). `task_security_group` belongs to the tasks: it is here so that the load balancer's rule needs
-    no reference to a later stack.
+    no reference to a later stack. With `deletion_protection` AWS refuses to delete the load balancer: switch it off and deploy first.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class LoadBalancer(Construct):
         network: Network,
         access_logs: s3.IBucket,
         certificate: acm.ICertificate | None,
+        deletion_protection: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         self._settings = settings
@@ -58,7 +59,7 @@ class LoadBalancer(Construct):
         self.task_security_group = ClosedSecurityGroup(
             self, "TaskSecurityGroup", vpc=network.vpc, description="Tasks: from the load balancer to data stores and AWS"
         )
-        self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs)
+        self.load_balancer = self._define_load_balancer(origin_timeout_seconds, access_logs, deletion_protection)
         self.target_group = self._define_target_group()
         self._name = self.load_balancer.load_balancer_full_name
         self._target_group_name = self.target_group.target_group_full_name
@@ -101,7 +102,9 @@ class LoadBalancer(Construct):
         dimensions = {"LoadBalancer": self._name, "TargetGroup": self._target_group_name}
         return Metric("AWS/ApplicationELB", name, dimensions, statistic, period_seconds, label)
 
-    def _define_load_balancer(self, origin_timeout_seconds: int, access_logs: s3.IBucket) -> elb.ApplicationLoadBalancer:
+    def _define_load_balancer(
+        self, origin_timeout_seconds: int, access_logs: s3.IBucket, deletion_protection: bool
+    ) -> elb.ApplicationLoadBalancer:
         balancer = elb.ApplicationLoadBalancer(
             self,
             "LoadBalancer",
@@ -111,7 +114,7 @@ class LoadBalancer(Construct):
             security_group=self.security_group,
             drop_invalid_header_fields=True,
             desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,
-            deletion_protection=False,
+            deletion_protection=deletion_protection,
             idle_timeout=Duration.seconds(idle_timeout_seconds(origin_timeout_seconds)),
         )
         balancer.log_access_logs(access_logs, "load-balancer")

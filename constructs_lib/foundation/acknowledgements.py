@@ -12,7 +12,7 @@ from settings.sections import Section
 
 
 def acknowledge(construct: IConstruct, findings: dict[str, str]) -> None:
-    """Record accepted `findings` (id → reason) on `construct`: `AwsSolutions-S1` for cdk-nag, `Parliament::…` for other scanners.
+    """Record accepted `findings` (id → reason) on `construct`: `AwsSolutions-S1` for cdk-nag, `Parliament::…` for others.
 
     cdk-nag then reports the finding with its reason. An entry that matches no finding fails `make judge`; docs/security.md lists all.
     """
@@ -20,7 +20,7 @@ def acknowledge(construct: IConstruct, findings: dict[str, str]) -> None:
 
 
 def _qualify(name: str) -> str:
-    return name if name.startswith(("Parliament::", "Cloudsplaining::")) else f"AwsSolutions::{name}"
+    return name if name.startswith(("Parliament::", "Cloudsplaining::", "NIST.800.53.R5::")) else f"AwsSolutions::{name}"
 
 
 def resource_in_finding(scope: IConstruct, value: str) -> str:

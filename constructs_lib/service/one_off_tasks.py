@@ -11,7 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from constructs_lib.compute.fargate import allow_application_pull, allow_pull, fargate_task
+from constructs_lib.compute.fargate import allow_application_pull, allow_pull, fargate_task, without_capabilities
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.log_retention import retention_days
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
@@ -23,7 +23,8 @@ from settings import sections
 class MigrationTask(Construct):
     """Runs the migration command in the application's image, as the schema's owner, connected to the instance directly.
 
-    Not through RDS Proxy: the migration's advisory lock pins the session (prisma/orm#27636).
+    Not through RDS Proxy: the migration's advisory lock pins the session (prisma/orm#27636). The root file system is writable, because
+    Prisma's CLI writes into its working directory and its own package (prisma/orm#20768, #25020).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class MigrationTask(Construct):
             environment={"NODE_ENV": "production", "HOME": "/tmp"},
             secrets={name: ecs.Secret.from_secrets_manager(connection, name) for name in ("DATABASE_URL", "DIRECT_URL")},
             user=NON_ROOT,
+            linux_parameters=without_capabilities(self, "LinuxParameters"),
             logging=task_log(self, settings, "migration"),
             stop_timeout=Duration.seconds(30),
         )
@@ -65,7 +67,9 @@ class MigrationTask(Construct):
 class OperationsTask(Construct):
     """psql, redis-cli and a shell by ECS Exec, instead of a bastion: two public images, nothing to build or patch.
 
-    The root file system is writable, because ECS Exec requires it. The task ends itself after an hour.
+    The root file system is writable and capabilities stay, because ECS Exec's agent needs the first and does not document the second
+    (aws/containers-roadmap#1359, #1360). The agent and its shells run as root whatever the container's user is (ECS Developer Guide,
+    "Monitor Amazon ECS containers with ECS Exec"). The task ends itself after an hour.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class OperationsTask(Construct):
                 image=ecs.ContainerImage.from_registry(image),
                 entry_point=["sleep"],
                 command=["3600"],
+                user=NON_ROOT,
                 environment=environment,
                 secrets={variable: ecs.Secret.from_secrets_manager(connection, variable) for variable in secrets},
                 linux_parameters=ecs.LinuxParameters(self, f"{name.capitalize()}Init", init_process_enabled=True),

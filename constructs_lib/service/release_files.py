@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.compute.fargate import allow_application_pull, fargate_task
+from constructs_lib.compute.fargate import allow_application_pull, fargate_task, without_capabilities
 from constructs_lib.compute.function_task import add_package
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
@@ -72,6 +72,7 @@ class ReleaseFilesTask(Construct):
             essential=False,
             user=NON_ROOT,
             readonly_root_filesystem=True,
+            linux_parameters=without_capabilities(self, "CopyLinuxParameters"),
             logging=logging,
         )
         copy.add_mount_points(ecs.MountPoint(container_path="/tmp", source_volume=VOLUME, read_only=False))  # noqa: S108 (in a separate container)

@@ -16,7 +16,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from constructs_lib.compute.fargate import allow_application_pull, fargate_task
+from constructs_lib.compute.fargate import allow_application_pull, fargate_task, without_capabilities
 from constructs_lib.edge.load_balancer import CONTAINER_PORT, LoadBalancer
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.alarm import Alarm, Alerting
@@ -115,7 +115,7 @@ class WebService(Construct):
             port_mappings=[ecs.PortMapping(container_port=CONTAINER_PORT, name="http")],
             logging=ecs.LogDriver.aws_logs(stream_prefix="carmen", log_group=self.log_group, mode=ecs.AwsLogDriverMode.NON_BLOCKING),
             stop_timeout=Duration.seconds(30),
-            linux_parameters=_without_capabilities(self, "LinuxParameters"),
+            linux_parameters=without_capabilities(self, "LinuxParameters"),
         )
         for number, path in enumerate(self._settings.writable_paths, start=1):
             volume = f"scratch-{number}"
@@ -237,9 +237,3 @@ def allow_uploads(role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:
     )
     role.add_to_principal_policy(iam.PolicyStatement(sid="ListUploads", actions=["s3:ListBucket"], resources=[bucket.bucket_arn]))
     allow_key(role, key.key_arn, Stack.of(role).region)
-
-
-def _without_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:
-    parameters = ecs.LinuxParameters(scope, construct_id, init_process_enabled=True)
-    parameters.drop_capabilities(ecs.Capability.ALL)
-    return parameters

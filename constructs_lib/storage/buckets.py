@@ -40,7 +40,7 @@ class PrivateBucket(s3.Bucket):
 
 
 class AccessLogBucket(PrivateBucket):
-    """Access logs of the other buckets, the load balancer and CloudFront.
+    """Access logs of the other buckets, the load balancer and CloudFront. Deleted or overwritten logs can be restored for a week.
 
     SSE-S3, because load balancers cannot write to a bucket with a KMS key. ACLs are enabled, because CloudFront's standard logging
     grants itself write access with one.
@@ -52,13 +52,14 @@ class AccessLogBucket(PrivateBucket):
             construct_id,
             encryption=s3.BucketEncryption.S3_MANAGED,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_PREFERRED,
-            versioned=False,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="expire-access-logs",
                     expiration=Duration.days(settings.access_log_days),
+                    noncurrent_version_expiration=Duration.days(7),  # expiration only adds a delete marker; this deletes
                     abort_incomplete_multipart_upload_after=Duration.days(1),
-                )
+                ),
+                s3.LifecycleRule(id="tidy-up", expired_object_delete_marker=True),
             ],
         )
         # The CDK allows the buckets of this stack by name. The bucket of release files is in a later stack: its name would create a cycle.

@@ -66,7 +66,9 @@ class Tables(Section):
     permissions_boundary: Annotated[types.PolicyName | None, Protective(given)] = Field(
         None, description="Name of the permissions boundary of every role."
     )
-    termination_protection: Annotated[bool, Protective(opt_out=True)] = Field(True, description="Stateful stacks refuse deletion.")
+    termination_protection: Annotated[bool, Protective(opt_out=True)] = Field(
+        True, description="Stateful stacks and the load balancer refuse deletion."
+    )
     keep_data: Annotated[bool, Protective(opt_out=True)] = Field(
         True, description="Keep buckets, database, images, keys, secrets and logs when their stack is deleted."
     )

@@ -80,7 +80,9 @@ def access_logs(stack: cdk.Stack) -> AccessLogBucket:
     return AccessLogBucket(stack, "AccessLogs", settings=settings().storage)
 
 
-def balancer(stack: cdk.Stack, network: Network, *, certificate: acm.ICertificate | None = None, **service: Any) -> LoadBalancer:
+def balancer(
+    stack: cdk.Stack, network: Network, *, certificate: acm.ICertificate | None = None, deletion_protection: bool = True, **service: Any
+) -> LoadBalancer:
     """A load balancer with production's defaults, or with the settings `service`; no distribution uses it."""
     return LoadBalancer(
         stack,
@@ -90,4 +92,5 @@ def balancer(stack: cdk.Stack, network: Network, *, certificate: acm.ICertificat
         network=network,
         access_logs=access_logs(stack),
         certificate=certificate,
+        deletion_protection=deletion_protection,
     )

@@ -291,10 +291,10 @@ def stateful_resources_are_retained(templates: Templates) -> Findings:
         policies = ("Delete", "Delete") if deletable else ("RetainExceptOnCreate", "Retain")
         if (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != policies:
             yield name
-        if resource["Type"] == "AWS::S3::Bucket" and "/AccessLogs" not in name:
+        if resource["Type"] == "AWS::S3::Bucket":
             if properties.get("VersioningConfiguration") != {"Status": "Enabled"}:
                 yield f"{name} is not versioned"
-            if "DestinationBucketName" not in properties.get("LoggingConfiguration", {}):
+            if "/AccessLogs" not in name and "DestinationBucketName" not in properties.get("LoggingConfiguration", {}):
                 yield f"{name} has no access log"
         if resource["Type"] == "AWS::RDS::DBInstance":
             if not 1 <= int(properties.get("BackupRetentionPeriod", 0)) <= 35:

@@ -45,6 +45,9 @@ TOGETHER = {
     "AWS::WAFv2::WebACL": ["AWS::WAFv2::LoggingConfiguration"],
     "AWS::CloudFront::VpcOrigin": ["AWS::CloudFront::Distribution"],
 }
+# Containers that need what others may not, each with its reason in docs/security.md ("Findings of other scanners").
+KEEPS_CAPABILITIES = {"psql", "redis"}
+WRITES_ROOT = {*KEEPS_CAPABILITIES, "migration", "backup", "drill", "release_files"}
 # Minimum number of resources in every environment.
 ALWAYS = {
     "AWS::EC2::VPC": 1,
@@ -375,13 +378,13 @@ def application_is_confined_and_rolls_back(templates: Templates) -> Findings:
         for container in properties["ContainerDefinitions"]:
             if "LogConfiguration" not in container or container.get("Privileged"):
                 yield f"{name} {container['Name']} has no log, or is privileged"
-            if container["Name"] in ("carmen", "migration", "copy", "release_files") and container.get("User") in (None, "0", "root"):
+            if container.get("User") in (None, "0", "root"):
                 yield f"{name} {container['Name']} runs as root"
-            if container["Name"] == "carmen":
-                confined = container.get("ReadonlyRootFilesystem") is True
-                dropped = container.get("LinuxParameters", {}).get("Capabilities", {}).get("Drop")
-                if not confined or dropped != ["ALL"]:
-                    yield f"{name} carmen is not confined"
+            dropped = container.get("LinuxParameters", {}).get("Capabilities", {}).get("Drop")
+            if dropped != ["ALL"] and container["Name"] not in KEEPS_CAPABILITIES:
+                yield f"{name} {container['Name']} keeps Linux capabilities"
+            if container.get("ReadonlyRootFilesystem") is not True and container["Name"] not in WRITES_ROOT:
+                yield f"{name} {container['Name']} may write to its root file system"
 
 
 @rule

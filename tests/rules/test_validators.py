@@ -34,7 +34,7 @@ def test_every_finding_is_acknowledged(results: Results) -> None:
 
 def test_every_finding_of_a_preview_is_acknowledged(preview: Built) -> None:
     templates = scan.template_files(preview)
-    found = [*scan.nag(preview), *scan.cloudformation_validate(templates), *scan.parliament_findings(preview)]
+    found = [*scan.nag(preview), *scan.nist(preview), *scan.cloudformation_validate(templates), *scan.parliament_findings(preview)]
     known = scan.acknowledgements(preview)
     assert len(found) > 50
     assert [str(finding) for finding in found if not scan.acknowledgement_of(finding, known)] == []
@@ -143,3 +143,27 @@ def test_rules_not_applied_would_find_something(built: Built, tmp_path: Path) ->
     production = [path for path in scan.template_files(built) if path.name.startswith("CarmenProd")]
     found = {finding.name for finding in scan.cfn_lint(production, tmp_path / "none")}
     assert found == {name for name in scan.NOT_APPLIED if name.startswith("cfn-lint")}
+    without = {finding.name for finding in scan.nist(built, ())}
+    assert {name for name in scan.NOT_APPLIED if name.startswith(scan.NIST)} == without - {finding.name for finding in scan.nist(built)}
+
+
+def test_nist_pack_finds_an_unprotected_load_balancer(built: Built) -> None:
+    found = [finding for finding in scan.nist(built) if "ELBDeletionProtectionEnabled" in finding.name]
+    assert [finding.where.split("/")[0] for finding in found] == ["CarmenDevEdge"]
+
+
+def test_findings_of_other_scanners_still_exist(built: Built) -> None:
+    for rule, kind, key in scan.OTHER_SCANNERS:
+        properties = [resource["Properties"] for resource in built.resources(kind).values()]
+        objects = [container for one in properties for container in one["ContainerDefinitions"]] if "TaskDefinition" in kind else properties
+        names = rule.partition(": ")[2].split(", ")
+        named = [one for one in objects if kind != "AWS::ECS::TaskDefinition" or one["Name"] in names]
+        assert named, rule
+        assert any(not _has(one, key.split(".")) for one in named), rule
+
+
+def _has(value: Any, path: list[str]) -> bool:
+    """Whether a property is present and not false."""
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return bool(value)

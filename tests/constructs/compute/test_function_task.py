@@ -58,6 +58,7 @@ def test_task_runs_the_package_on_arm_without_root(built: Synthesized) -> None:
     assert (task["Cpu"], task["Memory"], task["EphemeralStorage"]) == ("2048", "4096", {"SizeInGiB": 200})
     one = container(built)
     assert (one["Name"], one["User"], one["StopTimeout"]) == ("maintenance", AMAZON_LINUX_NOBODY, 120)
+    assert one["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     assert one["Image"] == settings().service.python_image
     assert by_id(built.resources("AWS::Logs::LogGroup"), "/FargateLogGroup")["Properties"]["RetentionInDays"] == 30
 

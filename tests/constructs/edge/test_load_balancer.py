@@ -16,10 +16,10 @@ from tests.constructs.conftest import Synthesized, balancer, libraries, network,
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 
 
-def _built(*, https: bool = False, **service: Any) -> Synthesized:
+def _built(*, https: bool = False, deletion_protection: bool = True, **service: Any) -> Synthesized:
     small = stack()
     certificate = acm.Certificate.from_certificate_arn(small, "Certificate", CERTIFICATE) if https else None
-    one = balancer(small, network(small), certificate=certificate, **service)
+    one = balancer(small, network(small), certificate=certificate, deletion_protection=deletion_protection, **service)
     origin = origins.VpcOrigin.with_vpc_origin(one.vpc_origin)
     distribution = cloudfront.Distribution(small, "Distribution", default_behavior=cloudfront.BehaviorOptions(origin=origin))
     one.allow_cloudfront(distribution, libraries(small))
@@ -34,6 +34,13 @@ def built() -> Synthesized:
 def _ingress(built: Synthesized) -> dict[str, Any]:
     found = built.resources("AWS::EC2::SecurityGroupIngress")
     return only({name: rule for name, rule in found.items() if "BalancerSecurityGroup" in str(rule["Properties"]["GroupId"])})
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_deletion_protection_is_a_choice(protected: bool) -> None:
+    properties = only(_built(deletion_protection=protected).resources("AWS::ElasticLoadBalancingV2::LoadBalancer"))
+    attributes = {one["Key"]: one["Value"] for one in properties["LoadBalancerAttributes"]}
+    assert attributes["deletion_protection.enabled"] == str(protected).lower()
 
 
 def test_load_balancer_is_internal_and_strict(built: Synthesized) -> None:

@@ -56,6 +56,7 @@ def test_migration_runs_the_applications_image_as_the_owner(built: Synthesized) 
     assert container["Command"] == ["npx", "prisma", "migrate", "deploy"]
     assert container["Image"]["Fn::If"][1].startswith("public.ecr.aws/")
     assert container["User"] == "1001"
+    assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     secrets = _secrets(container)
     assert secrets.keys() == {"DATABASE_URL", "DIRECT_URL"}
     assert all("secret:MigrationConnection" in source for source in secrets.values())

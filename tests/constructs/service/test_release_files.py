@@ -47,6 +47,7 @@ def test_image_copies_its_files_and_our_code_uploads_them(built: Synthesized) ->
     variables = {one["Name"]: one["Value"] for one in publish["Environment"]}
     assert (variables["TASK_PACKAGE"], variables["FILES_FOLDER"], variables["TASK_LAYERS"]) == ("release_files", "/files/static", "")
     assert variables["FILES_BUCKET"]["Ref"].startswith("Bucket")
+    assert copy["LinuxParameters"]["Capabilities"] == publish["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
     assert copy["User"] == publish["User"] == "1001"  # the second must read the first's files
 
 
