@@ -15,7 +15,7 @@ import sys
 
 import aws_cdk as cdk
 
-from settings.loader import SettingsError, load_all, preview_ends, preview_pipeline, selected_environments
+from settings.loader import SettingsError, load_all, preview_ends, preview_pipeline, refuse_two_monitors, selected_environments
 from stacks.base import REPRODUCIBLE
 from stacks.carmen import build_environment
 from stacks.pipeline_access import build_pipeline_access
@@ -24,6 +24,7 @@ app = cdk.App(context=REPRODUCIBLE)
 try:
     context = app.node.get_all_context()
     environments = load_all(selected_environments(context))
+    refuse_two_monitors(environments)
     for settings in environments:
         build_environment(app, settings, preview_ends(settings, context))
     if "env" not in context:

@@ -244,8 +244,8 @@ class Deployment:
         return [name for name, path in wanted.items() if json.loads(path.read_text()) != deployed.get(name)]
 
     def deploy(self, *stacks: str) -> str:
-        """Deploy the top stack with all stacks it depends on, or only `stacks`."""
-        wanted = [*stacks, "--exclusively"] if stacks else [self.top_stack]
+        """Deploy what `./carmen deploy` does, or only `stacks`."""
+        wanted = [*stacks, "--exclusively"] if stacks else load(self.environment).targets
         return self.cdk(
             "deploy", *wanted, "--app", str(self.assembly), "--require-approval", "never", "--concurrency", "4", "--method", "direct"
         )  # fmt: skip

@@ -64,7 +64,7 @@ def up(deployment: Deployment, say: Callable[[str], None]) -> None:
         deployment.synth()
         say("bootstrapping the account for the CDK")
         deployment.bootstrap()
-        say(f"cdk deploy {deployment.top_stack}: ten stacks, about half a minute")
+        say(f"cdk deploy {deployment.top_stack}: eleven stacks, about half a minute")
         deployment.deploy()
         say("running the acceptance checks")
         accept(deployment, lambda text: say(f"  ✓ {text}"))

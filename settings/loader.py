@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from settings.constants import COMPARED, PREVIEW_NAME, PREVIEW_PREFIX
+from settings.constants import ACCOUNT_STACK, COMPARED, PREVIEW_NAME, PREVIEW_PREFIX
 from settings.errors import IN_KEY, Location, describe, dotted
 from settings.model import Settings
 from settings.secret_detection import detect_secret, is_secret_name
@@ -23,8 +23,8 @@ FOLDER = Path(__file__).parents[1] / "environments"
 # A preview is the first file merged into the second.
 PREVIEW, PREVIEW_BASE = "preview", "dev"
 # Tables of dev.toml that previews do not inherit: dev's pipeline must not deploy unreviewed code, and a preview of a few days saves
-# little at night, when people may want to see it.
-NOT_INHERITED = ("pipeline", "working_hours")
+# little at night, when people may want to see it. Anomalies are detected once in an account.
+NOT_INHERITED = ("anomaly_detection", "pipeline", "working_hours")
 
 
 class SettingsError(Exception):
@@ -95,6 +95,19 @@ def preview_pipeline(environments: Iterable[Settings], folder: Path = FOLDER) ->
             f"environment. Now: {accounts.replace(f'{PREVIEW_PREFIX}any', 'previews')}"
         )
     return settings
+
+
+def refuse_two_monitors(environments: Iterable[Settings], folder: Path = FOLDER) -> None:
+    """Raise SettingsError if another environment of the same account detects cost anomalies too. An unset account can be any account."""
+    for one in environments:
+        for other in load_all(environment_names(folder), folder) if one.anomaly_detection else ():
+            same = None in (one.account, other.account) or one.account == other.account
+            if other.name != one.name and other.anomaly_detection and same:
+                files = ", ".join(f"{_shown(folder / name)}.toml" for name in (one.name, other.name))
+                raise SettingsError(
+                    f"{files}: [anomaly_detection] is in both, but an account has one monitor, in the stack {ACCOUNT_STACK}; delete the "
+                    "table from one of them, or set both `account`s if they differ"
+                )
 
 
 def load_all(names: Iterable[str], folder: Path = FOLDER) -> list[Settings]:

@@ -282,6 +282,13 @@ SigningProfile = Annotated[
         "must be the ARN of a signing profile such as arn:aws:signer:us-east-1:123456789012:/signing-profiles/carmen",
     ),
 ]
+AnomalyMonitorArn = Annotated[
+    str,
+    matching(
+        r"arn:aws:ce::\d{12}:anomalymonitor/[0-9a-f-]{36}",
+        "must be the ARN of an anomaly monitor such as arn:aws:ce::123456789012:anomalymonitor/01234567-89ab-cdef-0123-456789abcdef",
+    ),
+]
 VariableName = Annotated[
     str,
     matching(r"[A-Z][A-Z0-9_]{0,62}", "must be a name such as FEATURE_X: A-Z, 0-9 and _, a letter first, at most 63 characters"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput
+from aws_cdk import CfnOutput, CfnWaitConditionHandle, Stack
 from constructs import Construct
 
-from constructs_lib.alerting.budget import Budget
 from constructs_lib.alerting.notifier import WEBHOOK
 from constructs_lib.compute.python_function import libraries_layer
+from constructs_lib.foundation.acknowledgements import opt_out_name
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.foundation.removal_policy import destroy_on_removal
 from constructs_lib.monitoring.dashboard import Dashboard
@@ -18,9 +18,11 @@ from constructs_lib.monitoring.uptime import Uptime
 from constructs_lib.monitoring.uptime_alarms import UptimeAlarms
 from settings.constants import EDGE_REGION, PREVIEW_ENDS_TAG
 from settings.model import Settings
+from stacks.account import AccountStack
 from stacks.alerts import AlertsStack
 from stacks.backup_copies import BackupCopiesStack
 from stacks.base import CarmenStack
+from stacks.budget import BudgetStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
 from stacks.edge_alarms import EdgeAlarmsStack
@@ -32,7 +34,17 @@ from stacks.storage import StorageStack
 
 
 class CarmenTopStack(CarmenStack):
-    """Uptime checks, dashboard and outputs. Depends on every other stack, so that `cdk deploy CarmenProd` deploys all."""
+    """Uptime checks, dashboard and outputs. Depends on every other stack, so that `cdk deploy CarmenProd` deploys all.
+
+    Except `later`: those whose failure must not roll back this one. They depend on it, and `./carmen deploy` includes them.
+    """
+
+    later: tuple[Stack, ...] = ()
+
+    @property
+    def all_stacks(self) -> list[Stack]:
+        """All stacks of the environment, in deployment order."""
+        return [*self.dependencies, self, *self.later]
 
     def __init__(
         self,
@@ -62,7 +74,10 @@ class CarmenTopStack(CarmenStack):
                 edge_alarms=edge_alarms,
                 staleness_alarms=operations.staleness_alarms,
             )
-        Budget(self, "Budget", settings=settings.budget, environment=settings.name, topic_arn=alerts.topic.topic_arn)
+        else:
+            CfnWaitConditionHandle(self, "OutputsOnly")  # CloudFormation refuses a stack without resources; this one does nothing
+        for key, reason in settings.budget.opt_outs().items():
+            self.add_metadata(opt_out_name(key), reason)  # there is no stack of the budget
         self._define_outputs(alerts=alerts, storage=storage, data=data, edge=edge, service=service, dashboard=dashboard)
 
     def _define_monitoring(
@@ -205,9 +220,22 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations, edge_alarms):
         if stack:
             top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
+    top.later = _define_later_stacks(scope, settings, alerts)
+    for later in top.later:
+        later.add_stack_dependency(top, reason="its failure must not roll back the others")
     if preview_ends:
         for first in (network, alerts, storage):
             first.tags.set_tag(PREVIEW_ENDS_TAG, preview_ends)
     if not settings.keep_data:
-        destroy_on_removal([*top.dependencies, top], settings)
+        destroy_on_removal(top.all_stacks, settings)
     return top
+
+
+def _define_later_stacks(scope: Construct, settings: Settings, alerts: AlertsStack) -> tuple[Stack, ...]:
+    """Budget and anomaly detection: an account may refuse both, as a member account whose owner gives no access to billing."""
+    stacks: list[Stack] = []
+    if settings.budget.monthly_usd:
+        stacks.append(BudgetStack(scope, settings, alerts=alerts))
+    if settings.anomaly_detection:
+        stacks.append(AccountStack(scope, settings, settings.anomaly_detection, alerts=alerts))
+    return tuple(stacks)

@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import Field
 
 from settings import types
-from settings.constants import EDGE_REGION, PREVIEW_PREFIX
+from settings.constants import ACCOUNT_STACK, EDGE_REGION, PREVIEW_PREFIX
 from settings.field_metadata import Protective, given
-from settings.sections.alarms import Alarms, Alerts, Budget, Endpoint, Slo, Uptime
+from settings.sections.alarms import Alarms, Alerts, AnomalyDetection, Budget, Endpoint, Slo, Uptime
 from settings.sections.application import Application, ExtraSecret
 from settings.sections.backup_maintenance_rotation import Operations
 from settings.sections.base import Section
@@ -27,6 +27,7 @@ from settings.sections.storage import Storage
 __all__ = [
     "Alarms",
     "Alerts",
+    "AnomalyDetection",
     "Application",
     "Budget",
     "Cache",
@@ -87,6 +88,7 @@ class Tables(Section):
     alarms: Alarms = Alarms()
     slo: Slo = Slo()
     budget: Budget = Budget()
+    anomaly_detection: AnomalyDetection | None = Field(None, description="Default: none. Of the account, in one of its environments.")
     pipeline: Pipeline | None = None
     application: Application = Application()
 
@@ -94,6 +96,12 @@ class Tables(Section):
     def stack_prefix(self) -> str:
         """`CarmenProd` for `prod`, `CarmenPreview-pr-123` for the preview `pr-123`."""
         return f"Carmen{self.name.capitalize()}"
+
+    @property
+    def targets(self) -> list[str]:
+        """Stacks to give to `cdk deploy`: the top one, which takes all others along, and those whose failure must not roll it back."""
+        budget = [f"{self.stack_prefix}Budget"] if self.budget.monthly_usd else []
+        return [self.stack_prefix, *budget, *([ACCOUNT_STACK] if self.anomaly_detection else [])]
 
     @property
     def regions(self) -> list[str]:

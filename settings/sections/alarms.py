@@ -142,7 +142,24 @@ class Slo(Section):
 
 
 class Budget(Section):
-    """The budget of the environment."""
+    """The budget of the environment, in a stack of its own, such as CarmenProdBudget."""
 
-    monthly_usd: int = Field(500, ge=1, le=1_000_000, description="Alerts at 80 %, at 100 %, and when the forecast is higher.")
-    anomaly_usd: int = Field(40, ge=1, le=100_000, description="Minimum of an unusual increase that is reported.")
+    monthly_usd: Annotated[int, Protective(given, opt_out=True)] = Field(
+        500, ge=0, le=1_000_000, description="Alerts at 80 %, at 100 %, and when the forecast is higher; 0: no budget."
+    )
+
+
+class AnomalyDetection(Section):
+    """AWS Cost Anomaly Detection for the services of the **account**, in the stack CarmenAccount.
+
+    In one environment of an account at most, whose alert topic receives the anomalies: an account can have one monitor of its
+    services (FAQ of AWS Cost Anomaly Detection), and only the management account can have monitors of tags (Cost Management
+    User Guide, "Getting started with AWS Cost Anomaly Detection").
+    """
+
+    minimum_usd: int = Field(40, ge=1, le=100_000, description="Minimum of an unusual increase that is reported.")
+    monitor_arn: types.AnomalyMonitorArn | None = Field(
+        None,
+        description="The account's monitor of services, if it has one (`aws ce get-anomaly-monitors`): AWS creates "
+        "Default-Services-Monitor with Cost Explorer. Default: create it.",
+    )

@@ -245,8 +245,10 @@ def test_deploy_states_the_change_and_never_asks_twice(
     assert "Nothing was changed: a change of prod needs confirmation on a terminal, or the option --yes." in capfd.readouterr().err
     assert main(["deploy", "--yes"]) == 0
     output, errors = capfd.readouterr()
-    assert output.endswith("deploy --no-notices --no-validation --require-approval never -c env=prod CarmenProd\n")
-    assert errors.startswith("Change of prod: CarmenProd becomes what this folder synthesizes\nUndo: deploy the previous commit")
+    assert output.endswith("deploy --no-notices --no-validation --require-approval never -c env=prod CarmenProd CarmenProdBudget\n")
+    assert errors.startswith(
+        "Change of prod: CarmenProd, CarmenProdBudget become what this folder synthesizes\nUndo: deploy the previous commit"
+    )
 
 
 @pytest.mark.usefixtures("no_credentials", "fake_cdk")
@@ -267,8 +269,10 @@ def test_deploy_on_a_terminal_shows_the_changes_and_asks(
     monkeypatch.setattr("click.confirm", confirm)
     assert main(["deploy"]) == code
     output, errors = capfd.readouterr()
-    assert "diff --no-notices --no-validation -c env=prod CarmenProd" in output
-    assert ("deploy --no-notices --no-validation --require-approval never --app cdk.out CarmenProd" in output) == (code == 0)
+    assert "diff --no-notices --no-validation -c env=prod CarmenProd CarmenProdBudget" in output
+    assert ("deploy --no-notices --no-validation --require-approval never --app cdk.out CarmenProd CarmenProdBudget" in output) == (
+        code == 0
+    )
     assert ("Nothing was changed: not confirmed." in errors) == (code == 3)
 
 

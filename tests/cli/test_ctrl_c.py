@@ -240,7 +240,7 @@ def change(change: str, undo: str) -> str:
 WAITS: dict[str, tuple[str, str]] = {
     "deploy": (
         CDK,
-        "The deployment of CarmenProd continues in AWS. The CloudFormation console shows its state; the same command completes it.",
+        "The deployment of CarmenProd, CarmenProdBudget continues in AWS. The CloudFormation console shows its state; the same command completes it.",
     ),
     "diff": (AWS, "Stopping; temporary folders are removed."),
     "cost": ("tools.reports.cost.savings.bill_of_all_environments", NOTHING),

@@ -234,7 +234,10 @@ def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "pl
 def test_preview_is_deployed_with_its_last_day_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, released = made(3, "one@sha256:1", monkeypatch)
     assert asked == [
-        ("deploy", "CarmenPreview-pr-1", "--context", "env=preview-pr-1", "--context", "preview-ends=2026-11-28", "--require-approval", "never")
+        (
+            *("deploy", "CarmenPreview-pr-1", "CarmenPreview-pr-1Budget", "--context", "env=preview-pr-1"),
+            *("--context", "preview-ends=2026-11-28", "--require-approval", "never"),
+        )
     ]  # fmt: skip
     assert released == ["one@sha256:1"]
 

@@ -64,8 +64,6 @@ def test_only_listed_types_are_recorded(checkout: Checkout, built: Built) -> Non
         "AWS::ApplicationAutoScaling::ScalableTarget",
         "AWS::ApplicationAutoScaling::ScalingPolicy",
         "AWS::Budgets::Budget",
-        "AWS::CE::AnomalyMonitor",
-        "AWS::CE::AnomalySubscription",
         "AWS::CloudFront::MonitoringSubscription",
         "AWS::Logs::QueryDefinition",
         "AWS::WAFv2::LoggingConfiguration",

@@ -29,7 +29,7 @@ def test_picture_is_current(built: Built) -> None:
 def test_every_stack_and_every_connection_is_drawn(built: Built, environment: str) -> None:
     drawn = picture.draw(built, load(environment))
     stacks = [name for name in built.templates if re.match(rf"Carmen{environment.capitalize()}([A-Z]|$)", name)]
-    assert len(stacks) == 10
+    assert len(stacks) == 11
     assert [name for name in stacks if f">{name}</text>" not in drawn] == []
     assert drawn.count("marker-end") == len(picture.ARROWS) + 1 + 3  # uptime; the legend
 

@@ -107,9 +107,11 @@ def test_other_aws_errors_are_raised() -> None:
 
 def test_stacks_have_their_regions() -> None:
     stacks = dict(drift.stacks_of(load("prod").model_copy(update={"region": "eu-central-1"})))
-    assert len(stacks) == 10
-    assert {name for name, region in stacks.items() if region == "us-east-1"} == {"CarmenProdEdgeGlobal", "CarmenProdEdgeAlarms"}
-    assert list(stacks)[-1] == "CarmenProd"
+    assert len(stacks) == 11
+    assert {name for name, region in stacks.items() if region == "us-east-1"} == {
+        *("CarmenProdEdgeGlobal", "CarmenProdEdgeAlarms", "CarmenProdBudget"),
+    }
+    assert list(stacks)[-2:] == ["CarmenProd", "CarmenProdBudget"]
 
 
 class Sts:

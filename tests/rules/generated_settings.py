@@ -45,6 +45,8 @@ SAMPLES: list[dict[str, Any]] = [
     {"network": {"cidr": "10.0.0.0/16", "zones": ("use1-az6", "use1-az5")}},
     {"account": "123456789012", "permissions_boundary": "carmen-boundary"},
     {"alerts": {"emails": ("on-call@example.com", "second@example.com")}},
+    {"anomaly_detection": {"minimum_usd": 1}},
+    {"budget": {"monthly_usd": 0, "monthly_usd_opt_out_reason": REASON}},
     {"database": {"aws_backup_days": 3650}},
     {"database": {"aws_backup_days": 1, "aws_backup_lock": False, "aws_backup_lock_opt_out_reason": REASON}},
     {"database": {"deletion_protection": False, "deletion_protection_opt_out_reason": REASON}},

@@ -66,7 +66,6 @@ ALWAYS = {
     "AWS::CloudWatch::Alarm": 50,
     "AWS::CloudWatch::CompositeAlarm": 15,
     "AWS::Budgets::Budget": 1,
-    "AWS::CE::AnomalySubscription": 1,
     "AWS::CloudWatch::Dashboard": 1,
     "AWS::Scheduler::Schedule": 1,
     "AWS::SNS::Topic": 1,
@@ -84,6 +83,8 @@ def required_resources_exist(templates: Templates) -> Findings:
         for _, _, resource in each(mine):
             present[resource["Type"]] += 1
         always = {**ALWAYS, **({"AWS::RDS::DBProxy": 0} if prefix in opted_out(templates, "Proxy") else {})}
+        if "MonthlyUsdOptOut" in templates[prefix].get("Metadata", {}):
+            always["AWS::Budgets::Budget"] = 0
         always |= dict.fromkeys(always.keys() & ONLY_WITH_ALERTS, 0) if prefix in opted_out(templates, "Watched") else {}
         yield from (f"{prefix} has {present[kind]} × {kind}" for kind, least in always.items() if present[kind] < least)
         users = {kind: json.dumps([r for _, _, r in each(mine, kind)]) for kinds in TOGETHER.values() for kind in kinds}

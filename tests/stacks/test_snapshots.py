@@ -28,7 +28,7 @@ CDK_HASHES = {
 }
 BOOTSTRAP = {"Parameters": "BootstrapVersion", "Rules": "CheckBootstrapVersion"}
 LONGEST_SHOWN = 2000
-STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations", "EdgeAlarms", ""]
+STACKS = ["Network", "Alerts", "Storage", "Data", "EdgeGlobal", "Edge", "Service", "Operations", "EdgeAlarms", "", "Budget"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def test_operators_are_asked_for_the_webhook(built: Built) -> None:
 
 
 def test_budget_publishes_to_the_alert_topic(built: Built) -> None:
-    budget = by_id(built.resources("AWS::Budgets::Budget", "CarmenProd"), "/Budget")["Properties"]
+    budget = only(built.resources("AWS::Budgets::Budget", "CarmenProdBudget"))
     assert all("CarmenProdAlerts" in json.dumps(one["Subscribers"]) for one in budget["NotificationsWithSubscribers"])
 
 

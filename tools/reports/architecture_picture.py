@@ -17,10 +17,10 @@ from xml.sax.saxutils import escape
 from settings.model import Settings
 from tools.reports.synthesis import Built
 
-COLUMNS, ROWS = (180, 530, 880), (76, 236, 582, 928)  # left and top edges of stacks
+COLUMNS, ROWS = (180, 530, 880), (76, 236, 582, 928, 1136)  # left and top edges of stacks
 BOX, HEAD, ITEM, GAP = 280, 66, 44, 18
 OUTSIDE, OUTSIDE_WIDTH = 20, 92  # left edge and width of what is outside AWS
-WIDTH, HEIGHT = 1190, 1200
+WIDTH, HEIGHT = 1190, 1290
 REQUEST, DATA, ALERT = "request", "data", "alert"  # classes in the style sheet
 STYLE = """
 text { font-family: Helvetica, Arial, sans-serif; font-size: 12px; fill: #16191f } .title { font-size: 20px; font-weight: 700 }
@@ -197,9 +197,9 @@ BOXES = {
         (
             Item("Uptime", FUNCTION, "Uptime", _constant("requests the site every minute")),
             Item("Dashboard, SLOs", "CloudWatch::Dashboard", "", _constant("state and objectives at a glance")),
-            Item("Budget", "Budgets::Budget", "", _budget),
         ),
     ),
+    "Budget": Box(0, 4, (Item("Budget", "Budgets::Budget", "", _budget),)),
     "EdgeAlarms": Box(1, 3, (Item("Edge alarms", "CloudWatch::Alarm", "", _constant("on CloudFront and WAF metrics")),)),
     "Network": Box(2, 3, (Item("VPC", "EC2::VPC", "", _network), Item("NAT gateways", "EC2::NatGateway", "", _gateways))),
 }
@@ -245,7 +245,7 @@ class Drawing:
         self._built, self._settings = built, settings
         self._prefix = settings.stack_prefix
         top = built.tops[settings.name]
-        self._order = [stack.stack_name.removeprefix(self._prefix) for stack in (*top.dependencies, top)]
+        self._order = [stack.stack_name.removeprefix(self._prefix) for stack in top.all_stacks]
         if unknown := set(self._order) ^ set(BOXES):
             raise ValueError(f"{', '.join(sorted(unknown))}: in the app or in {__name__}.BOXES, but not in both")
 

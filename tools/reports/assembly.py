@@ -82,16 +82,22 @@ class Assembly:
         self.exports = {name: (stack, value) for stack in self.stacks.values() for name, value in stack.exports.items()}
 
     def _stack(self, name: str, found: Body) -> Stack:
-        # An environment's top stack is one that no stack depends on; its dependencies belong to that environment.
-        needed = {dependency for one in found.values() for dependency in one.get("dependencies", [])}
-        tops = [top for top in sorted(found) if top not in needed and name in _upstream(top, found)]
+        # An environment's top stack depends only on stacks whose names start with its own. What it depends on, and what depends on it,
+        # belongs to that environment.
+        tops = [
+            top
+            for top in sorted(found)
+            if (needed := _upstream(top, found) - {top})
+            and all(one.startswith(top) for one in needed)
+            and (name == top or name in needed or top in _upstream(name, found))
+        ]
         top = self._tops.get(name) or (tops[0] if tops else name)
         properties = found[name]["properties"]
         file = self.folder / properties["templateFile"]
         return Stack(
             name=name,
             environment=top.removeprefix("Carmen").lower() or top,
-            part=name.removeprefix(top) or TOP,
+            part=TOP if name == top else name.removeprefix(top).removeprefix(TOP),
             place=found[name]["environment"].removeprefix("aws://"),
             protected=properties.get("terminationProtection", False),
             template=json.loads(file.read_text(encoding="utf-8")),

@@ -56,7 +56,7 @@ def stacks_of(settings: Settings) -> list[tuple[str, str]]:
 
     with tempfile.TemporaryDirectory() as folder:
         top = build([settings], Path(folder)).tops[settings.name]
-        return [(stack.stack_name, stack.region) for stack in (*top.dependencies, top)]
+        return [(stack.stack_name, stack.region) for stack in top.all_stacks]
 
 
 def detect(clients: Mapping[str, Any], stacks: Iterable[tuple[str, str]]) -> list[StackDrift]:

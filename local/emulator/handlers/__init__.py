@@ -23,5 +23,5 @@ def register() -> None:
     for part in (network, alerts, storage, rds, secrets_manager, edge, service, identity):
         part.register()
     for resource_type in RECORDED:
-        base.record(resource_type)
+        base.record(resource_type, alerts.check_monitor if resource_type == "AWS::CE::AnomalyMonitor" else None)
     base.install()

@@ -30,6 +30,17 @@ def register() -> None:
     define("AWS::CloudWatch::CompositeAlarm", *alarm_handlers("put_composite_alarm"))
 
 
+def check_monitor(properties: Properties, existing: list[Properties]) -> None:
+    """Refuse cost monitors as in a member account.
+
+    Sources: Cost Management User Guide, "Getting started with AWS Cost Anomaly Detection"; coverage-roadmap#2515.
+    """
+    if properties["MonitorType"] != "DIMENSIONAL" or properties.get("MonitorDimension") != "SERVICE":
+        raise ValueError("Cost monitors for linked accounts, cost allocation tags, and cost categories need the management account")
+    if existing:
+        raise ValueError("Limit exceeded on dimensional spend monitor creation (AlreadyExists)")
+
+
 def complete_topic(topic: str, properties: Properties, old: Properties) -> None:
     if "KmsMasterKeyId" in properties or "KmsMasterKeyId" in old:
         client("sns").set_topic_attributes(

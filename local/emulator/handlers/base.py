@@ -159,17 +159,24 @@ def guard(
     put_handler(resource_type, {**handler, "delete": guarded_delete, "update": guarded_update})
 
 
-def record(resource_type: str) -> None:
-    """Accept a type for which the emulator has no service."""
+def record(resource_type: str, check: Callable[[Properties, list[Properties]], None] | None = None) -> None:
+    """Accept a type for which the emulator has no service, unless `check(properties, those of the existing ones)` raises."""
+    existing: dict[str, Properties] = {}
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
         name = name_for(logical_id, stack, 64)
+        if check:
+            check(properties, list(existing.values()))
+        existing[name] = properties
         return name, {"Id": name, "Arn": f"arn:aws:recorded:::{name}"}
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        existing.pop(physical_id, None)
 
     define(
         resource_type,
         create,
-        delete=lambda physical_id, properties: None,
+        delete,
         update=lambda physical_id, old, new: {"Id": physical_id, "Arn": f"arn:aws:recorded:::{physical_id}"},
     )
 

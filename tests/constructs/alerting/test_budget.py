@@ -1,8 +1,6 @@
-"""The budget in a small stack: amount, cost filter, thresholds, anomaly detection and their subscriber."""
+"""The budget in a small stack: amount, cost filter, thresholds and their subscriber."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -14,7 +12,7 @@ from tests.constructs.conftest import TOPIC, Synthesized, settings, stack, templ
 @pytest.fixture(scope="module")
 def built() -> Synthesized:
     small = stack()
-    budget = settings(budget={"monthly_usd": 900, "anomaly_usd": 75}).budget
+    budget = settings(budget={"monthly_usd": 900}).budget
     Budget(small, "Budget", settings=budget, environment="prod", topic_arn=TOPIC)
     return template(small)
 
@@ -31,17 +29,3 @@ def test_budget_notifies_at_its_thresholds(built: Synthesized) -> None:
     assert {(one["NotificationType"], one["Threshold"]) for one in sent} == {("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100)}
     assert {(one["ComparisonOperator"], one["ThresholdType"]) for one in sent} == {("GREATER_THAN", "PERCENTAGE")}
     assert [one["Subscribers"] for one in notifications] == [[{"Address": TOPIC, "SubscriptionType": "SNS"}]] * 3
-
-
-def test_anomalies_above_the_limit_are_sent_at_once(built: Synthesized) -> None:
-    anomalies = only(built.resources("AWS::CE::AnomalySubscription"))
-    assert json.loads(anomalies["ThresholdExpression"])["Dimensions"] == {
-        "Key": "ANOMALY_TOTAL_IMPACT_ABSOLUTE",
-        "MatchOptions": ["GREATER_THAN_OR_EQUAL"],
-        "Values": ["75"],
-    }
-    assert (anomalies["Frequency"], anomalies["Subscribers"]) == ("IMMEDIATE", [{"Address": TOPIC, "Type": "SNS"}])
-    (monitor,) = built.resources("AWS::CE::AnomalyMonitor")
-    assert anomalies["MonitorArnList"] == [{"Ref": monitor.removeprefix("/")}]
-    tags = json.loads(only(built.resources("AWS::CE::AnomalyMonitor"))["MonitorSpecification"])["Tags"]
-    assert tags == {"Key": "environment", "Values": ["prod"]}

@@ -86,6 +86,7 @@ def kinds(built: Built, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "domain": {"name": "carmen.example.com", "hosted_zone_id": "Z0123456789ABCDEFGHIJ", "hosted_zone_name": "example.com"},
         "network": {"interface_endpoints": True},
         "alerts": {"emails": ["on-call@example.com"]},
+        "anomaly_detection": {},
         "region": "eu-central-1",
     }
     more["network"] |= {"zones": ["euc1-az1", "euc1-az2"]}  # type: ignore[operator]
@@ -102,7 +103,7 @@ def needed(kind: str) -> frozenset[str]:
     schemas = resources.files("cfnlint") / "data" / "schemas"
     hashes = json.loads((schemas / "providers" / "us-east-1.json").read_text(encoding="utf-8"))
     schema = json.loads((schemas / "resources" / f"{hashes[kind]}.json").read_text(encoding="utf-8"))
-    return frozenset(action for handler in schema["handlers"].values() for action in handler["permissions"] if ":" in action)
+    return frozenset(action for handler in schema.get("handlers", {}).values() for action in handler["permissions"] if ":" in action)
 
 
 def resource_for(action: str) -> str:

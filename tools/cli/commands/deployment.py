@@ -22,18 +22,18 @@ UNDO = "deploy the previous commit: `git switch --detach COMMIT` and the same co
 NOTHING_CHANGED = "Stopping. Nothing was changed."
 
 
-def deploy(environment: str, stack: str, yes: bool, context: tuple[str, ...], undo: str) -> int:
-    """Show what a deployment of `stack` changes, ask, and deploy exactly that; returns the CDK's exit code."""
-    app = context
+def deploy(environment: str, stacks: list[str], yes: bool, context: tuple[str, ...], undo: str) -> int:
+    """Show what a deployment of `stacks` changes, ask, and deploy exactly that; returns the CDK's exit code."""
+    app, named = context, ", ".join(stacks)
     if not yes and sys.stdin.isatty():
-        step(f"comparing {stack} with what is deployed")
-        if code := run_cdk(["diff", *OFFLINE, *context, stack], NOTHING_CHANGED):
+        step(f"comparing {named} with what is deployed")
+        if code := run_cdk(["diff", *OFFLINE, *context, *stacks], NOTHING_CHANGED):
             return code
         app = ("--app", OUTPUT)
-    approve(environment, yes, f"{stack} becomes what this folder synthesizes", undo, always=True)
-    step(f"deploying {stack}")
-    continues = f"The deployment of {stack} continues in AWS. The CloudFormation console shows its state; the same command completes it."
-    return run_cdk(["deploy", *OFFLINE, *NEVER_ASK, *app, stack], continues)
+    approve(environment, yes, f"{named} {'become' if stacks[1:] else 'becomes'} what this folder synthesizes", undo, always=True)
+    step(f"deploying {named}")
+    continues = f"The deployment of {named} continues in AWS. The CloudFormation console shows its state; the same command completes it."
+    return run_cdk(["deploy", *OFFLINE, *NEVER_ASK, *app, *stacks], continues)
 
 
 @click.command("deploy")
@@ -42,7 +42,8 @@ def deploy(environment: str, stack: str, yes: bool, context: tuple[str, ...], un
 def deploy_command(environment: str, yes: bool) -> int:
     """Deploy an environment to AWS.
 
-    On a terminal it shows the changes first. The application's image stays: `./carmen release` changes it.
+    First the top stack with all it depends on, then the budget and anomaly detection: if an account refuses those, the others stay
+    deployed. On a terminal it shows the changes first. The application's image stays: `./carmen release` changes it.
 
     \b
     Example:
@@ -54,7 +55,7 @@ def deploy_command(environment: str, yes: bool) -> int:
     if advice := missing_credentials():
         raise FailedError(advice)
     expect_deployable(deployed)
-    return deploy(environment, deployed.settings.stack_prefix, yes, ("-c", f"env={environment}"), UNDO)
+    return deploy(environment, deployed.settings.targets, yes, ("-c", f"env={environment}"), UNDO)
 
 
 @click.command("access")
@@ -70,7 +71,7 @@ def access_command(yes: bool) -> int:
     """
     if advice := missing_credentials():
         raise FailedError(advice)
-    return deploy("the account", "CarmenPipelineAccess*", yes, (), UNDO)
+    return deploy("the account", ["CarmenPipelineAccess*"], yes, (), UNDO)
 
 
 @click.command("synth")

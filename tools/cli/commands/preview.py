@@ -191,7 +191,7 @@ def make(deployed: Deployed, days: int, image: str, run_cdk: RunCdk, today: date
     settings = deployed.settings
     ends = today + timedelta(days=days)
     run_cdk(
-        "deploy", settings.stack_prefix, "--context", f"env={settings.name}", "--context", f"preview-ends={ends}",
+        "deploy", *settings.targets, "--context", f"env={settings.name}", "--context", f"preview-ends={ends}",
         "--require-approval", "never",
     )  # fmt: skip
     deployed = replace(deployed, approve=partial(approve, settings.name, True))  # without the outputs read before
