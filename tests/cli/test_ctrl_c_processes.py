@@ -17,7 +17,7 @@ import pytest
 from tests.cli.test_command_line import COMMANDS
 from tests.cli.test_ctrl_c import AWS, CDK, NOTHING, PLATFORM, WAITS, line_of, variables
 from tests.conftest import ROOT
-from tests.faults.conftest import Terminal
+from tests.terminal import Terminal
 from tools.cli import terminal
 
 ACKNOWLEDGED_SECONDS = 1

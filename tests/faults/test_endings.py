@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.conftest import Terminal
 from tests.isolated_checkout import Copy
+from tests.terminal import Terminal
 from tools.processes import is_running
 
 RESTART = "Stopping, together with the embedded AWS. Run `make local` to start again."

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
+from tests.faults.conftest import NO_REGISTRY, small_disk
 from tests.isolated_checkout import Copy
+from tests.terminal import Terminal
 
 NO_NPM = {"npm_config_registry": "http://127.0.0.1:1/", "npm_config_fetch_retries": "0"}
 OLD_PYTHON = '#!/bin/sh\ncase "$1" in --version) echo Python 3.9.18 ;; *) exit 1 ;; esac\n'

@@ -20,9 +20,10 @@ from local.deployment import Deployment, DeploymentError
 from local.services import postgres
 from local.services.postgres import LocalRds, PortTaken
 from tests.conftest import ROOT
-from tests.faults.conftest import NO_REGISTRY, Terminal, small_disk
+from tests.faults.conftest import NO_REGISTRY, small_disk
 from tests.isolated_checkout import Copy, copy_of_the_tree
 from tests.lambdas.backups import INSTALLATIONS
+from tests.terminal import Terminal
 from tools.build.postgres_wheels import install
 from tools.processes import free_port
 

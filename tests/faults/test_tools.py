@@ -12,8 +12,8 @@ import pytest
 
 from local.deployment import Deployment
 from tests.cli.conftest import NO_CREDENTIALS
-from tests.faults.conftest import Terminal
 from tests.isolated_checkout import Copy
+from tests.terminal import Terminal
 
 
 @pytest.fixture
