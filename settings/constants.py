@@ -13,3 +13,5 @@ PREVIEW_PREFIX = "preview-"
 PREVIEW_NAME = r"(?=.{1,12}$)[a-z0-9]+(-[a-z0-9]+)*"
 # Tags on a preview's stacks: its name and its last day.
 PREVIEW_TAG, PREVIEW_ENDS_TAG = "carmen-preview", "carmen-preview-ends"
+# The IAM path of every role of the environments: CarmenBoundary allows only these (ADR 0016).
+ROLE_PATH = "/carmen/"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import aws_cdk as cdk
 import jsii
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import opt_out_name
-from settings.constants import PREVIEW_TAG
+from settings.constants import PREVIEW_TAG, ROLE_PATH
 from settings.model import Settings
 
 # Stack traces name jsii's temporary folder: without them, two syntheses of one commit are byte-identical.
@@ -59,3 +61,14 @@ class CarmenStack(cdk.Stack):
         if settings.permissions_boundary:
             policy = iam.ManagedPolicy.from_managed_policy_name(self, "PermissionsBoundary", settings.permissions_boundary)
             iam.PermissionsBoundary.of(self).apply(policy)
+
+
+def set_role_path(stacks: Iterable[cdk.Stack]) -> None:
+    """Put every role of `stacks`, also those that the CDK's constructs create, under the IAM path ROLE_PATH. Call it last.
+
+    IAM User Guide, "IAM identifiers", "Friendly names and paths": a policy can name all roles of a path, whatever their names.
+    """
+    roles = cdk.ConstructSelector.resources_of_type("AWS::IAM::Role")
+    for role in (role for stack in stacks for role in roles.select(stack)):
+        assert isinstance(role, cdk.CfnResource)
+        role.add_property_override("Path", ROLE_PATH)

@@ -21,7 +21,7 @@ from settings.model import Settings
 from stacks.account import AccountStack
 from stacks.alerts import AlertsStack
 from stacks.backup_copies import BackupCopiesStack
-from stacks.base import CarmenStack
+from stacks.base import CarmenStack, set_role_path
 from stacks.budget import BudgetStack
 from stacks.data import DataStack
 from stacks.edge import EdgeStack
@@ -226,6 +226,7 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     if preview_ends:
         for first in (network, alerts, storage):
             first.tags.set_tag(PREVIEW_ENDS_TAG, preview_ends)
+    set_role_path(top.all_stacks)
     if not settings.keep_data:
         destroy_on_removal(top.all_stacks, settings)
     return top

@@ -10,7 +10,7 @@ from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 from constructs_lib.pipelines.oidc_trust import Platform, issuer
-from settings.constants import PREVIEW_PREFIX
+from settings.constants import PREVIEW_PREFIX, ROLE_PATH
 from settings.model import Settings
 from settings.sections import Pipeline
 
@@ -211,7 +211,7 @@ class PipelineWriters(Construct):
             role,
             "PassTaskRoles",
             ["iam:PassRole"],
-            [names.arn("iam", f"role/{service}-{family}", region="") for family in families],
+            [names.arn("iam", f"role{ROLE_PATH}{service}-{family}", region="") for family in families],
             {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         )
 

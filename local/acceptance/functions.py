@@ -14,6 +14,7 @@ from local.acceptance.access import SECRET, invoke
 from local.acceptance.assertions import NotAccepted, expect
 from local.deployment import Deployment
 from local.emulator.server import ACCOUNT
+from settings.constants import ROLE_PATH
 
 REFUSALS = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}  # error codes differ by service
 PROBE = Path(__file__).with_name("permission_probe.py")
@@ -49,7 +50,7 @@ def _forbidden_calls(deployment: Deployment) -> list[Call]:
         ("kms", "schedule_key_deletion", {"KeyId": deployed.resource("Storage", "AWS::KMS::Key", "Key")}),
         ("iam", "create_user", {"UserName": "intruder"}),
         ("iam", "delete_role_policy", {"RoleName": web_role, "PolicyName": "any"}),
-        ("sts", "assume_role", {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{web_role}", "RoleSessionName": "intruder"}),
+        ("sts", "assume_role", {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role{ROLE_PATH}{web_role}", "RoleSessionName": "intruder"}),
         ("ec2", "describe_network_interfaces", {}),
         ("rds", "delete_db_instance", {"DBInstanceIdentifier": deployed.resource("Data", "AWS::RDS::DBInstance", "Database")}),
         ("ecs", "run_task", {"taskDefinition": outputs["OperationsTask"], "cluster": outputs["Cluster"]}),

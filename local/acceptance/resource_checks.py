@@ -449,7 +449,7 @@ CHECKS: dict[str, Check] = {
         "get_role",
         by_id("RoleName"),
         "Role",
-        same("AssumeRolePolicyDocument Description")
+        same("AssumeRolePolicyDocument Description Path")
         | {
             "PermissionsBoundary": "PermissionsBoundary.PermissionsBoundaryArn",
             "=ManagedPolicyArns": Look("list_attached_role_policies", "AttachedPolicies[].PolicyArn"),

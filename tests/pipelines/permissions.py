@@ -63,7 +63,11 @@ def release(environment: str) -> tuple[May, ...]:
         May("ecs:ListTasks", "*", in_cluster),
         May("ecs:DescribeServices", f"arn:aws:ecs:{HERE}:service/{service}-Cluster*/{service}-Web*", in_cluster),
         *(
-            May("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{service}-{one}Task*", {"iam:PassedToService": "ecs-tasks.amazonaws.com"})
+            May(
+                "iam:PassRole",
+                f"arn:aws:iam::{ACCOUNT}:role/carmen/{service}-{one}Task*",
+                {"iam:PassedToService": "ecs-tasks.amazonaws.com"},
+            )
             for one in run
         ),
         *notify(environment),
@@ -121,7 +125,7 @@ NEVER = {
         "iam:AttachRolePolicy iam:DeleteRole iam:PutRolePolicy iam:UpdateAssumeRolePolicy iam:PassRole sts:AssumeRole"
     ),
     f"arn:aws:iam::{ACCOUNT}:role/cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-us-east-1": "iam:PassRole sts:AssumeRole",
-    f"arn:aws:iam::{ACCOUNT}:role/CarmenProdService-WebTaskRole1": "iam:PassRole iam:PutRolePolicy sts:AssumeRole",
+    f"arn:aws:iam::{ACCOUNT}:role/carmen/CarmenProdService-WebTaskRole1": "iam:PassRole iam:PutRolePolicy sts:AssumeRole",
     f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary": "iam:CreatePolicyVersion iam:DeletePolicy iam:SetDefaultPolicyVersion",
     f"arn:aws:cloudformation:{HERE}:stack/CarmenPipelineAccess/1": (
         "cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:UpdateTerminationProtection"

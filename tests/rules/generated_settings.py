@@ -81,6 +81,13 @@ SAMPLES: list[dict[str, Any]] = [
     {"application": {"extra_variables": {f"EXTRA_{n}": "x" * 40 for n in range(20)}}},
     {"application": {"extra_secrets": {"PAYROLL_KEY": {"alphabet": "printable", "length": 256}, "ERP_LICENCE": {"generated": False}}}},
     {"application": {"email_from": "noreply@example.com", "smtp_host": "smtp.example.com", "smtp_user": "carmen"}},
+    {"alerts": {"runbooks_url": "https://git.example.com/carmen/docs/runbooks"}},
+    {"service": {"signing_profile": "arn:aws:signer:us-east-1:123456789012:/signing-profiles/carmen"}},
+    {"working_hours": {"days": ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"), "starts": "00:00", "ends": "23:30"}},
+    {
+        "permissions_boundary": "CarmenBoundary",
+        "pipeline": {"repository": "example@12/carmen@34", "branch": "main", "protected_environment": "production"},
+    },
 ]
 
 
@@ -124,6 +131,51 @@ def _settings_or_none(values: dict[str, Any]) -> Settings | None:
         return Settings.model_validate(values)
     except ValidationError:
         return None
+
+
+def every_option() -> list[Settings]:
+    """Few settings that contain every sample and, where validation accepts it, every extreme value of every setting.
+
+    ValueError for an optional setting without a value: then no test knows what it adds to the templates. Interactions of settings
+    remain to the strategy below.
+    """
+    changes = [*SAMPLES, *(_nested(key, value) for key, values in limits().items() for value in values)]
+    packed: list[tuple[dict[str, Any], set[str]]] = []
+    for change in changes:
+        keys = set(_keys(change, Settings))
+        for values, used in (*packed, ({"name": f"option{len(packed)}"}, set[str]())):
+            if keys & used:
+                continue
+            candidates = [merge(values, change), *(merge(merge(values, change), _nested(f"{key}_opt_out_reason", REASON)) for key in keys)]
+            if accepted := next((one for one in candidates if _settings_or_none(one)), None):
+                if not used:
+                    packed.append((values, used))
+                values.update(accepted)
+                used |= keys
+                break
+    missing = {key for key, field in _leaves(Settings, "") if _is_optional(key, field)} - {key for _, used in packed for key in used}
+    if missing:
+        raise ValueError(f"No test sets {', '.join(sorted(missing))}: add values to SAMPLES in {__file__}")
+    return [Settings.model_validate(values) for values, _ in packed]
+
+
+def _keys(values: Any, section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted keys that `values` sets."""
+    for name, value in values.items():
+        kind = section.model_fields[name].annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(value, kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _is_optional(key: str, field: FieldInfo) -> bool:
+    """Whether a setting can add or remove something: a switch, a choice, a count from 0 on, or anything without a default."""
+    counts_from_zero = any(getattr(one, "ge", None) == 0 for one in field.metadata)
+    absent = field.get_default(call_default_factory=True) in (None, (), {})
+    return not key.endswith("opt_out_reason") and (
+        field.annotation is bool or get_origin(field.annotation) is Literal or counts_from_zero or absent
+    )
 
 
 @st.composite

@@ -1,8 +1,9 @@
-"""The permissions boundary in a small stack: name, size and denials. tests/models/iam/test_boundary.py tries escalations against it."""
+"""The permissions boundary in a small stack: name, statements and conditions. tests/models/iam/test_boundary.py tries escalations against it."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -28,27 +29,28 @@ def test_policy_has_the_name_that_bootstrap_gets(built: Synthesized) -> None:
     assert only(built.resources("AWS::IAM::ManagedPolicy"))["ManagedPolicyName"] == NAME == "CarmenBoundary"
 
 
-def test_three_statements_allow_and_all_others_deny(built: Synthesized) -> None:
+def test_listed_actions_are_allowed_and_three_statements_deny(built: Synthesized) -> None:
     effects = {sid: statement["Effect"] for sid, statement in _statements(built).items()}
-    assert [sid for sid, effect in effects.items() if effect == "Allow"] == [
-        "AllowServicesOfCarmen",
-        "AllowManagingRolesOfCarmen",
-        "AllowCreatingServiceLinkedRoles",
+    assert [sid for sid, effect in effects.items() if effect == "Deny"] == [
+        "DenyInstancesWithRole",
+        "DenyOtherInstanceTypes",
+        "DenyShellsInContainers",
     ]
-    assert len(effects) == 14
-    services = {action.partition(":")[0] for action in _statements(built)["AllowServicesOfCarmen"]["Action"] if action.endswith(":*")}
-    assert services == set(SERVICES)
+    wide = {action for action in _statements(built)["AllowServicesOfCarmen"]["Action"] if action.endswith(":*")}
+    assert wide == {f"{service}:*" for service in SERVICES}
 
 
-def test_roles_need_the_boundary(built: Synthesized) -> None:
-    statement = _statements(built)["DenyRolesWithoutBoundary"]
-    assert "iam:CreateRole" in statement["Action"]
-    (boundary,) = statement["Condition"]["StringNotEquals"].values()
+def test_roles_are_on_the_path_and_need_the_boundary(built: Synthesized) -> None:
+    statements = [one for one in _statements(built).values() if "iam:" in json.dumps(one["Action"])]
+    assert len(statements) == 3
+    for statement in statements:
+        assert re.search(r":role/(carmen|aws-service-role)/\*", json.dumps(statement["Resource"]))
+    bounded = _statements(built)["AllowBoundedRoles"]
+    assert "iam:CreateRole" in bounded["Action"]
+    (boundary,) = bounded["Condition"]["StringEquals"].values()
     assert f":policy/{NAME}" in json.dumps(boundary)
-    assert _statements(built)["DenyRemovingBoundary"]["Action"] == "iam:DeleteRolePermissionsBoundary"
 
 
-def test_only_carmens_functions_and_buckets_are_changed(built: Synthesized) -> None:
-    statements = _statements(built)
-    assert ":function:Carmen*" in json.dumps(statements["DenyFunctionsOfOthers"]["NotResource"])
-    assert ":s3:::carmen*" in json.dumps(statements["DenyBucketsOfOthers"]["NotResource"])
+def test_event_sources_need_a_function_of_carmen(built: Synthesized) -> None:
+    (function,) = _statements(built)["AllowEventSourcesOfOwnFunctions"]["Condition"]["ArnLike"].values()
+    assert ":function:Carmen*" in json.dumps(function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -90,6 +91,15 @@ def test_boundary_limits_the_role_but_not_its_session() -> None:
     assert not allowed(one, "s3:AbortMultipartUpload", f"{BUCKET}/a", principal=SESSION.replace("/one", "/two"))
     assert allowed(one, "s3:ListMultipartUploadParts", f"{BUCKET}/a")  # a star names every session too
     assert not allowed(account(allow("s3:*"), boundary=deny("s3:*")), "s3:GetObject", f"{BUCKET}/a")
+
+
+def test_session_has_the_name_of_a_role_without_its_path() -> None:
+    arn = ROLE.replace("/", "/on/a/path/")
+    one = account(allow("s3:GetObject")).roles[ROLE]
+    on_path = Account({arn: dataclasses.replace(one, arn=arn)}, {}, {})
+    assert allowed(on_path, "s3:GetObject", f"{BUCKET}/a", principal=SESSION)
+    with pytest.raises(Undecided, match="is not a role of this account"):
+        allowed(on_path, "s3:GetObject", principal=SESSION.replace("carlossalazar", "salazar"))
 
 
 def test_boundary_with_missing_text_is_an_error() -> None:

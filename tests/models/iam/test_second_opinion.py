@@ -16,7 +16,7 @@ from tools.reports.security.policies import ACCOUNT
 def opinion(deployed: Deployed, question: Question) -> bool:
     principal, action, resource, request = question
     context = ministack.EvalContext(
-        principal_arn=f"{principal.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/session",
+        principal_arn=f"{principal.replace(':iam:', ':sts:').replace(':role/carmen/', ':assumed-role/')}/session",
         principal_type="AssumedRole",
         principal_account=ACCOUNT,
         action=action,

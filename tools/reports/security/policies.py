@@ -32,7 +32,7 @@ ARNS = {
     "AWS::ElastiCache::ReplicationGroup": "arn:aws:elasticache:{region}:{account}:replicationgroup:{id}",
     "AWS::IAM::ManagedPolicy": "arn:aws:iam::{account}:policy/{id}",
     "AWS::IAM::OIDCProvider": "arn:aws:iam::{account}:oidc-provider/{id}",
-    "AWS::IAM::Role": "arn:aws:iam::{account}:role/{id}",
+    "AWS::IAM::Role": "arn:aws:iam::{account}:role{path}{id}",
     "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{id}",
     "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{id}",
     "AWS::Logs::LogGroup": "arn:aws:logs:{region}:{account}:log-group:{id}:*",
@@ -52,6 +52,7 @@ REF_IS_ARN = {
     "AWS::SecretsManager::Secret",
     "AWS::SecretsManager::SecretTargetAttachment",
 }
+LOWER_CASE = ("AWS::ECR::Repository", "AWS::RDS::DBInstance", "AWS::S3::Bucket")  # their names are in lower case
 # Resource types with a policy: the property with the policy, and the property with the protected resource.
 RESOURCE_POLICIES = {
     "AWS::ECR::Repository": ("RepositoryPolicyText", None),
@@ -232,12 +233,13 @@ class ResolvedAssembly:
     def _name(self, stack: str, logical_id: str) -> str:
         resource = self.templates[stack]["Resources"][logical_id]
         name = f"{stack}-{logical_id}"
-        return name.lower() if resource["Type"] in ("AWS::S3::Bucket", "AWS::ECR::Repository") else name
+        return name.lower() if resource["Type"] in LOWER_CASE else name
 
     def _arn(self, stack: str, logical_id: str, kind: str) -> str:
         if kind not in ARNS:
             raise ValueError(f"{stack}/{logical_id}: the ARN format of {kind} is unknown; add it to {__name__}.ARNS")
-        return ARNS[kind].format(region=self._regions[stack], account=ACCOUNT, id=self._name(stack, logical_id))
+        path = self.templates[stack]["Resources"][logical_id].get("Properties", {}).get("Path", "/") if kind == "AWS::IAM::Role" else "/"
+        return ARNS[kind].format(region=self._regions[stack], account=ACCOUNT, path=path, id=self._name(stack, logical_id))
 
     def _guarded_arn(self, stack: str, kind: str, name: str) -> str:
         """Bucket and queue policies refer to a name, the others to an ARN."""

@@ -96,7 +96,8 @@ class Account:
         if f"::{ACCOUNT}:" not in principal or ":oidc-provider/" in principal:
             return None
         session = re.fullmatch(rf"arn:aws:sts::{ACCOUNT}:assumed-role/([^/]+)/[^/]+", principal)
-        arn = f"arn:aws:iam::{ACCOUNT}:role/{session[1]}" if session else principal
+        # A session's ARN has the role's name, without its path (IAM User Guide, "IAM identifiers").
+        arn = next((arn for arn in self.roles if session and arn.endswith(f"/{session[1]}")), principal)
         if arn not in self.roles:
             raise Undecided(f"{principal} is not a role of this account, which has {', '.join(sorted(self.roles)) or 'none'}")
         return self.roles[arn]

@@ -276,8 +276,16 @@ def nist(built: Built, not_applied: Collection[str] = NOT_APPLIED) -> list[Findi
 
 
 def parliament_findings(built: Built) -> list[Finding]:
-    """parliament on every policy of every role: syntax, unknown actions and conditions, wildcards."""
-    return [Finding(name, path, title) for path, document in _policies(built) for name, title in _parliament(document)]
+    """parliament on every policy of every role and on permissions boundaries: syntax, unknown actions and conditions, wildcards."""
+    return [
+        *(Finding(name, path, title) for path, document in _policies(built) for name, title in _parliament(document)),
+        *(Finding(_of_boundary(name), path, title) for path, document in _boundaries(built) for name, title in _parliament(document)),
+    ]
+
+
+def _of_boundary(name: str) -> str:
+    """Omit the detail of a mismatch: for a whole service, it lists every action that has no resource of the statement."""
+    return name.partition("[")[0] if name.startswith("Parliament::RESOURCE_MISMATCH[") else name
 
 
 @cache  # most policies of generated environments are equal
@@ -297,13 +305,26 @@ CLOUDSPLAINING = {
 
 
 def cloudsplaining_findings(built: Built) -> list[Finding]:
-    """cloudsplaining on every policy of every role, all risks."""
+    """cloudsplaining on every policy of every role and on permissions boundaries, all risks.
+
+    A boundary grants nothing and names whole services, so that its findings are those of services, not of single actions.
+    """
     return [
-        Finding(f"Cloudsplaining::{risk}[{action if isinstance(action, str) else action['type']}]", path)
-        for path, document in _policies(built)
-        for risk, attribute in CLOUDSPLAINING.items()
-        for action in getattr(PolicyDocument(json.loads(document)), attribute)
+        *(Finding(f"Cloudsplaining::{risk}[{what}]", path) for path, document in _policies(built) for risk, what in _risks(document)),
+        *(
+            Finding(f"Cloudsplaining::{risk}[{service}]", path)
+            for path, document in _boundaries(built)
+            for risk, service in sorted({(risk, what.partition(":")[0]) for risk, what in _risks(document)})
+        ),
     ]
+
+
+def _risks(document: str) -> Iterator[tuple[str, str]]:
+    """(risk, action or kind of escalation) of a policy."""
+    policy = PolicyDocument(json.loads(document))
+    for risk, attribute in CLOUDSPLAINING.items():
+        for action in getattr(policy, attribute):
+            yield risk, action if isinstance(action, str) else action["type"]
 
 
 def _policies(built: Built) -> Iterator[tuple[str, str]]:
@@ -311,6 +332,15 @@ def _policies(built: Built) -> Iterator[tuple[str, str]]:
     for role in ResolvedAssembly(built.assembly).roles():
         for name, document in role.policies.items():
             yield built.paths["/".join(name.split("/")[:2])], json.dumps(document)
+
+
+def _boundaries(built: Built) -> Iterator[tuple[str, str]]:
+    """(path of the construct, policy as text) of all managed policies that no role has: permissions boundaries."""
+    assembly = ResolvedAssembly(built.assembly)
+    attached = {name for role in assembly.roles() for name in role.policies}
+    for stack, logical_id, policy in assembly.resources("AWS::IAM::ManagedPolicy"):
+        if (name := f"{stack}/{logical_id}") not in attached:
+            yield built.paths[name], json.dumps(policy["Properties"]["PolicyDocument"])
 
 
 def _listed(detail: object) -> str:
