@@ -67,7 +67,7 @@ format: install ## Format the code and fix what ruff can fix
 snapshots: install ## Update the snapshots; read their diff before you commit
 	@$(PYTHON) -m pytest -q tests/stacks --snapshot-update
 
-docs: install ## Write the generated documents: docs/cost.md, docs/security.md, docs/architecture.svg
+docs: install ## Write the generated documents: docs/architecture.svg, docs/assumptions.md, docs/cost.md, docs/security.md
 	@$(PYTHON) -m tools.reports.docs
 
 judge: install ## Run eight external validators on all templates, roles and files

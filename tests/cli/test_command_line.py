@@ -31,6 +31,7 @@ COMPLETE = {
     "bootstrap": None,  # see test_cdk_failure_without_credentials
     "cdk": None,
     "access": "--yes",
+    "account check": "--prove --yes",
     "release deploy": IMAGE,
     "release rollback": "--yes",
     "release list": "",

@@ -19,12 +19,15 @@ import pytest
 from botocore.exceptions import ClientError
 
 from settings.loader import load
+from tests.account import fakes
+from tests.account.conftest import skip_slow_parts
 from tests.cli import test_preview, test_release, test_swap
 from tests.cli.conftest import NO_CREDENTIALS, main
 from tests.cli.fakes import DIGEST, OUTPUTS, REPOSITORY, Aws
 from tests.cli.test_command_line import COMMANDS, COMPLETE, CREDENTIALS
 from tests.conftest import ROOT
 from tools import processes
+from tools.account.readings import READINGS
 from tools.cli import terminal
 from tools.cli.commands import firewall
 from tools.cli.commands.database import swap
@@ -252,6 +255,7 @@ WAITS: dict[str, tuple[str, str]] = {
         CDK,
         "The deployment of CarmenPipelineAccess* continues in AWS. The CloudFormation console shows its state; the same command completes it.",
     ),
+    "account check": (AWS, NOTHING),
     "release deploy": (AWS, NOTHING),
     "release rollback": (AWS, NOTHING),
     "release list": (AWS, NOTHING),
@@ -472,10 +476,13 @@ def connect(monkeypatch: pytest.MonkeyPatch, fake_cdk: Path) -> Callable[[str, i
         def deployed(environment: str, *approve: Any) -> Deployed:
             return Deployed(load(environment), calls, *approve)
 
-        account = {"database swap": test_swap.Aws, "preview remove": _previews, "preview prune": _previews}.get(
-            name, lambda: Everything(NEW)
-        )
+        accounts: dict[str, Callable[[], Any]] = {
+            **{"database swap": test_swap.Aws, "preview remove": _previews, "preview prune": _previews},
+            "account check": fakes.Account,
+        }
+        account = accounts.get(name, lambda: Everything(NEW))
         calls = Calls(account(), at)
+        monkeypatch.setattr("tools.account.proofs.session_of_role", lambda *_: calls)
         for module in ("options", "commands.preview", "commands.deployment"):
             monkeypatch.setattr(f"tools.cli.{module}.connect", deployed)
         return calls
@@ -491,6 +498,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, fake_cdk: Path) -> Callable[[str, i
     monkeypatch.setattr("tools.reports.drift.lookup_client", lambda session, *_: session.client("cloudformation"))
     monkeypatch.setattr(swap, "POLL_SECONDS", 0)
     monkeypatch.setattr("shutil.which", lambda program: None)
+    monkeypatch.setattr("tools.account.readings.READINGS", READINGS[:1])  # they all read
+    skip_slow_parts(monkeypatch)
     return connect
 
 

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.cli.conftest import main
 from tests.conftest import ROOT, Built
-from tools.cli.service_linked_roles import ROLES, create
+from tools.account.service_linked_roles import ROLES, create
 
 # CloudFormation service → principal. Elastic Load Balancing's resource type names no permission, but its guide the role.
 PRINCIPALS = {

@@ -17,6 +17,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(docs, "build", lambda environments, folder: None)
     monkeypatch.setattr(docs, "run_validators", lambda built, folder: [])
     monkeypatch.setattr(docs, "architecture_document", lambda built: "picture")
+    monkeypatch.setattr(docs, "assumptions_document", lambda: "assumptions")
     monkeypatch.setattr(docs, "cost_document", lambda built: "cost")
     monkeypatch.setattr(docs, "security_document", lambda built, results: "security")
     return tmp_path
@@ -24,7 +25,7 @@ def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_documents_are_written_and_then_current(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert docs.main([]) == 0
-    assert capsys.readouterr().out == "Wrote docs/architecture.svg\nWrote docs/cost.md\nWrote docs/security.md\n"
+    assert capsys.readouterr().out == "Wrote docs/architecture.svg\nWrote docs/assumptions.md\nWrote docs/cost.md\nWrote docs/security.md\n"
     assert (root / docs.COST).read_text(encoding="utf-8") == "cost"
     assert docs.main(["--check"]) == 0
     assert docs.main([]) == 0

@@ -11,6 +11,7 @@ from click.shell_completion import get_completion_class
 
 from tools.cli import terminal
 from tools.cli.commands import (
+    account,
     backup,
     checklist,
     comment,
@@ -87,6 +88,7 @@ SECTIONS: dict[str, list[click.Command]] = {
     "Change the infrastructure": [
         *(deployment.deploy_command, deployment.diff_command, deployment.cost_command, deployment.settings_command),
         *(deployment.synth_command, deployment.bootstrap_command, deployment.cdk_command, deployment.access_command),
+        account.group,
     ],
     "Release the application": [release.group, checklist.preflight, checklist.postflight],
     "Operate": [tasks.group, firewall.group, backup.group, database.group, secrets.command, names.command, drift.command],

@@ -1,4 +1,4 @@
-"""Write the documents that are generated from the templates: docs/architecture.svg, docs/cost.md and docs/security.md (`make docs`).
+"""Write the generated documents: docs/architecture.svg, docs/assumptions.md, docs/cost.md and docs/security.md (`make docs`).
 
     python -m tools.reports.docs [--check]
 
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from settings.loader import environment_names, load
+from tools.account import page as assumptions
 from tools.reports import architecture_picture
 from tools.reports.assembly import Assembly
 from tools.reports.cost import page as cost
@@ -21,11 +22,15 @@ from tools.reports.security import page as security
 from tools.reports.security.scan import Result, run_validators
 from tools.reports.synthesis import ROOT, Built, build
 
-ARCHITECTURE, COST, SECURITY = "docs/architecture.svg", "docs/cost.md", "docs/security.md"
+ARCHITECTURE, ASSUMPTIONS, COST, SECURITY = "docs/architecture.svg", "docs/assumptions.md", "docs/cost.md", "docs/security.md"
 
 
 def architecture_document(built: Built) -> str:
     return architecture_picture.draw(built, load("prod"))
+
+
+def assumptions_document() -> str:
+    return assumptions.document()
 
 
 def cost_document(built: Built) -> str:
@@ -51,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         built = build([load(name) for name in environment_names()], Path(folder) / "cdk.out")
         texts = {
             ARCHITECTURE: architecture_document(built),
+            ASSUMPTIONS: assumptions_document(),
             COST: cost_document(built),
             SECURITY: security_document(built, run_validators(built, Path(folder) / "preflight")),
         }

@@ -116,7 +116,7 @@ def _create_service_linked_roles(arguments: tuple[str, ...]) -> None:
     """In the account that was bootstrapped, if the credentials belong to it."""
     import boto3
 
-    from tools.cli import service_linked_roles
+    from tools.account import service_linked_roles
 
     profile = dict(pairwise(arguments)).get("--profile")
     session = boto3.Session(profile_name=profile)
