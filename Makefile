@@ -41,14 +41,15 @@ check: lint types ## Format, lint, types, and the quick tests of settings, const
 	@$(PYTEST) $(CHECKED)
 
 test: install ## Every test that is not long, with one local deployment (minutes)
-	@$(PYTEST) -m "not long"
+	@$(PYTEST) -m "not long and not nightly"
 
 test-all: install ## The long tests, and a seeded sample of the mutants
 	@$(PYTEST) -n 3 -m long # three workers: half of the time they wait for servers
 	@$(PYTHON) -m tests.mutation.mutants --sample 300
 
-nightly: lint types test ## Everything: the long tests and all mutants too
+nightly: lint types test ## Everything: the long tests, every change of a setting, and all mutants too
 	@$(PYTEST) -n 3 -m long
+	@$(PYTEST) --dist load -m nightly
 	@$(PYTHON) -m tests.mutation.mutants
 
 pr: lint types test ## check and test: what CI runs on a pull request

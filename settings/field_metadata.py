@@ -3,11 +3,13 @@
     multi_az: Annotated[bool, Protective(opt_out=True), Saving(False, "no standby …")] = Field(True, description="…")
 
 `Protective` serves validation (opt-out reasons), the comparison of production with staging, and the reasons in templates; `Saving`
-serves the cost report. A further kind of declaration is one more class here, read with `declarations`.
+serves the cost report; `Fixed` and `InOrder` serve deployments (settings/changes.py). A further kind of declaration is one more class
+here, read with `declarations`.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -66,6 +68,43 @@ class Saving:
 
     value: Any
     gives_up: str
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """A setting that a deployed environment cannot change freely. A setting without a restriction is changeable.
+
+    `reason` says what AWS refuses or what would be lost, `steps` are what works instead, one sentence each. `applies` selects the
+    changes by the old and the new value, as in JSON: tables are dicts, lists are lists. Default: every change.
+    """
+
+    reason: str
+    steps: tuple[str, ...]
+    applies: Callable[[Any, Any], bool] = operator.ne
+
+
+class Fixed(Restriction):
+    """A change that no deployment can make; the steps lead to the same result in another way."""
+
+
+class InOrder(Restriction):
+    """A change that works when people take the steps; `./carmen deploy --steps-taken KEY` is one of them."""
+
+
+# What works instead of a change that would replace the network or the data.
+NEW_ENVIRONMENT = (
+    "Create environments/NAME.toml with the new value, and deploy it: `./carmen deploy --env NAME`.",
+    "Copy the data (docs/runbooks/restore-a-backup.md) and release the application there.",
+    "Move the domain: remove [domain] here, deploy, add it there, deploy; then delete this environment's stacks.",
+)
+
+
+def leaves_stack(stack: str, region: str) -> tuple[str, str]:
+    """The steps of a change after which a stack is no longer part of the app: a deployment deletes no stacks."""
+    return (
+        "`./carmen deploy --steps-taken {key}`.",
+        f"Delete the stack that is left over: `aws cloudformation delete-stack --region {region} --stack-name {stack}`.",
+    )
 
 
 def declared(field: FieldInfo, kind: type[Declaration]) -> list[Declaration]:

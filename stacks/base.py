@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import aws_cdk as cdk
@@ -10,6 +11,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import opt_out_name
+from settings import changes
 from settings.constants import PREVIEW_TAG, ROLE_PATH
 from settings.model import Settings
 
@@ -56,6 +58,19 @@ class CarmenStack(cdk.Stack):
         stack_tags = cdk.Tags.of(self)
         for key, value in tags.items():
             stack_tags.add(key, value, exclude_resource_types=list(UNTAGGED))
+
+    def always_export(self, *values: str) -> None:
+        """Export attributes of resources that always exist, but that other stacks use with some settings only.
+
+        CloudFormation refuses to remove an export while a stack that is deployed later still imports it.
+        """
+        for value in values:
+            self.export_value(value)
+
+    def record_settings(self, settings: Settings) -> None:
+        """Add the values of the settings that are not changeable as an output: whoever may deploy may read it (settings/changes.py)."""
+        text = json.dumps(changes.record(settings), separators=(",", ":"))
+        cdk.CfnOutput(self, changes.OUTPUT, value=text, description="Settings that cannot simply change; ./carmen deploy compares them")
 
     def _set_permissions_boundary(self, settings: Settings) -> None:
         if settings.permissions_boundary:

@@ -223,6 +223,8 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     top.later = _define_later_stacks(scope, settings, alerts)
     for later in top.later:
         later.add_stack_dependency(top, reason="its failure must not roll back the others")
+    for recorded in (network, edge_global):  # settings.changes.RECORDED_IN
+        recorded.record_settings(settings)
     if preview_ends:
         for first in (network, alerts, storage):
             first.tags.set_tag(PREVIEW_ENDS_TAG, preview_ends)

@@ -7,7 +7,7 @@ from constructs import Construct
 from constructs_lib.cache.redis import Cache
 from constructs_lib.compute.python_function import libraries_layer
 from constructs_lib.database.instance import Database
-from constructs_lib.database.proxy import DatabaseProxy
+from constructs_lib.database.proxy import DatabaseProxy, ProxySecurityGroup
 from constructs_lib.database.roles import DatabaseRoles
 from constructs_lib.database.snapshots import DatabaseSnapshots
 from constructs_lib.database.working_hours import DatabaseWorkingHours
@@ -39,6 +39,9 @@ class DataStack(CarmenStack):
                 self, "WorkingHours", settings=settings.working_hours, database=self.database, alerting=alerting
             )
         self.proxy = self._define_proxy(settings, network) if settings.database.proxy else None
+        proxy_group = (
+            self.proxy.security_group if self.proxy else ProxySecurityGroup(Construct(self, "DatabaseProxy"), network=network.network)
+        )
         self.cache = Cache(self, "Cache", settings=settings.cache, network=network.network, key=storage.key)
         self.roles = DatabaseRoles(
             self,
@@ -56,6 +59,7 @@ class DataStack(CarmenStack):
             # The proxy logs in immediately; without the roles, it would report its target as unavailable.
             self.proxy.target_group.node.add_dependency(self.roles.applied)
         self._define_alarms(settings, alerting)
+        self.always_export(proxy_group.security_group_id, self.users[PROXY_MONITOR].secret_arn, self.database.instance.instance_identifier)
 
     def _define_proxy(self, settings: Settings, network: NetworkStack) -> DatabaseProxy:
         return DatabaseProxy(
@@ -65,7 +69,6 @@ class DataStack(CarmenStack):
             network=network.network,
             database=self.database,
             users=list(self.users.values()),
-            zones=settings.network.zones,
         )
 
     def _define_alarms(self, settings: Settings, alerting: Alerting) -> None:

@@ -56,6 +56,7 @@ class EdgeStack(CarmenStack):
         )
         self.balancer.allow_cloudfront(self.distribution.distribution, libraries_layer(self))
         self._define_dns_records(settings)
+        self.always_export(self.distribution.distribution.distribution_id, self.distribution.distribution.distribution_domain_name)
 
     def _define_dns_records(self, settings: Settings) -> None:
         if not settings.domain:

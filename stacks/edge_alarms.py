@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnResource, CrossStackReferences, ReferenceStrength
+from aws_cdk import CrossStackReferences, ReferenceStrength
 from constructs import Construct
 
 from constructs_lib.foundation.alarm import Alerting
@@ -43,7 +43,4 @@ class EdgeAlarmsStack(CarmenStack):
             origin_down=service.alarms.origin_down if same_region else None,
         )
         if not same_region:
-            for alarm in self.alarms.node.find_all():  # for the dashboard
-                if isinstance(alarm, CfnResource):
-                    CrossStackReferences.of(alarm).produce(ReferenceStrength.WEAK)
             CrossRegionForwarder(self, "AlarmForwarder", alarms=self.alarms.notifying, region=settings.region)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CrossStackReferences, ReferenceStrength
+from aws_cdk import CrossStackReferences, ReferenceStrength, RemovalPolicy
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from constructs import Construct
@@ -32,16 +32,21 @@ class EdgeGlobalStack(CarmenStack):
         self.certificate = domain_certificate(self, settings.domain)
         if settings.region != EDGE_REGION:
             # Exports do not cross regions; a weak reference reads the output at deployment.
-            for produced in (self.firewall.web_acl, self.certificate):
-                if produced:
-                    CrossStackReferences.of(produced).produce(ReferenceStrength.WEAK)
+            CrossStackReferences.of(self.firewall.web_acl).produce(ReferenceStrength.WEAK)
 
 
 def domain_certificate(scope: Construct, domain: Domain | None) -> acm.Certificate | None:
-    """Define a certificate for the domain in the stack's region, validated by DNS; None without a domain."""
+    """Define a certificate for the domain in the stack's region, validated by DNS; None without a domain.
+
+    Another domain, or none, must not fail because CloudFront still uses this certificate: other stacks read its ARN at deployment,
+    and ACM, which refuses to delete a certificate in use, is not asked to. Certificates are free.
+    """
     if not domain:
         return None
     zone = route53.HostedZone.from_hosted_zone_attributes(
         scope, "Zone", hosted_zone_id=domain.hosted_zone_id, zone_name=domain.hosted_zone_name
     )
-    return acm.Certificate(scope, "Certificate", domain_name=domain.name, validation=acm.CertificateValidation.from_dns(zone))
+    certificate = acm.Certificate(scope, "Certificate", domain_name=domain.name, validation=acm.CertificateValidation.from_dns(zone))
+    certificate.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+    CrossStackReferences.of(certificate).produce(ReferenceStrength.WEAK)
+    return certificate

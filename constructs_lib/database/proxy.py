@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
-from aws_cdk import Duration, Names
+from aws_cdk import CrossStackReferences, Duration, Names, ReferenceStrength
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -15,6 +14,15 @@ from constructs_lib.database.instance import PORT, Database
 from constructs_lib.foundation.security_group import ClosedSecurityGroup
 from constructs_lib.network.vpc import Network
 from settings import sections
+
+
+class ProxySecurityGroup(ClosedSecurityGroup):
+    """The proxy's group. It exists without a proxy too: rules of later stacks refer to it until they are updated."""
+
+    def __init__(self, scope: Construct, *, network: Network) -> None:
+        super().__init__(
+            scope, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: ingress from allowed security groups, egress to PostgreSQL"
+        )
 
 
 class DatabaseProxy(Construct):
@@ -33,20 +41,17 @@ class DatabaseProxy(Construct):
         network: Network,
         database: Database,
         users: Sequence[secretsmanager.ISecret],
-        zones: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
-        self.security_group = ClosedSecurityGroup(
-            self, "SecurityGroup", vpc=network.vpc, description="RDS Proxy: ingress from allowed security groups, egress to PostgreSQL"
-        )
+        self.security_group = ProxySecurityGroup(self, network=network)
         self.proxy = rds.DatabaseProxy(
             self,
             "Proxy",
-            # Other subnets replace the proxy, and CloudFormation creates the new one first: other zones need another name.
-            db_proxy_name=f"{Names.unique_resource_name(self, max_length=50, separator='-')}-{_short_hash(zones)}",
+            db_proxy_name=Names.unique_resource_name(self, max_length=60, separator="-"),
             proxy_target=rds.ProxyTarget.from_instance(database.instance),  # also allows the proxy to connect to the instance
             vpc=network.vpc,
-            vpc_subnets=network.isolated_subnets,
+            # Two zones, as many as RDS Proxy needs: a third one, added later, would replace the proxy under the same name.
+            vpc_subnets=ec2.SubnetSelection(subnets=network.vpc.select_subnets(subnet_group_name="Isolated").subnets[:2]),
             security_groups=[self.security_group],
             secrets=list(users),
             require_tls=True,
@@ -58,7 +63,5 @@ class DatabaseProxy(Construct):
         )
         self.target_group = self.proxy.node.find_child("ProxyTargetGroup")
         self.connections = ec2.Connections(security_groups=[self.security_group], default_port=PORT)
-
-
-def _short_hash(zones: Sequence[str]) -> str:
-    return hashlib.sha256(" ".join(zones).encode()).hexdigest()[:6]
+        # Later stacks read endpoint and name at deployment: an export in use would keep a proxy that the settings remove.
+        CrossStackReferences.of(self.proxy).produce(ReferenceStrength.WEAK)

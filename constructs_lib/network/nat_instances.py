@@ -82,9 +82,12 @@ class NatInstances(Construct):
 
     def _define_routes(self, vpc: ec2.Vpc, instances: list[ec2.CfnInstance]) -> None:
         for n, subnet in enumerate(vpc.select_subnets(subnet_group_name="Private").subnets):
+            assert isinstance(subnet, ec2.Subnet)
+            # With the id of the CDK's route to a gateway: a route under another logical id would be created while that one exists, and
+            # EC2 refuses a second default route (RouteAlreadyExists).
             ec2.CfnRoute(
-                self,
-                f"Route{n + 1}",
+                subnet,
+                "DefaultRoute",
                 route_table_id=subnet.route_table.route_table_id,
                 destination_cidr_block="0.0.0.0/0",
                 instance_id=instances[n % len(instances)].ref,

@@ -133,7 +133,9 @@ class BackupBucket(PrivateBucket):
             bucket_key_enabled=True,
             server_access_logs_bucket=access_logs,
             server_access_logs_prefix="backups/",
-            object_lock_enabled=settings.object_lock or None,
+            # Always: it cannot be switched off, and CloudFormation's schema replaces a bucket to switch it on. Without a default
+            # retention nothing is locked.
+            object_lock_enabled=True,
             object_lock_default_retention=lock,
             lifecycle_rules=[
                 s3.LifecycleRule(

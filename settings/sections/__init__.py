@@ -12,7 +12,7 @@ from pydantic import Field
 
 from settings import types
 from settings.constants import ACCOUNT_STACK, EDGE_REGION, PREVIEW_PREFIX
-from settings.field_metadata import Protective, given
+from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, given, leaves_stack
 from settings.sections.alarms import Alarms, Alerts, AnomalyDetection, Budget, Endpoint, Slo, Uptime
 from settings.sections.application import Application, ExtraSecret
 from settings.sections.backup_maintenance_rotation import Operations
@@ -61,9 +61,20 @@ __all__ = [
 class Tables(Section):
     """All settings of one environment. `name` is the file's name."""
 
-    name: types.EnvironmentName = Field(description="The file's name: CarmenProd for prod.toml.")
-    region: types.Region = Field("us-east-1", description="The application's AWS region; the edge is in us-east-1.")
-    account: types.AccountId | None = Field(None, description="AWS account; default: the account of the credentials at deployment.")
+    name: Annotated[types.EnvironmentName, Fixed("Every stack's name contains it: it would be a second environment.", NEW_ENVIRONMENT)] = (
+        Field(description="The file's name: CarmenProd for prod.toml.")
+    )
+    region: Annotated[types.Region, Fixed("Stacks cannot move: it would be a second environment, without data.", NEW_ENVIRONMENT)] = Field(
+        "us-east-1", description="The application's AWS region; the edge is in us-east-1."
+    )
+    account: Annotated[
+        types.AccountId | None,
+        Fixed(
+            "Stacks cannot move: it would be a second environment, without data.",
+            NEW_ENVIRONMENT,
+            applies=lambda old, new: None not in (old, new),
+        ),
+    ] = Field(None, description="AWS account; default: the account of the credentials at deployment.")
     permissions_boundary: Annotated[types.PolicyName | None, Protective(given)] = Field(
         None, description="Name of the permissions boundary of every role."
     )
@@ -88,7 +99,14 @@ class Tables(Section):
     alarms: Alarms = Alarms()
     slo: Slo = Slo()
     budget: Budget = Budget()
-    anomaly_detection: AnomalyDetection | None = Field(None, description="Default: none. Of the account, in one of its environments.")
+    anomaly_detection: Annotated[
+        AnomalyDetection | None,
+        InOrder(
+            "Its stack leaves the app, and a deployment deletes no stacks: it would go on sending alerts.",
+            leaves_stack(ACCOUNT_STACK, "REGION"),
+            applies=lambda old, new: old and not new,
+        ),
+    ] = Field(None, description="Default: none. Of the account, in one of its environments.")
     pipeline: Pipeline | None = None
     application: Application = Application()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from settings import types, url_paths
-from settings.field_metadata import Protective, Saving, given
+from settings.field_metadata import InOrder, Protective, Saving, given, leaves_stack
 from settings.sections.base import Section
 
 
@@ -66,7 +66,16 @@ class Uptime(Section):
 class Alarms(Section):
     """Alarm thresholds. Each description gives the reason for the default; docs/runbooks/ says what to do."""
 
-    watched: Annotated[bool, Protective(opt_out=True), Saving(False, "no alerts about failures")] = Field(
+    watched: Annotated[
+        bool,
+        Protective(opt_out=True),
+        Saving(False, "no alerts about failures"),
+        InOrder(
+            "The stack of CloudFront's alarms leaves the app, and a deployment deletes no stacks: it would go on sending alerts.",
+            leaves_stack("CarmenNAMEEdgeAlarms", "us-east-1"),
+            applies=lambda old, new: old and not new,
+        ),
+    ] = Field(
         True,
         description="false: alarms only for rollbacks and the notifier; no probe, uptime checks, objectives or dashboard.",
     )
@@ -144,9 +153,15 @@ class Slo(Section):
 class Budget(Section):
     """The budget of the environment, in a stack of its own, such as CarmenProdBudget."""
 
-    monthly_usd: Annotated[int, Protective(given, opt_out=True)] = Field(
-        500, ge=0, le=1_000_000, description="Alerts at 80 %, at 100 %, and when the forecast is higher; 0: no budget."
-    )
+    monthly_usd: Annotated[
+        int,
+        Protective(given, opt_out=True),
+        InOrder(
+            "The budget's stack leaves the app, and a deployment deletes no stacks: the budget would go on sending alerts.",
+            leaves_stack("CarmenNAMEBudget", "REGION"),
+            applies=lambda old, new: old and not new,
+        ),
+    ] = Field(500, ge=0, le=1_000_000, description="Alerts at 80 %, at 100 %, and when the forecast is higher; 0: no budget.")
 
 
 class AnomalyDetection(Section):

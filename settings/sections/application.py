@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from settings import types
+from settings.field_metadata import Fixed
 from settings.sections.base import Section
 
 
@@ -34,4 +35,15 @@ class Application(Section):
     smtp_user: str = Field("", max_length=128, description="SMTP_USER; the operator supplies the password as a secret.")
     smtp_secure: bool = Field(True, description="SMTP_SECURE.")
     extra_variables: dict[types.VariableName, str] = Field({}, description="Additional plain variables.")
-    extra_secrets: dict[types.VariableName, ExtraSecret] = Field({}, description="Additional secret variables.")
+    extra_secrets: Annotated[
+        dict[types.VariableName, ExtraSecret],
+        # Source: CloudFormation, "AWS::SecretsManager::Secret", GenerateSecretString.
+        Fixed(
+            "Secrets can be added and removed, but Secrets Manager generates a new value when length or alphabet change.",
+            (
+                "Declare a second secret under another name, and deploy.",
+                "Release an application that uses it; then remove the first one, and deploy.",
+            ),
+            applies=lambda old, new: any(old[name] != new[name] for name in old.keys() & new.keys()),
+        ),
+    ] = Field({}, description="Additional secret variables.")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings import types
-from settings.field_metadata import Protective, Saving, order
+from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, Saving, order
 from settings.sections.base import Section
 
 
@@ -54,9 +54,30 @@ class ConnectionPool(Section):
 class Database(Section):
     """RDS PostgreSQL. Source: manual "Production Database Setup"."""
 
-    engine_major: Literal["15", "16", "17", "18"] = Field(
-        "17", description="PostgreSQL's major version. Manual: 15; reason for 17: ADR 0002."
-    )
+    engine_major: Annotated[
+        Literal["15", "16", "17", "18"],
+        # Source: RDS User Guide, "Upgrading the PostgreSQL DB engine"; AllowMajorVersionUpgrade stays false in the template.
+        Fixed(
+            "PostgreSQL cannot go back to an earlier major version.",
+            (
+                "Create environments/NAME.toml with the earlier version, and deploy it: `./carmen deploy --env NAME`.",
+                "Restore a dump of before the upgrade there (docs/runbooks/restore-a-backup.md).",
+            ),
+            applies=lambda old, new: int(new) < int(old),
+        ),
+        InOrder(
+            "The template never allows a major upgrade, so that none happens by accident.",
+            (
+                "Try the upgrade in a copy: restore the newest backup into an environment with the new version.",
+                "`./carmen backup now`, and stop the tasks: `./carmen tasks scale 0`.",
+                "Upgrade the instance: `aws rds modify-db-instance --allow-major-version-upgrade --apply-immediately --engine-version NEW "
+                "--db-parameter-group-name default.postgresNEW --db-instance-identifier ID`, and wait until it is available.",
+                "`./carmen deploy --steps-taken {key}`: it gives the instance its parameter group and records the version.",
+                "Reboot the instance, `./carmen tasks scale NUMBER`, and run ANALYZE (`./carmen database shell`).",
+            ),
+            applies=lambda old, new: int(new) > int(old),
+        ),
+    ] = Field("17", description="PostgreSQL's major version. Manual: 15; reason for 17: ADR 0002.")
     instance_class: Annotated[
         types.InstanceClass,
         Saving("t4g.small", "half the memory, for half the connections"),
@@ -65,19 +86,43 @@ class Database(Section):
     multi_az: Annotated[
         bool, Protective(opt_out=True), Saving(False, "no standby: hours without a database when its zone or host fails")
     ] = Field(True, description="A standby in a second zone.")
-    proxy: Annotated[bool, Protective(opt_out=True), Saving(False, "connections break at a failover, and their number is not limited")] = (
-        Field(True, description="RDS Proxy, which keeps client connections through a failover and limits their number.")
-    )
-    storage_gib: int = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
+    proxy: Annotated[
+        bool,
+        Protective(opt_out=True),
+        Saving(False, "connections break at a failover, and their number is not limited"),
+        InOrder(
+            "Running tasks keep the proxy's address until they restart, so requests fail between the two steps.",
+            ("`./carmen deploy --steps-taken {key}`.", "Immediately afterwards: `./carmen tasks restart`."),
+            applies=lambda old, new: old and not new,
+        ),
+    ] = Field(True, description="RDS Proxy, which keeps client connections through a failover and limits their number.")
+    storage_gib: Annotated[
+        int,
+        # Source: RDS User Guide, "Working with storage for Amazon RDS DB instances": allocated storage cannot be reduced.
+        Fixed(
+            "RDS cannot reduce the storage of an instance.",
+            ("Keep the value: storage costs little.", "Or restore a backup into a new environment with less storage."),
+            applies=lambda old, new: new < old,
+        ),
+    ] = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
     max_storage_gib: int = Field(200, ge=22, le=65_536, description="Maximum of storage autoscaling.")
     point_in_time_days: Annotated[int, Protective()] = Field(14, ge=1, le=35, description="How far back point-in-time recovery reaches.")
     backup_window: Annotated[types.DailyWindow, types.lasting(30)] = Field(
         "02:00-02:30", description="RDS snapshot, UTC; outside the maintenance window."
     )
     maintenance_window: Annotated[types.WeeklyWindow, types.lasting(30)] = Field("sun:05:00-sun:06:00", description="RDS maintenance, UTC.")
-    aws_backup_days: Annotated[int, Protective()] = Field(
-        0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: no snapshots."
-    )
+    aws_backup_days: Annotated[
+        int,
+        Protective(),
+        InOrder(
+            "The vault keeps its name and its snapshots when it leaves the stack, so it could not be created again.",
+            (
+                "`./carmen deploy --steps-taken {key}`: no more snapshots are created; the existing ones expire.",
+                "Delete the vault when it is empty: `aws backup delete-backup-vault --backup-vault-name NAME`; only then set days again.",
+            ),
+            applies=lambda old, new: old > 0 and not new,
+        ),
+    ] = Field(0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: no snapshots.")
     aws_backup_schedule: types.Cron = Field(
         "cron(0 14 * * ? *)", description="When that snapshot is created, UTC, daily; outside both windows."
     )
@@ -99,7 +144,14 @@ class Database(Section):
 class Cache(Section):
     """ElastiCache Redis, for cache and rate counters. Source: manual "Redis Cache Implementation", "Rate Limiting"."""
 
-    engine: Literal["valkey", "redis"] = Field("valkey", description="valkey has Redis's protocol and costs a fifth less (ADR 0017).")
+    engine: Annotated[
+        Literal["valkey", "redis"],
+        # ElastiCache itself upgrades Redis to Valkey in place, but never back (User Guide, "Engine versions and upgrading").
+        Fixed(
+            "According to CloudFormation's schema another engine replaces the cache, whose address other stacks use.",
+            ("Keep the engine: both have the same protocol.", *NEW_ENVIRONMENT),
+        ),
+    ] = Field("valkey", description="valkey has Redis's protocol and costs a fifth less (ADR 0017).")
     node_type: types.CacheNodeType = Field("cache.t4g.micro", description="Node type.")
     replicas: Annotated[int, Protective(opt_out=True), Saving(0, "minutes without a cache, which is then empty, when its host fails")] = (
         Field(1, ge=0, le=5, description="0: no failover.")

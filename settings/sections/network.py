@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from settings import types
-from settings.field_metadata import Protective, Saving, less
+from settings.field_metadata import NEW_ENVIRONMENT, Fixed, Protective, Saving, less
 from settings.sections.base import Section
 
 
@@ -19,9 +19,22 @@ def _nat_gateways(number: int) -> float:
 class Network(Section):
     """The VPC. Source: manual "Alternative Cloud Deployment"; AWS VPC sizing."""
 
-    cidr: types.VpcRange = Field("10.20.0.0/16", description="The VPC's IPv4 range, /16 to /20, private.")
+    cidr: Annotated[
+        types.VpcRange,
+        Fixed("A VPC's range cannot be changed: a new VPC would replace it, and everything in it.", NEW_ENVIRONMENT),
+    ] = Field("10.20.0.0/16", description="The VPC's IPv4 range, /16 to /20, private.")
     peer_cidrs: types.Distinct[types.Range] = Field((), description="Ranges that will be connected to the VPC; cidr must not overlap them.")
-    zones: Annotated[types.Distinct[types.ZoneId], Protective()] = Field(
+    zones: Annotated[
+        types.Distinct[types.ZoneId],
+        Protective(),
+        # Source: AWS Knowledge Center, "How can I delete a subnet that is in an RDS DB subnet group?"
+        Fixed(
+            "Zones can be added at the end. RDS and ElastiCache refuse to leave a subnet that they use, and a subnet for another zone "
+            "would need the address range of the existing one.",
+            NEW_ENVIRONMENT,
+            applies=lambda old, new: new[: len(old)] != old,
+        ),
+    ] = Field(
         ("use1-az1", "use1-az2", "use1-az4"),
         min_length=2,
         max_length=3,

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from settings import types
-from settings.field_metadata import Protective, given
+from settings.field_metadata import InOrder, Protective, given
 from settings.sections.base import Section
 
 
@@ -18,14 +18,23 @@ class Storage(Section):
     weekly_backup_days: Annotated[int, Protective()] = Field(35, ge=7, le=400, description="How long a weekly dump is kept.")
     monthly_backup_days: Annotated[int, Protective()] = Field(400, ge=28, le=3650, description="How long a monthly dump is kept.")
     object_lock: Annotated[bool, Protective(opt_out=True)] = Field(
-        True, description="Governance-mode Object Lock on backups. Cannot be changed once the bucket exists."
+        True, description="Governance-mode Object Lock on backups, from the next backup on."
     )
     object_lock_days: Annotated[int, Protective()] = Field(
         7, ge=1, le=365, description="How long a backup cannot be deleted; at most daily_backup_days."
     )
-    backup_copy_region: Annotated[types.Region | None, Protective(given)] = Field(
-        None, description="A second region for copies of every backup; default: none. Its bucket stays when this key is deleted."
-    )
+    backup_copy_region: Annotated[
+        types.Region | None,
+        Protective(given),
+        InOrder(
+            "Copies do not move: the stack CarmenNAMEBackupCopies stays in its region with its copies and is no longer updated.",
+            (
+                "Note the bucket: output BucketName of that stack. `./carmen deploy --steps-taken {key}`.",
+                "When those copies are no longer needed, empty the bucket and delete the stack in its region.",
+            ),
+            applies=lambda old, new: bool(old),
+        ),
+    ] = Field(None, description="A second region for copies of every backup; default: none. Its bucket stays when this key is deleted.")
     upload_old_version_days: Annotated[int, Protective()] = Field(
         30, ge=1, le=365, description="How long a replaced or deleted upload can be restored."
     )

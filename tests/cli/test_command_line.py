@@ -10,10 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from botocore.exceptions import ClientError
 
+from settings.changes import record
+from settings.loader import load
 from tests.cli.conftest import NO_CREDENTIALS, main
 from tests.conftest import ROOT
 from tools.cli.cli import EXIT_CODES, SECTIONS, cli
@@ -236,12 +240,61 @@ def test_cdk_failure_without_credentials(
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
 
 
-@pytest.mark.usefixtures("no_credentials")
+@pytest.fixture
+def deployed_record(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The outputs of the deployed stacks Network and EdgeGlobal; without any, nothing is deployed. The CDK's lookup role is not asked."""
+    outputs: dict[str, Any] = {}
+
+    class CloudFormation:
+        @staticmethod
+        def describe_stacks(**_: str) -> dict[str, Any]:
+            if not outputs:
+                raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
+            return {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]}]}
+
+    monkeypatch.setattr("tools.reports.drift.lookup_client", lambda *_: CloudFormation)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return outputs
+
+
+@pytest.mark.usefixtures("no_credentials", "fake_cdk")
+def test_deploy_refuses_a_fixed_setting(deployed_record: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    """Before the CDK runs, with exit code 3 and the steps that work."""
+    settings = {**record(load("prod")), "network.cidr": "10.99.0.0/16", "storage.backup_copy_region": "eu-west-1"}
+    deployed_record["Settings"] = json.dumps(settings)
+    assert main(["deploy", "--yes"]) == 3
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert errors.startswith("Nothing was changed. Settings that cannot simply change:\n")
+    assert "network.cidr: '10.99.0.0/16' → '10.20.0.0/16': cannot change once deployed. A VPC's range" in errors
+    assert "  1. Create environments/NAME.toml with the new value" in errors
+    assert "storage.backup_copy_region: 'eu-west-1' → not set: changes in this order." in errors
+    assert "`./carmen deploy --steps-taken storage.backup_copy_region`" in errors
+    assert main(["deploy", "--yes", "--steps-taken", "storage.backup_copy_region"]) == 3
+    assert "backup_copy_region" not in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("no_credentials", "fake_cdk")
+def test_deploy_with_steps_taken(deployed_record: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    deployed_record["Settings"] = json.dumps({**record(load("prod")), "storage.backup_copy_region": "eu-west-1"})
+    assert main(["deploy", "--yes", "--steps-taken", "storage.backup_copy_region"]) == 0
+    assert "-c env=prod CarmenProd" in capfd.readouterr().out
+    assert main(["deploy", "--yes", "--steps-taken", "network.cidr"]) == 2
+    assert "--steps-taken network.cidr: only settings that change in a stated order have steps" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("no_credentials", "fake_cdk")
+def test_deploy_of_an_older_version_warns(deployed_record: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    deployed_record["ExportsOutputVpc"] = "vpc-1"
+    assert main(["deploy", "--yes"]) == 0
+    assert "Warning: CarmenProdNetwork has no output Settings" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("no_credentials", "deployed_record")
 def test_deploy_states_the_change_and_never_asks_twice(
     fake_cdk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     assert main(["deploy"]) == 3
     assert "Nothing was changed: a change of prod needs confirmation on a terminal, or the option --yes." in capfd.readouterr().err
     assert main(["deploy", "--yes"]) == 0
@@ -252,7 +305,7 @@ def test_deploy_states_the_change_and_never_asks_twice(
     )
 
 
-@pytest.mark.usefixtures("no_credentials", "fake_cdk")
+@pytest.mark.usefixtures("no_credentials", "fake_cdk", "deployed_record")
 @pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 3), (None, 3)])
 def test_deploy_on_a_terminal_shows_the_changes_and_asks(
     answer: bool | None, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -264,8 +317,6 @@ def test_deploy_on_a_terminal_shows_the_changes_and_asks(
             raise click.Abort
         return answer
 
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("click.confirm", confirm)
     assert main(["deploy"]) == code
@@ -286,11 +337,13 @@ def test_environments_are_those_of_the_loader() -> None:
 def test_settings_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings", "--env", "dev", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {"key": "name", "value": "'dev'", "source": "environments/dev.toml"} in rows
+    assert {"key": "name", "value": "'dev'", "source": "environments/dev.toml", "change": "fixed"} in rows
+    assert {"key": "network.cidr", "value": "'10.40.0.0/16'", "source": "environments/dev.toml", "change": "fixed"} in rows
     assert main(["settings", "--env", "preview-pr-1"]) == 0
     output = capsys.readouterr().out
     assert "preview.toml merged into dev.toml" in output
     assert "database.pool.connections_per_task" in output
+    assert "What a deployed environment cannot simply change" in output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -142,6 +142,6 @@ def compare_all(base: Assembly, edits: Mapping[str, Edit], folder: Path) -> dict
     with pytest.MonkeyPatch.context() as patch:
         for name, assembly in assemblies.items():
             of_this = {stack: impacts for stack in base.stacks if (impacts := answer["stacks"].get(f"{name} {stack}")) is not None}
-            patch.setattr(collect, "engine", lambda _, stacks=of_this: {"stacks": stacks, "stateful": answer["stateful"]})
+            patch.setattr(collect, "engine", lambda _, stacks=of_this: {**answer, "stacks": stacks})
             found[name] = compare(base, assembly)
     return found

@@ -203,7 +203,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "a major version": (
         setting(DB, "EngineVersion", "18.1"),
-        [f"`{DB}` changes its major version, 17.11 → 18.1: going back requires a restore."],
+        [f"`{DB}` changes its major version, 17 → 18.1: going back requires a restore."],
     ),
     "a bucket is renamed": (
         lambda edits: edits.rename(UPLOADS, "Files01234567", "Files/Resource"),
@@ -239,6 +239,23 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         [
             "`Operations/Probe/FunctionDeadLetters` (SQS Queue) is removed from the template. It is deleted with its data.",
             "The policies could not be evaluated, review them manually: one refers to 'ProbeFunctionDeadLettersDBEFEDEF', which does not exist.",
+        ],
+    ),
+    "a route under another logical id": (
+        lambda edits: edits.rename("Network/Network/Vpc/PrivateSubnet1/DefaultRoute", "NatRoute1"),
+        [
+            "The deployment of `Network` fails: `Network/Network/Vpc/PrivateSubnet1/DefaultRoute` is created while the old one still has the "
+            "same `RouteTableId` and `DestinationCidrBlock`, and only one resource can have it."
+        ],
+    ),
+    "a setting that cannot change": (
+        lambda edits: edits.templates[edits.stack("Network")]["Outputs"]["Settings"].update(
+            Value=edits.templates[edits.stack("Network")]["Outputs"]["Settings"]["Value"].replace('"17"', '"16"')
+        ),
+        [
+            "database.engine_major: '17' → '16': cannot change once deployed. PostgreSQL cannot go back to an earlier major version. What "
+            "works: 1. Create environments/NAME.toml with the earlier version, and deploy it: `./carmen deploy --env NAME`. 2. Restore a dump "
+            "of before the upgrade there (docs/runbooks/restore-a-backup.md)."
         ],
     ),
     "the network's addresses": (

@@ -80,6 +80,11 @@ class Assembly:
         found = {name: one for name, one in manifest.items() if one["type"] == "aws:cloudformation:stack"}
         self.stacks: dict[str, Stack] = {name: self._stack(name, found) for name in sorted(found)}
         self.exports = {name: (stack, value) for stack in self.stacks.values() for name, value in stack.exports.items()}
+        self._upstream = {name: _upstream(name, found) - {name} for name in found}
+
+    def upstream(self, stack: str) -> set[str]:
+        """The stacks that are deployed before a stack; empty if the manifest has no dependencies."""
+        return self._upstream.get(stack, set())
 
     def _stack(self, name: str, found: Body) -> Stack:
         # An environment's top stack depends only on stacks whose names start with its own. What it depends on, and what depends on it,

@@ -35,7 +35,7 @@ def describe(name: str, resource: Resource) -> str:
     """Name, metric and threshold or rule, periods or suppressor, treatment of missing data, severity of its notifications."""
     properties = resource["Properties"]
     severity = properties["AlarmDescription"].rpartition(" ")[2] if "AlarmActions" in properties else "no actions"
-    return " | ".join([_plain(name), *(_composite(properties) if "AlarmRule" in properties else _metric(properties)), severity])
+    return " | ".join([_plain({"Ref": name}), *(_composite(properties) if "AlarmRule" in properties else _metric(properties)), severity])
 
 
 def dimensions(resource: Resource) -> dict[str, dict[str, Any]]:
@@ -62,16 +62,16 @@ def _metric(properties: Resource) -> tuple[str, str, str]:
 def _composite(properties: Resource) -> tuple[str, str]:
     parts = properties["AlarmRule"]["Fn::Join"][1]
     every = any(" AND " in part for part in parts if isinstance(part, str))
-    rule = (" AND " if every else " OR ").join(_plain(next(iter(part.values()))) for part in parts if isinstance(part, dict))
+    rule = (" AND " if every else " OR ").join(_plain(part) for part in parts if isinstance(part, dict))
     suppressor = properties.get("ActionsSuppressor")
     if not suppressor:
         return rule, "always"
-    (unless,) = suppressor.values()
-    name = _plain(unless if isinstance(unless, str) else unless[0])
-    return rule, f"unless {name} within {properties['ActionsSuppressorWaitPeriod']} s"
+    return rule, f"unless {_plain(suppressor)} within {properties['ActionsSuppressorWaitPeriod']} s"
 
 
-def _plain(name: str) -> str:
-    """A logical id, or the name of its export, without the CDK's prefix and hash."""
-    exported = re.sub(r"^.*:ExportsOutput(Ref|FnGetAtt)|(Arn)?[0-9A-F]{8}$", "", name)
+def _plain(reference: Resource) -> str:
+    """The logical id of a Ref or GetAtt, or the output with an alarm's name or ARN, without the CDK's prefix and hash."""
+    (name,) = reference.values()
+    name = name["OutputName"] if isinstance(name, dict) else name[0] if isinstance(name, list) else name
+    exported = re.sub(r"^PublishOutput(Ref|FnGetAtt)|(Arn)?[0-9A-F]{8}$", "", name)
     return re.sub(r"[0-9A-F]{8}$", "", exported)

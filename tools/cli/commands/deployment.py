@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +16,7 @@ from click.core import ParameterSource
 from tools.cli.cdk import OFFLINE, ROOT, run_cdk
 from tools.cli.options import EnvironmentName, environment_option, json_option, print_json, yes_option
 from tools.cli.terminal import approve, on_ctrl_c, step
-from tools.environment import FailedError, connect, missing_credentials
+from tools.environment import NOT_THERE, Deployed, FailedError, RefusedError, connect, missing_credentials
 
 NEVER_ASK = ("--require-approval", "never")  # `approve` asks
 OUTPUT = "cdk.out"
@@ -36,14 +38,50 @@ def deploy(environment: str, stacks: list[str], yes: bool, context: tuple[str, .
     return run_cdk(["deploy", *OFFLINE, *NEVER_ASK, *app, *stacks], continues)
 
 
+def expect_changeable(deployed: Deployed, steps_taken: Sequence[str]) -> None:
+    """Raise RefusedError when a setting changes that cannot simply change on what is deployed (settings/changes.py).
+
+    Stacks of an older version have no record of their settings: then a warning says so. `steps_taken` are keys whose steps were taken.
+    """
+    from botocore.exceptions import ClientError
+
+    from settings.changes import IN_ORDER, RECORDED_IN, Refusal, kind, record, refusals
+    from settings.changes import OUTPUT as RECORD
+    from settings.constants import EDGE_REGION
+    from tools.reports.drift import lookup_client
+
+    for key in steps_taken:
+        if kind(key) != IN_ORDER:
+            raise click.UsageError(f"--steps-taken {key}: only settings that change in a stated order have steps (`./carmen settings`).")
+    wanted = record(deployed.settings)
+    refused: dict[str, Refusal] = {}
+    for part, region in zip(RECORDED_IN, (deployed.settings.region, EDGE_REGION), strict=True):
+        name = f"{deployed.settings.stack_prefix}{part}"
+        try:
+            (stack,) = lookup_client(deployed.session, deployed.settings, region).describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != NOT_THERE:
+                raise
+            continue
+        outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+        if RECORD in outputs:
+            refused |= {refusal.key: refusal for refusal in refusals(json.loads(outputs[RECORD]), wanted, steps_taken)}
+        elif outputs:
+            click.echo(f"Warning: {name} has no output {RECORD}: an older version deployed it, so its settings are not compared.", err=True)
+    if refused:
+        raise RefusedError("\n".join(["Nothing was changed. Settings that cannot simply change:", *map(str, refused.values())]))
+
+
 @click.command("deploy")
 @environment_option
 @yes_option
-def deploy_command(environment: str, yes: bool) -> int:
+@click.option("--steps-taken", multiple=True, metavar="KEY", help="A setting that changes in a stated order, whose steps you take.")
+def deploy_command(environment: str, yes: bool, steps_taken: tuple[str, ...]) -> int:
     """Deploy an environment to AWS.
 
     First the top stack with all it depends on, then the budget and anomaly detection: if an account refuses those, the others stay
-    deployed. On a terminal it shows the changes first. The application's image stays: `./carmen release` changes it.
+    deployed. On a terminal it shows the changes first. The application's image stays: `./carmen release` changes it. Refuses changes of
+    settings that are fixed once deployed; `./carmen cdk deploy` does not.
 
     \b
     Example:
@@ -55,6 +93,7 @@ def deploy_command(environment: str, yes: bool) -> int:
     if advice := missing_credentials():
         raise FailedError(advice)
     expect_deployable(deployed)
+    expect_changeable(deployed, steps_taken)
     return deploy(environment, deployed.settings.targets, yes, ("-c", f"env={environment}"), UNDO)
 
 
@@ -213,18 +252,22 @@ def cost_command(environment: str, as_json: bool) -> None:
 @environment_option
 @json_option
 def settings_command(environment: str, as_json: bool) -> None:
-    """Print all settings and where each value comes from.
+    """Print all settings, where they come from, and what can change.
 
     \b
     Example:
       ./carmen settings --env dev
     """
+    from settings.changes import kind, restrictions
     from settings.loader import resolved
 
-    rows = resolved(environment)
+    rows = [(*row, kind(row[0])) for row in resolved(environment)]
     if as_json:
-        print_json([dict(zip(("key", "value", "source"), row, strict=True)) for row in rows])
+        print_json([dict(zip(("key", "value", "source", "change"), row, strict=True)) for row in rows])
         return
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for key, value, source in rows:
-        print(f"{key:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {source}")
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1, 3)]
+    for key, value, source, change in rows:
+        print(f"{key:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {change:<{widths[2]}}  {source}")
+    print("\nWhat a deployed environment cannot simply change; ./carmen deploy prints the steps that work:")
+    for key, declared in restrictions().items():
+        print(f"  {key:<{widths[0]}}  {' '.join(one.reason for one in declared)}")

@@ -96,6 +96,7 @@ class Comparison:
     changes: tuple[Change, ...]
     stateful: frozenset[str]  # types that hold state, according to CloudFormation's schemas
     moves: dict[tuple[str, str], str] = field(default_factory=dict)  # (environment, path in base) → path in head
+    identifiers: dict[str, list[str]] = field(default_factory=dict)  # type → properties that name a resource, according to the schemas
 
     @property
     def environments(self) -> list[str]:
@@ -112,7 +113,7 @@ def compare(base: Assembly, head: Assembly) -> Comparison:
     """Compare two assemblies with the CDK's engine."""
     names = sorted({*base.stacks, *head.stacks})
     pairs = {name: [_file(assembly, name) for assembly in (base, head)] for name in names if _template(base, name) != _template(head, name)}
-    answer = engine({"stacks": pairs}) if pairs else {"stacks": {}, "stateful": []}
+    answer = engine({"stacks": pairs}) if pairs else {"stacks": {}, "stateful": [], "identifiers": {}}
     found = [
         _change(base.resources.get((name, logical_id)), head.resources.get((name, logical_id)), verdict, base, head)
         for name, verdicts in answer["stacks"].items()
@@ -122,7 +123,7 @@ def compare(base: Assembly, head: Assembly) -> Comparison:
     changes = of_resources + [one for name in names for one in _of_the_stack(name, base, head)]
     changes.sort(key=lambda one: (importance(one.environment), one.part, one.path, one.kind))
     moves = {(one.environment, one.old.path): one.new.path for one in changes if one.impact is Impact.MOVED and one.old and one.new}
-    return Comparison(base, head, tuple(changes), frozenset(answer["stateful"]), moves)
+    return Comparison(base, head, tuple(changes), frozenset(answer["stateful"]), moves, answer["identifiers"])
 
 
 def _template(assembly: Assembly, stack: str) -> Body | None:

@@ -1,6 +1,6 @@
 // The CDK's own comparison of templates, as JSON. Asked in the argument: {"stacks": {name: [base template, head template]}}.
-// Answered: for each stack the resources that differ, with what CloudFormation's resource schemas say will become of them, and
-// all resource types that hold state.
+// Answered: for each stack the resources that differ, with what CloudFormation's resource schemas say will become of them; all
+// resource types that hold state; and the properties that identify a resource of each type, if a template can set all of them.
 import { readFileSync } from 'node:fs';
 import engine from '@aws-cdk/cloudformation-diff';
 import schemas from '@aws-cdk/cloudformation-diff/lib/diff/util.js';
@@ -26,4 +26,10 @@ for (const [name, [base, head]] of Object.entries(stacks)) {
   });
 }
 const stateful = [...types].filter((type) => schemas.loadResourceModel(type)?.isStateful).sort();
-process.stdout.write(JSON.stringify({ stacks: compared, stateful }));
+const identifiers = {};
+for (const type of [...types].sort()) {
+  const schema = schemas.loadResourceModel(type);
+  const names = schema?.primaryIdentifier ?? [];
+  if (names.length && names.every((name) => name in schema.properties)) identifiers[type] = names;
+}
+process.stdout.write(JSON.stringify({ stacks: compared, stateful, identifiers }));

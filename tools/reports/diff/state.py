@@ -95,12 +95,18 @@ def _of_a_stack(change: Change) -> Iterator[Finding]:
         words = f"The stack `{change.part}` is no longer part of the app: it stays deployed (orphaned) until it is deleted manually."
         yield Finding(change.environment, "State", words)
     for leaf in change.leaves:
-        if leaf.path == "Environment":
+        if leaf.path == "Environment" and not _is_the_same_account(leaf.old, leaf.new):
             words = (
                 f"The stack `{change.part}` moves from {leaf.old} to {leaf.new}: its resources are created again there, "
                 "and the old ones stay orphaned here."
             )
             yield Finding(change.environment, "State", words)
+
+
+def _is_the_same_account(old: str, new: str) -> bool:
+    """Whether a setting only names the account, or no longer does: the CDK then writes `unknown-account/us-east-1`."""
+    (before, region), (after, new_region) = old.rsplit("/", 1), new.rsplit("/", 1)
+    return region == new_region and "unknown-account" in (before, after)
 
 
 def _regenerated(environment: str, old: Resource, new: Resource) -> Iterator[Finding]:
