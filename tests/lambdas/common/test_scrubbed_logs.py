@@ -64,7 +64,7 @@ ENVIRONMENT = {
     "SITE_URL": "https://carmen.example.com",
     "ENDPOINTS": json.dumps([{"path": "/api/health", "deadline_seconds": 5, "expected_statuses": [200], "follow_redirects": 0}]),
 }
-EVENTS = {
+EVENTS: dict[str, dict[str, Any]] = {
     "maintenance": {"kind": "weekly", "time": "2026-11-01T06:00:00Z"},
     "notifier": {"action": "digest", "time": "2026-11-01T06:00:00Z"},
     "origin_security_group": {
