@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import CfnOutput
+from aws_cdk import CfnOutput, CrossStackReferences, ReferenceStrength
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
@@ -146,6 +146,10 @@ class ServiceStack(CarmenStack):
             },
             cache={"REDIS_HOST": data.cache.endpoint, "REDIS_PORT": data.cache.port},
         )
+
+        for task in (self.migration, self.release_files, self.operations):
+            # Every release and change makes a new revision, whose ARN CloudFormation would not let replace an export in use.
+            CrossStackReferences.of(task.task_definition).produce(ReferenceStrength.WEAK)
 
     def _allow_connections(self, settings: Settings, data: DataStack) -> None:
         """Rules are declared on the client side to avoid a stack cycle."""

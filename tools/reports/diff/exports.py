@@ -15,7 +15,7 @@ from tools.reports.assembly import Assembly, Stack
 from tools.reports.diff.collect import Comparison, Impact
 from tools.reports.diff.findings import Finding
 
-GONE = (Impact.REPLACED, Impact.MOVED, Impact.REMOVED, Impact.ORPHANED)
+GONE = (Impact.REPLACED, Impact.REVISED, Impact.MOVED, Impact.REMOVED, Impact.ORPHANED)
 
 
 def find(comparison: Comparison) -> Iterator[Finding]:
