@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from settings.loader import validated
-from settings.model import Settings
-from stacks.pipeline_access import NAME, build_pipeline_access
-from tests.conftest import Built, build
+from stacks.pipeline_access import NAME
+from tests.conftest import Built
+from tests.pipeline_access import access, settings
 from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account
-
-REPOSITORY, APPLICATION = "example@12/carmen-infrastructure@34", "example@12/carmen@56"
-SIGNING_PROFILE = f"arn:aws:signer:us-east-1:{ACCOUNT}:/signing-profiles/carmen"
-BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/CarmenBoundary"
-
-
-def settings(name: str, branch: str, environment: str, **more: Any) -> Settings:
-    """Production makes a backup before each release and accepts signed images only."""
-    pipeline = {"repository": REPOSITORY, "application_repository": APPLICATION, "branch": branch, "protected_environment": environment}
-    service = {"backup_before_release": True, "signing_profile": SIGNING_PROFILE} if name == "prod" else {}
-    return validated({"permissions_boundary": "CarmenBoundary", "pipeline": {**pipeline, **more}, "service": service}, name)
-
-
-def access(folder: Path, *environments: Settings, previews: Settings | None = None) -> Built:
-    """Only the stack, for these environments."""
-    return build([], folder, lambda app: build_pipeline_access(app, environments, previews))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from settings.loader import environment_names, load
 from stacks.pipeline_access import NAME
 from tests.conftest import CONTEXT, Built
 from tests.isolated_checkout import copy_of_the_tree
-from tests.pipelines.conftest import access, settings
+from tests.pipeline_access import access, settings
 from tools.reports.security import scan
 
 

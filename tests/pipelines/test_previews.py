@@ -10,7 +10,8 @@ from settings.loader import FOLDER, SettingsError, load, preview_pipeline
 from settings.model import Settings
 from stacks.pipeline_access import NAME
 from tests.conftest import Built
-from tests.pipelines.conftest import access, role, settings
+from tests.pipeline_access import access, settings
+from tests.pipelines.conftest import role
 from tests.pipelines.permissions import HERE, NEVER, PREVIEW
 from tests.pipelines.test_permissions import INFRASTRUCTURE, UNKNOWN_CONTEXT, listed, one_of
 from tools.reports.security import scan

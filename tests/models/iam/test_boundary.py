@@ -25,7 +25,7 @@ from settings.constants import ROLE_PATH
 from tests.conftest import Built, build
 from tests.models.iam.conftest import Deployed, example_of, listed
 from tests.models.iam.questions import allowed_questions
-from tests.pipelines.conftest import BOUNDARY, access, settings
+from tests.pipeline_access import BOUNDARY, access, settings
 from tests.rules.generated_settings import every_option
 from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly, Role
 from tools.reports.security.policy_evaluator import Account, Context, Decision
