@@ -6,7 +6,7 @@ Publishes metrics; alarms evaluate them. One log line per failed endpoint gives 
 that could be up. `EndpointsAwaitingImage` counts those. `EndpointUp` is the users' view, 0 in both cases.
 
 In attack mode the firewall answers pages with a challenge, which says nothing about them: `EndpointsChallenged` counts these, and they are
-neither up nor down. Endpoints below /api/ are not challenged; they show an outage (ADR 0023).
+neither up nor down. Endpoints below /api/ are not challenged; they show an outage (ADR 0027).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tests.updates.rows import Row, rows
 
 pytestmark = pytest.mark.nightly
 COUNT, SEED = 40, 16
-# Refused half-way before ADR 0026; those in a stated order too: their steps are deployments.
+# Refused half-way before ADR 0025; those in a stated order too: their steps are deployments.
 KNOWN = (
     *("network.nat_instances", "operations.scheduled_backups", "storage.object_lock", "database.proxy", "alarms.watched"),
     *("network.nat_gateways", "tags.owner", "edge.all_firewall_rules", "cache.replicas"),
