@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from tests.account.fakes import PROD, Account, Refusal, change
 from tests.account.test_readings import action
 from tools.account import proof_stack, proofs
 from tools.account.assumptions import Result
-from tools.account.proof_stack import FAMILY, MONITOR, NAME, TAG, ProofStack
-from tools.account.proofs import PROOFS, prove
+from tools.account.proof_stack import FAMILY, MONITOR, NAME, TAG, ProofStack, function_archive
+from tools.account.proofs import PROOFS, SERVER_HOME, prove
 from tools.environment import FailedError, RefusedError
 from tools.reports.security.scan import cfn_lint
 
@@ -248,3 +250,16 @@ def test_stack_is_tagged_and_keeps_failed_resources_for_the_reason() -> None:
     ProofStack(account, PROD, silent).create()
     (create,) = [params for _, name, params in account.aws.calls if name == "CreateStack"]
     assert (create["Tags"], create["OnFailure"], create["Capabilities"]) == ([TAG], "DO_NOTHING", ["CAPABILITY_IAM"])
+
+
+def test_function_archive_is_within_lambdas_limits() -> None:
+    """50 MB in a request, 250 MB unpacked. Source: AWS Lambda quotas, deployment package."""
+    archive = function_archive("17")
+    assert len(archive) < 50 * 10**6
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        entries = {entry.filename: entry for entry in found.infolist()}
+    assert len(entries) == len(found.namelist())
+    assert sum(entry.file_size for entry in entries.values()) < 250 * 10**6
+    assert entries.keys() >= {"account_proof/handler.py", "common/rds-ca-bundle.pem", "drill/server.py", "pg8000/native.py"}
+    program = SERVER_HOME.removeprefix("/var/task/") + "/bin/postgres"
+    assert entries[program].external_attr >> 16 & 0o111, "Lambda could not execute it"

@@ -21,7 +21,7 @@ from tools.environment import Deployed
 QUALIFIER = "hnb659fds"  # of `cdk bootstrap` (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
 BOOTSTRAP_VERSION = 8  # the highest that cdk.out/manifest.json requires
 FUNCTIONS_AT_ONCE = 30  # an environment has about fifteen functions, and some run twice at the same time
-CACHE_POLICIES = 2  # of an environment: constructs_lib/edge/distribution.py
+CACHE_POLICIES = 3  # of an environment: constructs_lib/edge/distribution.py
 MANAGED_RULE_GROUPS = {
     *("AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesKnownBadInputsRuleSet"),
     *("AWSManagedRulesCommonRuleSet", "AWSManagedRulesSQLiRuleSet"),
