@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from settings.sections import Domain, Pipeline
+from settings.sections import AnomalyDetection, Domain, Pipeline
 from tests.account.fakes import PROD, READABLE, FakeAws, Refusal, account
 from tests.conftest import Built
 from tools.account import readings
@@ -35,7 +35,13 @@ DOMAIN = PROD.model_copy(
     update={"domain": Domain(name="erp.example.com", hosted_zone_id="Z0123456789ABCDEFGHIJ", hosted_zone_name="example.com")}
 )
 NAT_INSTANCES = PROD.model_copy(update={"network": PROD.network.model_copy(update={"nat_instances": True})})
-SERVICE_MONITOR = {"MonitorName": "Default-Services-Monitor", "MonitorType": "DIMENSIONAL", "MonitorDimension": "SERVICE"}
+ANOMALIES = PROD.model_copy(update={"anomaly_detection": AnomalyDetection()})
+SERVICE_MONITOR = {
+    "MonitorArn": "arn:aws:ce::000000000000:anomalymonitor/1",
+    "MonitorName": "Default-Services-Monitor",
+    "MonitorType": "DIMENSIONAL",
+    "MonitorDimension": "SERVICE",
+}
 PROVIDER = {"OpenIDConnectProviderList": [{"Arn": "arn:aws:iam::000000000000:oidc-provider/token.actions.githubusercontent.com"}]}
 
 
@@ -97,7 +103,7 @@ WRONG: list[tuple[str, Any, dict[str, Any], str]] = [
     ("hosted-zone", DOMAIN, {"route53_GetHostedZone": zone("example.com.", private=True)}, "is the private zone example.com"),
     ("hosted-zone", DOMAIN, {"route53_GetHostedZone": Refusal("NoSuchHostedZone")}, "has no hosted zone"),
     ("cost-tags", PROD, {"ce_ListCostAllocationTags": {"CostAllocationTags": []}}, "unknown: AWS lists a tag about a day after"),
-    ("service-monitor", PROD, {"ce_GetAnomalyMonitors": {"AnomalyMonitors": [SERVICE_MONITOR]}}, "Default-Services-Monitor exists"),
+    ("service-monitor", ANOMALIES, {"ce_GetAnomalyMonitors": {"AnomalyMonitors": [SERVICE_MONITOR]}}, "anomalymonitor/1 exists; monitor_arn is not set"),
 ]  # fmt: skip
 
 

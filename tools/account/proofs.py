@@ -406,7 +406,7 @@ PROOFS: tuple[Assumption[Proofs], ...] = (
         assumed="This account may create an anomaly monitor of AWS services.",
         why="A member account may not have one by tag, and any account only one by service.",
         check=service_monitor_can_be_created,
-        if_wrong="Leave anomaly detection of the templates off (docs/runbooks/budget.md).",
+        if_wrong="Set `anomaly_detection.monitor_arn`, or leave [anomaly_detection] out (ADR 0026).",
         source="aws-cloudformation/cloudformation-coverage-roadmap#2515",
         actions=("ce:CreateAnomalyMonitor", "ce:DeleteAnomalyMonitor", "ce:GetAnomalyMonitors", "ce:TagResource"),
     ),

@@ -359,16 +359,20 @@ def cost_tags_are_active(deployed: Deployed) -> Answer:
     return Answer(status == "Active", f"the tag `environment` is {status}")
 
 
-def service_monitor_is_possible(deployed: Deployed) -> Answer:
-    """ce:GetAnomalyMonitors: monitors of the kind DIMENSIONAL, of which an account may have one."""
+def service_monitor_is_known(deployed: Deployed) -> Answer:
+    """ce:GetAnomalyMonitors: the account's monitor of services, if another one than ours exists, is the one of the settings."""
     pages = _pages_by_token(_client(deployed, "ce", EDGE_REGION).get_anomaly_monitors, "NextPageToken", "NextPageToken")
-    names = [
-        one["MonitorName"]
+    arns = [
+        one["MonitorArn"]
         for page in pages
         for one in page["AnomalyMonitors"]
         if one.get("MonitorDimension") == "SERVICE" and not one["MonitorName"].lower().startswith("carmen")
     ]
-    return Answer(not names, f"the monitor {names[0]} exists" if names else "no other monitor of services exists")
+    text = f"{arns[0]} exists" if arns else "no other monitor of services exists"
+    wanted = deployed.settings.anomaly_detection
+    if wanted is None:
+        return Answer(True, f"{text}; [anomaly_detection] is off")
+    return Answer(arns == ([wanted.monitor_arn] if wanted.monitor_arn else []), f"{text}; monitor_arn is {wanted.monitor_arn or 'not set'}")
 
 
 INCREASE = "Request an increase in the Service Quotas console ({}), or {}."
@@ -584,10 +588,10 @@ READINGS: tuple[Assumption[Deployed], ...] = (
     ),
     Assumption(
         id="service-monitor",
-        assumed="The account has no monitor of AWS services in Cost Anomaly Detection.",
-        why="An account may have one; AWS creates it in accounts that enable Cost Explorer.",
-        check=service_monitor_is_possible,
-        if_wrong="Leave anomaly detection of the templates off, and subscribe to the existing monitor.",
+        assumed="`anomaly_detection.monitor_arn` is the account's monitor of AWS services, if it has one already.",
+        why="An account may have one; AWS creates it with Cost Explorer, and a second one is refused.",
+        check=service_monitor_is_known,
+        if_wrong="Set `anomaly_detection.monitor_arn` to that monitor, or remove it from the settings (ADR 0026).",
         source="aws-cloudformation/cloudformation-coverage-roadmap#2515",
         actions=("ce:GetAnomalyMonitors",),
     ),
