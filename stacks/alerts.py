@@ -39,3 +39,4 @@ class AlertsStack(CarmenStack):
     def topic_arn_at_deployment(self) -> str:
         """For stacks of other regions, and those that must not block a change of the topic: no export (ADR 0006)."""
         return Fn.get_stack_output(self.stack_name, "TopicArn", self.region)
+        self.always_export(self.topic.topic_arn)
