@@ -33,10 +33,10 @@ class AlertsStack(CarmenStack):
             working_hours=settings.working_hours,
         )
         record_opt_outs(self.topic, settings.alarms, "watched")
+        self.always_export(self.topic.topic_arn)
         CfnOutput(self, "TopicArn", value=self.topic.topic_arn, description="The topic that receives all alerts")
 
     @property
     def topic_arn_at_deployment(self) -> str:
         """For stacks of other regions, and those that must not block a change of the topic: no export (ADR 0006)."""
         return Fn.get_stack_output(self.stack_name, "TopicArn", self.region)
-        self.always_export(self.topic.topic_arn)
