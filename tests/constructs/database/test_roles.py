@@ -22,9 +22,7 @@ def build(*, with_proxy: bool) -> Synthesized:
     given = settings().database
     proxy = None
     if with_proxy:
-        proxy = DatabaseProxy(
-            one, "Proxy", settings=given.pool, network=network, database=instance, users=list(users.values()), zones=["use1-az1"]
-        )
+        proxy = DatabaseProxy(one, "Proxy", settings=given.pool, network=network, database=instance, users=list(users.values()))
     DatabaseRoles(
         one,
         "Roles",

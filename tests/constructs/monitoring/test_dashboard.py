@@ -38,7 +38,6 @@ def _built(repository: str = REPOSITORY) -> Synthesized:
         network=service.network,
         database=instance,
         users=[secret(small, "user")],
-        zones=one.network.zones,
     )
     databases = DatabaseAlarms(small, "DatabaseAlarms", alerting=makes, settings=one.database, max_tasks=6, database=instance, proxy=proxy)
     tasks = ServiceAlarms(

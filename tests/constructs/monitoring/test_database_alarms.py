@@ -32,7 +32,6 @@ def _built(*, proxy: bool = True, thresholds: dict[str, Any] | None = None, **ch
             network=network,
             database=instance,
             users=[secret(small, "user")],
-            zones=one.network.zones,
         )
         if proxy
         else None,

@@ -41,7 +41,6 @@ def built() -> Synthesized:
         network=network,
         database=instance,
         users=list(users.values()),
-        zones=["use1-az1"],
     )
     task = fargate_task(one, "Migration", settings=given.service, cpu=256, memory_mib=512)
     task.add_container("Container", image=ecs.ContainerImage.from_registry("example"))

@@ -33,9 +33,7 @@ def build(*, with_proxy: bool) -> Synthesized:
         "Probe",
         network=network,
         database=instance,
-        proxy=DatabaseProxy(one, "Proxy", settings=pool, network=network, database=instance, users=[monitor], zones=["use1-az1"])
-        if with_proxy
-        else None,
+        proxy=DatabaseProxy(one, "Proxy", settings=pool, network=network, database=instance, users=[monitor]) if with_proxy else None,
         cache=cache(one, network),
         monitor=monitor,
         bucket=bucket(one),
