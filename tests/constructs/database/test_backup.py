@@ -110,7 +110,7 @@ def test_backup_adds_and_tags_objects_but_deletes_nothing(changed: Synthesized, 
         f"{name}/{tier}" for name in ("backups", "copies") for tier in ("daily", "monthly", "weekly")
     ]
     assert not [one for one in found if "s3:Delete" in str(one["Action"])]
-    regions = [one["Condition"]["StringEquals"]["kms:ViaService"] for one in found if "kms:Decrypt" in one["Action"]]
+    regions = [one["Condition"]["StringEquals"]["kms:ViaService"] for one in found if "kms:GenerateDataKey" in one["Action"]]
     assert regions == ["s3.us-east-1.amazonaws.com", "s3.eu-west-1.amazonaws.com"]
     (connect,) = [one for one in found if one["Action"] == "rds-db:connect"]
     assert "carmen_backup" in str(connect["Resource"])

@@ -111,9 +111,7 @@ def test_function_may_log_in_as_the_master_only(built: Synthesized) -> None:
     resource = allowed(built, "RolesFunctionRole", "rds-db:connect")["Resource"]
     assert _text(resource).endswith("/carmen_admin")
     assert any(
-        _target(part).startswith("TestDatabaseInstance")
-        for part in resource["Fn::Join"][1]
-        if isinstance(part, dict) and "Fn::GetAtt" in part
+        _target(part).startswith("DatabaseInstance") for part in resource["Fn::Join"][1] if isinstance(part, dict) and "Fn::GetAtt" in part
     )
 
 

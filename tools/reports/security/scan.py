@@ -43,6 +43,7 @@ NIST = "NIST.800.53.R5"
 NOT_APPLIED = {
     "cfn-lint W3005": "The CDK writes DependsOn in addition to GetAtt: redundant, but correct.",
     "cfn-lint W6001": "The CDK passes values between stacks through outputs with imports.",
+    "cfn-lint W3691": "Templates name the major version of PostgreSQL only; RDS chooses the minor version (ADR 0023).",
     "cloudformation-validate W3005": "The CDK writes DependsOn in addition to GetAtt: redundant, but correct.",
     "cloudformation-validate W9013": "With `account` set, the CDK writes the account's number into the template.",
     **{
@@ -76,7 +77,10 @@ NOT_APPLIED = {
             "RDSMultiAZSupport": "The same as AwsSolutions-RDS3, which is acknowledged where it is off.",
             "S3BucketReplicationEnabled": "`storage.backup_copy_region` copies backups to a second region; uploads are versioned.",
             "S3DefaultEncryptionKMS": "Public files, and access logs, which load balancers cannot write with a KMS key, use SSE-S3.",
-            "SecretsManagerRotationEnabled": "The same as AwsSolutions-SMG4, which is acknowledged at each secret.",
+            "SecretsManagerRotationEnabled": (
+                "The same as AwsSolutions-SMG4, which is acknowledged at each secret that Secrets Manager does not rotate, with the reason "
+                "of that secret."
+            ),
             "SecretsManagerUsingKMSKey": "Secrets use AWS's key: a customer key would name readers of later stacks, which is a cycle.",
             "VPCDefaultSecurityGroupClosed": "CloudFormation cannot change the default group; every interface names another one.",
             "VPCNoUnrestrictedRouteToIGW": "The default route of public subnets, which contain the NAT gateways or instances only.",
