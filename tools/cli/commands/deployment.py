@@ -252,7 +252,7 @@ def cost_command(environment: str, as_json: bool) -> None:
 @environment_option
 @json_option
 def settings_command(environment: str, as_json: bool) -> None:
-    """Print all settings, where they come from, and what can change.
+    """Print all settings, their origin and what can change.
 
     \b
     Example:
