@@ -10,6 +10,7 @@ def test_log_groups_have_the_retention_of_the_settings(built: Built) -> None:
     assert days == {
         "BackupFargateLogGroup": 30,
         "BackupFunctionLogGroup": 30,
+        "BalancerOriginSecurityGroupLogGroup": 30,
         "DatabaseRolesFunctionLogGroup": 30,
         "DrillFargateLogGroup": 30,
         "DrillFunctionLogGroup": 30,

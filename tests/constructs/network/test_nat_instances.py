@@ -20,7 +20,7 @@ def built() -> Synthesized:
 def test_private_subnets_route_through_the_instances(built: Synthesized) -> None:
     assert not built.resources("AWS::EC2::NatGateway")
     instances = sorted(name[1:] for name in built.resources("AWS::EC2::Instance"))
-    routes = [route["Properties"] for name, route in built.resources("AWS::EC2::Route").items() if name.startswith("/NetworkNat")]
+    routes = [route["Properties"] for name, route in built.resources("AWS::EC2::Route").items() if "PrivateSubnet" in name]
     assert [route["DestinationCidrBlock"] for route in routes] == ["0.0.0.0/0"] * 3
     assert [route["InstanceId"]["Ref"] for route in routes] == [instances[0], instances[1], instances[0]]
     assert all("PrivateSubnet" in route["RouteTableId"]["Ref"] for route in routes)

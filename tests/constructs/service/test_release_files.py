@@ -58,7 +58,7 @@ def test_task_reaches_only_https(built: Synthesized) -> None:
 
 def test_task_uploads_static_files_and_reads_only_its_code(built: Synthesized) -> None:
     policy = by_id(built.resources("AWS::IAM::Policy"), "/ReleaseFilesTaskRole")["Properties"]["PolicyDocument"]["Statement"]
-    assert {statement["Action"] for statement in policy} == {"s3:GetObject", "s3:PutObject"}
+    assert {statement["Action"] for statement in policy} == {"s3:GetObject", "s3:PutObject", "kms:Decrypt"}
     (upload,) = [statement for statement in policy if statement["Action"] == "s3:PutObject"]
     assert "/_next/static/*" in json.dumps(upload["Resource"])
 
