@@ -58,7 +58,10 @@ def resources(stack: str, exported: Mapping[str, str]) -> Iterator[Resource]:
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
     found = {entry["LogicalResourceId"]: entry for page in pages for entry in page["StackResourceSummaries"]}
     account, region = described["StackId"].split(":")[4], described["StackId"].split(":")[3]
-    values: dict[str, Any] = {name: entry["PhysicalResourceId"] for name, entry in found.items()}
+    # A custom resource's attributes are its function's answer and do not contain its id.
+    values: dict[str, Any] = {
+        name: entry["PhysicalResourceId"] for name, entry in found.items() if not entry["ResourceType"].startswith("Custom::")
+    }
     values |= {p["ParameterKey"]: p.get("ResolvedValue", p.get("ParameterValue")) for p in described.get("Parameters", [])}
     values |= {
         "AWS::AccountId": account,
