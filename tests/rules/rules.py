@@ -331,11 +331,13 @@ def backups_are_locked_and_expire_by_tier(templates: Templates) -> Findings:
         policies = [p for _, p, _ in each({stack: templates[stack]}, "AWS::S3::BucketPolicy") if p["Bucket"] == {"Ref": logical_id}]
         if not any("s3:if-none-match" in json.dumps(s.get("Condition")) for p in policies for s in statements(p) if s["Effect"] == "Deny"):
             yield f"{name} allows overwriting a backup"
-        configuration = properties.get("ObjectLockConfiguration", {})
-        lock = configuration.get("ObjectLockEnabled") == "Enabled" and configuration["Rule"]["DefaultRetention"]
-        if properties.get("ObjectLockEnabled") and not (lock and lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):
+        # Object Lock itself is always on, since it cannot be switched on later; without a default retention nothing is locked.
+        lock = properties.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention")
+        if not properties.get("ObjectLockEnabled"):
+            yield f"{name} cannot lock backups"
+        if lock and not (lock["Mode"] == "GOVERNANCE" and 0 < lock["Days"] <= days[0]):
             yield f"{name} is locked for {lock}"
-        if not properties.get("ObjectLockEnabled") and not resource.get("Metadata", {}).get("ObjectLockOptOut"):
+        if not lock and not resource.get("Metadata", {}).get("ObjectLockOptOut"):
             yield f"{name} is not locked, without a reason"
 
 
