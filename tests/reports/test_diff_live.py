@@ -323,7 +323,7 @@ def test_missing_permissions_are_noted(compare: Compare, account: Account) -> No
     text = compare().markdown()
     assert "- prod: unchanged.\n" in text
     assert "- **prod**: these credentials may not list stacks in us-east-1: stacks that left the app are not found.\n" in text
-    assert text.count("Drift unknown (UNKNOWN): not authorized to perform: cloudformation:DetectStackDrift") == 10
+    assert text.count("Drift unknown (UNKNOWN): not authorized to perform: cloudformation:DetectStackDrift") == 11
 
 
 @pytest.mark.parametrize("call", ["DescribeStacks", "GetTemplate", "ListStacks"])
