@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from settings.constants import EDGE_REGION
+
 Strictness = Callable[[Any], float]
 Declaration = TypeVar("Declaration")
 
@@ -91,6 +93,11 @@ class InOrder(Restriction):
     """A change that works when people take the steps; `./carmen deploy --steps-taken KEY` is one of them."""
 
 
+def switched_off(old: Any, new: Any) -> bool:
+    """For `Restriction.applies`: something that existed is not wanted any more."""
+    return bool(old and not new)
+
+
 # What works instead of a change that would replace the network or the data.
 NEW_ENVIRONMENT = (
     "Create environments/NAME.toml with the new value, and deploy it: `./carmen deploy --env NAME`.",
@@ -99,11 +106,11 @@ NEW_ENVIRONMENT = (
 )
 
 
-def leaves_stack(stack: str, region: str) -> tuple[str, str]:
-    """The steps of a change after which a stack is no longer part of the app: a deployment deletes no stacks."""
+def leaves_stack(stack: str) -> tuple[str, str]:
+    """The steps of a change after which a stack in us-east-1 is no longer part of the app: a deployment deletes no stacks."""
     return (
         "`./carmen deploy --steps-taken {key}`.",
-        f"Delete the stack that is left over: `aws cloudformation delete-stack --region {region} --stack-name {stack}`.",
+        f"Delete the stack that is left over: `aws cloudformation delete-stack --region {EDGE_REGION} --stack-name {stack}`.",
     )
 
 

@@ -10,6 +10,7 @@ from settings import sections
 from settings.constants import ACCOUNT_STACK, EDGE_REGION
 from settings.model import Settings
 from stacks.alerts import AlertsStack
+from stacks.base import owner_tags
 
 
 class AccountStack(cdk.Stack):
@@ -25,7 +26,6 @@ class AccountStack(cdk.Stack):
             env=cdk.Environment(account=settings.account, region=EDGE_REGION),
             description=f"Carmen account: cost anomaly detection, reported to {settings.name}",
         )
-        tags = {"owner": settings.tags.owner, "cost-center": settings.tags.cost_center, "repository": settings.tags.repository}
-        for key, value in tags.items():
+        for key, value in owner_tags(settings).items():
             cdk.Tags.of(self).add(key, value)
         AnomalyDetection(self, "AnomalyDetection", settings=detection, topic_arn=alerts.topic_arn_at_deployment)

@@ -49,14 +49,8 @@ class CarmenStack(cdk.Stack):
         return self._zones
 
     def _add_tags(self, settings: Settings) -> None:
-        tags = {
-            "environment": settings.name,
-            "owner": settings.tags.owner,
-            "cost-center": settings.tags.cost_center,
-            "repository": settings.tags.repository,
-        }
         stack_tags = cdk.Tags.of(self)
-        for key, value in tags.items():
+        for key, value in {"environment": settings.name, **owner_tags(settings)}.items():
             stack_tags.add(key, value, exclude_resource_types=list(UNTAGGED))
 
     def always_export(self, *values: str) -> None:
@@ -76,6 +70,11 @@ class CarmenStack(cdk.Stack):
         if settings.permissions_boundary:
             policy = iam.ManagedPolicy.from_managed_policy_name(self, "PermissionsBoundary", settings.permissions_boundary)
             iam.PermissionsBoundary.of(self).apply(policy)
+
+
+def owner_tags(settings: Settings) -> dict[str, str]:
+    """The tags of every resource that do not depend on the environment's name."""
+    return {"owner": settings.tags.owner, "cost-center": settings.tags.cost_center, "repository": settings.tags.repository}
 
 
 def set_role_path(stacks: Iterable[cdk.Stack]) -> None:

@@ -73,17 +73,13 @@ class PythonFunction(lambda_.Function):
         super().__init__(
             scope,
             construct_id,
+            **python_package(package, shared_packages),
             description=description,
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(**package_asset([package, *shared_packages])),
-            handler=f"{package}.handler.handler",
             layers=list(layers),
             memory_size=memory_mib,
             ephemeral_storage_size=Size.mebibytes(ephemeral_storage_mib) if ephemeral_storage_mib > 512 else None,
             timeout=timeout,
             environment={"POWERTOOLS_SERVICE_NAME": package.replace("_", "-"), "POWERTOOLS_LOG_LEVEL": "INFO", **environment},
-            logging_format=lambda_.LoggingFormat.JSON,
             log_group=log_group,
             role=self.execution_role,
             dead_letter_queue=self.dlq,
@@ -153,6 +149,17 @@ class PythonFunction(lambda_.Function):
                 )
             },
         )
+
+
+def python_package(package: str, shared_packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Arguments of every function of `lambda_src/<package>/handler.py`, also those that CloudFormation calls."""
+    return {
+        "runtime": lambda_.Runtime.PYTHON_3_14,
+        "architecture": lambda_.Architecture.ARM_64,
+        "code": lambda_.Code.from_asset(**package_asset([package, *shared_packages])),
+        "handler": f"{package}.handler.handler",
+        "logging_format": lambda_.LoggingFormat.JSON,
+    }
 
 
 def package_asset(packages: Sequence[str]) -> dict[str, Any]:

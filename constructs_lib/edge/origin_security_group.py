@@ -10,7 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from constructs_lib.compute.python_function import package_asset
+from constructs_lib.compute.python_function import python_package
 from constructs_lib.foundation.acknowledgements import acknowledge
 from constructs_lib.foundation.function_role import function_role
 
@@ -68,16 +68,12 @@ class OriginSecurityGroup(Construct):
         return lambda_.Function(
             self,
             "Function",
+            **python_package(PACKAGE),
             description=description,
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(**package_asset([PACKAGE])),
-            handler=f"{PACKAGE}.handler.handler",
             layers=[libraries],
             memory_size=256,
             timeout=TIMEOUT,
             environment={"POWERTOOLS_SERVICE_NAME": PACKAGE.replace("_", "-"), "WAIT_SECONDS": str(WAIT_SECONDS)},
-            logging_format=lambda_.LoggingFormat.JSON,
             log_group=log_group,
             role=role,
         )

@@ -6,18 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal
 
-from aws_cdk import CrossStackReferences, ReferenceStrength
+from aws_cdk import ReferenceStrength
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from settings import sections
 
 NAMESPACE = "Carmen"  # of the metrics that our functions publish
+# Other stacks read an alarm's name and ARN, which do not change, at deployment: settings remove alarms, but CloudFormation keeps exports in
+# use.
+ALARM_REFERENCES = ReferenceStrength.WEAK
 MINUTE, FIVE_MINUTES, HOUR, DAY = 60, 300, 3600, 86_400
 Severity = Literal["page", "ticket"]
-Resource = TypeVar("Resource", cloudwatch.CfnAlarm, cloudwatch.CfnCompositeAlarm)
 Missing = Literal["breaching", "notBreaching", "ignore"]
 _STATISTIC = re.compile(r"(Average|Sum|Minimum|Maximum|SampleCount)")
 _RUNBOOK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -145,7 +147,8 @@ class Alerting:
             alarm_actions=actions,
             ok_actions=actions,
         )
-        return Alarm(runbook, metric, threshold, resource=_referred_to_weakly(resource))
+        resource.apply_cross_stack_reference_strength(ALARM_REFERENCES)
+        return Alarm(runbook, metric, threshold, resource=resource)
 
     def composite(
         self,
@@ -180,19 +183,11 @@ class Alerting:
             alarm_actions=actions,
             ok_actions=actions,
         )
-        return Alarm(runbook, children=tuple(alarms), resource=_referred_to_weakly(resource))
+        resource.apply_cross_stack_reference_strength(ALARM_REFERENCES)
+        return Alarm(runbook, children=tuple(alarms), resource=resource)
 
     def _actions(self, enabled: bool) -> list[str] | None:
         return [self.topic_arn] if enabled and self.topic_arn is not None else None
-
-
-def _referred_to_weakly(resource: Resource) -> Resource:
-    """Let other stacks read the alarm's name and ARN at deployment: settings remove alarms, but CloudFormation keeps exports in use.
-
-    Neither changes while the alarm exists.
-    """
-    CrossStackReferences.of(resource).produce(ReferenceStrength.WEAK)
-    return resource
 
 
 def _alarm_description(description: str, runbook: str, severity: Severity) -> str:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from settings import types
 from settings.constants import ACCOUNT_STACK, EDGE_REGION, PREVIEW_PREFIX
-from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, given, leaves_stack
+from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, given, leaves_stack, switched_off
 from settings.sections.alarms import Alarms, Alerts, AnomalyDetection, Budget, Endpoint, Slo, Uptime
 from settings.sections.application import Application, ExtraSecret
 from settings.sections.backup_maintenance_rotation import Operations
@@ -103,8 +103,8 @@ class Tables(Section):
         AnomalyDetection | None,
         InOrder(
             "Its stack leaves the app, and a deployment deletes no stacks: it would go on sending alerts.",
-            leaves_stack(ACCOUNT_STACK, "REGION"),
-            applies=lambda old, new: old and not new,
+            leaves_stack(ACCOUNT_STACK),
+            applies=switched_off,
         ),
     ] = Field(None, description="Default: none. Of the account, in one of its environments.")
     pipeline: Pipeline | None = None

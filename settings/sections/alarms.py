@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from settings import types, url_paths
-from settings.field_metadata import InOrder, Protective, Saving, given, leaves_stack
+from settings.field_metadata import InOrder, Protective, Saving, given, leaves_stack, switched_off
 from settings.sections.base import Section
 
 
@@ -72,8 +72,8 @@ class Alarms(Section):
         Saving(False, "no alerts about failures"),
         InOrder(
             "The stack of CloudFront's alarms leaves the app, and a deployment deletes no stacks: it would go on sending alerts.",
-            leaves_stack("CarmenNAMEEdgeAlarms", "us-east-1"),
-            applies=lambda old, new: old and not new,
+            leaves_stack("CarmenNAMEEdgeAlarms"),
+            applies=switched_off,
         ),
     ] = Field(
         True,
@@ -158,8 +158,8 @@ class Budget(Section):
         Protective(given, opt_out=True),
         InOrder(
             "The budget's stack leaves the app, and a deployment deletes no stacks: the budget would go on sending alerts.",
-            leaves_stack("CarmenNAMEBudget", "REGION"),
-            applies=lambda old, new: old and not new,
+            leaves_stack("CarmenNAMEBudget"),
+            applies=switched_off,
         ),
     ] = Field(500, ge=0, le=1_000_000, description="Alerts at 80 %, at 100 %, and when the forecast is higher; 0: no budget.")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings import types
-from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, Saving, order
+from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, Saving, order, switched_off
 from settings.sections.base import Section
 
 
@@ -93,7 +93,7 @@ class Database(Section):
         InOrder(
             "Running tasks keep the proxy's address until they restart, so requests fail between the two steps.",
             ("`./carmen deploy --steps-taken {key}`.", "Immediately afterwards: `./carmen tasks restart`."),
-            applies=lambda old, new: old and not new,
+            applies=switched_off,
         ),
     ] = Field(True, description="RDS Proxy, which keeps client connections through a failover and limits their number.")
     storage_gib: Annotated[
@@ -120,7 +120,7 @@ class Database(Section):
                 "`./carmen deploy --steps-taken {key}`: no more snapshots are created; the existing ones expire.",
                 "Delete the vault when it is empty: `aws backup delete-backup-vault --backup-vault-name NAME`; only then set days again.",
             ),
-            applies=lambda old, new: old > 0 and not new,
+            applies=switched_off,
         ),
     ] = Field(0, ge=0, le=3650, description="How long AWS Backup keeps a daily snapshot in a vault; 0: no snapshots.")
     aws_backup_schedule: types.Cron = Field(
