@@ -14,9 +14,10 @@ from botocore.exceptions import ClientError
 
 from settings.constants import CACHE_ENGINES, EDGE_REGION
 from settings.model import Settings
-from tools.account import service_linked_roles
+from settings.types import UNSUPPORTED_ZONES
+from tools.account import offers, service_linked_roles
 from tools.account.assumptions import Answer, Assumption
-from tools.environment import Deployed
+from tools.environment import NOT_THERE, Deployed
 
 QUALIFIER = "hnb659fds"  # of `cdk bootstrap` (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
 BOOTSTRAP_VERSION = 8  # the highest that cdk.out/manifest.json requires
@@ -26,7 +27,6 @@ MANAGED_RULE_GROUPS = {
     *("AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesKnownBadInputsRuleSet"),
     *("AWSManagedRulesCommonRuleSet", "AWSManagedRulesSQLiRuleSet"),
 }
-NO_PROXY_ZONES = {"use1-az3"}
 
 Check = Callable[[Deployed], Answer]
 
@@ -54,6 +54,16 @@ def _code(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
+def _unless(missing: str, call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
+    """The answer of a call; None if AWS answers with the error code `missing`. Raises ClientError for other codes."""
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        if _code(error) != missing:
+            raise
+        return None
+
+
 def _ours(tags: Iterable[dict[str, str]], settings: Settings) -> bool:
     """Whether a resource belongs to the environment: a second deployment does not need it again."""
     return any(tag["Key"] == "environment" and tag["Value"] == settings.name for tag in tags)
@@ -62,12 +72,8 @@ def _ours(tags: Iterable[dict[str, str]], settings: Settings) -> bool:
 def quota(deployed: Deployed, service: str, code: str, region: str | None = None) -> float:
     """The applied quota, or AWS's default: a quota that was never changed may have no applied value."""
     client = _client(deployed, "service-quotas", region)
-    try:
-        found = client.get_service_quota(ServiceCode=service, QuotaCode=code)
-    except ClientError as error:
-        if _code(error) != "NoSuchResourceException":
-            raise
-        found = client.get_aws_default_service_quota(ServiceCode=service, QuotaCode=code)
+    names = {"ServiceCode": service, "QuotaCode": code}
+    found = _unless("NoSuchResourceException", client.get_service_quota, **names) or client.get_aws_default_service_quota(**names)
     return float(found["Quota"]["Value"])
 
 
@@ -90,9 +96,9 @@ def zones_are_usable(deployed: Deployed) -> Answer:
     found = _client(deployed, "ec2").describe_availability_zones()["AvailabilityZones"]
     names = {zone["ZoneId"]: zone["ZoneName"] for zone in found if zone["State"] == "available" and zone["ZoneType"] == "availability-zone"}
     zones = deployed.settings.network.zones
-    wrong = [zone for zone in zones if zone not in names or zone in NO_PROXY_ZONES]
+    wrong = [zone for zone in zones if zone not in names]
     if wrong:
-        return Answer(False, f"not usable: {', '.join(wrong)}; the region has {', '.join(sorted(set(names) - NO_PROXY_ZONES))}")
+        return Answer(False, f"not usable: {', '.join(wrong)}; the region has {', '.join(sorted(set(names) - set(UNSUPPORTED_ZONES)))}")
     return Answer(True, ", ".join(f"{zone} is {names[zone]}" for zone in zones))
 
 
@@ -100,13 +106,9 @@ def bootstrap_is_current(deployed: Deployed) -> Answer:
     """ssm:GetParameter of the bootstrap's version in every region."""
     versions: dict[str, int] = {}
     for region in deployed.settings.regions:
-        try:
-            found = _client(deployed, "ssm", region).get_parameter(Name=f"/cdk-bootstrap/{QUALIFIER}/version")
-            versions[region] = int(found["Parameter"]["Value"])
-        except ClientError as error:
-            if _code(error) != "ParameterNotFound":
-                raise
-            versions[region] = 0
+        read = _client(deployed, "ssm", region).get_parameter
+        found = _unless("ParameterNotFound", read, Name=f"/cdk-bootstrap/{QUALIFIER}/version")
+        versions[region] = int(found["Parameter"]["Value"]) if found else 0
     text = ", ".join(f"{region}: {f'version {version}' if version else 'none'}" for region, version in versions.items())
     return Answer(min(versions.values()) >= BOOTSTRAP_VERSION, f"{text} (needed: {BOOTSTRAP_VERSION})")
 
@@ -117,11 +119,9 @@ def bootstrap_key_is_ours(deployed: Deployed) -> Answer:
     keys: dict[str, str] = {}
     for region in deployed.settings.regions:
         bucket = f"cdk-{QUALIFIER}-assets-{account}-{region}"
-        try:
-            found = _client(deployed, "s3", region).get_bucket_encryption(Bucket=bucket, ExpectedBucketOwner=account)
-        except ClientError as error:
-            if _code(error) != "NoSuchBucket":
-                raise
+        read = _client(deployed, "s3", region).get_bucket_encryption
+        found = _unless("NoSuchBucket", read, Bucket=bucket, ExpectedBucketOwner=account)
+        if found is None:
             return Answer(None, f"{bucket} does not exist: run `./carmen bootstrap` first")
         rule = found["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
         keys[region] = rule.get("KMSMasterKeyID") or "AWS's key"
@@ -133,13 +133,10 @@ def execution_role_has_the_boundary(deployed: Deployed) -> Answer:
     """iam:GetRole of the role with which CloudFormation deploys."""
     wanted = deployed.settings.permissions_boundary
     name = f"cdk-{QUALIFIER}-cfn-exec-role-{_account(deployed)}-{deployed.settings.region}"
-    try:
-        role = _client(deployed, "iam").get_role(RoleName=name)["Role"]
-    except ClientError as error:
-        if _code(error) != "NoSuchEntity":
-            raise
+    answer = _unless("NoSuchEntity", _client(deployed, "iam").get_role, RoleName=name)
+    if answer is None:
         return Answer(None, f"{name} does not exist: run `./carmen bootstrap` first")
-    found = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "").rpartition("/")[2]
+    found = answer["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "").rpartition("/")[2]
     return Answer(found == (wanted or ""), f"{name} has {found or 'no boundary'}; the settings say {wanted or 'none'}")
 
 
@@ -149,16 +146,9 @@ def _account(deployed: Deployed) -> str:
 
 def service_linked_roles_exist(deployed: Deployed) -> Answer:
     """iam:GetRole of each service-linked role that a deployment uses."""
-    iam = _client(deployed, "iam")
-    missing = []
-    for service, role in service_linked_roles.ROLES.items():
-        try:
-            iam.get_role(RoleName=role)
-        except ClientError as error:
-            if _code(error) != "NoSuchEntity":
-                raise
-            missing.append(service)
-    return Answer(not missing, f"missing: {', '.join(missing)}" if missing else f"all {len(service_linked_roles.ROLES)} exist")
+    iam, roles = _client(deployed, "iam"), service_linked_roles.ROLES
+    missing = [service for service, role in roles.items() if _unless("NoSuchEntity", iam.get_role, RoleName=role) is None]
+    return Answer(not missing, f"missing: {', '.join(missing)}" if missing else f"all {len(roles)} exist")
 
 
 def identity_provider_matches(deployed: Deployed) -> Answer:
@@ -171,22 +161,13 @@ def identity_provider_matches(deployed: Deployed) -> Answer:
     host = issuer(pipeline)
     arns = [one["Arn"] for one in _client(deployed, "iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     exists = any(arn.endswith(f":oidc-provider/{host}") for arn in arns)
-    if exists and not pipeline.provider_exists and _stack_exists(deployed, "CarmenPipelineAccess"):
+    stacks = _client(deployed, "cloudformation", EDGE_REGION).describe_stacks
+    if exists and not pipeline.provider_exists and _unless(NOT_THERE, stacks, StackName="CarmenPipelineAccess"):
         return Answer(True, f"{host} exists; CarmenPipelineAccess created it")
     return Answer(
         exists == pipeline.provider_exists,
         f"{host} {'exists' if exists else 'does not exist'}; provider_exists is {str(pipeline.provider_exists).lower()}",
     )
-
-
-def _stack_exists(deployed: Deployed, name: str) -> bool:
-    try:
-        _client(deployed, "cloudformation", EDGE_REGION).describe_stacks(StackName=name)
-    except ClientError as error:
-        if _code(error) != "ValidationError":
-            raise
-        return False
-    return True
 
 
 # Quotas
@@ -279,25 +260,15 @@ def nat_instances_have_room(deployed: Deployed) -> Answer:
 def engine_version_is_offered(deployed: Deployed) -> Answer:
     """rds:DescribeDBEngineVersions: RDS's default for the major version that the template names."""
     major = deployed.settings.database.engine_major
-    rds = _client(deployed, "rds")
-    found = _pages(rds, "describe_db_engine_versions", "DBEngineVersions", Engine="postgres", EngineVersion=major, DefaultOnly=True)
-    versions = [one["EngineVersion"] for one in found]
-    return Answer(bool(versions), f"a new instance gets {versions[0]}" if versions else f"RDS offers no PostgreSQL {major}")
+    version = offers.default_database_version(_client(deployed, "rds"), major)
+    return Answer(version is not None, f"a new instance gets {version}" if version else f"RDS offers no PostgreSQL {major}")
 
 
 def instance_class_is_offered(deployed: Deployed) -> Answer:
     """rds:DescribeOrderableDBInstanceOptions and ec2:DescribeAvailabilityZones: the class in every zone."""
     settings = deployed.settings
-    found = _pages(
-        _client(deployed, "rds"),
-        "describe_orderable_db_instance_options",
-        "OrderableDBInstanceOptions",
-        Engine="postgres",
-        DBInstanceClass=f"db.{settings.database.instance_class}",
-    )
-    suitable = [
-        one for one in found if one["StorageType"] == "gp3" and one["EngineVersion"].split(".")[0] == settings.database.engine_major
-    ]
+    found = offers.database_options(_client(deployed, "rds"), settings.database.instance_class)
+    suitable = [one for one in found if one["EngineVersion"].split(".")[0] == settings.database.engine_major]
     offered = {zone["Name"] for one in suitable for zone in one["AvailabilityZones"]}
     names = {one["ZoneId"]: one["ZoneName"] for one in _client(deployed, "ec2").describe_availability_zones()["AvailabilityZones"]}
     usable = [zone for zone in settings.network.zones if names.get(zone) in offered]
@@ -310,9 +281,8 @@ def cache_version_is_offered(deployed: Deployed) -> Answer:
     """elasticache:DescribeCacheEngineVersions of the cache's engine."""
     engine = deployed.settings.cache.engine
     wanted = CACHE_ENGINES[engine][0]
-    found = _pages(_client(deployed, "elasticache"), "describe_cache_engine_versions", "CacheEngineVersions", Engine=engine)
-    versions = [one["EngineVersion"] for one in found]
-    offered = any(version == wanted or version.startswith(f"{wanted}.") for version in versions)
+    versions = offers.cache_versions(_client(deployed, "elasticache"), engine)
+    offered = any(offers.minor(version) == offers.minor(wanted) for version in versions)
     return Answer(offered, f"{engine} {wanted} {'is' if offered else 'is not'} among {', '.join(versions) or 'no version'}")
 
 
@@ -330,12 +300,10 @@ def hosted_zone_matches(deployed: Deployed) -> Answer:
     domain = deployed.settings.domain
     if domain is None:
         return Answer(True, "no [domain] is set: CloudFront's own name is used")
-    try:
-        zone = _client(deployed, "route53").get_hosted_zone(Id=domain.hosted_zone_id)["HostedZone"]
-    except ClientError as error:
-        if _code(error) != "NoSuchHostedZone":
-            raise
+    found = _unless("NoSuchHostedZone", _client(deployed, "route53").get_hosted_zone, Id=domain.hosted_zone_id)
+    if found is None:
         return Answer(False, f"this account has no hosted zone {domain.hosted_zone_id}")
+    zone = found["HostedZone"]
     name, private = zone["Name"].rstrip("."), zone.get("Config", {}).get("PrivateZone", False)
     text = f"{domain.hosted_zone_id} is the {'private' if private else 'public'} zone {name}"
     return Answer(not private and name == domain.hosted_zone_name, text)

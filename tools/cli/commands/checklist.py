@@ -16,6 +16,8 @@ from typing import Any
 import click
 
 from settings.constants import CACHE_ENGINES
+from tools.account import offers
+from tools.account.offers import minor
 from tools.cli.commands.release import NONE_YET, releases
 from tools.cli.commands.secrets import secrets_to_fill
 from tools.cli.options import reads_environment
@@ -129,21 +131,16 @@ def database_version_is_offered(deployed: Deployed) -> Finding:
     The template names the major version only: RDS creates its default minor version, or keeps the running one if that is newer.
     Source: RDS API, DescribeDBEngineVersions "DefaultOnly", DescribeOrderableDBInstanceOptions, ModifyDBInstance "EngineVersion".
     """
-    rds, wanted = deployed.session.client("rds"), deployed.settings.database
-    major, instance_class = wanted.engine_major, f"db.{wanted.instance_class}"
-    default = rds.describe_db_engine_versions(Engine="postgres", EngineVersion=major, DefaultOnly=True)["DBEngineVersions"]
-    if not default:
-        return Finding(False, f"RDS offers no PostgreSQL {major} in {deployed.settings.region}: change [database] engine_major")
-    version = default[0]["EngineVersion"]
-    pages = rds.get_paginator("describe_orderable_db_instance_options").paginate(
-        Engine="postgres", EngineVersion=version, DBInstanceClass=instance_class, Vpc=True
-    )
-    options = [one for page in pages for one in page["OrderableDBInstanceOptions"] if one.get("StorageType") == "gp3"]
+    rds, wanted, region = deployed.session.client("rds"), deployed.settings.database, deployed.settings.region
+    version = offers.default_database_version(rds, wanted.engine_major)
+    if version is None:
+        return Finding(False, f"RDS offers no PostgreSQL {wanted.engine_major} in {region}: change [database] engine_major")
+    options = offers.database_options(rds, wanted.instance_class, EngineVersion=version, Vpc=True)
     if not [one for one in options if one.get("MultiAZCapable") or not wanted.multi_az]:
-        what = f"{instance_class} with gp3{' in two zones' if wanted.multi_az else ''}"
-        words = f"RDS offers no {what} for PostgreSQL {version} in {deployed.settings.region}: change [database] instance_class"
+        what = f"db.{wanted.instance_class} with gp3{' in two zones' if wanted.multi_az else ''}"
+        words = f"RDS offers no {what} for PostgreSQL {version} in {region}: change [database] instance_class"
         return Finding(False, words)
-    return Finding(True, f"a new database gets PostgreSQL {version} on {instance_class}")
+    return Finding(True, f"a new database gets PostgreSQL {version} on db.{wanted.instance_class}")
 
 
 def cache_version_is_offered(deployed: Deployed) -> Finding:
@@ -153,26 +150,21 @@ def cache_version_is_offered(deployed: Deployed) -> Finding:
     """
     elasticache, engine = deployed.session.client("elasticache"), deployed.settings.cache.engine
     version, where = CACHE_ENGINES[engine][0], "CACHE_ENGINES in settings/constants.py"
-    pages = elasticache.get_paginator("describe_cache_engine_versions").paginate(Engine=engine)
-    offered = [one["EngineVersion"] for page in pages for one in page["CacheEngineVersions"]]
-    if not [one for one in offered if _minor(one) == _minor(version)]:
+    offered = offers.cache_versions(elasticache, engine)
+    if not [one for one in offered if minor(one) == minor(version)]:
         return Finding(False, f"ElastiCache offers {engine} {', '.join(offered)}, not {version}: change {where}")
-    newest = max(offered, key=_minor)
-    advice = f"; {newest} exists, upgrade with {where}" if _minor(newest) > _minor(version) else ""
+    newest = max(offered, key=minor)
+    advice = f"; {newest} exists, upgrade with {where}" if minor(newest) > minor(version) else ""
     try:
         group = deployed.resource("Data", "AWS::ElastiCache::ReplicationGroup")
     except NotDeployedError:
         return Finding(True, f"a new cache gets {engine} {version}{advice}")
     pages = elasticache.get_paginator("describe_cache_clusters").paginate()
     nodes = [one for page in pages for one in page["CacheClusters"] if one.get("ReplicationGroupId") == group]
-    if newer := [one["EngineVersion"] for one in nodes if one["Engine"] == engine and _minor(one["EngineVersion"]) > _minor(version)]:
-        words = f"{group} runs {engine} {max(newer, key=_minor)}, and the template's {version} would be a downgrade: change {where}"
+    if newer := [one["EngineVersion"] for one in nodes if one["Engine"] == engine and minor(one["EngineVersion"]) > minor(version)]:
+        words = f"{group} runs {engine} {max(newer, key=minor)}, and the template's {version} would be a downgrade: change {where}"
         return Finding(False, words)
     return Finding(True, f"the cache runs {engine} {version}{advice}")
-
-
-def _minor(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")[:2]))
 
 
 def service_is_stable(deployed: Deployed) -> Finding:
@@ -187,11 +179,9 @@ def service_is_stable(deployed: Deployed) -> Finding:
 
 def endpoints_answer(deployed: Deployed) -> Finding:
     """Endpoints as users reach them, checked by the uptime function, which also publishes its metrics."""
-    function = deployed.resource("", "AWS::Lambda::Function", "UptimeFunction")
-    answer = deployed.session.client("lambda").invoke(FunctionName=function, Payload=json.dumps({"source": "postflight"}))
-    failures: dict[str, Any] = json.loads(answer["Payload"].read())
-    if answer.get("FunctionError"):
-        return Finding(False, f"the uptime function failed: {failures.get('errorMessage')}")
+    failures, error = _run_function(deployed, "", "UptimeFunction")
+    if error:
+        return Finding(False, f"the uptime function failed: {error}")
     return Finding(
         not failures, "; ".join(f"{path}: {reason}" for path, reason in failures.items()) or "every endpoint answers from outside"
     )
@@ -199,12 +189,18 @@ def endpoints_answer(deployed: Deployed) -> Finding:
 
 def backup_can_read_every_table(deployed: Deployed) -> Finding:
     """Whether row-level security hides a table from backups. The roles function tells; it also corrects roles, as it does daily."""
-    function = deployed.resource("Data", "AWS::Lambda::Function", "DatabaseRolesFunction")
-    answer = deployed.session.client("lambda").invoke(FunctionName=function, Payload=json.dumps({"source": "postflight"}))
-    result: dict[str, str] = json.loads(answer["Payload"].read())
-    if answer.get("FunctionError"):
-        return Finding(False, f"the database-roles function failed: {result.get('errorMessage')}")
+    result, error = _run_function(deployed, "Data", "DatabaseRolesFunction")
+    if error:
+        return Finding(False, f"the database-roles function failed: {error}")
     return Finding(not result["Advice"], result["Advice"] or "no table is hidden from backups")
+
+
+def _run_function(deployed: Deployed, stack: str, name: str) -> tuple[dict[str, Any], str]:
+    """Run a function of the environment; its answer, and the message of its error or an empty one."""
+    function = deployed.resource(stack, "AWS::Lambda::Function", name)
+    answer = deployed.session.client("lambda").invoke(FunctionName=function, Payload=json.dumps({"source": "postflight"}))
+    result: dict[str, Any] = json.loads(answer["Payload"].read())
+    return result, str(result.get("errorMessage")) if answer.get("FunctionError") else ""
 
 
 def few_errors(deployed: Deployed) -> Finding:
