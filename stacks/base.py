@@ -62,7 +62,7 @@ class CarmenStack(cdk.Stack):
             self.export_value(value)
 
     def record_settings(self, settings: Settings) -> None:
-        """Add the values of the settings that are not changeable as an output: whoever may deploy may read it (settings/changes.py)."""
+        """Add the values of the settings that are not changeable as an output, which every role that may deploy may read."""
         text = json.dumps(changes.record(settings), separators=(",", ":"))
         cdk.CfnOutput(self, changes.OUTPUT, value=text, description="Settings that cannot simply change; ./carmen deploy compares them")
 

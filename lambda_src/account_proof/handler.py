@@ -101,7 +101,7 @@ def ping_redis(*, host: str, port: int, token: str) -> dict[str, Any]:
 
 
 def _try(**login: Any) -> dict[str, str]:
-    """A login's refusal, and who refused: Python the certificate, PostgreSQL (or the proxy) the login, or nobody was reached."""
+    """A login's refusal, and who refused: Python the certificate, PostgreSQL (or the proxy) the login, or the network."""
     try:
         with open_session(connect(**login)) as session:
             session.run("SELECT 1")

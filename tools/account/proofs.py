@@ -352,7 +352,7 @@ PROOFS: tuple[Assumption[Proofs], ...] = (
         assumed="The master logs in with its password after it has created a role in rds_iam.",
         why="From PostgreSQL 16 on it becomes a member of that role, and so perhaps of rds_iam, whose members need IAM tokens.",
         check=master_logs_in_after_rds_iam,
-        if_wrong="lambda_src/database_roles: log in with an IAM token, which needs rds-db:connect for the master.",
+        if_wrong="Nothing if the token is accepted: the roles function then uses it (ADR 0024). If not, lambda_src/common/database.py.",
         source="PostgreSQL 16 release notes (creators become members); measured with pg_hba's +rds_iam on 17.11",
         actions=IN_FUNCTION,
     ),

@@ -94,7 +94,7 @@ OTHER_SCANNERS = {
         "ECR encrypts images with AES-256. A customer key adds a way to lose every image, and images contain no secrets."
     ),
     ("checkov CKV_AWS_27", "AWS::SQS::Queue", "KmsMasterKeyId"): (
-        "SQS encrypts with its own key (SqsManagedSseEnabled). With a customer key, each service that sends dead letters would need it; "
+        "SQS encrypts with its own key (SqsManagedSseEnabled). With a customer key, each service that sends failed events would need it; "
         "a missing permission would lose the message that reports a failure."
     ),
     ("checkov CKV_AWS_119", "AWS::DynamoDB::Table", "SSESpecification.KMSMasterKeyId"): (
