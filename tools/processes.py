@@ -56,10 +56,10 @@ class _Endings:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._first is None:
             self._first = time.monotonic()
-            _write(f"\n{self.message}\n")
+            write_to_terminal(f"\n{self.message}\n")
             self.begin(number, frame)
         elif time.monotonic() - self._first > REPEAT_SECONDS:
-            _write("\nStopped at once. Its child processes end too; the next run of this command removes what remains.\n")
+            write_to_terminal("\nStopped at once. Its child processes end too; the next run of this command removes what remains.\n")
             os._exit(self._code)  # each child has a watcher
 
     def begin(self, number: int, _: FrameType | None) -> None:
@@ -85,7 +85,8 @@ class _Endings:
                 self.end()
 
 
-def _write(text: str) -> None:
+def write_to_terminal(text: str) -> None:
+    """Write to standard error from a signal handler, where `print` may be interrupted by itself."""
     with contextlib.suppress(OSError):  # the terminal may be closed
         os.write(2, text.encode())
 

@@ -531,6 +531,11 @@ class ProofStack:
                 self.client("logs").delete_log_group(logGroupName=group)
         return found or bool(stack)
 
+    def origin_groups(self, vpc: str) -> list[dict[str, Any]]:
+        """The security groups that AWS creates for VPC origins in `vpc`."""
+        filters = [{"Name": "group-name", "Values": [ORIGIN_GROUP]}, {"Name": "vpc-id", "Values": [vpc]}]
+        return list(self.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"])
+
     def _remove_monitors(self) -> bool:
         """Anomaly monitors are global."""
         client = self.client("ce", EDGE_REGION)
@@ -556,11 +561,9 @@ class ProofStack:
 
     def _remove_origin_group(self) -> None:
         """AWS creates this group for a VPC origin, and a group that remains keeps the VPC from being deleted."""
-        ec2 = self.client("ec2")
-        filters = [{"Name": "group-name", "Values": [ORIGIN_GROUP]}, {"Name": "vpc-id", "Values": [self._physical_id("Vpc")]}]
-        for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
+        for group in self.origin_groups(self._physical_id("Vpc")):
             with _ignoring("DependencyViolation"):
-                ec2.delete_security_group(GroupId=group["GroupId"])
+                self.client("ec2").delete_security_group(GroupId=group["GroupId"])
 
     def _physical_id(self, logical_id: str) -> str:
         found = self.client("cloudformation").describe_stack_resources(StackName=NAME, LogicalResourceId=logical_id)["StackResources"]

@@ -213,8 +213,7 @@ def _allowed(call: Callable[[], object]) -> Answer:
 def origin_has_a_security_group(proofs: Proofs) -> Answer:
     """ec2:DescribeSecurityGroups by name in the VPC of a deployed VPC origin and distribution."""
     vpc = proofs.stack.output("Vpc")
-    filters = [{"Name": "group-name", "Values": [ORIGIN_GROUP]}, {"Name": "vpc-id", "Values": [vpc]}]
-    found = proofs.stack.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
+    found = proofs.stack.origin_groups(vpc)
     return Answer(len(found) == 1, f"{found[0]['GroupId']} in {vpc}" if found else f"{vpc} has no group {ORIGIN_GROUP}")
 
 

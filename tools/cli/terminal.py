@@ -69,16 +69,11 @@ class _CtrlC:
 
     def __call__(self, end: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
         if self.remaining is not None:
-            _write(f"\nStopped at once. {self.remaining}\n")
+            processes.write_to_terminal(f"\nStopped at once. {self.remaining}\n")
             os._exit(128 + number)  # child processes end with us: each has a watcher (tools/processes.py)
         message, self.remaining = self.messages[-1]
-        _write(f"\n{message}\n{AGAIN}\n")
+        processes.write_to_terminal(f"\n{message}\n{AGAIN}\n")
         end(number, frame)
-
-
-def _write(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be closed
-        os.write(2, text.encode())
 
 
 _ctrl_c = _CtrlC()
