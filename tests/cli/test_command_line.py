@@ -57,7 +57,7 @@ COMPLETE = {
     "secrets": "",
     "names": "",
     "drift": "",
-    "preview up": None,  # the CDK CLI needs them: see test_cdk_failure_without_credentials
+    "preview up": "pr-1",
     "preview list": "",
     "preview remove": "pr-1 --yes",
     "preview prune": "",
@@ -437,3 +437,12 @@ def test_wrong_settings_stop_the_cdk_with_every_mistake(tmp_path: Path) -> None:
     ]
     assert "Traceback" not in output
     assert list((tmp_path / "cdk.out").glob("*")) == []
+
+
+@pytest.mark.usefixtures("no_credentials", "fake_cdk")
+def test_preview_refuses_a_fixed_setting(deployed_record: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    deployed_record["Settings"] = json.dumps({**record(load("preview-pr-1")), "network.cidr": "10.99.0.0/16"})
+    assert main(["preview", "up", "pr-1"]) == 3
+    errors = capfd.readouterr().err
+    assert "network.cidr: '10.99.0.0/16' → " in errors
+    assert errors.endswith("\nOr, if its data may be lost: `./carmen preview remove pr-1`, then the same command.\n")

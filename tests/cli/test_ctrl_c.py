@@ -241,10 +241,7 @@ def change(change: str, undo: str) -> str:
 
 # What each command waits for first (otherwise the function that works on this machine), and what Ctrl-C prints then.
 WAITS: dict[str, tuple[str, str]] = {
-    "deploy": (
-        CDK,
-        "The deployment of CarmenProd, CarmenProdBudget continues in AWS. The CloudFormation console shows its state; the same command completes it.",
-    ),
+    "deploy": (AWS, NOTHING),  # what is deployed; `access` deploys in the same way
     "diff": (AWS, "Stopping; temporary folders are removed."),
     "cost": ("tools.reports.cost.savings.bill_of_all_environments", NOTHING),
     "settings": ("settings.loader.resolved", NOTHING),
@@ -280,10 +277,7 @@ WAITS: dict[str, tuple[str, str]] = {
     "secrets": (AWS, NOTHING),
     "names": (AWS, NOTHING),
     "drift": (AWS, "Stopping. Comparisons that CloudFormation has started continue in AWS; they change nothing."),
-    "preview up": (
-        CDK,
-        "The deployment continues in AWS. `./carmen preview up pr-1` completes it, `./carmen preview remove pr-1` removes it.",
-    ),
+    "preview up": (AWS, NOTHING),
     "preview list": (AWS, NOTHING),
     "preview remove": (AWS, change("the preview is removed with all its data", "not possible")),
     "preview prune": (AWS, NOTHING),
@@ -302,10 +296,11 @@ def line_of(name: str) -> list[str]:
     return [*name.split(), *ARGUMENTS[name].split()]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def silent() -> Iterator[socket.socket]:
     """A server that accepts requests and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)  # a command that asks nothing fails its test, and does not hang the run
         yield server
 
 
@@ -393,6 +388,14 @@ def test_ctrl_c_while_every_command_waits(waiting: str, capfd: pytest.CaptureFix
     assert errors.endswith("\nended\n" if waits == CDK else f"\n{terminal.AGAIN}\n")
 
 
+@pytest.mark.usefixtures("no_credentials")
+def test_ctrl_c_while_a_preview_is_deployed(fake_cdk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("tools.cli.commands.preview.expect_changeable", lambda *_, **__: None)
+    _press_when_the_cdk_runs(fake_cdk, monkeypatch)
+    assert main(["preview", "up", "pr-1"]) == 130
+    assert "\nThe deployment continues in AWS. `./carmen preview up pr-1` completes it, `./carmen preview remove" in capfd.readouterr().err
+
+
 @every_command
 def test_second_ctrl_c_while_every_command_ends(waiting: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """It arrives while the first message is being printed."""
@@ -402,8 +405,8 @@ def test_second_ctrl_c_while_every_command_ends(waiting: str, monkeypatch: pytes
         if "Stopped at once" not in text:
             signal.raise_signal(signal.SIGINT)
 
-    write = terminal._write
-    monkeypatch.setattr(terminal, "_write", write_and_press)
+    write = processes.write_to_terminal
+    monkeypatch.setattr(processes, "write_to_terminal", write_and_press)
     with pytest.raises(Killed) as killed:
         main(line_of(waiting))
     assert killed.value.args == (130,)
@@ -522,6 +525,7 @@ def test_ctrl_c_at_the_question_of_every_command(
 READS = {
     *("diff", "release list", "preflight", "postflight", "firewall list", "backup list", "backup verify", "backup restore"),
     *("secrets", "names", "preview list"),
+    *("deploy", "preview up"),  # the CDK CLI makes their changes: see `access`
 }
 
 

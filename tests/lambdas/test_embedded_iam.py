@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 ACCOUNT = "000000000000"
 ARN = f"arn:aws:ecs:us-east-1:{ACCOUNT}"
-IN_CLUSTER = {"ArnEquals": {"ecs:cluster": f"{ARN}:cluster/carmen"}}
+IN_CLUSTER = {"ArnEquals": {"ecs:cluster": f"{ARN}:cluster/own"}}
 
 
 def client_with(action: str, resource: str, condition: dict[str, Any]) -> Any:
@@ -34,22 +34,22 @@ def client_with(action: str, resource: str, condition: dict[str, Any]) -> Any:
 @pytest.mark.usefixtures("aws")
 def test_list_tasks_is_checked_against_everything_in_the_cluster() -> None:
     """ECS Developer Guide, "List and describe task examples"; https://github.com/cdklabs/construct-hub/pull/1207."""
-    for name in ("carmen", "other"):
+    for name in ("own", "other"):
         boto3.client("ecs").create_cluster(clusterName=name)
     as_documented = client_with("ecs:ListTasks", "*", IN_CLUSTER)
-    assert as_documented.list_tasks(cluster="carmen")["taskArns"] == []
+    assert as_documented.list_tasks(cluster="own")["taskArns"] == []
     with pytest.raises(ClientError, match="AccessDenied"):
         as_documented.list_tasks(cluster="other")
     with pytest.raises(ClientError, match="AccessDenied"):
-        client_with("ecs:ListTasks", f"{ARN}:container-instance/carmen/*", {}).list_tasks(cluster="carmen")
+        client_with("ecs:ListTasks", f"{ARN}:container-instance/own/*", {}).list_tasks(cluster="own")
 
 
 @pytest.mark.usefixtures("aws")
 def test_task_definitions_have_no_resource_level_permissions() -> None:
     """ECS Developer Guide, "Task definition examples"."""
-    task = {"family": "carmen", "containerDefinitions": [{"name": "web", "image": "node"}]}
+    task = {"family": "own", "containerDefinitions": [{"name": "web", "image": "node"}]}
     assert client_with("ecs:RegisterTaskDefinition", "*", {}).register_task_definition(**task)["taskDefinition"]["revision"] == 1
     with pytest.raises(ClientError, match="AccessDenied"):
-        client_with("ecs:RegisterTaskDefinition", f"{ARN}:task-definition/carmen:*", {}).register_task_definition(**task)
+        client_with("ecs:RegisterTaskDefinition", f"{ARN}:task-definition/own:*", {}).register_task_definition(**task)
     with pytest.raises(ClientError, match="AccessDenied"):
-        client_with("ecs:DescribeTaskDefinition", f"{ARN}:task-definition/*", {}).describe_task_definition(taskDefinition="carmen:1")
+        client_with("ecs:DescribeTaskDefinition", f"{ARN}:task-definition/*", {}).describe_task_definition(taskDefinition="own:1")

@@ -38,10 +38,11 @@ def deploy(environment: str, stacks: list[str], yes: bool, context: tuple[str, .
     return run_cdk(["deploy", *OFFLINE, *NEVER_ASK, *app, *stacks], continues)
 
 
-def expect_changeable(deployed: Deployed, steps_taken: Sequence[str]) -> None:
+def expect_changeable(deployed: Deployed, steps_taken: Sequence[str] = (), otherwise: str = "") -> None:
     """Raise RefusedError when a setting changes that cannot simply change on what is deployed (settings/changes.py).
 
-    Stacks of an older version have no record of their settings: then a warning says so. `steps_taken` are keys whose steps were taken.
+    Stacks of an older version have no record of their settings: then a warning says so. `steps_taken` are keys whose steps were taken;
+    `otherwise` is another way, added to the error.
     """
     from botocore.exceptions import ClientError
 
@@ -69,7 +70,8 @@ def expect_changeable(deployed: Deployed, steps_taken: Sequence[str]) -> None:
         elif outputs:
             click.echo(f"Warning: {name} has no output {RECORD}: an older version deployed it, so its settings are not compared.", err=True)
     if refused:
-        raise RefusedError("\n".join(["Nothing was changed. Settings that cannot simply change:", *map(str, refused.values())]))
+        lines = ["Nothing was changed. Settings that cannot simply change:", *map(str, refused.values()), otherwise]
+        raise RefusedError("\n".join(filter(None, lines)))
 
 
 @click.command("deploy")

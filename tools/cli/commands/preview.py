@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
 from tools.cli.cdk import OFFLINE, run_cdk
+from tools.cli.commands.deployment import expect_changeable
 from tools.cli.commands.release import release, releases
 from tools.cli.options import json_option, print_json, yes_option
 from tools.cli.terminal import approve, on_ctrl_c, step
@@ -279,6 +280,7 @@ def up_command(name: str, days: int, image: str) -> None:
       ./carmen preview up pr-123 --days 7
     """
     deployed, today = _connect(name), datetime.now(UTC).date()
+    expect_changeable(deployed, otherwise=f"Or, if its data may be lost: `./carmen preview remove {name}`, then the same command.")
     url = make(deployed, days, image, lambda *arguments: _run_cdk(name, *arguments), today)
     environment = deployed.settings.name
     print(f"{url} until {today + timedelta(days=days)}. Other commands take it as `--env {environment}`.")
