@@ -168,15 +168,15 @@ class CarmenTopStack(CarmenStack):
             ),
             "Cluster": (service.cluster.cluster_name, "ECS cluster"),
             "Service": (service.web.service.service_name, "ECS service"),
-            "MigrationTask": (service.migration.task_definition.task_definition_arn, "Task definition that migrates the database"),
+            "MigrationTask": (service.migration.task_definition.family, "Task definition (family) that migrates the database"),
             "ReleaseFilesTask": (
-                service.release_files.task_definition.task_definition_arn,
-                "Task definition that copies the static files of a release to the bucket",
+                service.release_files.task_definition.family,
+                "Task definition (family) that copies the static files of a release to the bucket",
             ),
             "ReleaseFilesBucket": (edge.release_files.bucket_name, "Static files of releases"),
             "OperationsTask": (
-                service.operations.task_definition.task_definition_arn,
-                "Task definition for a shell with psql and redis-cli",
+                service.operations.task_definition.family,
+                "Task definition (family) for a shell with psql and redis-cli",
             ),
             **({"Dashboard": (dashboard.name, "CloudWatch dashboard")} if dashboard else {}),
         }

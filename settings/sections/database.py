@@ -98,11 +98,16 @@ class Database(Section):
     ] = Field(True, description="RDS Proxy, which keeps client connections through a failover and limits their number.")
     storage_gib: Annotated[
         int,
-        # Source: RDS User Guide, "Working with storage for Amazon RDS DB instances": allocated storage cannot be reduced.
+        # Source: RDS User Guide, "Working with storage for Amazon RDS DB instances": it cannot be reduced, and increases by 10 % at least.
         Fixed(
             "RDS cannot reduce the storage of an instance.",
             ("Keep the value: storage costs little.", "Or restore a backup into a new environment with less storage."),
             applies=lambda old, new: new < old,
+        ),
+        Fixed(
+            "RDS refuses to add less than a tenth to the storage of an instance.",
+            ("Choose a value that is at least a tenth larger.",),
+            applies=lambda old, new: old < new < old * 1.1,
         ),
     ] = Field(20, ge=20, le=65_536, description="gp3 storage at creation.")
     max_storage_gib: int = Field(200, ge=22, le=65_536, description="Maximum of storage autoscaling.")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings import types
-from settings.field_metadata import Protective, Saving, given, less, order
+from settings.field_metadata import InOrder, Protective, Saving, given, less, order
 from settings.sections.base import Section
 
 
@@ -38,7 +38,17 @@ class Service(Section):
         512, description="CPU units of a task; 1024 is one vCPU."
     )
     memory_mib: int = Field(1024, ge=512, le=30_720, description="Memory of a task; must fit its cpu.")
-    architecture: Literal["ARM64", "X86_64"] = Field("ARM64", description="The architecture of the application's image.")
+    architecture: Annotated[
+        Literal["ARM64", "X86_64"],
+        InOrder(
+            "The image that is released runs on the old architecture only: new tasks would not start.",
+            (
+                "Build the released commit for the new architecture, and push it.",
+                "`aws ssm put-parameter --overwrite --name /carmen/NAME/image --value IMAGE`, with its digest: the next step takes it.",
+                "`./carmen deploy --steps-taken {key}`: image and architecture change together. Release no other image in between.",
+            ),
+        ),
+    ] = Field("ARM64", description="The architecture of the application's image.")
     min_tasks: Annotated[int, Protective(), Saving(1, "an interruption whenever the only task stops")] = Field(
         2, ge=0, le=100, description="Tasks without load."
     )

@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -87,6 +87,7 @@ NOT_APPLIED = {
         }.items()
     },
 }
+NEEDS_AN_ACCOUNT = {"cloudformation-validate W9013"}
 # Findings of scanners that are not among the validators (checkov 3.3.30; AWS Config and Security Hub), with the resource type and the
 # property that they miss, and the reason for accepting them. A test requires that some resource still misses the property.
 OTHER_SCANNERS = {
@@ -128,6 +129,7 @@ HARMLESS = (
     r"^[A-Z][A-Za-z]+InitialValue$",
     r"[0-9A-F]{8}[0-9a-f]{32}$",
 )
+TEMPLATE = ".template.json"
 # Tests and the local deployment contain invented passwords, addresses and request bodies; only patterns of real credentials count there.
 MADE_UP = ("tests/", "local/")
 GUESSES = ("Secret Keyword", "Basic Auth Credentials", "Public IP (ipv4)", "Base64 High Entropy String", "Hex High Entropy String")
@@ -148,12 +150,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one validator: number of rules, findings, and the acknowledged ones among them."""
+    """The result of one validator: number of rules, findings, the acknowledged ones among them, and rules of NOT_APPLIED with findings."""
 
     validator: str
     rules: int
     findings: frozenset[Finding]
     acknowledged: frozenset[Finding]
+    not_applied: frozenset[str]
 
     @property
     def open(self) -> list[Finding]:
@@ -175,9 +178,20 @@ def run_validators(built: Built, preflight_folder: Path) -> list[Result]:
         "detect-secrets": (len(get_mapping_from_secret_type_to_class()), secrets(repository_files() + template_files(built))),
     }
     return [
-        Result(name, rules, frozenset(findings), frozenset(one for one in findings if acknowledgement_of(one, known)))
+        Result(
+            name,
+            rules,
+            frozenset(applied(findings)),
+            frozenset(one for one in applied(findings) if acknowledgement_of(one, known)),
+            frozenset(one.name for one in findings if one.name in NOT_APPLIED),
+        )
         for name, (rules, findings) in found.items()
     ]
+
+
+def applied(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings of rules that are applied."""
+    return [finding for finding in findings if finding.name not in NOT_APPLIED]
 
 
 def acknowledgements(built: Built) -> dict[tuple[str, str], str]:
@@ -200,19 +214,30 @@ def acknowledgement_of(finding: Finding, known: dict[tuple[str, str], str]) -> t
     return next(((finding.name, path) for path in paths if (finding.name, path) in known), None)
 
 
-def unused_acknowledgements(built: Built, findings: set[Finding]) -> list[str]:
+def open_findings(built: Built, findings: Iterable[Finding]) -> list[str]:
+    """The findings of applied rules that are not acknowledged."""
+    known = acknowledgements(built)
+    return sorted({str(finding) for finding in applied(findings) if not acknowledgement_of(finding, known)})
+
+
+def unused_acknowledgements(built: Built, findings: Iterable[Finding]) -> list[str]:
     """Acknowledgements without a finding: fixed since, or misspelt."""
     known = acknowledgements(built)
     used = {acknowledgement_of(finding, known) for finding in findings}
     return [f"{name} at {path}" for name, path in sorted(known) if (name, path) not in used]
 
 
-def cfn_lint(templates: list[Path], configuration: Path = ROOT / ".cfnlintrc") -> list[Finding]:
-    """Errors and warnings of cfn-lint."""
+def unused_rules(results: Iterable[Result]) -> list[str]:
+    """Rules of NOT_APPLIED without a finding; those that need an account are not among them, since no environment here names one."""
+    return sorted(NOT_APPLIED.keys() - NEEDS_AN_ACCOUNT - {name for result in results for name in result.not_applied})
+
+
+def cfn_lint(templates: list[Path]) -> list[Finding]:
+    """Errors and warnings of cfn-lint, those of rules that are not applied included."""
     if not templates:  # cfn-lint would read standard input
         return []
-    command = [str(Path(sys.executable).with_name("cfn-lint")), "--config-file", str(configuration), "--format", "json"]
-    done = subprocess.run([*command, *map(str, templates)], capture_output=True, text=True, cwd=ROOT, check=False)
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", *map(str, templates)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     return [
         Finding(f"cfn-lint {one['Rule']['Id']}", f"{Path(one['Filename']).name}:{one['Location']['Start']['LineNumber']}", one["Message"])
         for one in json.loads(done.stdout or "[]")
@@ -226,10 +251,10 @@ def _cfn_lint_rules() -> list[str]:
 def cloudformation_validate(templates: list[Path]) -> list[Finding]:
     """Findings of the CDK's validation engine."""
     return [
-        Finding(name, path.name, one.message)
+        Finding(f"cloudformation-validate {one.rule_id}", path.name, one.message)
         for path in templates
         for one in _engine().validate_template(str(path)).diagnostics
-        if one.severity.name != "INFO" and (name := f"cloudformation-validate {one.rule_id}") not in NOT_APPLIED
+        if one.severity.name != "INFO"
     ]
 
 
@@ -268,13 +293,12 @@ def nag(built: Built) -> list[Finding]:
     ]
 
 
-def nist(built: Built, not_applied: Collection[str] = NOT_APPLIED) -> list[Finding]:
+def nist(built: Built) -> list[Finding]:
     """cdk-nag's pack for NIST 800-53 revision 5: general protections that the first pack does not ask for."""
     report = NIST80053R5Checks(built.app).validate_scope(built.app)
     return [
-        Finding(name, resource.construct_path or "", violation.description)
+        Finding(f"{NIST}::{violation.rule_name}", resource.construct_path or "", violation.description)
         for violation in report.violations
-        if (name := f"{NIST}::{violation.rule_name}") not in not_applied
         for resource in violation.violating_resources
     ]
 
@@ -353,18 +377,38 @@ def _listed(detail: object) -> str:
 
 
 def secrets(files: list[Path]) -> list[Finding]:
-    """detect-secrets with all plugins. `pragma: allowlist secret (reason)` on a line accepts its findings."""
+    """detect-secrets with all plugins. `pragma: allowlist secret (reason)` on a line accepts its findings.
+
+    A line that several templates have is scanned in the first of them.
+    """
     everything = [{"name": plugin.__name__} for plugin in get_mapping_from_secret_type_to_class().values()]
     patterns = {"path": "detect_secrets.filters.regex.should_exclude_secret", "pattern": list(HARMLESS)}
     found = SecretsCollection()
-    with transient_settings({"plugins_used": everything, "filters_used": [patterns, *_FILTERS]}):
-        for file in files:
-            found.scan_file(str(file))
+    lines = _distinct_lines(file for file in files if file.name.endswith(TEMPLATE))
+    with tempfile.NamedTemporaryFile("w", suffix=TEMPLATE) as templates:
+        templates.writelines(lines)
+        templates.flush()
+        with transient_settings({"plugins_used": everything, "filters_used": [patterns, *_FILTERS]}):
+            for name in [templates.name, *(str(file) for file in files if not file.name.endswith(TEMPLATE))]:
+                found.scan_file(name)
+    places = list(lines.values())
     return [
-        Finding(f"detect-secrets {secret.type}", f"{_shown(file)}:{secret.line_number}")
+        Finding(
+            f"detect-secrets {secret.type}",
+            places[secret.line_number - 1] if file == templates.name else f"{_shown(file)}:{secret.line_number}",
+        )
         for file, secret in found
         if secret.type not in GUESSES or not _shown(file).startswith(MADE_UP)
     ]
+
+
+def _distinct_lines(templates: Iterable[Path]) -> dict[str, str]:
+    """Each line → the first template and number that has it. Environments have most lines in common."""
+    lines: dict[str, str] = {}
+    for template in templates:
+        for number, line in enumerate(template.read_text(encoding="utf-8").splitlines(keepends=True), 1):
+            lines.setdefault(line, f"{_shown(str(template))}:{number}")
+    return lines
 
 
 _FILTERS = [
@@ -386,7 +430,7 @@ def _is_scanned(name: str) -> bool:
 
 def template_files(built: Built) -> list[Path]:
     """The templates."""
-    return sorted(built.assembly.glob("*.template.json"))
+    return sorted(built.assembly.glob(f"*{TEMPLATE}"))
 
 
 def _shown(file: str) -> str:
@@ -419,7 +463,7 @@ def main() -> int:
         unused = unused_acknowledgements(built, {finding for result in found for finding in result.findings})
     print("\n".join(table(found)))
     failures = [str(finding) for result in found for finding in result.open]
-    failures += [f"Remove this acknowledgement, it has no finding: {name}" for name in unused]
+    failures += [f"Remove this acknowledgement, it has no finding: {name}" for name in (*unused, *unused_rules(found))]
     print("\n" + "\n".join(failures or ["No open findings."]))
     return bool(failures)
 
