@@ -41,10 +41,10 @@ check: lint types ## Format, lint, types, and the quick tests of settings, const
 	@$(PYTEST) $(CHECKED)
 
 test: install ## Every test that is not long, with one local deployment (minutes)
-	@$(PYTEST) -m "not long and not nightly"
+	@$(PYTEST) -n 3 -m "not long and not nightly" # three workers: half of the time some wait for servers
 
 test-all: install ## The long tests, and a seeded sample of the mutants
-	@$(PYTEST) -n 3 -m long # three workers: half of the time they wait for servers
+	@$(PYTEST) -n 3 -m long
 	@$(PYTHON) -m tests.mutation.mutants --sample 300
 
 nightly: lint types test ## Everything: the long tests, every change of a setting, and all mutants too

@@ -68,6 +68,7 @@ def test_ended_update_keeps_the_deployment(copy: Copy) -> None:
     assert copy.nothing_runs()
 
 
+@pytest.mark.long
 def test_killed_server_is_reported_at_once(copy: Copy) -> None:
     run = Terminal(copy, "make", "local")
     run.wait_for("bootstrapping")

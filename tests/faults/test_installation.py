@@ -83,6 +83,7 @@ def test_missing_venv_module_is_reported(bare_copy: Copy) -> None:
     assert not _is_installed(bare_copy, ".venv")
 
 
+@pytest.mark.long
 def test_unreachable_pypi_leaves_no_installation(bare_copy: Copy) -> None:
     done = bare_copy.run("make", "install", **NO_REGISTRY)
     assert done.returncode == 2
@@ -104,6 +105,7 @@ def test_uv_uses_the_index_of_pips_configuration(bare_copy: Copy, tmp_path: Path
     assert not _is_installed(bare_copy, ".venv")
 
 
+@pytest.mark.long
 def test_unreachable_npm_registry_leaves_no_installation(copy: Copy, tmp_path: Path) -> None:
     """A missing program is noticed, although its stamp exists."""
     (copy.root / "node_modules" / ".bin").unlink()
@@ -115,6 +117,7 @@ def test_unreachable_npm_registry_leaves_no_installation(copy: Copy, tmp_path: P
     assert copy.nothing_runs()
 
 
+@pytest.mark.long
 def test_unreachable_pypi_leaves_no_partial_layer(copy: Copy) -> None:
     built = copy.root / ".build"
     for entry in built.iterdir():  # links
@@ -133,6 +136,7 @@ def test_full_disk_is_reported(bare_copy: Copy) -> None:
     assert not _is_installed(bare_copy, ".venv")
 
 
+@pytest.mark.long
 def test_full_disk_during_the_packages_is_reported(bare_copy: Copy) -> None:
     done = bare_copy.run(*small_disk(bare_copy, "4m", at=".venv"), "make", "install")
     assert done.returncode == 2

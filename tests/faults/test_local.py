@@ -141,6 +141,7 @@ def test_files_of_another_user_are_reported(copy: Copy) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_folder_name_may_contain_spaces_and_signs(copy: Copy) -> None:
     for command in ("synth", "settings"):
         done = copy.run("./carmen", command)

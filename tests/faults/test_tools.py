@@ -55,6 +55,7 @@ def test_unknown_environment_lists_the_known_ones(copy: Copy, command: str) -> N
     assert not (copy.root / "cdk.out").exists()
 
 
+@pytest.mark.long
 def test_diff_without_credentials_shows_how_to_sign_in(copy: Copy) -> None:
     done = copy.run("./carmen", "cdk", "diff", "CarmenProd", "-c", "env=prod", **NO_CREDENTIALS)
     assert _fails_with(done, "Unable to resolve AWS account to use", "No usable AWS credentials", "export AWS_PROFILE=NAME")

@@ -30,7 +30,11 @@ from tools.processes import LOCALHOST, child, free_port
 __all__ = ["INSTALLATIONS", "connect"]
 
 
-@pytest.fixture(scope="session", params=MAJORS, ids=lambda major: f"postgresql{major}")
+# `make test` runs production's major version, `make test-all` all.
+EACH_MAJOR = [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else pytest.mark.long) for major in MAJORS]
+
+
+@pytest.fixture(scope="session", params=EACH_MAJOR)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRds]:
     with LocalRds(
         install(request.param, INSTALLATIONS),

@@ -34,11 +34,6 @@ TIME = "2026-11-24T01:00:00Z"
 CONTEXT = cast(LambdaContext, Context())
 
 
-@pytest.mark.parametrize(
-    "server",
-    [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else pytest.mark.long) for major in MAJORS],
-    indirect=True,
-)
 def test_backup_drill_and_restore(
     server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

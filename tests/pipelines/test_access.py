@@ -77,6 +77,7 @@ def test_validators_find_nothing_and_no_acknowledgement_is_stale(platform: str, 
     assert scan.secrets(templates) == []
 
 
+@pytest.mark.long
 def test_app_leaves_it_out_for_a_single_environment(tmp_path: Path) -> None:
     """The stack needs all environments: with one, it would remove the roles of the others."""
     toml = (

@@ -35,11 +35,6 @@ TIME = "2026-12-01T03:00:00Z"
 REPORT = "reports/drill/20261201T030000Z.json"
 CONTEXT = cast(LambdaContext, Context("drill"))
 
-every_major = pytest.mark.parametrize(
-    "server",
-    [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else pytest.mark.long) for major in MAJORS],
-    indirect=True,
-)
 one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
 pytestmark = pytest.mark.usefixtures("function")
 
@@ -117,7 +112,6 @@ def _passes_now() -> None:
     assert handler({"time": "2026-12-02T03:00:00Z"}, CONTEXT)["outcome"] == "passed"
 
 
-@every_major
 @pytest.mark.parametrize(
     "formats", ["sql_gz archive", pytest.param("archive", marks=pytest.mark.long), pytest.param("sql_gz", marks=pytest.mark.long)]
 )

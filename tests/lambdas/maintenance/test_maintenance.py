@@ -25,14 +25,8 @@ from local.services.postgres import LocalRds
 from tests.lambdas.backups import connect
 from tests.lambdas.database_roles.test_roles import PASSWORDS, server_major
 from tests.lambdas.maintenance import sample_database
-from tools.build.postgres_wheels import MAJORS
 
 one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
-every_major = pytest.mark.parametrize(
-    "server",
-    [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else [pytest.mark.long]) for major in MAJORS],
-    indirect=True,
-)
 SETTINGS = Settings(min_index_mb=1, reserve_seconds=10, lock_seconds=1, wait_seconds=2)
 ACTIVITY = "SELECT relname, vacuum_count, analyze_count FROM pg_stat_user_tables"
 
@@ -120,7 +114,6 @@ def carmen(server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPat
     server.as_rdsadmin(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@every_major
 def test_weekly_run_vacuums_rebuilds_and_reports(carmen: Carmen) -> None:
     before = dict(carmen.owner.run("SELECT relname::text, pg_relation_size(oid) FROM pg_class WHERE relname LIKE 'stock%'"))
     answer = carmen.maintain()
@@ -238,7 +231,6 @@ def test_maintenance_does_not_run_during_a_backup(carmen: Carmen) -> None:
     assert carmen.maintain()["finished"]
 
 
-@every_major
 def test_leftovers_are_dropped_and_invalid_indexes_rebuilt(carmen: Carmen) -> None:
     for name in ("stock_code_ccnew", "stock_code_ccold1", "created_half"):
         carmen.owner.run(f"CREATE INDEX {name} ON stock (code)")
@@ -313,7 +305,6 @@ def test_unknown_kind_is_refused(carmen: Carmen) -> None:
     assert carmen.metrics()["MaintenanceFailed"] == 1
 
 
-@every_major
 def test_report_figures_are_correct(carmen: Carmen) -> None:
     carmen.maintain()
     for _ in range(3):

@@ -31,7 +31,7 @@ from local.services.redis import LocalRedis, install
 from tests.conftest import ROOT
 from tests.lambdas.backups import connect
 from tests.lambdas.database_roles.test_roles import PASSWORDS
-from tests.lambdas.maintenance.test_maintenance import Context, every_major, one_major
+from tests.lambdas.maintenance.test_maintenance import Context, one_major
 from tools.processes import LOCALHOST, free_port
 
 TOKEN = "token-of-redis-0123456789"
@@ -125,7 +125,6 @@ def world(
     return World(server, redis, name, secrets, arns[0], arns[1], capsys)
 
 
-@every_major
 def test_metrics_match_the_servers(world: World) -> None:
     with ExitStack() as stack:
         owner, idle, waiting = (stack.enter_context(world.session(role)) for role in ("carmen_owner", "carmen_app_a", "carmen_app_b"))

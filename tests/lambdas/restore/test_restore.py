@@ -29,11 +29,6 @@ from tests.lambdas.given_backup import Given
 from tools.build.postgres_wheels import MAJORS, install
 
 one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
-every_major = pytest.mark.parametrize(
-    "server",
-    [pytest.param(major, id=f"postgresql{major}", marks=[] if major == 17 else pytest.mark.long) for major in MAJORS],
-    indirect=True,
-)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +71,6 @@ def _restore(s3: Any, bucket: str, target: Target, below: Path, **options: Any) 
     return restoring.restore(store, store.find(), target, report=lambda _: None, folder=below, **options)
 
 
-@every_major
 @pytest.mark.parametrize(
     "formats", ["sql_gz archive", pytest.param("archive", marks=pytest.mark.long), pytest.param("sql_gz", marks=pytest.mark.long)]
 )
