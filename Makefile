@@ -41,7 +41,7 @@ check: lint types ## Format, lint, types, and the quick tests of settings, const
 	@$(PYTEST) $(CHECKED)
 
 test: install ## Every test that is not long, with one local deployment (minutes)
-	@$(PYTEST) -n 3 -m "not long and not nightly" # three workers: half of the time some wait for servers
+	@$(PYTEST) -n 4 -m "not long and not nightly" # four workers: the time is spent half on waiting
 
 test-all: install ## The long tests, and a seeded sample of the mutants
 	@$(PYTEST) -n 3 -m long

@@ -259,9 +259,10 @@ def test_impossible_restore_is_refused_first(
     found = given.put(s3, bucket)
     with pytest.raises(Refused, match=r"cannot log in.*password authentication failed"):
         _restore(s3, bucket, replace(target, password="wrong"), tmp_path)
-    owner = replace(target, user="carmen_owner", password=erp.PASSWORDS["carmen_owner"])
-    with pytest.raises(Refused, match="carmen_owner may not create databases"):
-        _restore(s3, bucket, owner, tmp_path)
+    server.as_rdsadmin("CREATE ROLE reader LOGIN PASSWORD 'its own'")
+    with pytest.raises(Refused, match="reader may not create databases"):
+        _restore(s3, bucket, replace(target, user="reader", password="its own"), tmp_path)
+    server.as_rdsadmin("DROP ROLE reader")
     with administration(target), pytest.raises(Refused, match=r"Another restore into localhost.* is running"):
         _restore(s3, bucket, target, tmp_path)
     with monkeypatch.context() as older:
