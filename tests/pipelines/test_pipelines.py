@@ -107,6 +107,40 @@ def test_application_workflow_uses_existing_commands() -> None:
         parse(command.replace("--env …", "--env prod"))
 
 
+def _image_job(tmp_path: Path, *, pushed_before: bool) -> tuple[list[str], str]:
+    """Run the image job's scripts with a Docker and an AWS CLI that print their arguments; their calls, and the job's output."""
+    image, calls, output = tmp_path / "pushed", tmp_path / "calls", tmp_path / "output"
+    programs = {
+        "docker": f'echo "docker $*" >> {calls}; if [ "$1" = push ]; then [ -e {image} ] && exit 1; touch {image}; fi; exit 0',
+        "aws": f'if [ "$2" = batch-get-image ]; then [ -e {image} ] && echo sha256:1 || echo None; else echo password; fi',
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    if pushed_before:
+        image.touch()
+    variables = {"REPOSITORY": "1.dkr.ecr/carmen", "GITHUB_SHA": "abc", "GITHUB_OUTPUT": str(output), "DOCKERFILE": "D", "URL": "https://a"}
+    for script in steps_of(github(ROOT / ".github/workflows/application.yml")["jobs"]["image"]):
+        subprocess.run(["bash", "-e", "-c", script], check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin", **variables})
+    return calls.read_text(encoding="utf-8").splitlines(), output.read_text(encoding="utf-8")
+
+
+def test_image_job_can_be_repeated_for_a_commit(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    calls, output = _image_job(tmp_path / "one", pushed_before=False)
+    assert calls[-1] == "docker push 1.dkr.ecr/carmen:abc"
+    again, same = _image_job(tmp_path / "two", pushed_before=True)
+    assert again == calls[:-1]
+    assert output == same == "image=1.dkr.ecr/carmen@sha256:1\n"
+
+
+def test_image_is_built_without_attestations(tmp_path: Path) -> None:
+    """With one, Docker pushes an image index, which ECR cannot scan (docker/buildx#1509, alexjurkiewicz/ecr-scan-image#43)."""
+    build = _image_job(tmp_path, pushed_before=False)[0][0]
+    assert build.startswith("docker build --provenance=false --sbom=false ")
+
+
 @pytest.mark.parametrize(
     "command", ["./carmen deploy --environment prod", "./carmen notify Deployment --env prod", "./carmen preview make x"]
 )
