@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, WaiterError
 from settings.loader import SettingsError, load, preview_ends, preview_environment
 from tools.cli.commands import preview as tool
 from tools.cli.commands.preview import BUCKET, Preview, Previews, make, over, print_previews, prune, pull_request_is_closed
-from tools.environment import Deployed, FailedError
+from tools.environment import Deployed, FailedError, RefusedError
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PARTS = ("Network", "Storage", "Data", "")  # in the order in which they are made
@@ -224,6 +224,7 @@ def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "pl
     asked: list[tuple[str, ...]] = []
     released: list[str] = []
     monkeypatch.setattr(tool, "releases", lambda deployed: [type("Release", (), {"image": runs})])
+    monkeypatch.setattr(tool, "expect_fit", lambda deployed, one: one)
     monkeypatch.setattr(tool, "release", lambda deployed, one: released.append(one))
     monkeypatch.setattr(Deployed, "outputs", {"Url": "https://d1.cloudfront.net"})
     url = make(Deployed(load("preview-pr-1"), None), days, image, lambda *words: asked.append(words), date(2026, 11, 25))
@@ -244,6 +245,26 @@ def test_preview_is_deployed_with_its_last_day_then_released(monkeypatch: pytest
 
 def test_current_image_is_not_released_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made(1, "one@sha256:1", monkeypatch, runs="one@sha256:1")[1] == made(1, "", monkeypatch)[1] == []
+
+
+def test_unfit_image_stops_a_preview_before_its_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfit(deployed: Deployed, image: str) -> str:
+        raise RefusedError("has 2 critical findings")
+
+    def no_deployment(*_: str) -> None:
+        raise AssertionError("deployed")
+
+    monkeypatch.setattr(tool, "expect_fit", unfit)
+    with pytest.raises(RefusedError, match="has 2 critical findings"):
+        make(Deployed(load("preview-pr-1"), None), 3, "one@sha256:1", no_deployment, T.date())
+
+
+def test_first_deployment_of_a_preview_takes_no_image() -> None:
+    """The image cannot be there: the deployment creates the repository."""
+    missing = type("Client", (), {"describe_stacks": staticmethod(lambda **_: (_ for _ in ()).throw(refused("ValidationError")))})
+    session = type("Session", (), {"client": lambda self, service: missing})()
+    with pytest.raises(RefusedError, match=r"CarmenPreview-pr-1 is not deployed: the image cannot be in.*without --image"):
+        make(Deployed(load("preview-pr-1"), session), 3, "one@sha256:1", lambda *_: None, T.date())
 
 
 # Names and settings

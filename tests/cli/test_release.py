@@ -2,35 +2,110 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from settings.loader import load, validated
 from tests.cli.fakes import CONTAINERS, DIGEST, REPOSITORY, TOP_STACK, Aws, deployed
 from tools.cli.commands import release
 from tools.environment import Deployed, FailedError, RefusedError
 
+IMAGE = f"{REPOSITORY}@{DIGEST}"
+FITS = {"imageScanStatus": {"status": "COMPLETE"}}
+
+
+def scan(status: str, description: str = "", **severities: int) -> dict[str, Any]:
+    status_of = {"imageScanStatus": {"status": status, "description": description}}
+    return {**status_of, "imageScanFindings": {"findingSeverityCounts": severities}}
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that `release` slept, without sleeping."""
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    monkeypatch.setattr("time.monotonic", lambda: sum(seconds))
+    return seconds
+
 
 @pytest.mark.parametrize(
-    ("image", "details", "refusal"),
+    ("image", "findings", "refusal"),
     [
         (f"{REPOSITORY}:v1", {}, "give the image by digest, because tags move"),
         (f"elsewhere.example/carmen@{DIGEST}", {}, "may pull from 000000000000"),
-        (f"{REPOSITORY}@{DIGEST}", {}, "was not scanned: wait for the scan"),
-        (f"{REPOSITORY}@{DIGEST}", {"imageScanStatus": {"status": "IN_PROGRESS"}}, "was not scanned"),
-        (
-            f"{REPOSITORY}@{DIGEST}",
-            {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindingsSummary": {"findingSeverityCounts": {"CRITICAL": 2}}},
-            "has 2 critical findings",
-        ),
+        (IMAGE, {}, r"was not scanned \(not started\)"),
+        (IMAGE, scan("IN_PROGRESS"), r"was not scanned \(IN_PROGRESS\)"),
+        (IMAGE, scan("UNSUPPORTED_IMAGE", "of this type"), r"was not scanned \(UNSUPPORTED_IMAGE: of this type\)"),
+        (IMAGE, scan("COMPLETE", CRITICAL=2), "has 2 critical findings"),
+        (IMAGE, scan("ACTIVE", CRITICAL=1, HIGH=3), "has 1 critical findings"),
         ("placeholder", {}, "runs already"),
     ],
 )
-def test_unfit_image_is_refused(image: str, details: dict[str, Any], refusal: str) -> None:
-    environment = deployed(get_parameter={"Parameter": {"Value": "placeholder"}}, describe_images={"imageDetails": [details]})
+def test_unfit_image_is_refused(image: str, findings: dict[str, Any], refusal: str, waited: list[float]) -> None:
+    environment = deployed(
+        get_parameter={"Parameter": {"Value": "placeholder"}}, describe_images={"imageDetails": [{}]}, describe_image_scan_findings=findings
+    )
     with pytest.raises(RefusedError, match=refusal):
         release.release(environment, image)
+    assert sum(waited) <= release.SCANNED_WITHIN_SECONDS + release.POLL_SECONDS
+
+
+class Registry(Aws):
+    """ECR: a scan with these answers one after the other, and an image index."""
+
+    def __init__(self, *scans: dict[str, Any] | str, media_type: str = "", index: Sequence[tuple[str, str, str]] = ()) -> None:
+        self._scans, self.scanned = list(scans), list[str]()
+        manifests = [{"digest": digest, "platform": {"os": os, "architecture": architecture}} for digest, os, architecture in index]
+        super().__init__(
+            describe_stacks=TOP_STACK,
+            describe_images={"imageDetails": [{"imageManifestMediaType": media_type}]},
+            batch_get_image={"images": [{"imageManifest": json.dumps({"manifests": manifests})}]},
+        )
+
+    def describe_image_scan_findings(self, *, repositoryName: str, imageId: dict[str, str]) -> dict[str, Any]:
+        self.scanned.append(imageId["imageDigest"])
+        answer = self._scans.pop(0) if len(self._scans) > 1 else self._scans[0]
+        if isinstance(answer, str):
+            raise ClientError({"Error": {"Code": answer, "Message": answer}}, "DescribeImageScanFindings")
+        return answer
+
+
+@pytest.mark.parametrize("status", ["COMPLETE", "ACTIVE"])
+def test_release_waits_for_basic_and_enhanced_scans(status: str, waited: list[float]) -> None:
+    registry = Registry("ScanNotFoundException", scan("PENDING"), scan("IN_PROGRESS"), scan(status))
+    assert release.expect_fit(Deployed(load("prod"), registry), IMAGE) == IMAGE
+    assert len(waited) == 3
+
+
+def test_unscanned_image_is_released_on_request_without_waiting(waited: list[float]) -> None:
+    for answer in ("ScanNotFoundException", "AccessDeniedException", scan("PENDING")):
+        assert release.expect_fit(Deployed(load("prod"), Registry(answer)), IMAGE, allow_unscanned=True) == IMAGE
+    with pytest.raises(RefusedError, match="critical"):
+        release.expect_fit(Deployed(load("prod"), Registry(scan("COMPLETE", CRITICAL=1))), IMAGE, allow_unscanned=True)
+    with pytest.raises(ClientError):
+        release.expect_fit(Deployed(load("prod"), Registry("AccessDeniedException")), IMAGE)
+    assert waited == []
+
+
+@pytest.mark.parametrize("media_type", release.INDEXES)
+@pytest.mark.parametrize(("architecture", "digest"), [("ARM64", "sha256:arm"), ("X86_64", "sha256:amd")])
+def test_image_of_an_index_is_released_for_the_architecture(media_type: str, architecture: str, digest: str) -> None:
+    index = [("sha256:attestation", "unknown", "unknown"), ("sha256:amd", "linux", "amd64"), ("sha256:arm", "linux", "arm64")]
+    registry = Registry(scan("COMPLETE"), media_type=media_type, index=index)
+    settings = validated({"service": {"architecture": architecture}}, "prod")
+    assert release.expect_fit(Deployed(settings, registry), IMAGE) == f"{REPOSITORY}@{digest}"
+    assert registry.scanned == [digest]
+
+
+def test_index_without_the_architecture_is_refused() -> None:
+    index = [("sha256:attestation", "unknown", "unknown"), ("sha256:amd", "linux", "amd64")]
+    registry = Registry(scan("COMPLETE"), media_type=release.INDEXES[0], index=index)
+    with pytest.raises(RefusedError, match=r"without an image for linux/arm64.*Its architectures: amd64"):
+        release.expect_fit(Deployed(load("prod"), registry), IMAGE)
 
 
 PROFILE = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/carmen"
@@ -43,7 +118,8 @@ class Signing(Aws):
         super().__init__(
             describe_stacks=TOP_STACK,
             get_parameter={"Parameter": {"Value": "placeholder"}},
-            describe_images={"imageDetails": [{"imageScanStatus": {"status": "COMPLETE"}}]},
+            describe_images={"imageDetails": [{}]},
+            describe_image_scan_findings=FITS,
         )
         self._statuses = list(statuses)
 
@@ -72,14 +148,11 @@ def _signed(status: str, by: str = PROFILE, **why: str) -> list[dict[str, str]]:
     ],
 )
 def test_image_without_the_required_signature_is_refused(
-    statuses: list[list[dict[str, str]]], refusal: str, monkeypatch: pytest.MonkeyPatch
+    statuses: list[list[dict[str, str]]], refusal: str, waited: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def is_good(deployed: Deployed) -> None:
         raise RefusedError("good")
 
-    waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
-    monkeypatch.setattr("time.monotonic", lambda: sum(waited))
     monkeypatch.setattr(release, "expect_awake", is_good)  # the next check
     settings = validated({"service": {"signing_profile": PROFILE}}, "prod")
     with pytest.raises(RefusedError, match=refusal):
@@ -114,7 +187,8 @@ class Account:
 
     def __getattr__(self, method: str) -> Any:
         answers = {
-            "describe_images": {"imageDetails": [{"imageScanStatus": {"status": "COMPLETE"}}]},
+            "describe_images": {"imageDetails": [{}]},
+            "describe_image_scan_findings": FITS,
             "describe_stacks": TOP_STACK,
             "describe_services": {"services": [{"networkConfiguration": {"awsvpcConfiguration": {}}}]},
             "list_tasks": {"taskArns": []},

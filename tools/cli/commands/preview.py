@@ -23,10 +23,10 @@ from botocore.exceptions import ClientError, WaiterError
 from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
 from tools.cli.cdk import OFFLINE, run_cdk
 from tools.cli.commands.deployment import expect_changeable
-from tools.cli.commands.release import release, releases
+from tools.cli.commands.release import expect_fit, release, releases
 from tools.cli.options import json_option, print_json, yes_option
 from tools.cli.terminal import approve, on_ctrl_c, step
-from tools.environment import Deployed, FailedError, connect
+from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError, connect
 
 PREFIX = f"Carmen{PREVIEW_PREFIX.capitalize()}"
 DAYS, MOST_DAYS = 3, 14
@@ -188,9 +188,20 @@ def _reason(cloudformation: Any, stack: str) -> str:
 
 
 def make(deployed: Deployed, days: int, image: str, run_cdk: RunCdk, today: date) -> str:
-    """Deploy a preview, or its changes, until `days` from today, and release `image` if given; returns its URL."""
+    """Deploy a preview, or its changes, until `days` from today, and release `image` if given; returns its URL.
+
+    The image is checked first: a deployment takes half an hour. Raises RefusedError when it is unfit.
+    """
     settings = deployed.settings
     ends = today + timedelta(days=days)
+    if image:
+        try:
+            image = expect_fit(deployed, image)
+        except NotDeployedError as error:
+            raise RefusedError(
+                f"{error}: the image cannot be in the preview's repository yet. Run the same command without --image, push the image to "
+                "the repository that it prints, then repeat it with --image."
+            ) from None
     run_cdk(
         "deploy", *settings.targets, "--context", f"env={settings.name}", "--context", f"preview-ends={ends}",
         "--require-approval", "never",
@@ -284,6 +295,7 @@ def up_command(name: str, days: int, image: str) -> None:
     url = make(deployed, days, image, lambda *arguments: _run_cdk(name, *arguments), today)
     environment = deployed.settings.name
     print(f"{url} until {today + timedelta(days=days)}. Other commands take it as `--env {environment}`.")
+    print(f"Images: push to {deployed.output('ImageRepository')}, then `./carmen preview up {name} --image …@sha256:…`.")
 
 
 @group.command("list")

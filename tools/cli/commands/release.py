@@ -6,6 +6,7 @@ the parameter again: no template changes. A failed release restores the paramete
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -30,6 +31,11 @@ REGISTERED = (
     *("family", "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory", "runtimePlatform"),
 )
 SIGNED_WITHIN_SECONDS = 60  # ECR signs after the push, usually within seconds
+SCANNED_WITHIN_SECONDS = 300  # as long as `aws ecr wait image-scan-complete` waits
+# Basic scanning ends with COMPLETE, Inspector's continuous scanning stays ACTIVE. Source: Amazon ECR API, ImageScanStatus; aws/aws-sdk#288.
+SCANNED, SCANNING = ("COMPLETE", "ACTIVE"), ("IN_PROGRESS", "PENDING", "not started")
+INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+PLATFORMS = {"ARM64": "arm64", "X86_64": "amd64"}  # [service] architecture → the platform in an image index
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # half an hour for a deployment and its rollback
 
 
@@ -74,17 +80,17 @@ def releases(deployed: Deployed) -> list[Release]:
 def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ran_before: bool = False) -> None:
     """Deploy `image`, given by digest. An image that `ran_before` was checked, and the database migrated, at that time.
 
+    The image parameter never names an index: see `expect_fit`.
+
     Raises RefusedError before any change, and FailedError when the image does not start: then the old image keeps running.
     """
     name = deployed.output("ImageParameter")
     ssm = deployed.session.client("ssm")
     before: str = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    if image != before:
+        image = _find(deployed, image) if ran_before else expect_fit(deployed, image, allow_unscanned=allow_unscanned)
     if image == before:
         raise RefusedError(f"{image} runs already.")
-    details = _find(deployed, image)
-    if not ran_before:
-        _require_scan(image, details, allow_unscanned)
-        _require_signature(deployed, image)
     expect_awake(deployed)
     environment = deployed.settings.name
     undo = f"./carmen release rollback --env {environment}"
@@ -129,21 +135,52 @@ def rollback(deployed: Deployed) -> None:
     release(deployed, older[0], ran_before=True)
 
 
-def _find(deployed: Deployed, image: str) -> dict[str, Any]:
-    """ECR's details of the image. Raises RefusedError unless it is given by digest and in the environment's repository."""
+def expect_fit(deployed: Deployed, image: str, *, allow_unscanned: bool = False) -> str:
+    """The image that a release of `image` deploys, by digest: of an index, its image for the service's architecture.
+
+    Raises RefusedError when it does not exist, was not scanned, has critical findings, or lacks the required signature.
+    """
+    image = _find(deployed, image)
+    _require_scan(deployed, image, allow_unscanned)
+    _require_signature(deployed, image)
+    return image
+
+
+def _find(deployed: Deployed, image: str) -> str:
+    """The image itself, or an index's image. Raises RefusedError unless it is given by digest and in the environment's repository."""
     repository = deployed.output("ImageRepository")
     if not BY_DIGEST.fullmatch(image):
         raise RefusedError(f"{image}: give the image by digest, because tags move: {repository}@sha256:…")
     if not image.startswith(f"{repository}@"):
         raise RefusedError(f"{image}: the service may pull from {repository} only. Push the image there.")
     name, digest = _in_ecr(image)
+    ecr = deployed.session.client("ecr")
     try:
-        (found,) = deployed.session.client("ecr").describe_images(repositoryName=name, imageIds=[{"imageDigest": digest}])["imageDetails"]
+        (found,) = ecr.describe_images(repositoryName=name, imageIds=[{"imageDigest": digest}])["imageDetails"]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ImageNotFoundException":
             raise RefusedError(f"{image} does not exist in {repository}.") from None
         raise
-    return dict(found)
+    if found.get("imageManifestMediaType") not in INDEXES:
+        return image
+    (index,) = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageDigest": digest}])["images"]
+    return f"{repository}@{_child(image, index['imageManifest'], deployed.settings.service.architecture)}"
+
+
+def _child(image: str, index: str, architecture: str) -> str:
+    """Digest of the index's image for this architecture: ECR does not scan an index (alexjurkiewicz/ecr-scan-image#43).
+
+    Attestations have the platform unknown/unknown (docker/buildx#1509).
+    """
+    platforms = {one["digest"]: one.get("platform", {}) for one in json.loads(index)["manifests"]}
+    for digest, platform in platforms.items():
+        if (platform.get("os"), platform.get("architecture")) == ("linux", PLATFORMS[architecture]):
+            return str(digest)
+    built = ", ".join(sorted({str(one.get("architecture")) for one in platforms.values()} - {"unknown"})) or "none"
+    raise RefusedError(
+        f"{image} is an index without an image for linux/{PLATFORMS[architecture]}, which [service] architecture = {architecture!r} needs. "
+        f"Its architectures: {built}. Build the image for linux/{PLATFORMS[architecture]}."
+    )
 
 
 def _in_ecr(image: str) -> tuple[str, str]:
@@ -152,16 +189,43 @@ def _in_ecr(image: str) -> tuple[str, str]:
     return repository.split("/", 1)[1], digest
 
 
-def _require_scan(image: str, found: dict[str, Any], allow_unscanned: bool) -> None:
-    """Refuse an image that was not scanned or has critical findings."""
-    if found.get("imageScanStatus", {}).get("status") != "COMPLETE" and not allow_unscanned:
+def _require_scan(deployed: Deployed, image: str, allow_unscanned: bool) -> None:
+    """Wait for the scan that the push started. Refuse an image that was not scanned or has critical findings.
+
+    DescribeImages does not have the result of the present basic scanning (Amazon ECR API, DescribeImages: "Use the
+    DescribeImageScanFindings API instead").
+    """
+    until = time.monotonic() + SCANNED_WITHIN_SECONDS
+    status, critical = _scan(deployed, image, allow_unscanned)
+    if status in SCANNING and not allow_unscanned:
+        step(f"waiting for ECR's scan of {image}")
+        while status in SCANNING and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+            status, critical = _scan(deployed, image, allow_unscanned)
+    if status not in SCANNED and not allow_unscanned:
         raise RefusedError(
-            f"{image} was not scanned: wait for the scan that the push started and try again, or release it with `--allow unscanned`."
+            f"{image} was not scanned ({status}). Try again, or start a scan with `aws ecr start-image-scan`, or release it with "
+            "`--allow unscanned`."
         )
-    if critical := found.get("imageScanFindingsSummary", {}).get("findingSeverityCounts", {}).get("CRITICAL"):
+    if critical:
         raise RefusedError(
             f"{image} has {critical} critical findings: `aws ecr describe-image-scan-findings` lists them. Build it on a fixed base image."
         )
+
+
+def _scan(deployed: Deployed, image: str, allow_unscanned: bool) -> tuple[str, int]:
+    """Status of the image's scan, and the number of critical findings."""
+    name, digest = _in_ecr(image)
+    try:
+        found = deployed.session.client("ecr").describe_image_scan_findings(repositoryName=name, imageId={"imageDigest": digest})
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ScanNotFoundException" or allow_unscanned:
+            return "not started", 0
+        raise
+    scan = found.get("imageScanStatus", {})
+    reason = f": {scan['description']}" if scan.get("status") not in (*SCANNED, *SCANNING) and scan.get("description") else ""
+    critical = found.get("imageScanFindings", {}).get("findingSeverityCounts", {}).get("CRITICAL", 0)
+    return f"{scan.get('status', 'not started')}{reason}", critical
 
 
 def _require_signature(deployed: Deployed, image: str) -> None:
