@@ -5,6 +5,7 @@ from __future__ import annotations
 # Production must protect at least as much as staging, where changes are tested first.
 COMPARED = {"prod": "staging"}
 ACCOUNT_STACK = "CarmenAccount"  # what exists once in an account
+PIPELINE_ACCESS = "CarmenPipelineAccess"  # of an account; with an environment's name behind it, of the environment
 EDGE_REGION = "us-east-1"  # CloudFront's WAF and certificates live there
 # Cache engine → engine version, parameter group family. ElastiCache needs the minor version too: ADR 0023.
 CACHE_ENGINES = {"valkey": ("8.1", "valkey8"), "redis": ("7.1", "redis7")}

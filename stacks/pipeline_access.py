@@ -2,100 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.pipelines.oidc_trust import Platform, issuer
 from constructs_lib.pipelines.permissions_boundary import PermissionsBoundary
 from constructs_lib.pipelines.roles import PipelineReaders, PipelineWriters, PreviewPipeline
-from settings.constants import EDGE_REGION
+from settings.constants import EDGE_REGION, PIPELINE_ACCESS
 from settings.model import Settings
 from settings.sections import Pipeline
+from stacks.base import owner_tags
 
-NAME = "CarmenPipelineAccess"
 
+class AccessStack(cdk.Stack):
+    """A stack of roles that a person deploys with their own credentials, before the bootstrap and at any time later.
 
-class PipelineAccessStack(cdk.Stack):
-    """Roles that pipeline jobs assume without access keys, for the environments of one account. A person deploys it."""
+    LegacyStackSynthesizer: the CDK passes the template in the request (at most 51,200 bytes: CloudFormation User Guide, "Understand
+    CloudFormation quotas") and no role, so CloudFormation acts with the caller's credentials. The CDK's own execution role has
+    CarmenBoundary, which forbids to change these roles; CliCredentialsStackSynthesizer uploads to the bootstrap's bucket (AWS CDK
+    Developer Guide, "Configure and perform CDK stack synthesis").
+    """
 
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        environments: list[Settings],
-        pipelines: list[Pipeline],
-        previews: Settings | None = None,
-    ) -> None:
-        """Define the roles.
-
-        `environments` are in this account, `pipelines` in all accounts: scheduled jobs run on one branch for all. `previews`
-        represents all previews, if they are in this account.
-        """
-        deployed = [*environments, *([previews] if previews else [])]
-        first = deployed[0]
+    def __init__(self, scope: Construct, construct_id: str, *, name: str, owner: Settings, description: str) -> None:
         super().__init__(
             scope,
             construct_id,
-            stack_name=NAME,
-            env=cdk.Environment(account=first.account, region=EDGE_REGION),  # IAM is global; this region is bootstrapped anyway
-            description="Carmen pipelines: identity providers, roles, permissions boundary of the CDK's execution role",
+            stack_name=name,
+            env=cdk.Environment(account=owner.account, region=EDGE_REGION),  # IAM is global
+            description=f"Carmen pipelines: {description}",
             termination_protection=True,
+            synthesizer=cdk.LegacyStackSynthesizer(),
         )
-        self._add_tags(first)
-        self.boundary = PermissionsBoundary(self, "Boundary")
-        platforms = self._define_platforms(deployed)
-        self.readers: PipelineReaders | None = None
-        if environments:
-            self.readers = PipelineReaders(self, "Read", environments=environments, pipelines=pipelines, platforms=platforms)
-        self.writers = {
-            settings.name: PipelineWriters(
-                self, settings.name.capitalize(), settings=settings, pipeline=pipeline, platform=platforms[issuer(pipeline)]
-            )
-            for settings in environments
-            if (pipeline := settings.pipeline)
-        }
-        self.previews: PreviewPipeline | None = None
-        if previews and previews.pipeline:
-            platform = platforms[issuer(previews.pipeline)]
-            self.previews = PreviewPipeline(self, "Preview", settings=previews, pipeline=previews.pipeline, platform=platform)
-        self._define_outputs()
-
-    def _add_tags(self, settings: Settings) -> None:
-        tags = {"owner": settings.tags.owner, "cost-center": settings.tags.cost_center, "repository": settings.tags.repository}
-        for key, value in tags.items():
+        for key, value in owner_tags(owner).items():
             cdk.Tags.of(self).add(key, value)
 
-    def _define_platforms(self, environments: list[Settings]) -> dict[str, Platform]:
-        """Define one identity provider for each issuer of tokens."""
+    def define_platforms(self, environments: Iterable[Settings], *, exist: bool = False) -> dict[str, Platform]:
+        """Define one identity provider for each issuer of tokens, unless they `exist`."""
         exists: dict[str, bool] = {}
         for pipeline in (settings.pipeline for settings in environments if settings.pipeline):
             host = issuer(pipeline)
-            exists[host] = exists.get(host, False) or pipeline.provider_exists
+            exists[host] = exists.get(host, exist) or pipeline.provider_exists
         return {
             host: Platform(self, "".join(part.capitalize() for part in host.split(".")), host=host, exists=there)
             for host, there in exists.items()
         }
 
-    def _define_outputs(self) -> None:
-        roles = {"DiffRole": self.readers.diff, "DriftRole": self.readers.drift} if self.readers else {}
-        if self.previews:
-            roles["PreviewRole"] = self.previews.role
-        for name, writers in self.writers.items():
-            for kind, role in (("Deploy", writers.deploy), ("Push", writers.push), ("Release", writers.release)):
-                if role:
-                    roles[f"{kind}Role{name.capitalize()}"] = role
-        for output, role in roles.items():
-            cdk.CfnOutput(self, output, value=role.role_arn, description="For the platform's variables (docs/first-pipeline.md)")
+    def define_outputs(self, roles: Mapping[str, iam.Role | None]) -> None:
+        """Define an output for each role."""
+        for name, role in roles.items():
+            if role:
+                cdk.CfnOutput(self, name, value=role.role_arn, description="For the platform's variables (docs/first-pipeline.md)")
 
 
-def build_pipeline_access(
-    scope: Construct, environments: Iterable[Settings], previews: Settings | None = None
-) -> list[PipelineAccessStack]:
-    """Define one stack, always with the same name, for each account of environments with a `[pipeline]`.
+class PipelineAccessStack(AccessStack):
+    """What an account has once: the permissions boundary, identity providers, and the roles that only read."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, deployed: list[Settings], environments: list[Settings], pipelines: list[Pipeline]
+    ) -> None:
+        """`deployed` are in this account, `environments` without previews; `pipelines` are those of all accounts, because scheduled jobs
+        run on one branch for all."""
+        description = "identity providers, permissions boundary of the CDK's execution role, roles that read"
+        super().__init__(scope, construct_id, name=PIPELINE_ACCESS, owner=deployed[0], description=description)
+        self.boundary = PermissionsBoundary(self, "Boundary")
+        platforms = self.define_platforms(deployed)
+        if environments:
+            readers = PipelineReaders(self, "Read", environments=environments, pipelines=pipelines, platforms=platforms)
+            self.define_outputs({"DiffRole": readers.diff, "DriftRole": readers.drift})
+
+
+class EnvironmentAccessStack(AccessStack):
+    """The roles of one environment: deploy, push and release. With all of them, one template would exceed 51,200 bytes."""
+
+    def __init__(self, scope: Construct, *, settings: Settings, pipeline: Pipeline) -> None:
+        name = settings.name.capitalize()
+        super().__init__(
+            scope, f"{PIPELINE_ACCESS}{name}", name=f"{PIPELINE_ACCESS}{name}", owner=settings, description=f"roles of {settings.name}"
+        )
+        platform = self.define_platforms([settings], exist=True)[issuer(pipeline)]
+        roles = PipelineWriters(self, name, settings=settings, pipeline=pipeline, platform=platform)
+        self.define_outputs({f"DeployRole{name}": roles.deploy, f"PushRole{name}": roles.push, f"ReleaseRole{name}": roles.release})
+
+
+class PreviewAccessStack(AccessStack):
+    """The role of previews; `settings` represent all of them."""
+
+    def __init__(self, scope: Construct, *, settings: Settings, pipeline: Pipeline) -> None:
+        name = f"{PIPELINE_ACCESS}Previews"
+        super().__init__(scope, name, name=name, owner=settings, description="role of previews")
+        platform = self.define_platforms([settings], exist=True)[issuer(pipeline)]
+        self.define_outputs({"PreviewRole": PreviewPipeline(self, "Preview", settings=settings, pipeline=pipeline, platform=platform).role})
+
+
+def build_pipeline_access(scope: Construct, environments: Iterable[Settings], previews: Settings | None = None) -> None:
+    """Define the stacks for the environments with a `[pipeline]`: one for each account, always with the same name, and one for each
+    environment.
 
     `previews`: settings that represent all previews, if a pipeline deploys them.
     """
@@ -103,16 +108,18 @@ def build_pipeline_access(
     pipelines = [settings.pipeline for settings in with_pipeline if settings.pipeline]
     deployed = [*with_pipeline, *([previews] if previews else [])]
     accounts = [list(group) for _, group in groupby(sorted(deployed, key=_account), key=_account)]
-    return [
-        PipelineAccessStack(
-            scope,
-            NAME if len(accounts) == 1 else f"{NAME}{_account(group[0])}",
-            environments=[one for one in group if one is not previews],
-            pipelines=pipelines,
-            previews=next((one for one in group if one is previews), None),
+    for group in accounts:
+        construct_id = PIPELINE_ACCESS if len(accounts) == 1 else f"{PIPELINE_ACCESS}{_account(group[0])}"
+        one_account = PipelineAccessStack(
+            scope, construct_id, deployed=group, environments=[one for one in group if one is not previews], pipelines=pipelines
         )
-        for group in accounts
-    ]
+        for settings in group:
+            assert settings.pipeline
+            if settings is previews:
+                stack: AccessStack = PreviewAccessStack(scope, settings=settings, pipeline=settings.pipeline)
+            else:
+                stack = EnvironmentAccessStack(scope, settings=settings, pipeline=settings.pipeline)
+            stack.add_stack_dependency(one_account, "The roles trust its identity providers.")
 
 
 def _account(settings: Settings) -> str:

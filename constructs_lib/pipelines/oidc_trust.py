@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -39,39 +41,45 @@ class Platform(Construct):
     def deployment(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:
         """A job of the branch, approved by the protected environment. GitLab's tokens do not name the environment."""
         if self._host != GITHUB:
-            return self.branch(repository, settings)
+            return self.branches([(repository, settings.branch)])
         environment = settings.protected_environment
-        return self._github(repository, f"environment:{environment}", ref=f"refs/heads/{settings.branch}", environment=environment)
+        return self._github([(repository, f"environment:{environment}")], ref=[f"refs/heads/{settings.branch}"], environment=[environment])
 
     def reviewed(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:
         """A job of any branch, approved by the protected environment's reviewers. GitLab's tokens do not name the environment."""
         if self._host != GITHUB:
-            return self.pull_request(repository)
+            return self.pull_requests([repository])
         environment = settings.protected_environment
-        return self._github(repository, f"environment:{environment}", environment=environment)
+        return self._github([(repository, f"environment:{environment}")], environment=[environment])
 
-    def branch(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:
-        """Any job of the branch without an environment."""
-        ref = f"refs/heads/{settings.branch}"
+    def branches(self, branches: Sequence[tuple[str, str]]) -> iam.IPrincipal:
+        """Any job without an environment of these branches, given as repository and branch. One statement, because a trust policy has
+        at most 2,048 characters; each subject names both, so that no other combination is possible."""
         if self._host == GITHUB:
-            return self._github(repository, f"ref:{ref}", ref=ref)
-        return self._principal({"StringEquals": self._claims(sub=f"project_path:{repository}:ref_type:branch:ref:{settings.branch}")})
+            refs = [f"refs/heads/{branch}" for _, branch in branches]
+            return self._github([(repository, f"ref:refs/heads/{branch}") for repository, branch in branches], ref=refs)
+        subjects = [f"project_path:{repository}:ref_type:branch:ref:{branch}" for repository, branch in branches]
+        return self._principal({"StringEquals": self._claims(aud=[AUDIENCE], sub=subjects)})
 
-    def pull_request(self, repository: str) -> iam.IPrincipal:
-        """A job of a pull request within the repository; forks get no token. On GitLab it runs on a branch of any name."""
+    def pull_requests(self, repositories: Sequence[str]) -> iam.IPrincipal:
+        """A job of a pull request within a repository; forks get no token. On GitLab it runs on a branch of any name."""
         if self._host == GITHUB:
-            return self._github(repository, "pull_request")
-        branches = {f"{self._host}:sub": f"project_path:{repository}:ref_type:branch:ref:*"}
-        return self._principal({"StringEquals": self._claims(), "StringLike": branches})
+            return self._github([(repository, "pull_request") for repository in repositories])
+        branches = [f"project_path:{repository}:ref_type:branch:ref:*" for repository in repositories]
+        return self._principal({"StringEquals": self._claims(aud=[AUDIENCE]), "StringLike": self._claims(sub=branches)})
 
-    def _github(self, repository: str, job: str, **claims: str) -> iam.IPrincipal:
+    def _github(self, jobs: Sequence[tuple[str, str]], **claims: list[str]) -> iam.IPrincipal:
         """Checks the repository's id too, where GitHub supplies it: another owner could take over the name."""
-        names, ids = re.sub(r"@\d+", "", repository), re.findall(r"@(\d+)$", repository)
-        claims |= {"repository": names} | ({"repository_id": ids[0]} if ids else {})
-        return self._principal({"StringEquals": self._claims(sub=f"repo:{repository}:{job}", **claims)})
+        ids = [found[1] for repository, _ in jobs if (found := re.search(r"@(\d+)$", repository))]
+        claims["repository"] = [re.sub(r"@\d+", "", repository) for repository, _ in jobs]
+        if len(ids) == len(jobs):
+            claims["repository_id"] = ids
+        subjects = [f"repo:{repository}:{job}" for repository, job in jobs]
+        return self._principal({"StringEquals": self._claims(aud=[AUDIENCE], sub=subjects, **claims)})
 
-    def _claims(self, **claims: str) -> dict[str, str]:
-        return {f"{self._host}:{name}": value for name, value in {"aud": AUDIENCE, **claims}.items()}
+    def _claims(self, **claims: list[str]) -> dict[str, str | list[str]]:
+        different = {name: list(dict.fromkeys(values)) for name, values in claims.items()}
+        return {f"{self._host}:{name}": values if len(values) > 1 else values[0] for name, values in different.items()}
 
-    def _principal(self, conditions: dict[str, dict[str, str]]) -> iam.IPrincipal:
+    def _principal(self, conditions: dict[str, Any]) -> iam.IPrincipal:
         return iam.WebIdentityPrincipal(self._arn, conditions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from aws_cdk import Aws, DefaultStackSynthesizer, Duration
 from aws_cdk import aws_iam as iam
@@ -69,16 +70,11 @@ class PipelineReaders(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         names = [EnvironmentNames(settings) for settings in environments]
-        known = [pipeline for pipeline in pipelines if issuer(pipeline) in platforms]
-        self.diff = self._define_diff(
-            names,
-            [
-                platforms[host].pull_request(repository)
-                for host, repository in dict.fromkeys((issuer(one), one.repository) for one in known)
-            ],
+        known = [(platforms[host], of_host) for host in platforms if (of_host := [one for one in pipelines if issuer(one) == host])]
+        self.diff = self._define_diff(names, [platform.pull_requests([one.repository for one in found]) for platform, found in known])
+        self.drift = self._define_drift(
+            names, [platform.branches([(one.repository, one.branch) for one in found]) for platform, found in known]
         )
-        branches = {(issuer(one), one.repository, one.branch): one for one in known}
-        self.drift = self._define_drift(names, [platforms[issuer(one)].branch(one.repository, one) for one in branches.values()])
 
     def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
         role = iam.Role(self, "Diff", description="Pull requests: reads the deployed stacks", assumed_by=iam.CompositePrincipal(*trusted))
@@ -93,9 +89,10 @@ class PipelineReaders(Construct):
             description="Branches: reads the deployed stacks and detects drift",
             assumed_by=iam.CompositePrincipal(*trusted),
         )
-        _allow(role, "AssumeLookupRole", ["sts:AssumeRole"], [arn for one in names for arn in one.bootstrap_roles("lookup")])
-        for one in names:
-            _allow_notify(role, one)
+        _allow(
+            role, "AssumeLookupRole", ["sts:AssumeRole"], list(dict.fromkeys(arn for one in names for arn in one.bootstrap_roles("lookup")))
+        )
+        _allow_notify(role, names)
         return role
 
 
@@ -109,14 +106,14 @@ class PipelineWriters(Construct):
         self.push: iam.Role | None = None
         self.release: iam.Role | None = None
         if application := pipeline.application_repository:
-            self.push = self._define_push(names, platform.branch(application, pipeline))
+            self.push = self._define_push(names, platform.branches([(application, pipeline.branch)]))
             self.release = self._define_release(names, platform.deployment(application, pipeline))
 
     def _define_deploy(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
         """Only assumes the CDK's roles, whose permissions and boundary `cdk bootstrap` defines."""
         role = iam.Role(self, "Deploy", description="Deploys the stacks", assumed_by=trusted, max_session_duration=MAX_SESSION)
         _allow(role, "AssumeCdkRoles", ["sts:AssumeRole"], names.bootstrap_roles("deploy", "file-publishing", "lookup"))
-        _allow_notify(role, names)
+        _allow_notify(role, [names])
         return role
 
     def _define_push(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
@@ -167,7 +164,7 @@ class PipelineWriters(Construct):
                 ["lambda:InvokeFunction"],
                 [names.arn("lambda", f"function:{names.prefix}Operations-BackupFunction*")],
             )
-        _allow_notify(role, names)
+        _allow_notify(role, [names])
         return role
 
     def _allow_tasks(self, role: iam.Role, names: EnvironmentNames) -> None:
@@ -226,7 +223,7 @@ class PreviewPipeline(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings, pipeline: Pipeline, platform: Platform) -> None:
         super().__init__(scope, construct_id)
         self._names = EnvironmentNames(settings, prefix=f"Carmen{PREVIEW_PREFIX.capitalize()}")
-        trusted = platform.reviewed(pipeline.repository, pipeline), platform.branch(pipeline.repository, pipeline)
+        trusted = platform.reviewed(pipeline.repository, pipeline), platform.branches([(pipeline.repository, pipeline.branch)])
         self.role = iam.Role(
             self,
             "Role",
@@ -261,25 +258,29 @@ def _images(names: EnvironmentNames) -> str:
     return names.arn("ecr", f"repository/{names.prefix.lower()}storage-images*")
 
 
-def _allow_notify(role: iam.Role, names: EnvironmentNames) -> None:
-    """For `./carmen notify`: find the alert topic by its stack, publish to it, and use its key."""
-    _allow(role, f"DescribeStacks{names.settings.name.capitalize()}", READ_STACKS, names.stacks())
-    _allow(
-        role, f"PublishAlerts{names.settings.name.capitalize()}", ["sns:Publish"], [names.arn("sns", f"{names.prefix}Alerts-AlertsTopic*")]
-    )
+def _allow_notify(role: iam.Role, names: Sequence[EnvironmentNames]) -> None:
+    """For `./carmen notify`: find the alert topic by its stack, publish to it, and use its key. One statement each for all environments,
+    because a role's policies have at most 10,240 characters (IAM User Guide, "IAM and AWS STS quotas")."""
+    _allow(role, "DescribeStacks", READ_STACKS, [stack for one in names for stack in one.stacks()])
+    _allow(role, "PublishAlerts", ["sns:Publish"], [one.arn("sns", f"{one.prefix}Alerts-AlertsTopic*") for one in names])
     _allow(
         role,
-        f"EncryptAlerts{names.settings.name.capitalize()}",
+        "EncryptAlerts",
         ["kms:Decrypt", "kms:GenerateDataKey"],
-        [names.arn("kms", "key/*")],
+        list(dict.fromkeys(one.arn("kms", "key/*") for one in names)),
         {
             "StringEquals": {
-                "aws:ResourceTag/environment": names.settings.name,
-                "kms:ViaService": f"sns.{names.settings.region}.amazonaws.com",
+                "aws:ResourceTag/environment": _one_or_more([one.settings.name for one in names]),
+                "kms:ViaService": _one_or_more([f"sns.{one.settings.region}.amazonaws.com" for one in names]),
             }
         },
         wildcard_reason="The key's id is unknown before deployment; conditions on its tag and on SNS limit the access.",
     )
+
+
+def _one_or_more(values: list[str]) -> str | list[str]:
+    different = list(dict.fromkeys(values))
+    return different if len(different) > 1 else different[0]
 
 
 def _allow(
@@ -287,7 +288,7 @@ def _allow(
     sid: str,
     actions: Iterable[str],
     resources: list[str],
-    conditions: dict[str, dict[str, str]] | None = None,
+    conditions: dict[str, Any] | None = None,
     *,
     wildcard_reason: str = NAME_UNKNOWN,
 ) -> None:

@@ -250,7 +250,8 @@ WAITS: dict[str, tuple[str, str]] = {
     "cdk": (CDK, "What CloudFormation has started continues in AWS; `./carmen cdk diff` shows the state."),
     "access": (
         CDK,
-        "The deployment of CarmenPipelineAccess* continues in AWS. The CloudFormation console shows its state; the same command completes it.",
+        "The deployment of CarmenPipelineAccessProd continues in AWS. The CloudFormation console shows its state; "
+        "the same command completes it.",
     ),
     "account check": (AWS, NOTHING),
     "release deploy": (AWS, NOTHING),
@@ -326,6 +327,7 @@ def waiting(
     monkeypatch.setattr("tools.cli.commands.checklist._git", lambda *_: "")
     monkeypatch.setattr("tools.reports.drift.stacks_of", lambda settings: [("CarmenProd", "us-east-1")])
     monkeypatch.setattr("tools.reports.diff.live.environments", lambda name: [load("prod")])
+    _with_pipeline(monkeypatch)
     if waits == CDK:
         _press_when_the_cdk_runs(fake_cdk, monkeypatch)
         yield name
@@ -349,6 +351,12 @@ def waiting(
     else:
         monkeypatch.setattr(waits, press)
         yield name
+
+
+def _with_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`access` deploys a stack of the account; this repository's environments have no pipeline."""
+    monkeypatch.setattr("tools.cli.commands.deployment._account_of_credentials", lambda: "000000000000")
+    monkeypatch.setattr("tools.cli.commands.deployment.access_stacks", lambda account: ["CarmenPipelineAccessProd"])
 
 
 def _press_when_the_cdk_runs(fake_cdk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,6 +511,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, fake_cdk: Path) -> Callable[[str, i
     monkeypatch.setattr("shutil.which", lambda program: None)
     monkeypatch.setattr("tools.account.readings.READINGS", READINGS[:1])  # they all read
     skip_slow_parts(monkeypatch)
+    _with_pipeline(monkeypatch)
     return connect
 
 

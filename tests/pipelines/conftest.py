@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stacks.pipeline_access import NAME
+from settings.constants import PIPELINE_ACCESS as NAME
 from tests.conftest import Built
 from tests.pipeline_access import access, settings
 from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly
@@ -45,5 +45,5 @@ def boundary(github: Built) -> Document:
 def role(account: Account, name: str) -> str:
     """The ARN of the role whose construct id ends with `name`, such as `ProdDeploy`."""
     (arn,) = (arn for arn in account.roles if arn.rsplit("-", 1)[1][:-8] == name)
-    assert arn.startswith(f"arn:aws:iam::{ACCOUNT}:role/{NAME}-")
+    assert arn.startswith(f"arn:aws:iam::{ACCOUNT}:role/{NAME}")
     return arn

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from settings.constants import PIPELINE_ACCESS as NAME
 from settings.loader import FOLDER, SettingsError, load, preview_pipeline
 from settings.model import Settings
-from stacks.pipeline_access import NAME
 from tests.conftest import Built
 from tests.pipeline_access import access, settings
 from tests.pipelines.conftest import role
@@ -88,17 +88,21 @@ def test_reviewed_and_scheduled_jobs_assume_the_role(account_of_previews: Accoun
 
 
 def test_account_has_the_boundary_and_only_this_role(previews: Built, account_of_previews: Account) -> None:
-    assert set(previews.templates[NAME]["Outputs"]) == {"PreviewRole"}
+    assert {name: set(template.get("Outputs", {})) for name, template in previews.templates.items()} == {
+        NAME: set(),
+        f"{NAME}Previews": {"PreviewRole"},
+    }
     assert len(account_of_previews.roles) == 1
     assert len(previews.resources("AWS::IAM::ManagedPolicy")) == 1
 
 
-def test_previews_share_the_stack_of_development(tmp_path: Path) -> None:
+def test_previews_share_the_account_of_development(tmp_path: Path) -> None:
     dev, pr = (settings(name, "develop", name).model_copy(update={"account": ACCOUNT}) for name in ("dev", "preview-any"))
     prod = settings("prod", "main", "production").model_copy(update={"account": "111111111111"})
     built = access(tmp_path, dev, prod, previews=pr)
-    outputs = {name: "PreviewRole" in template["Outputs"] for name, template in built.templates.items()}
-    assert outputs == {f"{NAME}{ACCOUNT}": True, f"{NAME}111111111111": False}
+    accounts = {stack.id: stack.environment.account for stack in built.app.synth().stacks}
+    assert (accounts[f"{NAME}Previews"], accounts[f"{NAME}Dev"], accounts[f"{NAME}Prod"]) == (ACCOUNT, ACCOUNT, "111111111111")
+    assert set(accounts) == {f"{NAME}{name}" for name in (ACCOUNT, "111111111111", "Dev", "Prod", "Previews")}
 
 
 def test_validators_find_nothing_and_no_acknowledgement_is_stale(previews: Built) -> None:

@@ -26,8 +26,8 @@ def _built(pipeline: Pipeline, *, exists: bool = False) -> Synthesized:
     for name, principal in {
         "Deployment": platform.deployment(repository, pipeline),
         "Reviewed": platform.reviewed(repository, pipeline),
-        "Branch": platform.branch(repository, pipeline),
-        "PullRequest": platform.pull_request(repository),
+        "Branch": platform.branches([(repository, pipeline.branch)]),
+        "PullRequest": platform.pull_requests([repository]),
     }.items():
         iam.Role(small, name, assumed_by=principal)
     return template(small)
@@ -71,6 +71,15 @@ def test_gitlab_tokens_need_project_and_branch() -> None:
         "StringLike": {"sub": "project_path:example/carmen:ref_type:branch:ref:*"},
     }
     assert _conditions(built, "PullRequest", host) == _conditions(built, "Reviewed", host) == any_branch
+
+
+def test_several_branches_share_one_statement() -> None:
+    small = stack()
+    platform = Platform(small, "Platform", host=GITHUB, exists=False)
+    iam.Role(small, "Role", assumed_by=platform.branches([(REPOSITORY, "main"), (REPOSITORY, "develop"), (REPOSITORY, "main")]))
+    branches = ["refs/heads/main", "refs/heads/develop"]
+    subjects = [f"repo:{REPOSITORY}:ref:{branch}" for branch in branches]
+    assert _conditions(template(small), "Role", GITHUB) == {"StringEquals": {**CLAIMS, "sub": subjects, "ref": branches}}
 
 
 def test_provider_has_the_platforms_address(github: Synthesized) -> None:

@@ -102,9 +102,9 @@ def deploy_command(environment: str, yes: bool, steps_taken: tuple[str, ...]) ->
 @click.command("access")
 @yes_option
 def access_command(yes: bool) -> int:
-    """Deploy the roles of pipelines.
+    """Deploy the roles of pipelines, in the account of your credentials.
 
-    The stack is CarmenPipelineAccess. Needs an administrator's credentials.
+    Needs an administrator's credentials and no bootstrap. The stacks are CarmenPipelineAccess and one for each environment of the account.
 
     \b
     Example:
@@ -112,7 +112,36 @@ def access_command(yes: bool) -> int:
     """
     if advice := missing_credentials():
         raise FailedError(advice)
-    return deploy("the account", ["CarmenPipelineAccess*"], yes, (), UNDO)
+    account = _account_of_credentials()
+    if not (stacks := access_stacks(account)):
+        raise RefusedError(
+            f"Nothing was changed: your credentials belong to account {account}, and no file in environments/ has this `account` and a "
+            "[pipeline] table (docs/first-pipeline.md, step 1)."
+        )
+    return deploy(f"account {account}", stacks, yes, (), UNDO)
+
+
+def _account_of_credentials() -> str:
+    import boto3
+
+    from settings.constants import EDGE_REGION
+
+    return str(boto3.client("sts", region_name=EDGE_REGION).get_caller_identity()["Account"])
+
+
+def access_stacks(account: str) -> list[str]:
+    """The stacks of roles of this account's environments; CarmenPipelineAccess, which they depend on, is deployed with them.
+
+    The CDK refuses stacks of an account to which the credentials do not belong.
+    """
+    from settings.constants import PIPELINE_ACCESS
+    from settings.loader import environment_names, load_all, preview_pipeline
+
+    environments = load_all(environment_names())
+    named = [(one.name.capitalize(), one) for one in environments]
+    if previews := preview_pipeline(environments):
+        named.append(("Previews", previews))
+    return [f"{PIPELINE_ACCESS}{name}" for name, one in named if one.pipeline and one.account in (None, account)]
 
 
 @click.command("synth")

@@ -232,7 +232,10 @@ class ResolvedAssembly:
 
     def _name(self, stack: str, logical_id: str) -> str:
         resource = self.templates[stack]["Resources"][logical_id]
-        name = f"{stack}-{logical_id}"
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::IAM::OIDCProvider":
+            return str(properties["Url"]).removeprefix("https://")
+        name = str(properties.get("RoleName", f"{stack}-{logical_id}"))
         return name.lower() if resource["Type"] in LOWER_CASE else name
 
     def _arn(self, stack: str, logical_id: str, kind: str) -> str:
