@@ -13,7 +13,7 @@ UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .build/uv-*/bin/uv pip compil
 PYTEST = $(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 CHECKED = tests/settings tests/constructs tests/stacks tests/reports -m "not slow and not long"
 .DEFAULT_GOAL := help
-.PHONY: help install lock check test test-all nightly pr lint types format snapshots docs judge audit sbom mutants \
+.PHONY: help install lock lock-check check test test-all nightly pr lint types format snapshots docs judge audit updates sbom mutants \
 	local local-update local-destroy bench-synth bench-backup bench-functions clean
 
 help: ## List the targets
@@ -36,6 +36,9 @@ lock: install ## Compile the *.in lists into pinned and hashed requirements
 	$(UV_COMPILE) -c requirements-dev.txt requirements.in -o requirements.txt
 	$(UV_COMPILE) -c requirements-dev.txt lambda_src/requirements.in -o lambda_src/requirements.txt
 	$(NPM) install --package-lock-only --no-audit --no-fund
+
+lock-check: lock ## Fail when a compiled list is not what its *.in list gives
+	@git diff --exit-code --stat -- '*.txt' package-lock.json || { echo "Change the *.in list or package.json, run \`make lock\`, and commit both." >&2; exit 1; }
 
 check: lint types ## Format, lint, types, and the quick tests of settings, constructs, stacks and reports (a minute)
 	@$(PYTEST) $(CHECKED)
@@ -74,15 +77,16 @@ docs: install ## Write the generated documents: docs/architecture.svg, docs/assu
 judge: install ## Run eight external validators on all templates, roles and files
 	@$(PYTHON) -m tools.reports.security.scan
 
-audit: install ## Known vulnerabilities of all installed packages (asks PyPI and npm)
-	@$(PYTHON) -m pip_audit --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt -r lambda_src/requirements.txt -r tools/build/uv.txt
+audit: install ## Known vulnerabilities of all packages and shipped native code (PyPI, npm, OSV); fails when it cannot ask
+	@$(PYTHON) -m pip_audit --strict --progress-spinner off --disable-pip --require-hashes -r requirements-dev.txt -r lambda_src/requirements.txt -r tools/build/uv.txt
 	@$(NPM) audit --package-lock-only
+	@$(PYTHON) -m tools.build.native_code audit
 
-sbom: install ## Write CycloneDX lists of all packages: sbom/{infrastructure,functions,node}.cdx.json
-	@mkdir -p sbom
-	@.venv/bin/cyclonedx-py requirements --output-reproducible -o sbom/infrastructure.cdx.json requirements-dev.txt
-	@.venv/bin/cyclonedx-py requirements --output-reproducible -o sbom/functions.cdx.json lambda_src/requirements.txt
-	@$(NPM) sbom --sbom-format cyclonedx --package-lock-only > sbom/node.cdx.json
+updates: install ## Newer versions of wheels that are pinned in code, which Dependabot does not see
+	@$(PYTHON) -m tools.build.native_code updates
+
+sbom: install ## Write CycloneDX lists of all packages and native code: sbom/{infrastructure,functions,node,native}.cdx.json
+	@$(PYTHON) -m tools.build.sbom
 
 mutants: install ## Measure how many faults in the templates the tests detect without the snapshots
 	@$(PYTHON) -m tests.mutation.mutants

@@ -67,7 +67,7 @@ def by_gitlab() -> dict[str, list[str]]:
 def test_platforms_run_the_same_commands() -> None:
     assert by_github() == by_gitlab()
     assert set(by_github()) == {
-        *("verify", "supply-chain", "report", "audit", "preview", "remove-preview", "remove-old-previews"),
+        *("verify", "supply-chain", "report", "audit", "updates", "preview", "remove-preview", "remove-old-previews"),
         *(f"{what}-{where}" for what in ("changes", "deploy", "drift") for where in ("staging", "production")),
     }
 
