@@ -19,6 +19,7 @@ MAX_SESSION = Duration.hours(2)  # the first deployment creates a database and a
 READ_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
 NAME_UNKNOWN = "CloudFormation names resources with their stack's name and a random suffix."
 NO_RESOURCE_LEVEL = "The action supports no resource-level permissions (AWS Service Authorization Reference)."
+NO_TYPE = "ECS checks the action against * (Amazon ECS Developer Guide, Identity-based policy examples)"
 PUSH = [
     *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"),
     *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan of the pushed image
@@ -135,15 +136,13 @@ class PipelineWriters(Construct):
     def _define_release(self, names: EnvironmentNames, trusted: iam.IPrincipal) -> iam.Role:
         """For tools/cli/commands/release.py: static files, the migration, the image parameter, and updating the service's stack."""
         role = iam.Role(self, "Release", description="Releases an image", assumed_by=trusted, max_session_duration=MAX_SESSION)
-        parameters = [names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")]
         _allow(
             role,
             "ReadAndWriteImageParameter",
             ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"],
-            parameters,
+            [_image_parameter(names)],
         )
-        bootstrap = names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
-        _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [bootstrap])
+        _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [_bootstrap_version(names)])
         _allow(role, "ReadScanStatus", ["ecr:DescribeImages"], [_images(names)])
         if names.settings.service.signing_profile:
             _allow(role, "ReadSigningStatus", ["ecr:DescribeImageSigningStatus"], [_images(names)])
@@ -155,7 +154,7 @@ class PipelineWriters(Construct):
                     ),
                 },
             )
-        _allow(role, "RollOutService", ["cloudformation:DescribeStackEvents", "cloudformation:UpdateStack"], [names.stacks("Service")[0]])
+        self._allow_update(role, names)
         self._allow_tasks(role, names)
         if names.settings.service.backup_before_release:
             _allow(
@@ -167,30 +166,68 @@ class PipelineWriters(Construct):
         _allow_notify(role, [names])
         return role
 
+    def _allow_update(self, role: iam.Role, names: EnvironmentNames) -> None:
+        """Allow updates of the service's stack only with the role below. IAM cannot limit the template, which a request contains.
+
+        Without RoleARN, CloudFormation would use the stack's role, the CDK's execution role, "even if the users don't have permission to
+        pass it" (API Reference, UpdateStack). cloudformation:RoleArn, TemplateUrl: Service Authorization Reference, CloudFormation.
+        """
+        update_role = self._define_update_role(names)
+        stack = [names.stacks("Service")[0]]
+        _allow(role, "ReadEvents", ["cloudformation:DescribeStackEvents"], stack)
+        conditions = {"ArnEquals": {"cloudformation:RoleArn": update_role}, "Null": {"cloudformation:TemplateUrl": "true"}}
+        _allow(role, "RollOutService", ["cloudformation:UpdateStack"], stack, conditions)
+        passed = {"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}}
+        _allow(role, "PassUpdateRole", ["iam:PassRole"], [update_role], passed)
+
+    def _define_update_role(self, names: EnvironmentNames) -> str:
+        """CloudFormation's role for a release; returns its ARN. It may do what a new image changes: three task definitions, one service.
+
+        The actions are those of the types' handlers (resource schemas of AWS::ECS::TaskDefinition and AWS::ECS::Service); creating and
+        deleting a service is not among them. It has a physical name because tools/cli/commands/release.py passes it.
+        """
+        service = f"{names.prefix}Service"
+        role = iam.Role(
+            self,
+            "Update",
+            role_name=names.settings.release_role,
+            description="CloudFormation: updates the service to a released image",
+            assumed_by=iam.ServicePrincipal("cloudformation.amazonaws.com"),
+        )
+        _allow(role, "ReadParameters", ["ssm:GetParameters"], [_image_parameter(names), _bootstrap_version(names)])
+        _allow(role, "ReadStackOutputs", ["cloudformation:DescribeStacks"], names.stacks())  # Fn::GetStackOutput in the template
+        _allow_task_definitions(role)
+        cluster, web = f"{service}-Cluster*", f"{service}-Web*"
+        services = names.arn("ecs", f"service/{cluster}/{web}")
+        deployments = names.arn("ecs", f"service-deployment/{cluster}/{web}/*")
+        _allow(role, "UpdateService", ["ecs:DescribeServices", "ecs:ListServiceDeployments", "ecs:UpdateService"], [services])
+        _allow(role, "FollowDeployment", ["ecs:DescribeServiceDeployments", "ecs:StopServiceDeployment"], [services, deployments])
+        acknowledge(
+            role.node.find_child("DefaultPolicy"),
+            {
+                "Parliament::UNKNOWN_ACTION[Unknown action ecs:StopServiceDeployment]": (
+                    "The action exists (Amazon ECS API Reference, StopServiceDeployment); parliament's list is older."
+                ),
+            },
+        )
+        definitions = names.arn("ecs", f"task-definition/{service}*:*")
+        _allow(role, "TagTaskDefinitionsAndService", ["ecs:ListTagsForResource", "ecs:TagResource"], [services, definitions])
+        families = [names.arn("iam", f"role{ROLE_PATH}{service}-{one}Task*", region="") for one in ("Web", "Migration", "ReleaseFiles")]
+        _allow(role, "ReadTaskRoles", ["iam:GetRole"], families)
+        _allow(role, "PassTaskRoles", ["iam:PassRole"], families, {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}})
+        return names.arn("iam", f"role/{names.settings.release_role}", region="")
+
     def _allow_tasks(self, role: iam.Role, names: EnvironmentNames) -> None:
         """Register task definitions, and run the two families with the application's image in the environment's cluster."""
         service = f"{names.prefix}Service"
         cluster = names.arn("ecs", f"cluster/{service}-Cluster*")
         in_cluster = {"ArnLike": {"ecs:cluster": cluster}}
-        no_type = "ECS checks the action against * (Amazon ECS Developer Guide, Identity-based policy examples)"
         families = [f"{one}Task*" for one in ("Migration", "ReleaseFiles")]
         definitions = [names.arn("ecs", f"task-definition/{service}{family}:*") for family in families]
-        _allow(
-            role,
-            "ManageTaskDefinitions",  # of any family; PassTaskRoles and RunTasks decide what may run
-            ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"],
-            ["*"],
-            wildcard_reason=f"{no_type}.",
-        )
+        _allow_task_definitions(role)
         acknowledge(
             role.node.find_child("DefaultPolicy"),
-            {
-                "Parliament::RESOURCE_STAR[ecs:ListTasks]": f"{no_type}; ecs:cluster limits it to the environment's cluster.",
-                "Parliament::RESOURCE_STAR[ecs:RegisterTaskDefinition]": f"{no_type}.",
-                "Cloudsplaining::InfrastructureModification[ecs:RegisterTaskDefinition]": (
-                    f"{no_type}. The role can run only two families and pass only their roles."
-                ),
-            },
+            {"Parliament::RESOURCE_STAR[ecs:ListTasks]": f"{NO_TYPE}; ecs:cluster limits it to the environment's cluster."},
         )
         _allow(role, "RunTasks", ["ecs:RunTask"], definitions, in_cluster)
         _allow(
@@ -200,7 +237,7 @@ class PipelineWriters(Construct):
             [names.arn("ecs", f"task/{service}-Cluster*/*")],
             in_cluster,
         )
-        _allow(role, "ListTasks", ["ecs:ListTasks"], ["*"], in_cluster, wildcard_reason=f"{no_type}.")
+        _allow(role, "ListTasks", ["ecs:ListTasks"], ["*"], in_cluster, wildcard_reason=f"{NO_TYPE}.")
         _allow(
             role, "DescribeServices", ["ecs:DescribeServices"], [names.arn("ecs", f"service/{service}-Cluster*/{service}-Web*")], in_cluster
         )
@@ -254,8 +291,31 @@ class PreviewPipeline(Construct):
         _allow(self.role, "DeleteImageParameters", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
 
 
+def _image_parameter(names: EnvironmentNames) -> str:
+    return names.arn("ssm", f"parameter/carmen/{names.settings.name}/image")
+
+
+def _bootstrap_version(names: EnvironmentNames) -> str:
+    return names.arn("ssm", f"parameter/cdk-bootstrap/{DefaultStackSynthesizer.DEFAULT_QUALIFIER}/version")
+
+
 def _images(names: EnvironmentNames) -> str:
     return names.arn("ecr", f"repository/{names.prefix.lower()}storage-images*")
+
+
+def _allow_task_definitions(role: iam.Role) -> None:
+    """Of any family; which roles the principal may pass, and which families run, decides what may run."""
+    actions = ["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"]
+    _allow(role, "ManageTaskDefinitions", actions, ["*"], wildcard_reason=f"{NO_TYPE}.")
+    acknowledge(
+        role.node.find_child("DefaultPolicy"),
+        {
+            "Parliament::RESOURCE_STAR[ecs:RegisterTaskDefinition]": f"{NO_TYPE}.",
+            "Cloudsplaining::InfrastructureModification[ecs:RegisterTaskDefinition]": (
+                f"{NO_TYPE}. The role can pass only the roles of the environment's tasks."
+            ),
+        },
+    )
 
 
 def _allow_notify(role: iam.Role, names: Sequence[EnvironmentNames]) -> None:

@@ -116,6 +116,11 @@ class Tables(Section):
         return f"Carmen{self.name.capitalize()}"
 
     @property
+    def release_role(self) -> str | None:
+        """The name of CloudFormation's role for releases, if a pipeline may release images (stack CarmenPipelineAccess<Environment>)."""
+        return f"{self.stack_prefix}Release" if self.pipeline and self.pipeline.application_repository and not self.preview else None
+
+    @property
     def targets(self) -> list[str]:
         """Stacks to give to `cdk deploy`: the top one, which takes all others along, and those whose failure must not roll it back."""
         budget = [f"{self.stack_prefix}Budget"] if self.budget.monthly_usd else []

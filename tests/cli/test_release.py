@@ -294,3 +294,21 @@ def test_rollback_runs_no_tasks() -> None:
     account = Account(f"{REPOSITORY}@{NEXT}")
     release.rollback(Deployed(load("prod"), account))
     assert account.done == ["names a", "rolls"]
+
+
+def test_pipelines_release_with_the_role_that_updates_the_service_only() -> None:
+    """The pipeline may update the stack with this role only (tests/pipelines/test_foreign_template.py)."""
+    requests: list[dict[str, Any]] = []
+
+    class CloudFormation(Aws):
+        def update_stack(self, **request: Any) -> None:
+            requests.append(request)
+
+    stack_id = "arn:aws-cn:cloudformation:cn-north-1:111111111111:stack/CarmenProdService/1"
+    found = {"StackId": stack_id, "Parameters": [{"ParameterKey": "Image"}]}
+    pipeline = {"repository": "a/b", "application_repository": "a/c", "branch": "main", "protected_environment": "production"}
+    for values in ({}, {"permissions_boundary": "CarmenBoundary", "pipeline": pipeline}):
+        environment = Deployed(validated(values, "prod"), CloudFormation(describe_stacks={"Stacks": [found]}))
+        assert release._start_update(environment, "CarmenProdService")
+    assert [request.get("RoleARN") for request in requests] == [None, "arn:aws-cn:iam::111111111111:role/CarmenProdRelease"]
+    assert all(request["UsePreviousTemplate"] for request in requests)

@@ -7,7 +7,7 @@ import pytest
 from settings.constants import PIPELINE_ACCESS as NAME
 from tests.conftest import Built
 from tests.pipeline_access import access, settings
-from tools.reports.security.policies import ACCOUNT, Document, ResolvedAssembly
+from tools.reports.security.policies import Document, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account
 
 
@@ -44,6 +44,6 @@ def boundary(github: Built) -> Document:
 
 def role(account: Account, name: str) -> str:
     """The ARN of the role whose construct id ends with `name`, such as `ProdDeploy`."""
-    (arn,) = (arn for arn in account.roles if arn.rsplit("-", 1)[1][:-8] == name)
-    assert arn.startswith(f"arn:aws:iam::{ACCOUNT}:role/{NAME}")
-    return arn
+    (found,) = (role for role in account.roles.values() if role.logical_id[:-8] == name)
+    assert found.stack.startswith(NAME)
+    return found.arn

@@ -48,6 +48,7 @@ def images(environment: str) -> str:
 def release(environment: str) -> tuple[May, ...]:
     service = f"Carmen{environment}Service"
     run, tasks = ("Migration", "ReleaseFiles"), f"{service}-Cluster*/*"
+    update_role = f"arn:aws:iam::{ACCOUNT}:role/Carmen{environment}Release"
     in_cluster = {"ecs:cluster": f"arn:aws:ecs:{HERE}:cluster/{service}-Cluster1"}
     return (
         May(
@@ -56,7 +57,13 @@ def release(environment: str) -> tuple[May, ...]:
         ),
         May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
         May("ecr:DescribeImages", images(environment)),
-        May("cloudformation:DescribeStackEvents cloudformation:UpdateStack", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
+        May("cloudformation:DescribeStackEvents", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
+        May(
+            "cloudformation:UpdateStack",
+            f"arn:aws:cloudformation:{HERE}:stack/{service}/*",
+            {"cloudformation:RoleArn": update_role, "cloudformation:TemplateUrl": None},
+        ),
+        May("iam:PassRole", update_role, {"iam:PassedToService": "cloudformation.amazonaws.com"}),
         May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition ecs:RegisterTaskDefinition"),
         *(May("ecs:RunTask", f"arn:aws:ecs:{HERE}:task-definition/{service}{one}Task*:*", in_cluster) for one in run),
         May("ecs:DescribeTasks ecs:StopTask", f"arn:aws:ecs:{HERE}:task/{tasks}", in_cluster),
@@ -74,8 +81,27 @@ def release(environment: str) -> tuple[May, ...]:
     )
 
 
+def update(environment: str) -> tuple[May, ...]:
+    """CloudFormation's role for a release."""
+    service = f"Carmen{environment}Service"
+    services = f"arn:aws:ecs:{HERE}:service/{service}-Cluster*/{service}-Web*"
+    deployments = f"arn:aws:ecs:{HERE}:service-deployment/{service}-Cluster*/{service}-Web*/*"
+    roles = " ".join(f"arn:aws:iam::{ACCOUNT}:role/carmen/{service}-{one}Task*" for one in ("Web", "Migration", "ReleaseFiles"))
+    return (
+        May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/carmen/{environment.lower()}/image"),
+        May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
+        May("cloudformation:DescribeStacks", stacks(environment)),
+        May("ecs:DeregisterTaskDefinition ecs:DescribeTaskDefinition ecs:RegisterTaskDefinition"),
+        May("ecs:DescribeServices ecs:ListServiceDeployments ecs:UpdateService", services),
+        May("ecs:DescribeServiceDeployments ecs:StopServiceDeployment", f"{services} {deployments}"),
+        May("ecs:ListTagsForResource ecs:TagResource", f"{services} arn:aws:ecs:{HERE}:task-definition/{service}*:*"),
+        May("iam:GetRole", roles),
+        May("iam:PassRole", roles, {"iam:PassedToService": "ecs-tasks.amazonaws.com"}),
+    )
+
+
 OF_PRODUCTION = {  # with a backup before each release, and signed images only
-    "Deploy": (),
+    **dict.fromkeys(("Deploy", "Update"), ()),
     "Push": (May("signer:SignPayload", f"arn:aws:signer:{HERE}:/signing-profiles/carmen"),),
     "Release": (
         May("lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:CarmenProdOperations-BackupFunction*"),
@@ -98,6 +124,7 @@ ROLES = {
             "Deploy": (bootstrap("deploy", "file-publishing", "lookup"), *notify(environment)),
             "Push": (May("ecr:GetAuthorizationToken"), May(PUSH, images(environment))),
             "Release": release(environment),
+            "Update": update(environment),
         }.items()
     },
 }

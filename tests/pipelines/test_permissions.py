@@ -16,7 +16,13 @@ from tools.reports.security.policies import ACCOUNT, ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account, Context
 
 ENVIRONMENTS = {"Prod": ("main", "production"), "Staging": ("develop", "staging")}
-UNKNOWN_CONTEXT: Context = {"kms:ViaService": None, "aws:ResourceTag/environment": None, "ecs:cluster": None, "iam:PassedToService": None}
+UNKNOWN_CONTEXT: Context = {
+    "kms:ViaService": None,
+    "aws:ResourceTag/environment": None,
+    "ecs:cluster": None,
+    "iam:PassedToService": None,
+    **dict.fromkeys(("cloudformation:RoleArn", "cloudformation:TemplateUrl")),
+}
 
 
 def one_of(pattern: str) -> str:
@@ -54,7 +60,7 @@ def test_every_permission_is_recorded_and_usable(account: Account, previews: Bui
 
 
 def test_table_has_every_role(account: Account) -> None:
-    assert {arn.rsplit("-", 1)[1][:-8] for arn in account.roles} == set(ROLES)
+    assert {role.logical_id[:-8] for role in account.roles.values()} == set(ROLES)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -78,7 +84,7 @@ def test_roles_lack_forbidden_permissions(account: Account) -> None:
 def test_role_has_no_permission_in_the_other_environment(account: Account) -> None:
     """Except for actions without resource-level permissions, and the bootstrap version."""
     for name, other in (("Prod", "Staging"), ("Staging", "Prod")):
-        for kind in ("Deploy", "Push", "Release"):
+        for kind in ("Deploy", "Push", "Release", "Update"):
             own = {(action, one_of(resource)) for action, resource, _ in _asked(ROLES[f"{name}{kind}"])}
             for action, resource, row in _asked(ROLES[f"{other}{kind}"]):
                 if (action, one_of(resource)) not in own or action.startswith("kms:"):
@@ -94,12 +100,20 @@ def _asked(rows: tuple[May, ...]) -> list[tuple[str, str, May]]:
 # Trust
 
 
+def identity_provider(account: Account) -> str:
+    """The only one that roles trust. CloudFormation alone assumes the roles of updates."""
+    principals = [one["Principal"] for found in account.roles.values() for one in found.trust["Statement"]]
+    assert {one["Service"] for one in principals if "Service" in one} == {"cloudformation.amazonaws.com"}
+    (provider,) = {one["Federated"] for one in principals if "Service" not in one}
+    return str(provider)
+
+
 class Token:
     """A job's GitHub token, as STS evaluates it."""
 
     def __init__(self, account: Account, **claims: str) -> None:
         self.account = account
-        (self.provider,) = {one["Principal"]["Federated"] for found in account.roles.values() for one in found.trust["Statement"]}
+        self.provider = identity_provider(account)
         usual = {"aud": "sts.amazonaws.com", "repository": "example/carmen-infrastructure", "repository_id": "34", "ref": "refs/heads/main"}
         host = "token.actions.githubusercontent.com"
         self.context: Context = {
@@ -160,7 +174,7 @@ def test_no_role_is_assumed_without_a_token(account: Account) -> None:
 
 def test_gitlabs_tokens_name_project_and_branch(gitlab: Built) -> None:
     account = Account.of(ResolvedAssembly(gitlab.assembly))
-    ((provider,),) = {tuple({one["Principal"]["Federated"] for one in found.trust["Statement"]}) for found in account.roles.values()}
+    provider = identity_provider(account)
 
     def assumable_roles(subject: str, audience: str = "sts.amazonaws.com") -> set[str]:
         context = {"gitlab.com:sub": subject, "gitlab.com:aud": audience}

@@ -340,8 +340,8 @@ def release_policy(settings: Settings) -> Resource:
     from settings.sections import Pipeline
 
     stack = cdk.Stack(cdk.App(), NAME)
-    environment = settings.model_copy(update={"name": ENVIRONMENT, "account": None})
     pipeline = Pipeline(repository="a/b", application_repository="a/c", branch="main", protected_environment="proof")
+    environment = settings.model_copy(update={"name": ENVIRONMENT, "account": None, "pipeline": pipeline})
     platform = Platform(stack, "Platform", host=GITHUB, exists=True)
     role = PipelineWriters(stack, "Writers", settings=environment, pipeline=pipeline, platform=platform).release
     assert role

@@ -57,7 +57,14 @@ def _actions(built: Synthesized, role: str) -> set[str]:
 
 
 def test_each_job_has_its_role(built: Synthesized) -> None:
-    assert _sessions(built) == {"ReadDiff": 3600, "ReadDrift": 3600, "ProdDeploy": 7200, "ProdPush": 3600, "ProdRelease": 7200}
+    assert _sessions(built) == {
+        "ReadDiff": 3600,
+        "ReadDrift": 3600,
+        "ProdDeploy": 7200,
+        "ProdPush": 3600,
+        "ProdRelease": 7200,
+        "ProdUpdate": 3600,
+    }
 
 
 def test_diff_reads_stacks_and_no_data(built: Synthesized) -> None:

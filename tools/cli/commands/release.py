@@ -11,7 +11,7 @@ import re
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from botocore.exceptions import ClientError, WaiterError
@@ -22,6 +22,9 @@ from tools.cli.commands.database.working_hours import expect_awake
 from tools.cli.options import changes_environment, json_option, print_json, reads_environment
 from tools.cli.terminal import on_ctrl_c, step
 from tools.environment import Deployed, FailedError, RefusedError
+
+if TYPE_CHECKING:
+    from settings.model import Settings
 
 NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
@@ -321,19 +324,31 @@ def _log_group(ecs: Any, definition: str) -> str:
 def _start_update(deployed: Deployed, stack: str) -> bool:
     """Update the stack with its present template and parameters. False when it runs this image already."""
     cloudformation = deployed.session.client("cloudformation")
-    keys = [one["ParameterKey"] for one in cloudformation.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])]
+    (found,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
     try:
         cloudformation.update_stack(
             StackName=stack,
             UsePreviousTemplate=True,
-            Parameters=[{"ParameterKey": key, "UsePreviousValue": True} for key in keys],
+            Parameters=[{"ParameterKey": one["ParameterKey"], "UsePreviousValue": True} for one in found.get("Parameters", [])],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            **_role(deployed.settings, found),
         )
     except ClientError as error:
         if "No updates are to be performed" in error.response["Error"].get("Message", ""):
             return False
         raise
     return True
+
+
+def _role(settings: Settings, stack: dict[str, Any]) -> dict[str, str]:
+    """CloudFormation's role, which may only update the service. The pipeline may update the stack only with it (ADR 0016).
+
+    It becomes the stack's role. The next `cdk deploy` names the CDK's execution role again (DefaultStackSynthesizer).
+    """
+    if settings.release_role is None:
+        return {}
+    _, partition, _, _, account, _ = stack["StackId"].split(":", 5)
+    return {"RoleARN": f"arn:{partition}:iam::{account}:role/{settings.release_role}"}
 
 
 def _wait_for_update(deployed: Deployed, stack: str) -> None:

@@ -41,6 +41,14 @@ RULES = {
     "ecs:RegisterTaskDefinition": TASK_DEFINITIONS,
     "ecs:DescribeTaskDefinition": TASK_DEFINITIONS,
     "ecs:DeregisterTaskDefinition": TASK_DEFINITIONS,
+    **dict.fromkeys(
+        ("ecs:ListTagsForResource", "ecs:TagResource"),
+        Rule(("service", "task-definition"), "Service Authorization Reference, ECS: all optional, whichever the request names"),
+    ),
+    **dict.fromkeys(
+        ("ecs:DescribeServiceDeployments", "ecs:StopServiceDeployment"),
+        Rule(("service", "service-deployment"), "Service Authorization Reference, ECS: both optional; a policy with both holds either way"),
+    ),
     "ecs:RunTask": Rule(
         ("task-definition",), "With the revision if the request names one, as ours do (https://github.com/aws/aws-cdk/issues/30368)"
     ),
