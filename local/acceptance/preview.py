@@ -9,7 +9,7 @@ from typing import Any
 
 from local.deployment import Deployment, FailedButRunning
 from settings.loader import load, preview_environment
-from tools.cli.commands.preview import Preview, Previews, make, over
+from tools.cli.commands.preview import Preview, Previews, is_over, make
 from tools.environment import Deployed
 
 NAME, DAYS = "pr-7", 3
@@ -20,14 +20,14 @@ def preview_is_created_and_removed(deployment: Deployment) -> str:
     inventory, today = Inventory(deployment), datetime.now(UTC).date()
     before = inventory.look()
     deployed = Deployed(load(preview_environment(NAME)), deployment)
-    make(deployed, DAYS, "", lambda *arguments: _cdk(deployment, arguments), today)
+    make(deployed, today + timedelta(days=DAYS), "", lambda *arguments: _cdk(deployment, arguments))
     previews = Previews(deployment, deployed.settings.regions, poll_seconds=1, say=lambda text: None)
     (found,) = previews.all()
     _expect_isolation(deployment, found)
     _fill(deployment, deployed)
     day = timedelta(days=1)
     for moment, expected in ((found.ends, []), (found.ends + day, [NAME])):
-        if [one.name for one in over(previews.all(), moment, lambda name: False)] != expected:
+        if [one.name for one in previews.all() if is_over(one, moment, lambda name: False)] != expected:
             raise FailedButRunning(f"on {moment}, other previews than {expected} have expired")
     if found.ends != today + DAYS * day:
         raise FailedButRunning(f"the preview ends on {found.ends}, not {DAYS} days from now")

@@ -399,6 +399,7 @@ def test_ctrl_c_while_every_command_waits(waiting: str, capfd: pytest.CaptureFix
 @pytest.mark.usefixtures("no_credentials")
 def test_ctrl_c_while_a_preview_is_deployed(fake_cdk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("tools.cli.commands.preview.expect_changeable", lambda *_, **__: None)
+    monkeypatch.setattr("tools.cli.commands.preview._previews", lambda _: type("None", (), {"all": lambda self: []})())
     _press_when_the_cdk_runs(fake_cdk, monkeypatch)
     assert main(["preview", "up", "pr-1"]) == 130
     assert "\nThe deployment continues in AWS. `./carmen preview up pr-1` completes it, `./carmen preview remove" in capfd.readouterr().err

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from settings.loader import SettingsError, load, preview_ends, preview_environment
 from tools.cli.commands import preview as tool
-from tools.cli.commands.preview import BUCKET, Preview, Previews, make, over, print_previews, prune, pull_request_is_closed
+from tools.cli.commands.preview import BUCKET, Preview, Previews, is_over, last_day, make, print_previews, prune, pull_request_is_closed
 from tools.environment import Deployed, FailedError, RefusedError
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -153,7 +153,7 @@ def test_previews_are_over_by_day_or_closed_pull_request(account: Account) -> No
         (date(2026, 11, 24), set(), ["pr-1"]),
         (date(2026, 11, 21), {"pr-12"}, ["pr-12"]),
     ):
-        assert [one.name for one in over(found, day, closed.__contains__)] == expected
+        assert [one.name for one in found if is_over(one, day, closed.__contains__)] == expected
 
 
 # Removal
@@ -209,9 +209,23 @@ def test_environment_is_never_removed(account: Account, name: str) -> None:
 
 def test_prune_continues_after_a_failure(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.stubborn = {"CarmenPreview-pr-1": 3}
-    monkeypatch.setattr(tool, "over", lambda found, *rest: found)
+    monkeypatch.setattr(tool, "is_over", lambda *_: True)
     monkeypatch.setattr(tool, "WAIT_SECONDS", 1)
-    with pytest.raises(FailedError, match="CarmenPreview-pr-1 was not deleted"):
+    with pytest.raises(FailedError, match="pr-1: CarmenPreview-pr-1 was not deleted"):
+        prune(Deployed(load("preview-any"), account))
+    assert {one.name for one in previews(account).all()} == {"pr-1"}
+
+
+@pytest.mark.parametrize("error", [FailedError("GitHub did not answer"), refused("AccessDenied")])
+def test_failed_look_up_keeps_only_its_own_preview(error: Exception, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_closed(name: str) -> bool:
+        if name == "pr-1":
+            raise error
+        return True
+
+    monkeypatch.setattr(tool, "pull_request_is_closed", is_closed)
+    monkeypatch.setattr(Preview, "ends", date(2999, 1, 1))
+    with pytest.raises(FailedError, match=r"^pr-1: "):
         prune(Deployed(load("preview-any"), account))
     assert {one.name for one in previews(account).all()} == {"pr-1"}
 
@@ -219,7 +233,7 @@ def test_prune_continues_after_a_failure(account: Account, monkeypatch: pytest.M
 # Making
 
 
-def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "placeholder") -> tuple[list[tuple[str, ...]], list[str]]:
+def made(image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "placeholder") -> tuple[list[tuple[str, ...]], list[str]]:
     """Arguments of the CDK, and the released images."""
     asked: list[tuple[str, ...]] = []
     released: list[str] = []
@@ -227,13 +241,13 @@ def made(days: int, image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "pl
     monkeypatch.setattr(tool, "expect_fit", lambda deployed, one: one)
     monkeypatch.setattr(tool, "release", lambda deployed, one: released.append(one))
     monkeypatch.setattr(Deployed, "outputs", {"Url": "https://d1.cloudfront.net"})
-    url = make(Deployed(load("preview-pr-1"), None), days, image, lambda *words: asked.append(words), date(2026, 11, 25))
+    url = make(Deployed(load("preview-pr-1"), None), date(2026, 11, 28), image, lambda *words: asked.append(words))
     assert url == "https://d1.cloudfront.net"
     return asked, released
 
 
 def test_preview_is_deployed_with_its_last_day_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, released = made(3, "one@sha256:1", monkeypatch)
+    asked, released = made("one@sha256:1", monkeypatch)
     assert asked == [
         (
             *("deploy", "CarmenPreview-pr-1", "CarmenPreview-pr-1Budget", "--context", "env=preview-pr-1"),
@@ -243,8 +257,21 @@ def test_preview_is_deployed_with_its_last_day_then_released(monkeypatch: pytest
     assert released == ["one@sha256:1"]
 
 
+@pytest.mark.parametrize(("days", "ends"), [(1, date(2026, 11, 23)), (3, date(2026, 11, 23)), (4, date(2026, 11, 24))])
+def test_extending_never_shortens_a_preview(days: int, ends: date, account: Account) -> None:
+    found = previews(account).all()
+    assert last_day(found, "pr-1", T.date() + timedelta(days=days)) == ends
+    assert last_day(found, "pr-new", T.date()) == T.date()
+
+
+def test_preview_without_end_tag_ends_on_the_wanted_day() -> None:
+    half = Account()
+    half.add("CarmenPreview-pr-5", preview="pr-5", parts=("Storage",))
+    assert last_day(previews(half).all(), "pr-5", date(2026, 11, 22)) == date(2026, 11, 22)
+
+
 def test_current_image_is_not_released_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert made(1, "one@sha256:1", monkeypatch, runs="one@sha256:1")[1] == made(1, "", monkeypatch)[1] == []
+    assert made("one@sha256:1", monkeypatch, runs="one@sha256:1")[1] == made("", monkeypatch)[1] == []
 
 
 def test_unfit_image_stops_a_preview_before_its_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +283,7 @@ def test_unfit_image_stops_a_preview_before_its_deployment(monkeypatch: pytest.M
 
     monkeypatch.setattr(tool, "expect_fit", unfit)
     with pytest.raises(RefusedError, match="has 2 critical findings"):
-        make(Deployed(load("preview-pr-1"), None), 3, "one@sha256:1", no_deployment, T.date())
+        make(Deployed(load("preview-pr-1"), None), T.date(), "one@sha256:1", no_deployment)
 
 
 def test_first_deployment_of_a_preview_takes_no_image() -> None:
@@ -264,7 +291,7 @@ def test_first_deployment_of_a_preview_takes_no_image() -> None:
     missing = type("Client", (), {"describe_stacks": staticmethod(lambda **_: (_ for _ in ()).throw(refused("ValidationError")))})
     session = type("Session", (), {"client": lambda self, service: missing})()
     with pytest.raises(RefusedError, match=r"CarmenPreview-pr-1 is not deployed: the image cannot be in.*without --image"):
-        make(Deployed(load("preview-pr-1"), session), 3, "one@sha256:1", lambda *_: None, T.date())
+        make(Deployed(load("preview-pr-1"), session), T.date(), "one@sha256:1", lambda *_: None)
 
 
 # Names and settings
@@ -361,6 +388,11 @@ def github(answer: Callable[[str], tuple[int, Any]]) -> Iterator[str]:
 
 
 def test_state_of_a_pull_request_is_read_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "example/carmen")
+    monkeypatch.setenv("GITHUB_TOKEN", "a-token")
+    with pytest.raises(FailedError, match="GitHub did not answer whether pull request 7 is closed"):
+        pull_request_is_closed("pr-7")
     states = {"7": (200, {"state": "closed"}), "8": (200, {"state": "open"}), "9": (404, {}), "10": (500, {})}
     with github(lambda path: states[path.removeprefix("/repos/example/carmen/pulls/")]) as url:
         for name, value in {"GITHUB_REPOSITORY": "example/carmen", "GITHUB_TOKEN": "a-token", "GITHUB_API_URL": url}.items():

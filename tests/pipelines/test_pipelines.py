@@ -13,6 +13,7 @@ import click
 import pytest
 import yaml
 
+from settings.loader import SettingsError, environment_names, load_all, preview_pipeline
 from tests.conftest import ROOT
 from tools.cli.cli import cli
 from tools.reports.security import scan
@@ -224,9 +225,34 @@ def test_previews_start_manually_and_are_removed_automatically() -> None:
     assert made["rules"][0]["when"] == removed["rules"][0]["when"] == "manual"
     assert made["environment"] == {"name": removed["environment"]["name"], "on_stop": "remove-preview"}
     assert removed["environment"]["action"] == "stop"  # closing the request stops its environment
-    assert "schedule" in old["rules"][0]["if"]
+    assert old["rules"][0]["if"].startswith('$CI_PIPELINE_SOURCE == "schedule" && $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH ')
     for job in (made, removed, old):
         assert job["interruptible"] is False
+        assert job["needs"] == []  # tests of an hour do not delay a preview, and a failed one does not stop its removal
+
+
+def test_documented_preview_pipeline_is_valid_and_uses_the_default_branch(tmp_path: Path) -> None:
+    """GitHub runs a schedule on the default branch only: the role must trust that branch. The document's example is loaded."""
+    text = (ROOT / "docs" / "previews.md").read_text(encoding="utf-8")
+    example = re.search(r"^ {7}account = .*?\n\n(?=   \S)", text, re.MULTILINE | re.DOTALL)
+    assert example
+    lines = [line.strip() for line in example[0].splitlines()]
+    table = lines.index("[pipeline]")
+    for path in (ROOT / "environments").glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    preview = tmp_path / "preview.toml"
+    whole = [*lines[:table], preview.read_text(encoding="utf-8"), *lines[table:]]
+    preview.write_text("\n".join(whole), encoding="utf-8")
+    with pytest.raises(SettingsError, match="set the account of every other environment"):
+        preview_pipeline(load_all(environment_names(tmp_path), tmp_path), tmp_path)
+    for name, account in (("prod", "111111111111"), ("staging", "222222222222")):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(f'account = "{account}"\n{path.read_text(encoding="utf-8")}', encoding="utf-8")
+    settings = preview_pipeline(load_all(environment_names(tmp_path), tmp_path), tmp_path)
+    assert settings
+    assert settings.pipeline
+    assert settings.pipeline.branch == "main"
+    assert '# branch = "main"' in (ROOT / "environments" / "preview.toml").read_text(encoding="utf-8")
 
 
 # Least permissions, pinned, no secret

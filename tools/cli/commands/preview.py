@@ -26,7 +26,7 @@ from tools.cli.commands.deployment import expect_changeable
 from tools.cli.commands.release import expect_fit, release, releases
 from tools.cli.options import json_option, print_json, yes_option
 from tools.cli.terminal import approve, on_ctrl_c, step
-from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError, connect
+from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError, connect, describe_error
 
 PREFIX = f"Carmen{PREVIEW_PREFIX.capitalize()}"
 DAYS, MOST_DAYS = 3, 14
@@ -187,13 +187,12 @@ def _reason(cloudformation: Any, stack: str) -> str:
     return f"{failed[0]['LogicalResourceId']}: {failed[0].get('ResourceStatusReason', '')}" if failed else ""
 
 
-def make(deployed: Deployed, days: int, image: str, run_cdk: RunCdk, today: date) -> str:
-    """Deploy a preview, or its changes, until `days` from today, and release `image` if given; returns its URL.
+def make(deployed: Deployed, ends: date, image: str, run_cdk: RunCdk) -> str:
+    """Deploy a preview, or its changes, until `ends`, and release `image` if given; returns its URL.
 
     The image is checked first: a deployment takes half an hour. Raises RefusedError when it is unfit.
     """
     settings = deployed.settings
-    ends = today + timedelta(days=days)
     if image:
         try:
             image = expect_fit(deployed, image)
@@ -212,9 +211,14 @@ def make(deployed: Deployed, days: int, image: str, run_cdk: RunCdk, today: date
     return deployed.output("Url")
 
 
-def over(previews: Iterable[Preview], today: date, is_closed: Callable[[str], bool]) -> list[Preview]:
-    """Previews whose last day has passed, or whose pull request is closed."""
-    return [one for one in previews if one.ends < today or is_closed(one.name)]
+def last_day(previews: Iterable[Preview], name: str, wanted: date) -> date:
+    """`wanted`, or the preview's present last day if that is later: a deployment never shortens a preview."""
+    return max([wanted, *(one.ends for one in previews if one.name == name and one.tagged_end)])
+
+
+def is_over(preview: Preview, today: date, is_closed: Callable[[str], bool]) -> bool:
+    """Whether the last day has passed, or the pull request is closed."""
+    return preview.ends < today or is_closed(preview.name)
 
 
 def pull_request_is_closed(name: str) -> bool:
@@ -228,21 +232,22 @@ def pull_request_is_closed(name: str) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return bool(json.load(answer)["state"] == "closed")
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code == 404:
             return False  # no pull request has that number: its last day counts
         raise FailedError(f"GitHub did not answer whether pull request {number} is closed: {error}") from error
 
 
 def prune(deployed: Deployed) -> None:
-    """Remove every preview that is over. A failure does not stop the others."""
-    previews, failed = _previews(deployed), []
-    for one in over(previews.all(), datetime.now(UTC).date(), pull_request_is_closed):
+    """Remove every preview that is over. A failure, also of a question to GitHub, does not stop the others."""
+    previews, failed, today = _previews(deployed), [], datetime.now(UTC).date()
+    for one in previews.all():
         try:
-            with on_ctrl_c(f"Stopping. {one.name} may be removed in part; `./carmen preview prune` continues."):
-                previews.remove(one.name)
-        except FailedError as error:
-            failed.append(str(error))
+            if is_over(one, today, pull_request_is_closed):
+                with on_ctrl_c(f"Stopping. {one.name} may be removed in part; `./carmen preview prune` continues."):
+                    previews.remove(one.name)
+        except (FailedError, ClientError) as error:
+            failed.append(f"{one.name}: {describe_error(error)}")
     if failed:
         raise FailedError("\n".join(failed))
 
@@ -281,7 +286,9 @@ def group() -> None:
 
 @group.command("up")
 @click.argument("name")
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), default=DAYS, show_default=True, help="Days from today until it is removed.")
+@click.option(
+    "--days", type=click.IntRange(1, MOST_DAYS), default=DAYS, show_default=True, help="Days from today until it is removed, at least."
+)
 @click.option("--image", default="", help="Release this image in it, given by digest.")
 def up_command(name: str, days: int, image: str) -> None:
     """Create a preview, or deploy changes and prolong it.
@@ -292,9 +299,10 @@ def up_command(name: str, days: int, image: str) -> None:
     """
     deployed, today = _connect(name), datetime.now(UTC).date()
     expect_changeable(deployed, otherwise=f"Or, if its data may be lost: `./carmen preview remove {name}`, then the same command.")
-    url = make(deployed, days, image, lambda *arguments: _run_cdk(name, *arguments), today)
+    ends = last_day(_previews(deployed).all(), name, today + timedelta(days=days))
+    url = make(deployed, ends, image, lambda *arguments: _run_cdk(name, *arguments))
     environment = deployed.settings.name
-    print(f"{url} until {today + timedelta(days=days)}. Other commands take it as `--env {environment}`.")
+    print(f"{url} until {ends}. Other commands take it as `--env {environment}`.")
     print(f"Images: push to {deployed.output('ImageRepository')}, then `./carmen preview up {name} --image …@sha256:…`.")
 
 
