@@ -17,14 +17,22 @@ IN_CLUSTER = {"ArnEquals": {"ecs:cluster": f"{ARN}:cluster/own"}}
 
 def client_with(action: str, resource: str, condition: dict[str, Any]) -> Any:
     """An ECS client of a new role that may do only this."""
+    return client_of(new_role({"Effect": "Allow", "Action": action, "Resource": resource, "Condition": condition}), "ecs")
+
+
+def new_role(*statements: dict[str, Any], **principal: str) -> str:
     iam, name = boto3.client("iam"), f"role-{uuid.uuid4().hex[:8]}"
-    trust = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}]}
+    who = principal or {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    trust = {"Statement": [{"Effect": "Allow", "Principal": who, "Action": "sts:AssumeRole"}]}
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]
-    statement = {"Effect": "Allow", "Action": action, "Resource": resource, "Condition": condition}
-    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-    session = boto3.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="test")["Credentials"]
+    iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    return str(role["Arn"])
+
+
+def client_of(role: str, service: str) -> Any:
+    session = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
     return boto3.client(
-        "ecs",
+        service,
         aws_access_key_id=session["AccessKeyId"],
         aws_secret_access_key=session["SecretAccessKey"],
         aws_session_token=session["SessionToken"],

@@ -18,7 +18,7 @@ RECORDED = (
 
 def register() -> None:
     """Add the handlers to ministack, once, before it serves. Importing ministack reads the environment."""
-    from local.emulator.handlers import alerts, base, edge, identity, network, rds, secrets_manager, service, storage, updates
+    from local.emulator.handlers import alerts, base, edge, identity, network, rds, secrets_manager, service, service_role, storage, updates
 
     for part in (network, alerts, storage, rds, secrets_manager, edge, service, identity):
         part.register()
@@ -26,3 +26,4 @@ def register() -> None:
         base.record(resource_type, alerts.check_monitor if resource_type == "AWS::CE::AnomalyMonitor" else None)
     base.install()
     updates.register()
+    service_role.register()
