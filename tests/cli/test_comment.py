@@ -90,7 +90,7 @@ def test_refused_token_writes_no_comment_and_does_not_fail(kind: str, platform: 
     state.refused = True
     report, summary = tmp_path / "report.md", tmp_path / "summary.md"
     report.write_text("text", encoding="utf-8")
-    assert "may not write comments (403)" in comment.publish(report, variables(kind, url, GITHUB_STEP_SUMMARY=str(summary)))
+    assert "may not write comments (403: Forbidden)" in comment.publish(report, variables(kind, url, GITHUB_STEP_SUMMARY=str(summary)))
     assert summary.read_text(encoding="utf-8") == f"{comment.MARKER}\ntext"
 
 
@@ -108,3 +108,112 @@ def test_unreachable_platform_fails(tmp_path: Path) -> None:
     report.write_text("text", encoding="utf-8")
     with pytest.raises(FailedError, match="The comment could not be written"):
         comment.publish(report, variables("github", "https://127.0.0.1:1"))
+
+
+class Answers:
+    """Answers of the platform before it works again: (status, headers, message)."""
+
+    def __init__(self, state: type[Platform], *answers: tuple[int, dict[str, str], str]) -> None:
+        waiting = list(answers)
+        working = state._answer
+
+        def answer(self: Platform, body: Any) -> None:
+            if not waiting:
+                working(self, body)
+                return
+            status, headers, message = waiting.pop(0)
+            data = json.dumps({"message": message}).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        state._answer = answer  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    report = tmp_path / "report.md"
+    report.write_text("text", encoding="utf-8")
+    return report
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    return seconds
+
+
+@pytest.mark.parametrize("kind", ["github", "gitlab"])
+@pytest.mark.parametrize(
+    ("status", "headers", "message", "seconds"),
+    [
+        (429, {"Retry-After": "7"}, "slow down", 7),
+        (429, {}, "slow down", 60),
+        (403, {"Retry-After": "9"}, "You have exceeded a secondary rate limit", 9),
+        (403, {}, "You have exceeded a secondary rate limit", 60),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1030"}, "API rate limit exceeded", 30),
+        (502, {}, "Bad gateway", comment.RETRY_SECONDS),
+        (503, {"Retry-After": "11"}, "maintenance", 11),
+    ],
+)
+def test_limit_or_failure_of_the_platform_is_waited_for(
+    kind: str, status: int, headers: dict[str, str], message: str, seconds: float,
+    platform: tuple[type[Platform], str], report: Path, waited: list[float],
+) -> None:  # fmt: skip
+    state, url = platform
+    Answers(state, (status, headers, message))
+    assert comment.publish(report, variables(kind, url)) == "The comment was added."
+    assert waited == [seconds]
+
+
+def test_post_that_failed_after_it_was_executed_is_not_repeated(
+    platform: tuple[type[Platform], str], report: Path, waited: list[float]
+) -> None:
+    state, url = platform
+    state.comments.clear()
+    post, failed = state.do_POST, list[int]()
+
+    def post_and_fail(self: Platform) -> None:
+        if not failed:
+            failed.append(1)
+            Answers(state, (502, {}, "Bad gateway"))
+        post(self)
+
+    state.do_POST = post_and_fail  # type: ignore[method-assign]
+    assert comment.publish(report, variables("github", url)) == "The comment was replaced."
+    assert len(state.comments) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([(503, {}, "down")] * 3, "The platform failed .503: down.. The comment was not written; run the job again later"),
+        (
+            [(403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4600"}, "API rate limit exceeded")],
+            "asks to wait 3600 s. The comment",
+        ),
+        ([(422, {}, "Body is too long")], "the platform answered 422: Body is too long"),
+    ],
+)
+def test_lasting_refusal_fails_with_its_reason(
+    answers: list[Any], message: str, platform: tuple[type[Platform], str], report: Path, waited: list[float]
+) -> None:
+    state, url = platform
+    Answers(state, *answers)
+    with pytest.raises(FailedError, match=message):
+        comment.publish(report, variables("github", url))
+
+
+def test_expired_token_and_missing_permission_are_not_limits(
+    platform: tuple[type[Platform], str], report: Path, waited: list[float]
+) -> None:
+    state, url = platform
+    rest = {"X-RateLimit-Remaining": "4999", "X-RateLimit-Reset": "4600"}
+    Answers(state, (401, {}, "Bad credentials"), (403, rest, "Resource not accessible by integration"))
+    assert "The token is not valid, perhaps expired (401: Bad credentials)" in comment.publish(report, variables("github", url))
+    assert "may not write comments (403: Resource not accessible" in comment.publish(report, variables("github", url))
+    assert waited == []

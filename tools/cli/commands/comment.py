@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,16 @@ from tools.environment import FailedError
 
 MARKER = "<!-- carmen-diff-report -->"
 TIMEOUT_SECONDS = 30
+ATTEMPTS, RETRY_SECONDS, LONGEST_WAIT_SECONDS = 3, 5, 120
 PAGE = 100
+
+
+class TryLaterError(Exception):
+    """The platform refuses for a time: `seconds` to wait."""
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 class NoPullRequestError(Exception):
@@ -76,9 +86,34 @@ class Thread:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            if error.code in (401, 403):  # the token of a fork's pull request is read-only
-                raise NoPullRequestError(f"The token may not write comments ({error.code}); the report is the job's artifact.") from None
-            raise
+            raise _explained(error, time.time()) from None
+
+
+def _explained(error: urllib.error.HTTPError, now: float) -> Exception:
+    """TryLaterError for a rate limit or a failure of the platform, NoPullRequestError for a missing permission, otherwise FailedError.
+
+    GitHub answers both limits and missing permissions with 403. A limit has `x-ratelimit-remaining: 0`, `retry-after`, or the words
+    "secondary rate limit" and then wants a minute (GitHub Docs, "Rate limits for the REST API"; KnpLabs/php-github-api#1070). GitLab
+    sends 429 with Retry-After (GitLab Docs, "Rate limits").
+    """
+    try:
+        text = str(json.load(error)["message"])
+    except (OSError, ValueError, KeyError, TypeError):
+        text = str(error.reason)
+    asked, used_up, reset = (error.headers.get(name) for name in ("Retry-After", "X-RateLimit-Remaining", "X-RateLimit-Reset"))
+    seconds = float(asked) if asked and asked.isdecimal() else None
+    if seconds is None and used_up == "0" and reset and reset.isdecimal():
+        seconds = max(0.0, float(reset) - now)
+    if error.code == 429 or (error.code == 403 and (seconds is not None or "rate limit" in text.lower())):
+        wait = 60 if seconds is None else seconds
+        return TryLaterError(f"The platform limits requests ({error.code}: {text}); it asks to wait {wait:.0f} s", wait)
+    if error.code >= 500:
+        return TryLaterError(f"The platform failed ({error.code}: {text})", seconds or RETRY_SECONDS)
+    if error.code == 401:
+        return NoPullRequestError(f"The token is not valid, perhaps expired (401: {text}); the report is the job's artifact.")
+    if error.code == 403:  # the token of a fork's pull request is read-only
+        return NoPullRequestError(f"The token may not write comments (403: {text}); the report is the job's artifact.")
+    return FailedError(f"The comment could not be written: the platform answered {error.code}: {text}")
 
 
 def _token(variables: Mapping[str, str], name: str) -> str:
@@ -98,12 +133,18 @@ def publish(report: Path, variables: Mapping[str, str]) -> str:
     if summary := variables.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as page:
             page.write(text)
-    try:
-        return f"The comment was {Thread.of(variables).put(text)}."
-    except NoPullRequestError as error:
-        return str(error)
-    except (OSError, ValueError) as error:
-        raise FailedError(f"The comment could not be written: {error}") from error
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return f"The comment was {Thread.of(variables).put(text)}."  # again from the list: a refused request may have been executed
+        except NoPullRequestError as error:
+            return str(error)
+        except TryLaterError as later:
+            if attempt == ATTEMPTS or later.seconds > LONGEST_WAIT_SECONDS:
+                raise FailedError(f"{later}. The comment was not written; run the job again later. The report is its artifact.") from None
+            time.sleep(later.seconds)
+        except (OSError, ValueError) as error:
+            raise FailedError(f"The comment could not be written: {error}") from error
+    raise AssertionError
 
 
 @click.command("comment")
