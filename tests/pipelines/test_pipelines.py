@@ -162,8 +162,9 @@ def test_deployment_follows_the_checks_of_its_commit() -> None:
     for name, branch in (("staging", "develop"), ("production", "main")):
         job, other = deploy["jobs"][f"deploy-{name}"], gitlab()[f"deploy-{name}"]
         assert job["needs"] == ["verify", f"changes-{name}"]
-        assert job["if"] == f"github.ref == 'refs/heads/{branch}'"
-        assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}"'}]
+        role = f"AWS_DRIFT_ROLE_{name.upper()}"
+        assert job["if"] == f"github.ref == 'refs/heads/{branch}' && vars.{role} != ''"
+        assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}" && ${role}'}]
         assert not any("ref" in step.get("with", {}) for step in job["steps"])  # the checked commit
         assert other["stage"] == "deploy"
     assert deploy["jobs"]["verify"]["uses"] == "./.github/workflows/verify.yml"
@@ -192,11 +193,33 @@ def test_changes_and_drift_are_reported_before_a_deployment(name: str, branch: s
     ]
     assert (job["continue-on-error"], other["allow_failure"]) == (True, True)
     assert other["stage"] == "verify"
-    assert job["if"] == f"github.ref == 'refs/heads/{branch}'"
-    assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}"'}]
+    assert job["if"] == f"github.ref == 'refs/heads/{branch}' && vars.{variable} != ''"
+    assert other["rules"] == [{"if": f'$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "{branch}" && ${variable}'}]
     (after,) = [step for step in job["steps"] if "./carmen comment" in step.get("run", "")]
     assert after["if"] == "${{ !cancelled() }}"
     assert other["artifacts"] == {"when": "always", "paths": ["report*.md"]}
+
+
+def test_fork_without_variables_starts_no_job_with_a_role() -> None:
+    """It stays green: such a job needs a variable before it starts. A manual run of previews is somebody's wish."""
+    for name, job in jobs().items():
+        uses = [step["with"]["role-to-assume"] for step in job["steps"] if "configure-aws-credentials" in step.get("uses", "")]
+        if any("vars." in role for role in uses) and "workflow_dispatch" not in job.get("if", ""):
+            assert re.search(r"&& vars\.AWS_\w+_ROLE\w* != ''$|^vars\.AWS_\w+_ROLE\w* != ''$", job["if"]), name
+            assert "AWS_DEPLOY_ROLE" not in job["if"]  # a variable of an environment is empty here
+    for name, job in gitlab().items():
+        if "id_tokens" in job:
+            assert all(re.search(r"\$AWS_\w+_ROLE\w*$", rule["if"]) for rule in job["rules"]), name
+
+
+def test_required_checks_are_named_as_github_reports_them() -> None:
+    """A job of a called workflow is `caller / called` (actions/runner#1917)."""
+    path = ROOT / ".github/workflows/pull-request.yml"
+    names = []
+    for name, job in github(path)["jobs"].items():
+        called = github(ROOT / job["uses"])["jobs"] if "uses" in job else None
+        names += [f"`{name} / {one}`" for one in called] if called else [f"`{name}`"]
+    assert f"names on GitHub: {', '.join(names)}." in path.read_text(encoding="utf-8")
 
 
 def test_result_of_a_deployment_is_sent_in_every_case() -> None:
