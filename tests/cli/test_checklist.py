@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from tests.cli.fakes import deployed
+from settings.loader import validated
+from tests.cli.fakes import Aws, deployed
 from tools.cli.commands import checklist
 from tools.environment import Deployed, FailedError, NotDeployedError
 
@@ -88,3 +89,39 @@ def test_tables_hidden_from_backups_fail_postflight(answer: dict[str, str], good
         invoke={"Payload": io.BytesIO(json.dumps(answer).encode()), **({"FunctionError": "Unhandled"} if "errorMessage" in answer else {})},
     )
     assert checklist.backup_can_read_every_table(environment) == checklist.Finding(good, text)
+
+
+class Regions:
+    """Stacks and alarms by region."""
+
+    def __init__(self, **found: list[dict[str, str]]) -> None:
+        self._found = found
+
+    def client(self, service: str, *, region_name: str) -> Aws:
+        found = self._found.get(region_name.replace("-", "_"), [])
+        pages = [{"Stacks": found, "MetricAlarms": found}]
+        return Aws(describe_stacks=pages, describe_alarms=pages)
+
+
+@pytest.mark.parametrize(
+    ("status", "good"),
+    [
+        ("CREATE_COMPLETE", True),
+        ("UPDATE_COMPLETE", True),
+        *((one, False) for one in ("UPDATE_ROLLBACK_COMPLETE", "ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_FAILED", "UPDATE_IN_PROGRESS")),
+    ],
+)
+def test_stack_in_the_second_region_counts_and_a_rollback_is_no_success(status: str, good: bool) -> None:
+    """Source: AWS CloudFormation User Guide, "Stack status codes"."""
+    settings = validated({"region": "eu-west-1", "network": {"zones": ["euw1-az1", "euw1-az2"]}}, "prod")
+    stacks = [{"StackName": "CarmenProdEdgeGlobal", "StackStatus": status}, {"StackName": "Other", "StackStatus": "CREATE_FAILED"}]
+    home = [{"StackName": "CarmenProd", "StackStatus": "CREATE_COMPLETE"}]
+    found = checklist.stacks_are_complete(Deployed(settings, Regions(us_east_1=stacks, eu_west_1=home)))
+    assert found.good is good
+    assert found.text == ("2 stacks are complete" if good else f"CarmenProdEdgeGlobal is {status}")
+
+
+def test_alarms_of_all_regions_count() -> None:
+    settings = validated({"region": "eu-west-1", "network": {"zones": ["euw1-az1", "euw1-az2"]}}, "prod")
+    alarms = [{"AlarmName": "CarmenProdEdgeGlobal-Errors"}]
+    assert checklist.nothing_is_in_alarm(Deployed(settings, Regions(us_east_1=alarms))).text == "in alarm: CarmenProdEdgeGlobal-Errors"

@@ -117,8 +117,8 @@ def test_stacks_have_their_regions() -> None:
 class Sts:
     """Returns credentials of the lookup role, or fails with `error`."""
 
-    def __init__(self, error: str | None) -> None:
-        self.error = error
+    def __init__(self, error: str | None, operation: str = "AssumeRole") -> None:
+        self.error, self.operation = error, operation
 
     def get_caller_identity(self) -> dict[str, str]:
         return {"Account": "123456789012"}
@@ -126,15 +126,15 @@ class Sts:
     def assume_role(self, RoleArn: str, RoleSessionName: str) -> dict[str, Any]:
         assert RoleArn == "arn:aws:iam::123456789012:role/cdk-hnb659fds-lookup-role-123456789012-eu-central-1"
         if self.error:
-            raise ClientError({"Error": {"Code": self.error, "Message": ""}}, "AssumeRole")
+            raise ClientError({"Error": {"Code": self.error, "Message": "not authorized to perform: sts:…"}}, self.operation)
         return {"Credentials": {"AccessKeyId": "lookup-key", "SecretAccessKey": "x", "SessionToken": "y"}}
 
 
 class Session:
     """A session with own credentials."""
 
-    def __init__(self, error: str | None) -> None:
-        self.sts = Sts(error)
+    def __init__(self, error: str | None, operation: str = "AssumeRole") -> None:
+        self.sts = Sts(error, operation)
 
     def client(self, service: str, region_name: str | None = None) -> Any:
         return self.sts if service == "sts" else f"own in {region_name}"
@@ -147,6 +147,14 @@ def test_drift_uses_the_lookup_role_or_own_credentials() -> None:
     assert drift.lookup_client(Session("AccessDenied"), load("prod"), "eu-central-1") == "own in eu-central-1"
     with pytest.raises(ClientError):
         drift.lookup_client(Session("ExpiredToken"), load("prod"), "eu-central-1")
+
+
+def test_refusal_of_sts_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The refused lookup role, before the own credentials fail with less; a refused token of the pipeline ends the command."""
+    drift.lookup_client(Session("AccessDenied"), load("prod"), "eu-central-1")
+    assert "AWS refused AssumeRole: not authorized to perform: sts:…" in capsys.readouterr().err
+    with pytest.raises(ClientError, match=r"AssumeRoleWithWebIdentity operation: not authorized"):
+        drift.lookup_client(Session("AccessDenied", "AssumeRoleWithWebIdentity"), load("prod"), "eu-central-1")
 
 
 def test_lookup_role_has_the_cdks_qualifier() -> None:

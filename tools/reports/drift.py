@@ -6,6 +6,7 @@ credentials may assume it (a pipeline's credentials may do nothing else), otherw
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +18,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from settings.model import Settings
-from tools.environment import NOT_THERE, Deployed
+from tools.environment import NOT_THERE, Deployed, describe_error
 
 PATIENCE_SECONDS = 900
 QUALIFIER = "hnb659fds"  # of the CDK's roles (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
@@ -137,14 +138,18 @@ def _cell(value: str) -> str:
 
 
 def lookup_client(session: Any, settings: Settings, region: str) -> Any:
-    """A CloudFormation client with the CDK's lookup role, or with the session's credentials if they may not assume it."""
+    """A CloudFormation client with the CDK's lookup role, or with the session's credentials if they may not assume it.
+
+    STS's refusal is printed, because what fails next says less. Raises ClientError when STS refuses the pipeline's own token.
+    """
     account = settings.account or session.client("sts").get_caller_identity()["Account"]
     role = f"arn:aws:iam::{account}:role/cdk-{QUALIFIER}-lookup-role-{account}-{region}"
     try:
         credentials = session.client("sts").assume_role(RoleArn=role, RoleSessionName="carmen-drift")["Credentials"]
     except ClientError as error:
-        if error.response["Error"]["Code"] != "AccessDenied":
+        if error.response["Error"]["Code"] != "AccessDenied" or error.operation_name != "AssumeRole":
             raise
+        print(f"Reading with your own credentials. {describe_error(error)}", file=sys.stderr)
         return session.client("cloudformation", region_name=region)
     keys = (credentials[part] for part in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
     return boto3.Session(*keys).client("cloudformation", region_name=region)

@@ -38,6 +38,7 @@ BY_A_PERSON = {
     ),
 }
 ERROR_WINDOW = timedelta(minutes=15)
+COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")  # UPDATE_ROLLBACK_COMPLETE is the end of a failed update
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,32 @@ def _git(*arguments: str) -> str:
 
 
 def stacks_are_complete(deployed: Deployed) -> Finding:
-    """Whether a stack is half deployed or stuck."""
-    pages = deployed.session.client("cloudformation").get_paginator("describe_stacks").paginate()
-    ours = [stack for page in pages for stack in page["Stacks"] if stack["StackName"].startswith(deployed.settings.stack_prefix)]
+    """Whether a stack in any region is half deployed, stuck, or rolled back: then its last update failed."""
+    ours = [
+        stack
+        for region in deployed.settings.regions
+        for page in deployed.session.client("cloudformation", region_name=region).get_paginator("describe_stacks").paginate()
+        for stack in page["Stacks"]
+        if stack["StackName"].startswith(deployed.settings.stack_prefix)
+    ]
     if not ours:
         return Finding(None, "nothing is deployed yet")
-    wrong = [f"{stack['StackName']} is {stack['StackStatus']}" for stack in ours if not stack["StackStatus"].endswith("_COMPLETE")]
+    wrong = [f"{stack['StackName']} is {stack['StackStatus']}" for stack in ours if stack["StackStatus"] not in COMPLETE]
     return Finding(not wrong, ", ".join(wrong) or f"{len(ours)} stacks are complete")
 
 
 def nothing_is_in_alarm(deployed: Deployed) -> Finding:
-    """Metric and composite alarms."""
-    pages = (
-        deployed.session.client("cloudwatch")
+    """Metric and composite alarms in every region: CloudFront's are in us-east-1."""
+    kinds = ["MetricAlarm", "CompositeAlarm"]
+    names = sorted(
+        alarm["AlarmName"]
+        for region in deployed.settings.regions
+        for page in deployed.session.client("cloudwatch", region_name=region)
         .get_paginator("describe_alarms")
-        .paginate(AlarmNamePrefix=deployed.settings.stack_prefix, StateValue="ALARM", AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+        .paginate(AlarmNamePrefix=deployed.settings.stack_prefix, StateValue="ALARM", AlarmTypes=kinds)
+        for kind in kinds
+        for alarm in page.get(f"{kind}s", [])
     )
-    names = sorted(alarm["AlarmName"] for page in pages for kind in ("MetricAlarms", "CompositeAlarms") for alarm in page.get(kind, []))
     return Finding(not names, f"in alarm: {', '.join(names)}" if names else "no alarm is in alarm")
 
 
