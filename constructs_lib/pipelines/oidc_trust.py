@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Aws
+from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -35,7 +35,9 @@ class Platform(Construct):
         if exists:  # an account has at most one provider for each address
             self._arn = f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:oidc-provider/{host}"
         else:
-            provider = iam.OidcProviderNative(self, "Provider", url=f"https://{host}", client_ids=[AUDIENCE])
+            # Kept when `provider_exists` is set later: without it, no role could be assumed.
+            keep = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+            provider = iam.OidcProviderNative(self, "Provider", url=f"https://{host}", client_ids=[AUDIENCE], removal_policy=keep)
             self._arn = provider.oidc_provider_arn
 
     def deployment(self, repository: str, settings: sections.Pipeline) -> iam.IPrincipal:

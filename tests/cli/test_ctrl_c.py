@@ -357,6 +357,7 @@ def _with_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     """`access` deploys a stack of the account; this repository's environments have no pipeline."""
     monkeypatch.setattr("tools.cli.commands.deployment._account_of_credentials", lambda: "000000000000")
     monkeypatch.setattr("tools.cli.commands.deployment.access_stacks", lambda account: ["CarmenPipelineAccessProd"])
+    monkeypatch.setattr("tools.cli.commands.deployment.unprotect_failed", lambda stacks: None)
 
 
 def _press_when_the_cdk_runs(fake_cdk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 
 from settings.constants import PIPELINE_ACCESS as NAME
 from settings.loader import environment_names, load
 from tests.conftest import CONTEXT, Built
 from tests.isolated_checkout import copy_of_the_tree
 from tests.pipeline_access import access, settings
-from tools.cli.commands.deployment import access_stacks
+from tools.cli.commands.deployment import access_stacks, unprotect_failed
 from tools.reports.security import scan
 from tools.reports.security.policies import ResolvedAssembly
 from tools.reports.security.policy_evaluator import Account
@@ -49,7 +51,8 @@ def test_each_account_and_environment_has_its_own_stack(tmp_path: Path) -> None:
 def test_existing_oidc_provider_is_reused(tmp_path: Path, github: Built) -> None:
     built = access(tmp_path, settings("prod", "main", "production", provider_exists=True), settings("staging", "develop", "staging"))
     assert built.resources("AWS::IAM::OIDCProvider") == {}
-    assert len(github.resources("AWS::IAM::OIDCProvider")) == 1
+    (provider,) = github.resources("AWS::IAM::OIDCProvider").values()
+    assert (provider["DeletionPolicy"], provider["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")  # if this is set later
     for template in built.templates.values():
         assert ":oidc-provider/token.actions.githubusercontent.com" in str(template)
 
@@ -168,3 +171,23 @@ def test_access_deploys_the_stacks_of_the_callers_account(account: str, stacks: 
     staging = settings("staging", "develop", "staging").model_copy(update={"account": "222222222222"})
     monkeypatch.setattr("settings.loader.load_all", lambda _: [prod, staging])
     assert access_stacks(account) == stacks
+
+
+@pytest.mark.parametrize(("status", "unprotected"), [("ROLLBACK_COMPLETE", True), ("UPDATE_ROLLBACK_COMPLETE", False), (None, False)])
+def test_access_can_repeat_a_failed_creation(status: str | None, unprotected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CDK deletes a stack whose creation failed, and CloudFormation refuses that for a protected one."""
+    changed: list[str] = []
+
+    class CloudFormation:
+        def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
+            if StackName != NAME or status is None:
+                raise ClientError({"Error": {"Code": "ValidationError"}}, "DescribeStacks")
+            return {"Stacks": [{"StackStatus": status}]}
+
+        def update_termination_protection(self, *, StackName: str, EnableTerminationProtection: bool) -> None:
+            assert not EnableTerminationProtection
+            changed.append(StackName)
+
+    monkeypatch.setattr("boto3.client", lambda *_, **__: CloudFormation())
+    unprotect_failed([f"{NAME}Prod"])
+    assert changed == [NAME] * unprotected

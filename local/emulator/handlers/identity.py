@@ -9,8 +9,10 @@ from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import sts
+from ministack.services import iam, sts
 
+from local.emulator.handlers.base import Created, Properties, call, client, define
+from tools.account.service_linked_roles import ROLES
 from tools.reports.security.authorization import EVERYTHING, RULES
 
 # ECS actions whose requests carry `ecs:cluster` (Service Authorization Reference, ECS; a test compares them).
@@ -18,9 +20,37 @@ IN_CLUSTER = ("DescribeServices", "DescribeTasks", "ListTasks", "RunTask", "Stop
 
 
 def register() -> None:
+    define("AWS::IAM::OIDCProvider", _create_provider, _delete_provider)
     iam_actions.extract_resource_arn = with_ecs(with_streams(iam_actions.extract_resource_arn))
     iam_actions.request_tag_context = with_cluster(iam_actions.request_tag_context)
+    iam._IAM_HANDLERS["CreateServiceLinkedRole"] = _with_its_name(iam._IAM_HANDLERS["CreateServiceLinkedRole"])
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
+
+
+def _create_provider(logical_id: str, properties: Properties, stack: str) -> Created:
+    arn = call("iam", "create_open_id_connect_provider", properties, ClientIDList=properties["ClientIdList"])["OpenIDConnectProviderArn"]
+    return arn, {"Arn": arn}
+
+
+def _delete_provider(physical_id: str, properties: Properties) -> None:
+    client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=physical_id)
+
+
+def _with_its_name(native: Any) -> Any:
+    """Give a service-linked role AWS's name: ministack makes `AWSServiceRoleForEcs` of both `ecs.…` principals. Refuse it as AWS does."""
+
+    def create(parameters: dict[str, Any]) -> Any:
+        principal = iam_actions._query_param(parameters, "AWSServiceName")
+        name, made = ROLES[principal], f"AWSServiceRoleFor{principal.split('.')[0].capitalize()}"
+        if name in iam._roles:
+            taken = f"Service role name {name} has been taken in this account, please try a different suffix."
+            return iam._error(400, "InvalidInput", taken)
+        status, headers, body = native(parameters)
+        role = iam._roles.pop(made)
+        iam._roles[name] = {**role, "RoleName": name, "Arn": role["Arn"].replace(made, name)}
+        return status, headers, body.replace(made.encode(), name.encode())
+
+    return create
 
 
 def task_credentials(role_arn: str) -> dict[str, str]:

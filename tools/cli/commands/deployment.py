@@ -118,6 +118,7 @@ def access_command(yes: bool) -> int:
             f"Nothing was changed: your credentials belong to account {account}, and no file in environments/ has this `account` and a "
             "[pipeline] table (docs/first-pipeline.md, step 1)."
         )
+    unprotect_failed(stacks)
     return deploy(f"account {account}", stacks, yes, (), UNDO)
 
 
@@ -127,6 +128,28 @@ def _account_of_credentials() -> str:
     from settings.constants import EDGE_REGION
 
     return str(boto3.client("sts", region_name=EDGE_REGION).get_caller_identity()["Account"])
+
+
+def unprotect_failed(stacks: list[str]) -> None:
+    """Remove the termination protection of stacks whose creation failed: the CDK deletes and creates them again, which it would prevent.
+
+    They contain nothing (CloudFormation User Guide, "Stack status codes", ROLLBACK_COMPLETE).
+    """
+    import boto3
+    from botocore.exceptions import ClientError
+
+    from settings.constants import EDGE_REGION, PIPELINE_ACCESS
+
+    cloudformation = boto3.client("cloudformation", region_name=EDGE_REGION)
+    for name in (PIPELINE_ACCESS, *stacks):
+        try:
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != NOT_THERE:
+                raise
+            continue
+        if stack["StackStatus"] == "ROLLBACK_COMPLETE":
+            cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=False)
 
 
 def access_stacks(account: str) -> list[str]:
