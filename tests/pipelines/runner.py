@@ -1,0 +1,198 @@
+"""Run the workflows of a copy of this tree with nektos/act, without containers: every step is a real process on this machine.
+
+What is not real: the actions of others (tests/pipelines/actions/), `make check`, `test`, `test-all` and `judge` (they are this test run's
+own job), AWS (the embedded one), and GitHub's API (`Platform`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import ROOT
+from tests.isolated_checkout import INSTALLED, Copy
+from tools.processes import LOCALHOST, node
+
+ACTIONS = Path(__file__).with_name("actions")
+NOT_RUN = ("check", "test", "test-all", "judge", "audit")
+MAKE = f"""#!/bin/sh
+case "$1" in {"|".join(NOT_RUN)}) echo "make $1 is not run here" ;; *) exec /usr/bin/make "$@" ;; esac
+"""
+OWNER = "example/carmen-infrastructure"
+
+
+@dataclass
+class Step:
+    """A step that ran: its result and what it printed."""
+
+    result: str = ""
+    text: str = ""
+
+
+@dataclass
+class Run:
+    """A run of a workflow: the result of each job, and its steps by their command or action."""
+
+    jobs: dict[str, str] = field(default_factory=dict)
+    steps: dict[tuple[str, str], Step] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What every step printed."""
+        return "\n".join(f"{job}: {name}: {step.result}\n{step.text}" for (job, name), step in self.steps.items())
+
+    def step(self, job: str, part: str) -> Step:
+        """The one step of a job whose command contains `part`."""
+        (found,) = [step for (its_job, name), step in self.steps.items() if its_job == job and part in name]
+        return found
+
+
+class Repository:
+    """A repository with this tree's files and the branches main and develop."""
+
+    def __init__(self, copy: Copy, platform: Platform, folder: Path) -> None:
+        self._copy, self._platform, self._folder = copy, platform, folder
+        self.artifacts = folder / "artifacts"
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "make").write_text(MAKE, encoding="utf-8")
+        (folder / "bin" / "make").chmod(0o755)
+        self._git("init", "--quiet", "--initial-branch", "main")
+        self.commit("First commit")
+        self._git("branch", "develop")
+        self._git("remote", "add", "origin", f"https://github.com/{OWNER}.git")
+
+    def commit(self, subject: str) -> None:
+        """Commit all files."""
+        self._git("add", "--all")
+        self._git("-c", "user.name=A Person", "-c", "user.email=person@example.com", "commit", "--quiet", "--message", subject)
+
+    def switch(self, branch: str) -> None:
+        """Switch to a branch, and create it if it does not exist."""
+        exists = self._git("branch", "--list", branch)
+        self._git("switch", "--quiet", *([] if exists else ["--create"]), branch)
+
+    def append(self, name: str, text: str) -> None:
+        """Add a text at the end of a file."""
+        with (self._copy.root / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def github(self, event: str, workflow: str, payload: dict[str, Any], aws: dict[str, str], **variables: str) -> Run:
+        """Run a workflow. `aws` are environment variables, `variables` those of the repository's settings."""
+        event_file = self._folder / "event.json"
+        event_file.write_text(json.dumps({"repository": {"full_name": OWNER}, **payload}), encoding="utf-8")
+        environment = {
+            "CHECKED_OUT_FROM": str(self._copy.root),
+            "LINKED": " ".join(str(ROOT / folder) for folder in INSTALLED),
+            "ARTIFACTS": str(self.artifacts),
+            "GITHUB_API_URL": self._platform.url,
+            "GITHUB_REPOSITORY": OWNER,
+            **aws,
+        }
+        command = [
+            *(str(Path(sys.executable).with_name("act")), event, "--workflows", f".github/workflows/{workflow}.yml", "--json"),
+            *("--eventpath", str(event_file), "--no-cache-server", "--no-skip-checkout", "--secret", "GITHUB_TOKEN=of-the-job"),
+            *(option for label in ("ubuntu-24.04", "ubuntu-24.04-arm") for option in ("--platform", f"{label}=-self-hosted")),
+            *(option for action in self._actions() for option in ("--local-repository", action)),
+            *(option for name, value in variables.items() for option in ("--var", f"{name}={value}")),
+            *(option for name, value in environment.items() for option in ("--env", f"{name}={value}")),
+        ]
+        done = subprocess.run(
+            command, cwd=self._copy.root, env=self._environment(), capture_output=True, text=True, check=False, timeout=900
+        )
+        return _run(done)
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(self._folder / "bin"), str(node().parent), os.environ["PATH"]])
+        return {**self._copy.environment, "PATH": path, "HOME": str(self._folder), "XDG_CACHE_HOME": str(self._folder / "cache")}
+
+    def _actions(self) -> Iterator[str]:
+        """Each action of others with its stand-in; a new one needs a folder."""
+        for workflow in (self._copy.root / ".github" / "workflows").glob("*.yml"):
+            for name, commit in re.findall(r"uses: ([\w-]+/[\w-]+)@([0-9a-f]{40})", workflow.read_text(encoding="utf-8")):
+                yield f"{name}@{commit}={ACTIONS / name.split('/')[1]}"
+
+    def _git(self, *arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=self._copy.root, capture_output=True, text=True, check=True)
+        return done.stdout
+
+
+def _run(done: subprocess.CompletedProcess[str]) -> Run:
+    """Read act's log, a JSON object a line."""
+    run = Run()
+    for line in done.stdout.splitlines():
+        entry = json.loads(line) if line.startswith("{") else {}
+        job, step = entry.get("jobID", ""), entry.get("step", "")
+        if "jobResult" in entry:
+            run.jobs[job] = entry["jobResult"]
+        if step and entry.get("raw_output"):
+            run.steps.setdefault((job, step), Step()).text += entry["msg"]
+        if step and "stepResult" in entry and entry["msg"].split(" - ")[-1].startswith("Main"):
+            run.steps.setdefault((job, step), Step()).result = entry["stepResult"]
+    assert run.jobs, done.stderr
+    return run
+
+
+@dataclass
+class Platform:
+    """GitHub's API for comments of a pull request, two on a page of its own choice; `refusal` is the status of its next answers."""
+
+    comments: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    url: str = ""
+
+    @contextmanager
+    def serve(self) -> Iterator[None]:
+        """Answer on a free port of this machine."""
+        server = ThreadingHTTPServer((LOCALHOST, 0), _handler(self))
+        self.url = f"http://{LOCALHOST}:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        """The answer to a call that is not refused."""
+        match method:
+            case "GET":
+                page = int(re.search(r"[?&]page=(\d+)", path)[1])  # type: ignore[index]
+                return self.comments if page == 1 else []
+            case "POST":
+                self.comments.append({"id": len(self.comments) + 1, **body})
+                return self.comments[-1]
+            case _:
+                (comment,) = [one for one in self.comments if path.endswith(f"/{one['id']}")]
+                comment |= body
+                return comment
+
+
+def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def _any(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
+            platform.calls.append((self.command, self.path))
+            status, headers = platform.refusals.pop(0) if platform.refusals else (200, {})
+            answer = platform.answer(self.command, self.path, body) if status == 200 else {"message": "refused"}
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        do_GET = do_POST = do_PATCH = do_PUT = _any
+
+        def log_message(self, *_: object) -> None: ...
+
+    return Handler
