@@ -46,6 +46,10 @@ class Run:
     jobs: dict[str, str] = field(default_factory=dict)
     steps: dict[tuple[str, str], Step] = field(default_factory=dict)
 
+    def result(self, job: str) -> str:
+        """`success` or `failure`; otherwise it did not run."""
+        return self.jobs.get(job, f"did not run: {self.jobs}")
+
     @property
     def text(self) -> str:
         """What every step printed."""
@@ -66,10 +70,18 @@ class Repository:
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "make").write_text(MAKE, encoding="utf-8")
         (folder / "bin" / "make").chmod(0o755)
+        self._ignore_failed_comparison()
         self._git("init", "--quiet", "--initial-branch", "main")
         self.commit("First commit")
         self._git("branch", "develop")
         self._git("remote", "add", "origin", f"https://github.com/{OWNER}.git")
+
+    def _ignore_failed_comparison(self) -> None:
+        """act does not know `continue-on-error` of a job: those that need it would not run."""
+        file = self._copy.root / ".github" / "workflows" / "deploy.yml"
+        text = file.read_text(encoding="utf-8")
+        assert text.count("continue-on-error: true") == text.count("./carmen diff --base deployed") > 0
+        file.write_text(re.sub(r"(?m)(\./carmen diff --base deployed .*)$", r"\1 || true", text), encoding="utf-8")
 
     def commit(self, subject: str) -> None:
         """Commit all files."""

@@ -86,7 +86,7 @@ def test_pull_request_of_a_fork_shows_the_report_without_a_comment(repository: R
     platform.refusals = [(200, {}), (403, {})]
     repository.switch("feature")
     run = pull_request(repository)
-    assert run.jobs["report"] == "success", run.text
+    assert run.result("report") == "success", run.text
     assert platform.comments == []
 
 
@@ -96,7 +96,7 @@ def test_pull_request_of_a_fork_shows_the_report_without_a_comment(repository: R
 def test_push_deploys_and_a_second_run_changes_nothing(repository: Repository, account: Deployment, aws: dict[str, str]) -> None:
     for _ in range(2):
         run = repository.github("push", "deploy", PUSH, aws, **DEPLOYED)
-        assert run.jobs["deploy-production"] == "success", run.text
+        assert run.result("deploy-production") == "success", run.text
         assert run.step("deploy-production", "./carmen notify").result == "success"
         assert "deploy-staging" not in run.jobs
     assert "CarmenProd" in account.stacks()
@@ -114,5 +114,5 @@ def test_deployment_without_its_settings_says_which(
     variables: dict[str, str], message: str, repository: Repository, aws: dict[str, str]
 ) -> None:
     run = repository.github("push", "deploy", PUSH, aws, **variables)
-    assert run.jobs["deploy-production"] == "failure"
+    assert run.result("deploy-production") == "failure"
     assert message in run.text
