@@ -34,6 +34,7 @@ COMPLETE = {
     "synth": None,
     "bootstrap": None,  # see test_cdk_failure_without_credentials
     "cdk": None,
+    "destroy": "--confirm prod",
     "access": "--yes",
     "account check": "--prove --yes",
     "release deploy": IMAGE,
@@ -198,7 +199,7 @@ def test_missing_credentials(name: str, monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(sys, "path", [*sys.path])
     if name in ("preflight", "postflight"):
         monkeypatch.setattr("tools.cli.commands.checklist._git", lambda *arguments: "")
-    if name == "drift":
+    if name in ("drift", "destroy"):
         monkeypatch.setattr("tools.reports.drift.stacks_of", lambda settings: [("CarmenProd", "us-east-1")])
     if name == "diff":
         monkeypatch.setattr("tools.reports.diff.live.environments", lambda name: [type("Settings", (), {"region": "us-east-1"})])

@@ -277,6 +277,7 @@ WAITS: dict[str, tuple[str, str]] = {
     ),
     "secrets": (AWS, NOTHING),
     "names": (AWS, NOTHING),
+    "destroy": (AWS, NOTHING),
     "drift": (AWS, "Stopping. Comparisons that CloudFormation has started continue in AWS; they change nothing."),
     "preview up": (AWS, NOTHING),
     "preview list": (AWS, NOTHING),

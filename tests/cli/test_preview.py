@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError, WaiterError
 
 from settings.loader import SettingsError, load, preview_ends, preview_environment
 from tools.cli.commands import preview as tool
-from tools.cli.commands.preview import BUCKET, Preview, Previews, is_over, last_day, make, print_previews, prune, pull_request_is_closed
+from tools.cli.commands.preview import Preview, Previews, is_over, last_day, make, print_previews, prune, pull_request_is_closed
+from tools.cli.stack_removal import BUCKET
 from tools.environment import Deployed, FailedError, RefusedError
 
 T = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -210,7 +211,6 @@ def test_environment_is_never_removed(account: Account, name: str) -> None:
 def test_prune_continues_after_a_failure(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.stubborn = {"CarmenPreview-pr-1": 3}
     monkeypatch.setattr(tool, "is_over", lambda *_: True)
-    monkeypatch.setattr(tool, "WAIT_SECONDS", 1)
     with pytest.raises(FailedError, match="pr-1: CarmenPreview-pr-1 was not deleted"):
         prune(Deployed(load("preview-any"), account))
     assert {one.name for one in previews(account).all()} == {"pr-1"}

@@ -38,7 +38,8 @@ def recommended() -> Flags:
 
 @pytest.fixture(scope="module")
 def ours() -> Flags:
-    return dict(json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"])
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    return {name: value for name, value in context.items() if name != "cli-telemetry"}  # a setting of the CLI (aws-cdk README)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from tools.cli.commands import (
     comment,
     database,
     deployment,
+    destroy,
     drift,
     firewall,
     names,
@@ -88,7 +89,7 @@ SECTIONS: dict[str, list[click.Command]] = {
     "Change the infrastructure": [
         *(deployment.deploy_command, deployment.diff_command, deployment.cost_command, deployment.settings_command),
         *(deployment.synth_command, deployment.bootstrap_command, deployment.cdk_command, deployment.access_command),
-        account.group,
+        *(destroy.command, account.group),
     ],
     "Release the application": [release.group, checklist.preflight, checklist.postflight],
     "Operate": [tasks.group, firewall.group, backup.group, database.group, secrets.command, names.command, drift.command],

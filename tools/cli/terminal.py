@@ -37,6 +37,24 @@ def approve(environment: str, yes: bool, change: str, undo: str, *, always: bool
     _ctrl_c.change_begins(change, undo)
 
 
+def approve_by_name(environment: str, given: str | None, change: str, undo: str) -> None:
+    """State a change that deletes data, and ask for the environment's name unless it is `given`. From then on Ctrl-C names the change.
+
+    Raises RefusedError when it is another name, or cannot be asked for because there is no terminal.
+    """
+    click.echo(f"Change of {environment}: {change}\nUndo: {undo}", err=True)
+    if given is None:
+        if not sys.stdin.isatty():
+            raise RefusedError(f"Nothing was changed: give the name on a terminal, or with the option --confirm {environment}.")
+        try:
+            given = click.prompt(f"Type {environment} to continue", default="", show_default=False, err=True)
+        except click.Abort:  # end of input
+            given = ""
+    if given != environment:
+        raise RefusedError(f"Nothing was changed: {given!r} is not {environment}.")
+    _ctrl_c.change_begins(change, undo)
+
+
 def _confirm(environment: str) -> None:
     if not sys.stdin.isatty():
         raise RefusedError(f"Nothing was changed: a change of {environment} needs confirmation on a terminal, or the option --yes.")

@@ -11,45 +11,26 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import click
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import ClientError
 
 from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
 from tools.cli.cdk import OFFLINE, run_cdk
 from tools.cli.commands.deployment import expect_changeable
 from tools.cli.commands.release import expect_fit, release, releases
 from tools.cli.options import json_option, print_json, yes_option
-from tools.cli.terminal import approve, on_ctrl_c, step
+from tools.cli.stack_removal import PARAMETER, Stack, StackRemoval
+from tools.cli.terminal import approve, on_ctrl_c
 from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError, connect, describe_error
 
 PREFIX = f"Carmen{PREVIEW_PREFIX.capitalize()}"
 DAYS, MOST_DAYS = 3, 14
-ATTEMPTS = 3  # to empty a bucket that is written to at the same time
-WAIT_SECONDS, PATIENCE_SECONDS = 10, 60 * 60  # for one stack: network interfaces of functions alone take up to forty minutes
-BUCKET, PARAMETER = "AWS::S3::Bucket", "/carmen/{}/image"
-# Log groups that services create, by the resource that writes to them: they have no tag, and no stack deletes them.
-LOG_GROUPS = {
-    "AWS::RDS::DBInstance": ["/aws/rds/instance/{}/postgresql", "/aws/rds/instance/{}/upgrade"],
-    "AWS::RDS::DBProxy": ["/aws/rds/proxy/{}"],
-    "AWS::ECS::Cluster": ["/aws/ecs/containerinsights/{}/performance"],
-}
 RunCdk = Callable[..., object]
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack of a preview."""
-
-    name: str
-    region: str
-    made: datetime
-    status: str
 
 
 @dataclass(frozen=True)
@@ -71,20 +52,14 @@ class Preview:
 
 
 @dataclass
-class Previews:
-    """All previews in the account of these credentials. `poll_seconds`: how often a deletion is checked."""
-
-    session: Any
-    regions: Sequence[str]
-    poll_seconds: int = WAIT_SECONDS
-    say: Callable[[str], None] = step
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, init=False)
+class Previews(StackRemoval):
+    """All previews in the account of these credentials."""
 
     def all(self) -> list[Preview]:
         """Stacks with a preview's tag and its name, grouped by preview."""
         found: dict[str, list[tuple[Stack, dict[str, str]]]] = {}
         for region in self.regions:
-            for page in self._client("cloudformation", region).get_paginator("describe_stacks").paginate():
+            for page in self.client("cloudformation", region).get_paginator("describe_stacks").paginate():
                 for stack in page["Stacks"]:
                     tags = {tag["Key"]: tag["Value"] for tag in stack.get("Tags", [])}
                     name = tags.get(PREVIEW_TAG)
@@ -109,82 +84,9 @@ class Previews:
         for stack in reversed(preview.stacks if preview else []):
             self.say(f"deleting {stack.name}")
             with on_ctrl_c(f"The deletion of {stack.name} continues in AWS; `./carmen preview remove {name}` deletes the rest."):
-                self._delete(stack)
-        self._delete_parameter(PARAMETER.format(environment))
+                self.delete(stack)
+        self.delete_parameter(PARAMETER.format(environment))
         self.say(f"{name} is removed." if preview else f"No stack of a preview {name} exists: nothing is left of it.")
-
-    def _delete(self, stack: Stack) -> None:
-        resources = list(self._resources(stack))
-        cloudformation = self._client("cloudformation", stack.region)
-        for attempt in range(ATTEMPTS):
-            for kind, identifier in resources:
-                if kind == BUCKET:
-                    self._empty(identifier, stack.region)
-            cloudformation.delete_stack(StackName=stack.name)
-            try:
-                cloudformation.get_waiter("stack_delete_complete").wait(
-                    StackName=stack.name,
-                    WaiterConfig={"Delay": self.poll_seconds, "MaxAttempts": PATIENCE_SECONDS // self.poll_seconds},
-                )
-                break
-            except WaiterError as error:
-                if attempt == ATTEMPTS - 1:
-                    why = _reason(cloudformation, stack.name) or error
-                    raise FailedError(f"{stack.name} was not deleted: {why}. Remove what blocks it, then run this again.") from error
-        for kind, identifier in resources:
-            for pattern in LOG_GROUPS.get(kind, ()):
-                self._ignoring(
-                    "ResourceNotFoundException",
-                    self._client("logs", stack.region).delete_log_group,
-                    logGroupName=pattern.format(identifier),
-                )
-
-    def _resources(self, stack: Stack) -> Iterator[tuple[str, str]]:
-        """Type and physical id of every resource that is not deleted."""
-        for page in self._client("cloudformation", stack.region).get_paginator("list_stack_resources").paginate(StackName=stack.name):
-            for resource in page["StackResourceSummaries"]:
-                if resource.get("PhysicalResourceId") and resource["ResourceStatus"] != "DELETE_COMPLETE":
-                    yield resource["ResourceType"], resource["PhysicalResourceId"]
-
-    def _empty(self, bucket: str, region: str) -> None:
-        """Delete every version of every object; a bucket that does not exist is empty."""
-        s3 = self._client("s3", region)
-        try:
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-                versions = [
-                    {"Key": one["Key"], "VersionId": one["VersionId"]}
-                    for kind in ("Versions", "DeleteMarkers")
-                    for one in page.get(kind, [])
-                ]
-                if versions:
-                    failed = s3.delete_objects(Bucket=bucket, Delete={"Objects": versions, "Quiet": True}).get("Errors", [])
-                    if failed:
-                        raise FailedError(f"{bucket} was not emptied: {failed[0]['Key']}: {failed[0]['Message']}")
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchBucket":
-                raise
-
-    def _delete_parameter(self, name: str) -> None:
-        """The image parameter is created by a call at deployment and belongs to no stack."""
-        self._ignoring("ParameterNotFound", self._client("ssm", self.regions[0]).delete_parameter, Name=name)
-
-    def _ignoring(self, code: str, call: Callable[..., Any], **arguments: Any) -> None:
-        try:
-            call(**arguments)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != code:
-                raise
-
-    def _client(self, service: str, region: str) -> Any:
-        if (service, region) not in self._clients:
-            self._clients[service, region] = self.session.client(service, region_name=region)
-        return self._clients[service, region]
-
-
-def _reason(cloudformation: Any, stack: str) -> str:
-    events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-    failed = [one for one in events if one["ResourceStatus"] == "DELETE_FAILED" and one["LogicalResourceId"] != stack]
-    return f"{failed[0]['LogicalResourceId']}: {failed[0].get('ResourceStatusReason', '')}" if failed else ""
 
 
 def make(deployed: Deployed, ends: date, image: str, run_cdk: RunCdk) -> str:
