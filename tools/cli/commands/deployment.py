@@ -102,7 +102,7 @@ def deploy_command(environment: str, yes: bool, steps_taken: tuple[str, ...]) ->
 @click.command("access")
 @yes_option
 def access_command(yes: bool) -> int:
-    """Deploy the roles of pipelines, in the account of your credentials.
+    """Deploy the roles of pipelines in your credentials' account.
 
     Needs an administrator's credentials and no bootstrap. The stacks are CarmenPipelineAccess and one for each environment of the account.
 
