@@ -23,8 +23,7 @@ class AccessStack(cdk.Stack):
 
     LegacyStackSynthesizer: the CDK passes the template in the request (at most 51,200 bytes: CloudFormation User Guide, "Understand
     CloudFormation quotas") and no role, so CloudFormation acts with the caller's credentials. The CDK's own execution role has
-    CarmenBoundary, which forbids to change these roles; CliCredentialsStackSynthesizer uploads to the bootstrap's bucket (AWS CDK
-    Developer Guide, "Configure and perform CDK stack synthesis").
+    CarmenBoundary, which forbids to change these roles; CliCredentialsStackSynthesizer "requires an S3 bucket" (CDK API Reference).
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, name: str, owner: Settings, description: str) -> None:
