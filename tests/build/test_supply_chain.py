@@ -73,6 +73,24 @@ def test_dependabot_updates_every_list() -> None:
     assert {f"/{path.parent}".rstrip(".") for path in LISTS} == set(listed.split(", "))
 
 
+def test_each_image_has_one_tag_everywhere() -> None:
+    """Dependabot updates those in container/ to a new major version; this test names the others. Minor versions follow the tag."""
+    files = [
+        *(ROOT / ".github/workflows").glob("*.yml"),
+        *(ROOT / "container").iterdir(),
+        *(ROOT / "settings").rglob("*.py"),
+        *(ROOT / "environments").glob("*.toml"),
+        ROOT / ".gitlab-ci.yml",
+    ]
+    tags: dict[str, set[str]] = {}
+    for path in files:
+        for image, tag in re.findall(r"(public\.ecr\.aws/[\w./-]+):([\w.-]+)", path.read_text(encoding="utf-8")):
+            tags.setdefault(image.rpartition("public.ecr.aws/")[2], set()).add(tag)
+    assert {"docker/library/node", "docker/library/postgres", "docker/library/redis", "lambda/python"} <= tags.keys()
+    assert {image: found for image, found in tags.items() if len(found) > 1} == {}
+    assert tags["lambda/python"] == {client_tools.LAMBDA_PYTHON}
+
+
 # The layers
 
 

@@ -108,11 +108,12 @@ def test_application_workflow_uses_existing_commands() -> None:
         parse(command.replace("--env …", "--env prod"))
 
 
-def _image_job(tmp_path: Path, *, pushed_before: bool) -> tuple[list[str], str]:
+def _image_job(tmp_path: Path, *, pushed_before: bool, pushed_meanwhile: bool = False) -> tuple[list[str], str]:
     """Run the image job's scripts with a Docker and an AWS CLI that print their arguments; their calls, and the job's output."""
     image, calls, output = tmp_path / "pushed", tmp_path / "calls", tmp_path / "output"
+    meanwhile = f"touch {image};" if pushed_meanwhile else ""
     programs = {
-        "docker": f'echo "docker $*" >> {calls}; if [ "$1" = push ]; then [ -e {image} ] && exit 1; touch {image}; fi; exit 0',
+        "docker": f'echo "docker $*" >> {calls}; if [ "$1" = push ]; then {meanwhile} [ -e {image} ] && exit 1; touch {image}; fi; exit 0',
         "aws": f'if [ "$2" = batch-get-image ]; then [ -e {image} ] && echo sha256:1 || echo None; else echo password; fi',
     }
     for name, script in programs.items():
@@ -134,6 +135,12 @@ def test_image_job_can_be_repeated_for_a_commit(tmp_path: Path) -> None:
     again, same = _image_job(tmp_path / "two", pushed_before=True)
     assert again == calls[:-1]
     assert output == same == "image=1.dkr.ecr/carmen@sha256:1\n"
+
+
+def test_image_of_a_faster_run_is_used(tmp_path: Path) -> None:
+    calls, output = _image_job(tmp_path, pushed_before=False, pushed_meanwhile=True)
+    assert calls[-1].startswith("docker push ")
+    assert output == "image=1.dkr.ecr/carmen@sha256:1\n"
 
 
 def test_image_is_built_without_attestations(tmp_path: Path) -> None:
