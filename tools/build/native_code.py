@@ -26,8 +26,8 @@ OSV = "https://api.osv.dev/v1/querybatch"
 TIMEOUT_SECONDS = 30
 ACCEPTED = Path(__file__).with_name("accepted_vulnerabilities.toml")
 LAYERS = (client_tools.TARGET, *(drill_server.TARGET / f"drill-server-{major}.zip" for major in postgres_wheels.MAJORS))
-# The wheels' libraries are packages of AlmaLinux 9, on which manylinux_2_34 builds (pypa/manylinux, README). OSV has its advisories by package
-# and release (ossf/osv-schema#141, AlmaLinux/osv-database), with the epoch: "1:3.0.1-43.el9_0" for OpenSSL.
+# The wheels' libraries are packages of AlmaLinux 9, on which manylinux_2_34 builds (pypa/manylinux, README). OSV has its advisories by
+# package and release (ossf/osv-schema#141, AlmaLinux/osv-database), with the epoch: "1:3.0.1-43.el9_0" for OpenSSL.
 ECOSYSTEM = "AlmaLinux:9"
 PACKAGES = {
     "libcom_err": "libcom_err", "libcrypto": "openssl-libs", "libssl": "openssl-libs", "libgssapi_krb5": "krb5-libs",
