@@ -209,10 +209,11 @@ def _create_service_linked_roles(arguments: tuple[str, ...]) -> None:
     """In the account that was bootstrapped, if the credentials belong to it."""
     import boto3
 
+    from settings.constants import EDGE_REGION
     from tools.account import service_linked_roles
 
     profile = dict(pairwise(arguments)).get("--profile")
-    session = boto3.Session(profile_name=profile)
+    session = boto3.Session(profile_name=profile, region_name=EDGE_REGION)  # a fresh machine has no default region
     account = session.client("sts").get_caller_identity()["Account"]
     if not [argument for argument in arguments if argument.startswith(f"aws://{account}/")]:
         click.echo(
