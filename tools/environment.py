@@ -74,6 +74,24 @@ def missing_credentials() -> str | None:
     return None if found else describe_error(NoCredentialsError())
 
 
+def refused_credentials() -> str | None:
+    """STS's own refusal of the configured credentials, such as a pipeline's token; None when it accepts them or cannot be reached.
+
+    The CDK CLI only says "Unable to resolve AWS account to use".
+    """
+    import boto3
+    from botocore.config import Config
+
+    quick = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1})
+    try:
+        boto3.client("sts", region_name="us-east-1", config=quick).get_caller_identity()
+    except ClientError as error:
+        return describe_error(error)
+    except BotoCoreError:
+        return None
+    return None
+
+
 def _approved(change: str, undo: str) -> None:
     """Local deployments and tests do not ask."""
 

@@ -241,6 +241,37 @@ def test_cdk_failure_without_credentials(
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none"}
 
 
+@pytest.mark.usefixtures("no_credentials")
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("AccessDenied", "AWS refused AssumeRoleWithWebIdentity: Not authorized to perform sts:AssumeRoleWithWebIdentity"),
+        ("ExpiredToken", f"AWS refused AssumeRoleWithWebIdentity: Not authorized to perform sts:AssumeRoleWithWebIdentity. {SIGN_IN}"),
+        ("", None),
+    ],
+)
+def test_cdk_failure_shows_the_refusal_of_sts(
+    code: str, message: str | None, fake_cdk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The CDK CLI hides it: "Unable to resolve AWS account to use"."""
+
+    class Sts:
+        @staticmethod
+        def get_caller_identity() -> None:
+            if code:
+                error = {"Code": code, "Message": "Not authorized to perform sts:AssumeRoleWithWebIdentity"}
+                raise ClientError({"Error": error}, "AssumeRoleWithWebIdentity")
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("boto3.client", lambda *_, **__: Sts)
+    fake_cdk.write_text("echo its own error >&2; exit 7", encoding="utf-8")
+    assert main(["cdk", "diff"]) == 7
+    errors = capfd.readouterr().err
+    assert errors.startswith(f"its own error\n{message}" if message else "its own error\n")
+    assert bool(message) == ("AWS refused" in errors)
+
+
 @pytest.fixture
 def deployed_record(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The outputs of the deployed stacks Network and EdgeGlobal; without any, nothing is deployed. The CDK's lookup role is not asked."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from tools.cli.terminal import on_ctrl_c
-from tools.environment import missing_credentials
+from tools.environment import missing_credentials, refused_credentials
 from tools.processes import child, node
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def run_cdk(arguments: Sequence[str], interrupted: str, *, shares_terminal: bool
         else:
             with child(command, cwd=ROOT, env=environment()) as process:
                 code = process.wait()
-    if code and (advice := missing_credentials()):
+    if code and (advice := missing_credentials() or refused_credentials()):
         click.echo(advice, err=True)
     return code if code >= 0 else 128 - code
 
