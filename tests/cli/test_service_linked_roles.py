@@ -124,6 +124,7 @@ def test_failed_bootstrap_creates_no_role(fake_cdk: Path, monkeypatch: pytest.Mo
     iam = Iam()
     monkeypatch.setattr(boto3, "Session", lambda **_: Session(iam, "000000000000"))
     monkeypatch.setattr("tools.cli.cdk.missing_credentials", lambda: None)
+    monkeypatch.setattr("tools.cli.cdk.refused_credentials", lambda: None)
     fake_cdk.write_text("exit 7", encoding="utf-8")
     assert main(["bootstrap", "aws://000000000000/us-east-1"]) == 7
     assert iam.created == []
