@@ -165,4 +165,4 @@ def test_name_typed_on_a_terminal_confirms(monkeypatch: pytest.MonkeyPatch) -> N
 def test_preview_is_removed_by_its_own_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("tools.cli.options.connect", lambda name: Deployed(load(name), Account()))
     assert main(["destroy", "--env", "preview-pr-1", "--confirm", "preview-pr-1"]) == 2
-    assert "A preview is removed with `./carmen preview remove pr-1`" in capsys.readouterr().err
+    assert "a preview is removed with `./carmen preview remove pr-1`" in capsys.readouterr().err
