@@ -32,6 +32,7 @@ POLLS = Path(__file__).with_name("cdk_polls.cjs")
 CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 NEEDED_BYTES = 2 * 1024**3
 FULL_BYTES = 64 * 1024**2
+PATIENCE_SECONDS = 60  # with a server that runs and does not answer
 SERVER = "local.emulator.server"
 
 
@@ -116,9 +117,14 @@ class Deployment:
         state = self._state()
         if state is None:
             raise DeploymentError("Nothing is deployed here. Run `make local` first.")
-        if self.server() is None or not self._answers():
-            raise DeploymentError(f"The embedded AWS has stopped (log: {self.folder / 'server.log'}). Run `make local` again.")
-        return f"http://{LOCALHOST}:{state['port']}"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.server():
+            if self._answers():
+                return f"http://{LOCALHOST}:{state['port']}"
+            if time.monotonic() > deadline:
+                break
+            time.sleep(1)  # a busy machine
+        raise DeploymentError(f"The embedded AWS has stopped (log: {self.folder / 'server.log'}). Run `make local` again.")
 
     def server(self) -> int | None:
         """The server's process id while it runs."""
