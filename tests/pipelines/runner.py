@@ -1,7 +1,7 @@
-"""Run the workflows of a copy of this tree with nektos/act, without containers: every step is a real process on this machine.
+"""Run the pipelines of a copy of this tree with nektos/act and gitlab-ci-local, without containers: steps are processes of this machine.
 
 What is not real: the actions of others (tests/pipelines/actions/), `make check`, `test`, `test-all` and `judge` (they are this test run's
-own job), AWS (the embedded one), and GitHub's API (`Platform`).
+own job), AWS (the embedded one), the platforms' APIs (`Platform`) and rsync.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ NOT_RUN = ("check", "test", "test-all", "judge", "audit")
 MAKE = f"""#!/bin/sh
 case "$1" in {"|".join(NOT_RUN)}) echo "make $1 is not run here" ;; *) exec /usr/bin/make "$@" ;; esac
 """
+# gitlab-ci-local copies the files of git with rsync, which not every machine has.
+RSYNC = """#!/bin/sh
+for target; do :; done
+mkdir -p "$target" && git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$target" && cp -r .git "$target"
+"""
 OWNER = "example/carmen-infrastructure"
+GITLAB = ROOT / "node_modules" / ".bin" / "gitlab-ci-local"
 
 
 @dataclass
@@ -68,13 +74,15 @@ class Repository:
         self._copy, self._platform, self._folder = copy, platform, folder
         self.artifacts = folder / "artifacts"
         (folder / "bin").mkdir(parents=True)
-        (folder / "bin" / "make").write_text(MAKE, encoding="utf-8")
-        (folder / "bin" / "make").chmod(0o755)
+        for name, script in (("make", MAKE), ("rsync", RSYNC)):
+            (folder / "bin" / name).write_text(script, encoding="utf-8")
+            (folder / "bin" / name).chmod(0o755)
         self._ignore_failed_comparison()
         self._git("init", "--quiet", "--initial-branch", "main")
         self.commit("First commit")
         self._git("branch", "develop")
-        self._git("remote", "add", "origin", f"https://github.com/{OWNER}.git")
+        self._git("remote", "add", "origin", f"https://gitlab.example.com/{OWNER}.git")
+        self._git("config", f"url.{copy.root.as_uri()}.insteadOf", f"https://gitlab.example.com/{OWNER}.git")
 
     def _ignore_failed_comparison(self) -> None:
         """act does not know `continue-on-error` of a job: those that need it would not run."""
@@ -122,6 +130,22 @@ class Repository:
             command, cwd=self._copy.root, env=self._environment(), capture_output=True, text=True, check=False, timeout=900
         )
         return _run(done)
+
+    def gitlab(self, job: str, predefined: dict[str, str], aws: dict[str, str], **variables: str) -> Run:
+        """Run a job with what GitLab predefines of its pipeline; `variables` are those of the project's settings."""
+        given = predefined | {"CI_API_V4_URL": self._platform.url, "CI_PROJECT_ID": "1"}
+        command = [
+            *(str(node()), str(GITLAB), "--force-shell-executor", "--ignore-predefined-vars", ",".join(given), job),
+            *(option for name, value in {**given, **aws, **variables}.items() for option in ("--variable", f"{name}={value}")),
+        ]
+        done = subprocess.run(
+            command, cwd=self._copy.root, env=self._environment(), capture_output=True, text=True, check=False, timeout=900
+        )
+        results = list(re.findall(r"(?m)^ (PASS|WARN|FAIL) +(\S+)$", done.stdout))
+        assert results, done.stdout + done.stderr
+        run = Run({name: "success" if result == "PASS" else "failure" for result, name in results})
+        run.steps[job, ""] = Step(run.result(job), done.stdout + done.stderr)
+        return run
 
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(self._folder / "bin"), str(node().parent), os.environ["PATH"]])

@@ -33,7 +33,7 @@ def platform() -> Iterator[Platform]:
 
 @pytest.fixture
 def repository(tmp_path: Path, platform: Platform) -> Iterator[Repository]:
-    with copy_of_the_tree(tmp_path / "tree" / "carmen", installed=False) as copy:
+    with copy_of_the_tree(tmp_path / "tree" / "carmen") as copy:
         yield Repository(copy, platform, tmp_path / "runner")
 
 
@@ -116,3 +116,54 @@ def test_deployment_without_its_settings_says_which(
     run = repository.github("push", "deploy", PUSH, aws, **variables)
     assert run.result("deploy-production") == "failure"
     assert message in run.text
+
+
+# Schedules and dispatches
+
+
+def test_schedule_before_the_first_deployment_fails(repository: Repository, aws: dict[str, str]) -> None:
+    """Its last step says why nobody can be told."""
+    drift = {"AWS_DRIFT_ROLE_STAGING": ROLE.format("Drift"), "AWS_REGION": "us-east-1"}
+    run = repository.github("schedule", "scheduled", {}, aws, **drift)
+    assert run.result("drift-staging") == "failure", run.text
+    assert "0 of 11 stacks match" in run.step("drift-staging", "./carmen drift").text
+    assert "CarmenStaging" in run.step("drift-staging", "./carmen notify").text
+
+
+@pytest.mark.parametrize("remove", ["false", "true"])
+def test_dispatch_makes_and_removes_a_preview(remove: str, repository: Repository, account: Deployment, aws: dict[str, str]) -> None:
+    inputs = {"inputs": {"name": "pr-7", "days": "2", "remove": remove}, "ref": "refs/heads/main"}
+    variables = {"AWS_PREVIEW_ROLE": ROLE.format("Preview"), "AWS_REGION": "us-east-1"}
+    run = repository.github("workflow_dispatch", "previews", inputs, aws, **variables)
+    job = "remove-preview" if remove == "true" else "preview"
+    assert run.jobs == {job: "success"}, run.text
+    stacks = [stack for stack in account.client("cloudformation").describe_stacks()["Stacks"] if "Preview-pr-7" in stack["StackName"]]
+    assert bool(stacks) == (remove == "false")
+
+
+# GitLab
+
+MERGE_REQUEST = {
+    "CI_PIPELINE_SOURCE": "merge_request_event",
+    "CI_MERGE_REQUEST_IID": "7",
+    "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+}
+SCHEDULE = {"CI_PIPELINE_SOURCE": "schedule", "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+
+
+def test_merge_request_gets_one_comment_that_later_runs_replace(repository: Repository, platform: Platform) -> None:
+    repository.switch("feature")
+    repository.append("environments/prod.toml", "\n[service]\ncpu_target_percent = 50\n")
+    repository.commit("Scale at half of the processor")
+    for method in ("POST", "PUT"):
+        run = repository.gitlab("report", MERGE_REQUEST, {}, REPORT_TOKEN="of-the-project")
+        assert run.result("report") == "success", run.text
+        assert platform.calls[-1][0] == method
+    assert len(platform.comments) == 1
+
+
+def test_role_that_sts_refuses_is_named(repository: Repository, aws: dict[str, str]) -> None:
+    """The embedded AWS has no identity provider: boto3 really presents GitLab's token to STS."""
+    run = repository.gitlab("drift-production", SCHEDULE, aws, AWS_DRIFT_ROLE_PRODUCTION=ROLE.format("Drift"), AWS_TOKEN="token")
+    assert run.result("drift-production") == "failure"
+    assert "Not authorized to perform sts:AssumeRoleWithWebIdentity" in run.text
