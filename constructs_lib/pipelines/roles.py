@@ -22,7 +22,7 @@ NO_RESOURCE_LEVEL = "The action supports no resource-level permissions (AWS Serv
 NO_TYPE = "ECS checks the action against * (Amazon ECS Developer Guide, Identity-based policy examples)"
 PUSH = [
     *("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage"),
-    *("ecr:UploadLayerPart", "ecr:DescribeImageScanFindings"),  # the job waits for the scan of the pushed image
+    "ecr:UploadLayerPart",
 ]
 
 
@@ -143,7 +143,7 @@ class PipelineWriters(Construct):
             [_image_parameter(names)],
         )
         _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [_bootstrap_version(names)])
-        _allow(role, "ReadScanStatus", ["ecr:DescribeImages"], [_images(names)])
+        _allow(role, "ReadImage", ["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"], [_images(names)])
         if names.settings.service.signing_profile:
             _allow(role, "ReadSigningStatus", ["ecr:DescribeImageSigningStatus"], [_images(names)])
             acknowledge(

@@ -56,7 +56,7 @@ def release(environment: str) -> tuple[May, ...]:
             f"arn:aws:ssm:{HERE}:parameter/carmen/{environment.lower()}/image",
         ),
         May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
-        May("ecr:DescribeImages", images(environment)),
+        May("ecr:BatchGetImage ecr:DescribeImageScanFindings ecr:DescribeImages", images(environment)),
         May("cloudformation:DescribeStackEvents", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
         May(
             "cloudformation:UpdateStack",
@@ -108,10 +108,7 @@ OF_PRODUCTION = {  # with a backup before each release, and signed images only
         May("ecr:DescribeImageSigningStatus", images("Prod")),
     ),
 }
-PUSH = (
-    "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart "
-    "ecr:DescribeImageScanFindings"
-)
+PUSH = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart"
 ROLES = {
     "ReadDiff": (
         May(f"{SEE} cloudformation:DescribeStackResourceDrifts cloudformation:GetTemplate", f"{stacks('Prod')} {stacks('Staging')}"),

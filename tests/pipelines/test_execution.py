@@ -102,19 +102,25 @@ def test_push_deploys_and_a_second_run_changes_nothing(repository: Repository, a
     assert "CarmenProd" in account.stacks()
 
 
+def test_deployment_waits_until_its_variables_exist(repository: Repository, aws: dict[str, str]) -> None:
+    """A new fork stays green."""
+    run = repository.github("push", "deploy", PUSH, aws)
+    assert run.jobs == {"verify": "success", "supply-chain": "success"}, run.text
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({}, "Input required and not supplied: aws-region"),
-        ({"AWS_REGION": "us-east-1"}, "Could not load credentials from any providers"),
-        ({**DEPLOYED, "AWS_DEPLOY_ROLE": ROLE.format("Refused")}, "Not authorized to perform sts:AssumeRoleWithWebIdentity"),
+        ({"AWS_REGION": ""}, "Input required and not supplied: aws-region"),
+        ({"AWS_DEPLOY_ROLE": ""}, "Could not load credentials from any providers"),
+        ({"AWS_DEPLOY_ROLE": ROLE.format("Refused")}, "Not authorized to perform sts:AssumeRoleWithWebIdentity"),
     ],
 )
 def test_deployment_without_its_settings_says_which(
     variables: dict[str, str], message: str, repository: Repository, aws: dict[str, str]
 ) -> None:
-    run = repository.github("push", "deploy", PUSH, aws, **variables)
-    assert run.result("deploy-production") == "failure"
+    run = repository.github("push", "deploy", PUSH, aws, **(DEPLOYED | variables))
+    assert "success" not in run.result("deploy-production")
     assert message in run.text
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from constructs_lib.pipelines.roles import EnvironmentNames
 from settings.loader import validated
-from tests.conftest import Built
+from tests.conftest import ROOT, Built
 from tests.models.iam.grants import unusable
 from tests.pipelines.conftest import role
 from tests.pipelines.permissions import NEVER, ROLES, May
@@ -52,6 +52,15 @@ def test_role_has_exactly_the_listed_permissions(account: Account, name: str) ->
 
 def listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
+
+
+def test_release_role_may_make_every_call_of_a_release() -> None:
+    """The calls are those in the command's code: the table alone would not notice a new one."""
+    code = (ROOT / "tools" / "cli" / "commands" / "release.py").read_text(encoding="utf-8")
+    calls = set(re.findall(r'\b(ecr|ecs|ssm|cloudformation)(?:"\))?\.(?:get_paginator\(")?([a-z_]+)[("]', code))
+    actions = {f"{service}:{method.title().replace('_', '')}" for service, method in calls if method != "get_waiter"}
+    assert {"ecr:DescribeImageScanFindings", "ecs:RunTask", "cloudformation:UpdateStack"} < actions
+    assert actions <= {action for row in ROLES["ProdRelease"] for action in row.actions.split()}
 
 
 def test_every_permission_is_recorded_and_usable(account: Account, previews: Built) -> None:
