@@ -53,6 +53,11 @@ def kind(key: str) -> str:
     return FIXED if any(isinstance(one, Fixed) for one in declared) else IN_ORDER if declared else CHANGEABLE
 
 
+def has_steps(key: str) -> bool:
+    """Whether some changes of this setting work in a stated order; others of the same setting may be fixed."""
+    return any(isinstance(one, InOrder) for one in restrictions().get(key, ()))
+
+
 def record(settings: Tables) -> dict[str, Any]:
     """The values that a later deployment is compared with, as in JSON. No secrets: settings contain none."""
     values = settings.model_dump(mode="json")

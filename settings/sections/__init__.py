@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from settings import types
-from settings.constants import ACCOUNT_STACK, EDGE_REGION, PREVIEW_PREFIX
+from settings.constants import ACCOUNT_STACK, EDGE_REGION, PIPELINE_ACCESS, PREVIEW_PREFIX
 from settings.field_metadata import NEW_ENVIRONMENT, Fixed, InOrder, Protective, given, leaves_stack, switched_off
 from settings.sections.alarms import Alarms, Alerts, AnomalyDetection, Budget, Endpoint, Slo, Uptime
 from settings.sections.application import Application, ExtraSecret
@@ -107,7 +107,19 @@ class Tables(Section):
             applies=switched_off,
         ),
     ] = Field(None, description="Default: none. Of the account, in one of its environments.")
-    pipeline: Pipeline | None = None
+    pipeline: Annotated[
+        Pipeline | None,
+        InOrder(
+            "The stack of its roles leaves the app, and a deployment deletes no stacks: the roles could still be assumed.",
+            (
+                "`./carmen deploy --steps-taken {key}`.",
+                f"In {EDGE_REGION}, remove the termination protection of {PIPELINE_ACCESS}NAME (aws cloudformation "
+                f"update-termination-protection), and delete it: `aws cloudformation delete-stack --stack-name {PIPELINE_ACCESS}NAME`. "
+                f"Keep {PIPELINE_ACCESS} itself: the CDK's roles have its permissions boundary.",
+            ),
+            applies=switched_off,
+        ),
+    ] = None
     application: Application = Application()
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from settings import types
-from settings.field_metadata import Fixed
+from settings.field_metadata import Fixed, InOrder
 from settings.sections.base import Section
 
 
@@ -39,11 +39,20 @@ class Application(Section):
         dict[types.VariableName, ExtraSecret],
         # Source: CloudFormation, "AWS::SecretsManager::Secret", GenerateSecretString.
         Fixed(
-            "Secrets can be added and removed, but Secrets Manager generates a new value when length or alphabet change.",
+            "Secrets Manager generates a new value when length or alphabet change.",
             (
                 "Declare a second secret under another name, and deploy.",
                 "Release an application that uses it; then remove the first one, and deploy.",
             ),
             applies=lambda old, new: any(old[name] != new[name] for name in old.keys() & new.keys()),
+        ),
+        InOrder(
+            "A secret that is removed here stays in the account with its value, and no stack manages it any more.",
+            (
+                "Release an application that does not use it.",
+                "`./carmen deploy --steps-taken {key}`.",
+                "Delete it: `aws secretsmanager delete-secret --secret-id ARN`, which can be undone for 30 days.",
+            ),
+            applies=lambda old, new: bool(old.keys() - new.keys()),
         ),
     ] = Field({}, description="Additional secret variables.")

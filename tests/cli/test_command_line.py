@@ -312,6 +312,8 @@ def test_deploy_with_steps_taken(deployed_record: dict[str, Any], capfd: pytest.
     deployed_record["Settings"] = json.dumps({**record(load("prod")), "storage.backup_copy_region": "eu-west-1"})
     assert main(["deploy", "--yes", "--steps-taken", "storage.backup_copy_region"]) == 0
     assert "-c env=prod CarmenProd" in capfd.readouterr().out
+    deployed_record["Settings"] = json.dumps({**record(load("prod")), "database.engine_major": "16"})  # down it is fixed, up it has steps
+    assert main(["deploy", "--yes", "--steps-taken", "database.engine_major"]) == 0
     assert main(["deploy", "--yes", "--steps-taken", "network.cidr"]) == 2
     assert "--steps-taken network.cidr: only settings that change in a stated order have steps" in capfd.readouterr().err
 

@@ -46,13 +46,13 @@ def expect_changeable(deployed: Deployed, steps_taken: Sequence[str] = (), other
     """
     from botocore.exceptions import ClientError
 
-    from settings.changes import IN_ORDER, RECORDED_IN, Refusal, kind, record, refusals
     from settings.changes import OUTPUT as RECORD
+    from settings.changes import RECORDED_IN, Refusal, has_steps, record, refusals
     from settings.constants import EDGE_REGION
     from tools.reports.drift import lookup_client
 
     for key in steps_taken:
-        if kind(key) != IN_ORDER:
+        if not has_steps(key):
             raise click.UsageError(f"--steps-taken {key}: only settings that change in a stated order have steps (`./carmen settings`).")
     wanted = record(deployed.settings)
     refused: dict[str, Refusal] = {}
