@@ -34,6 +34,7 @@ NEEDED_BYTES = 2 * 1024**3
 FULL_BYTES = 64 * 1024**2
 PATIENCE_SECONDS = 60  # with a server that runs and does not answer
 SERVER = "local.emulator.server"
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 
 
 class DeploymentError(Exception):
@@ -234,8 +235,10 @@ class Deployment:
         self.cdk("synth", "--quiet", "--no-validation", "--output", str(self.assembly), "--context", f"env={self.environment}")
 
     def bootstrap(self) -> None:
-        """Create the CDK's bootstrap stack."""
-        self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", str(self.assembly))
+        """Create the CDK's bootstrap stack. Without its policy, which is the CDK's default, ministack attaches an empty one to the role."""
+        self.cdk(
+            "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", str(self.assembly), "--cloudformation-execution-policies", ADMINISTRATOR
+        )
 
     def changed(self) -> list[str]:
         """The stacks that differ from their present template, are missing, or are in progress."""
