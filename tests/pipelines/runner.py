@@ -170,7 +170,7 @@ def _run(done: subprocess.CompletedProcess[str]) -> Run:
         job, step = entry.get("jobID", ""), entry.get("step", "")
         if "jobResult" in entry:
             run.jobs[job] = entry["jobResult"]
-        if step and entry.get("raw_output"):
+        if step and (entry.get("raw_output") or "::error::" in entry["msg"]):
             run.steps.setdefault((job, step), Step()).text += entry["msg"]
         if step and "stepResult" in entry and entry["msg"].split(" - ")[-1].startswith("Main"):
             run.steps.setdefault((job, step), Step()).result = entry["stepResult"]
