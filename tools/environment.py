@@ -32,6 +32,22 @@ SIGN_IN = (
 )
 
 
+def unless(missing: str, call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
+    """The answer of a call; None if AWS answers with the error code `missing`. Raises ClientError for other codes."""
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != missing:
+            raise
+        return None
+
+
+def find_stack(cloudformation: Any, name: str) -> dict[str, Any] | None:
+    """CloudFormation's description of a stack; None if it does not exist."""
+    found = unless(NOT_THERE, cloudformation.describe_stacks, StackName=name)
+    return dict(found["Stacks"][0]) if found else None
+
+
 class NotDeployedError(Exception):
     """A stack, output or resource does not exist; `advice` says where it was looked for and which command creates it."""
 

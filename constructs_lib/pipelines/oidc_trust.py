@@ -80,8 +80,13 @@ class Platform(Construct):
         return self._principal({"StringEquals": self._claims(aud=[AUDIENCE], sub=subjects, **claims)})
 
     def _claims(self, **claims: list[str]) -> dict[str, str | list[str]]:
-        different = {name: list(dict.fromkeys(values)) for name, values in claims.items()}
-        return {f"{self._host}:{name}": values if len(values) > 1 else values[0] for name, values in different.items()}
+        return {f"{self._host}:{name}": one_or_more(values) for name, values in claims.items()}
 
     def _principal(self, conditions: dict[str, Any]) -> iam.IPrincipal:
         return iam.WebIdentityPrincipal(self._arn, conditions)
+
+
+def one_or_more(values: Sequence[str]) -> str | list[str]:
+    """The different values of a condition: a policy has a single one as a text."""
+    different = list(dict.fromkeys(values))
+    return different if len(different) > 1 else different[0]

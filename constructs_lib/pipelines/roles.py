@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
-from constructs_lib.pipelines.oidc_trust import Platform, issuer
+from constructs_lib.pipelines.oidc_trust import Platform, issuer, one_or_more
 from settings.constants import PREVIEW_PREFIX, ROLE_PATH
 from settings.model import Settings
 from settings.sections import Pipeline
@@ -330,17 +330,12 @@ def _allow_notify(role: iam.Role, names: Sequence[EnvironmentNames]) -> None:
         list(dict.fromkeys(one.arn("kms", "key/*") for one in names)),
         {
             "StringEquals": {
-                "aws:ResourceTag/environment": _one_or_more([one.settings.name for one in names]),
-                "kms:ViaService": _one_or_more([f"sns.{one.settings.region}.amazonaws.com" for one in names]),
+                "aws:ResourceTag/environment": one_or_more([one.settings.name for one in names]),
+                "kms:ViaService": one_or_more([f"sns.{one.settings.region}.amazonaws.com" for one in names]),
             }
         },
         wildcard_reason="The key's id is unknown before deployment; conditions on its tag and on SNS limit the access.",
     )
-
-
-def _one_or_more(values: list[str]) -> str | list[str]:
-    different = list(dict.fromkeys(values))
-    return different if len(different) > 1 else different[0]
 
 
 def _allow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from settings.loader import load
@@ -14,7 +15,15 @@ OUTPUTS = {
     **{"ImageRepository": REPOSITORY, "ImageParameter": "/carmen/prod/image", "Cluster": "c", "Service": "s"},
     **{f"{name}Task": name for name in CONTAINERS},
 }
-TOP_STACK = {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]}]}
+TOP_STACK = {
+    "Stacks": [
+        {
+            "CreationTime": datetime(2026, 11, 20, tzinfo=UTC),
+            "StackStatus": "UPDATE_COMPLETE",
+            "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()],
+        }
+    ]
+}
 
 
 class Aws:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -52,7 +53,8 @@ class Client:
     def describe_stacks(self, StackName: str) -> dict[str, Any]:
         if StackName in self.account.deleted or (StackName, self.region) not in STACKS:
             raise refused("ValidationError")
-        return {"Stacks": [{"StackStatus": "UPDATE_COMPLETE", "EnableTerminationProtection": "termination" in self.account.on}]}
+        protected = "termination" in self.account.on
+        return {"Stacks": [{"CreationTime": datetime.now(UTC), "StackStatus": "UPDATE_COMPLETE", "EnableTerminationProtection": protected}]}
 
     def get_template(self, StackName: str) -> dict[str, Any]:
         mine = [one for one in self.account.resources if one[0] == StackName]
@@ -71,9 +73,10 @@ class Client:
             raise refused("DBInstanceNotFound")
         return {"DBInstances": [{"DeletionProtection": "database" in self.account.on}]}
 
-    def describe_replication_groups(self, ReplicationGroupId: str) -> None:
+    def describe_replication_groups(self, ReplicationGroupId: str) -> dict[str, Any]:
         if "gone" in self.account.on:
             raise refused("ReplicationGroupNotFoundFault")
+        return {"ReplicationGroups": [{"ReplicationGroupId": ReplicationGroupId}]}
 
     def list_object_versions(self, Bucket: str) -> dict[str, Any]:
         self.account.done.append(f"empties {Bucket}")

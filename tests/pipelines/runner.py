@@ -97,9 +97,8 @@ class Repository:
         self._git("-c", "user.name=A Person", "-c", "user.email=person@example.com", "commit", "--quiet", "--message", subject)
 
     def switch(self, branch: str) -> None:
-        """Switch to a branch, and create it if it does not exist."""
-        exists = self._git("branch", "--list", branch)
-        self._git("switch", "--quiet", *([] if exists else ["--create"]), branch)
+        """Create a branch and switch to it."""
+        self._git("switch", "--quiet", "--create", branch)
 
     def append(self, name: str, text: str) -> None:
         """Add a text at the end of a file."""
@@ -126,10 +125,7 @@ class Repository:
             *(option for name, value in variables.items() for option in ("--var", f"{name}={value}")),
             *(option for name, value in environment.items() for option in ("--env", f"{name}={value}")),
         ]
-        done = subprocess.run(
-            command, cwd=self._copy.root, env=self._environment(), capture_output=True, text=True, check=False, timeout=900
-        )
-        return _run(done)
+        return _run(self._execute(command))
 
     def gitlab(self, job: str, predefined: dict[str, str], aws: dict[str, str], **variables: str) -> Run:
         """Run a job with what GitLab predefines of its pipeline; `variables` are those of the project's settings."""
@@ -138,18 +134,18 @@ class Repository:
             *(str(node()), str(GITLAB), "--force-shell-executor", "--ignore-predefined-vars", ",".join(given), job),
             *(option for name, value in {**given, **aws, **variables}.items() for option in ("--variable", f"{name}={value}")),
         ]
-        done = subprocess.run(
-            command, cwd=self._copy.root, env=self._environment(), capture_output=True, text=True, check=False, timeout=900
-        )
+        done = self._execute(command)
         results = list(re.findall(r"(?m)^ (PASS|WARN|FAIL) +(\S+)$", done.stdout))
         assert results, done.stdout + done.stderr
         run = Run({name: "success" if result == "PASS" else "failure" for result, name in results})
         run.steps[job, ""] = Step(run.result(job), done.stdout + done.stderr)
         return run
 
-    def _environment(self) -> dict[str, str]:
+    def _execute(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(self._folder / "bin"), str(node().parent), os.environ["PATH"]])
-        return {**self._copy.environment, "PATH": path, "HOME": str(self._folder), "XDG_CACHE_HOME": str(self._folder / "cache")}
+        home = {"PATH": path, "HOME": str(self._folder), "XDG_CACHE_HOME": str(self._folder / "cache")}
+        environment = self._copy.environment | home
+        return subprocess.run(command, cwd=self._copy.root, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
     def _actions(self) -> Iterator[str]:
         """Each action of others with its stand-in; a new one needs a folder."""
@@ -157,9 +153,8 @@ class Repository:
             for name, commit in re.findall(r"uses: ([\w-]+/[\w-]+)@([0-9a-f]{40})", workflow.read_text(encoding="utf-8")):
                 yield f"{name}@{commit}={ACTIONS / name.split('/')[1]}"
 
-    def _git(self, *arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=self._copy.root, capture_output=True, text=True, check=True)
-        return done.stdout
+    def _git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self._copy.root, capture_output=True, check=True)
 
 
 def _run(done: subprocess.CompletedProcess[str]) -> Run:
@@ -180,7 +175,7 @@ def _run(done: subprocess.CompletedProcess[str]) -> Run:
 
 @dataclass
 class Platform:
-    """GitHub's API for comments of a pull request, two on a page of its own choice; `refusal` is the status of its next answers."""
+    """The platform's API for comments of one pull request. `refusals`: status and headers of its next answers, 200 for a normal one."""
 
     comments: list[dict[str, Any]] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)

@@ -62,14 +62,19 @@ def aws(account: Deployment) -> dict[str, str]:
 # Pull requests
 
 
+def change_a_setting(repository: Repository) -> None:
+    """On a new branch."""
+    repository.switch("feature")
+    repository.append("environments/prod.toml", "\n[service]\ncpu_target_percent = 50\n")
+    repository.commit("Scale at half of the processor")
+
+
 def pull_request(repository: Repository) -> Run:
     return repository.github("pull_request", "pull-request", PULL_REQUEST, {})
 
 
 def test_pull_request_gets_one_comment_that_later_runs_replace(repository: Repository, platform: Platform) -> None:
-    repository.switch("feature")
-    repository.append("environments/prod.toml", "\n[service]\ncpu_target_percent = 50\n")
-    repository.commit("Scale at half of the processor")
+    change_a_setting(repository)
     for calls in ("POST", "PATCH"):
         run = pull_request(repository)
         assert run.step("report", "./carmen diff").result == "success", run.text
@@ -128,7 +133,7 @@ def test_deployment_without_its_settings_says_which(
 
 
 def test_schedule_before_the_first_deployment_fails(repository: Repository, aws: dict[str, str]) -> None:
-    """Its last step says why nobody can be told."""
+    """Its last step says why the alert cannot be sent."""
     drift = {"AWS_DRIFT_ROLE_STAGING": ROLE.format("Drift"), "AWS_REGION": "us-east-1"}
     run = repository.github("schedule", "scheduled", {}, aws, **drift)
     assert run.result("drift-staging") == "failure", run.text
@@ -158,9 +163,7 @@ SCHEDULE = {"CI_PIPELINE_SOURCE": "schedule", "CI_COMMIT_BRANCH": "main", "CI_DE
 
 
 def test_merge_request_gets_one_comment_that_later_runs_replace(repository: Repository, platform: Platform) -> None:
-    repository.switch("feature")
-    repository.append("environments/prod.toml", "\n[service]\ncpu_target_percent = 50\n")
-    repository.commit("Scale at half of the processor")
+    change_a_setting(repository)
     for method in ("POST", "PUT"):
         run = repository.gitlab("report", MERGE_REQUEST, {}, REPORT_TOKEN="of-the-project")
         assert run.result("report") == "success", run.text

@@ -208,7 +208,7 @@ def test_changes_and_drift_are_reported_before_a_deployment(name: str, branch: s
 
 
 def test_fork_without_variables_starts_no_job_with_a_role() -> None:
-    """It stays green: such a job needs a variable before it starts. A manual run of previews is somebody's wish."""
+    """It stays green: such a job needs a variable before it starts. A person starts a manual run of previews."""
     for name, job in jobs().items():
         uses = [step["with"]["role-to-assume"] for step in job["steps"] if "configure-aws-credentials" in step.get("uses", "")]
         if any("vars." in role for role in uses) and "workflow_dispatch" not in job.get("if", ""):

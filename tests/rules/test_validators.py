@@ -125,6 +125,15 @@ def test_parliament_and_cloudsplaining_find_a_star(built: Built, tmp_path: Path)
         }
 
 
+def test_detect_secrets_names_the_first_template_with_a_line(tmp_path: Path) -> None:
+    """The CDK ends templates without a line break."""
+    key = '"aws": "AKIA' + 'IOSFODNN7EXAMPLE"'
+    for name, text in (("One", "{\n}"), ("Two", f"{{\n1\n{key}\n}}"), ("Three", f"{{\n{key}\n}}")):
+        (tmp_path / f"{name}.template.json").write_text(text)
+    found = scan.secrets([tmp_path / f"{name}.template.json" for name in ("One", "Two", "Three")])
+    assert {finding.where for finding in found} == {"Two.template.json:3"}
+
+
 def test_detect_secrets_finds_keys_tokens_and_passwords(tmp_path: Path) -> None:
     planted = {
         "settings.toml": 'aws = "AKIA' + 'IOSFODNN7EXAMPLE"',

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from settings.constants import CACHE_ENGINES, EDGE_REGION
 from settings.model import Settings
-from tools.environment import NOT_THERE, FailedError, RefusedError
+from tools.environment import FailedError, RefusedError, find_stack
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT, NAME = "proof", "CarmenProofService"
@@ -570,12 +570,7 @@ class ProofStack:
         return str(found[0].get("PhysicalResourceId", "")) if found else ""
 
     def _describe(self) -> dict[str, Any] | None:
-        try:
-            return dict(self.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0])
-        except ClientError as error:
-            if error.response["Error"]["Code"] != NOT_THERE:
-                raise
-            return None
+        return find_stack(self.client("cloudformation"), NAME)
 
     def _wait(self, status: str, seconds: float) -> dict[str, Any] | None:
         """Wait while the stack has this status; says how many resources are done. None: the stack does not exist."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from settings.constants import CACHE_ENGINES, EDGE_REGION
+from settings.constants import CACHE_ENGINES, EDGE_REGION, PIPELINE_ACCESS
 from settings.model import Settings
 from settings.types import UNSUPPORTED_ZONES
 from tools.account import offers, service_linked_roles
 from tools.account.assumptions import Answer, Assumption
-from tools.environment import NOT_THERE, Deployed
+from tools.environment import Deployed, find_stack, unless
 
 QUALIFIER = "hnb659fds"  # of `cdk bootstrap` (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
 BOOTSTRAP_VERSION = 8  # the highest that cdk.out/manifest.json requires
@@ -54,16 +54,6 @@ def _code(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
-def _unless(missing: str, call: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any] | None:
-    """The answer of a call; None if AWS answers with the error code `missing`. Raises ClientError for other codes."""
-    try:
-        return call(**arguments)
-    except ClientError as error:
-        if _code(error) != missing:
-            raise
-        return None
-
-
 def _ours(tags: Iterable[dict[str, str]], settings: Settings) -> bool:
     """Whether a resource belongs to the environment: a second deployment does not need it again."""
     return any(tag["Key"] == "environment" and tag["Value"] == settings.name for tag in tags)
@@ -73,7 +63,7 @@ def quota(deployed: Deployed, service: str, code: str, region: str | None = None
     """The applied quota, or AWS's default: a quota that was never changed may have no applied value."""
     client = _client(deployed, "service-quotas", region)
     names = {"ServiceCode": service, "QuotaCode": code}
-    found = _unless("NoSuchResourceException", client.get_service_quota, **names) or client.get_aws_default_service_quota(**names)
+    found = unless("NoSuchResourceException", client.get_service_quota, **names) or client.get_aws_default_service_quota(**names)
     return float(found["Quota"]["Value"])
 
 
@@ -107,7 +97,7 @@ def bootstrap_is_current(deployed: Deployed) -> Answer:
     versions: dict[str, int] = {}
     for region in deployed.settings.regions:
         read = _client(deployed, "ssm", region).get_parameter
-        found = _unless("ParameterNotFound", read, Name=f"/cdk-bootstrap/{QUALIFIER}/version")
+        found = unless("ParameterNotFound", read, Name=f"/cdk-bootstrap/{QUALIFIER}/version")
         versions[region] = int(found["Parameter"]["Value"]) if found else 0
     text = ", ".join(f"{region}: {f'version {version}' if version else 'none'}" for region, version in versions.items())
     return Answer(min(versions.values()) >= BOOTSTRAP_VERSION, f"{text} (needed: {BOOTSTRAP_VERSION})")
@@ -120,7 +110,7 @@ def bootstrap_key_is_ours(deployed: Deployed) -> Answer:
     for region in deployed.settings.regions:
         bucket = f"cdk-{QUALIFIER}-assets-{account}-{region}"
         read = _client(deployed, "s3", region).get_bucket_encryption
-        found = _unless("NoSuchBucket", read, Bucket=bucket, ExpectedBucketOwner=account)
+        found = unless("NoSuchBucket", read, Bucket=bucket, ExpectedBucketOwner=account)
         if found is None:
             return Answer(None, f"{bucket} does not exist: run `./carmen bootstrap` first")
         rule = found["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
@@ -133,7 +123,7 @@ def execution_role_has_the_boundary(deployed: Deployed) -> Answer:
     """iam:GetRole of the role with which CloudFormation deploys."""
     wanted = deployed.settings.permissions_boundary
     name = f"cdk-{QUALIFIER}-cfn-exec-role-{_account(deployed)}-{deployed.settings.region}"
-    answer = _unless("NoSuchEntity", _client(deployed, "iam").get_role, RoleName=name)
+    answer = unless("NoSuchEntity", _client(deployed, "iam").get_role, RoleName=name)
     if answer is None:
         return Answer(None, f"{name} does not exist: run `./carmen bootstrap` first")
     found = answer["Role"].get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "").rpartition("/")[2]
@@ -147,7 +137,7 @@ def _account(deployed: Deployed) -> str:
 def service_linked_roles_exist(deployed: Deployed) -> Answer:
     """iam:GetRole of each service-linked role that a deployment uses."""
     iam, roles = _client(deployed, "iam"), service_linked_roles.ROLES
-    missing = [service for service, role in roles.items() if _unless("NoSuchEntity", iam.get_role, RoleName=role) is None]
+    missing = [service for service, role in roles.items() if unless("NoSuchEntity", iam.get_role, RoleName=role) is None]
     return Answer(not missing, f"missing: {', '.join(missing)}" if missing else f"all {len(roles)} exist")
 
 
@@ -161,8 +151,8 @@ def identity_provider_matches(deployed: Deployed) -> Answer:
     host = issuer(pipeline)
     arns = [one["Arn"] for one in _client(deployed, "iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]]
     exists = any(arn.endswith(f":oidc-provider/{host}") for arn in arns)
-    stacks = _client(deployed, "cloudformation", EDGE_REGION).describe_stacks
-    if exists and not pipeline.provider_exists and _unless(NOT_THERE, stacks, StackName="CarmenPipelineAccess"):
+    cloudformation = _client(deployed, "cloudformation", EDGE_REGION)
+    if exists and not pipeline.provider_exists and find_stack(cloudformation, PIPELINE_ACCESS):
         return Answer(True, f"{host} exists; CarmenPipelineAccess created it")
     return Answer(
         exists == pipeline.provider_exists,
@@ -300,7 +290,7 @@ def hosted_zone_matches(deployed: Deployed) -> Answer:
     domain = deployed.settings.domain
     if domain is None:
         return Answer(True, "no [domain] is set: CloudFront's own name is used")
-    found = _unless("NoSuchHostedZone", _client(deployed, "route53").get_hosted_zone, Id=domain.hosted_zone_id)
+    found = unless("NoSuchHostedZone", _client(deployed, "route53").get_hosted_zone, Id=domain.hosted_zone_id)
     if found is None:
         return Answer(False, f"this account has no hosted zone {domain.hosted_zone_id}")
     zone = found["HostedZone"]

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from tools.cli.terminal import step
-from tools.environment import FailedError
+from tools.environment import FailedError, unless
 
 ATTEMPTS = 3  # to empty a bucket that is written to at the same time
 WAIT_SECONDS, PATIENCE_SECONDS = 10, 60 * 60  # for one stack: network interfaces of functions alone take up to forty minutes
@@ -45,7 +45,9 @@ class StackRemoval:
 
     def delete(self, stack: Stack, kept: Collection[str] = ()) -> None:
         """Delete a stack, the objects in its buckets and the log groups of its resources; not those of `kept` physical ids."""
-        resources = [one for one in self._resources(stack) if one[1] not in kept]
+        resources = [
+            (one["ResourceType"], one["PhysicalResourceId"]) for one in self.resources(stack) if one["PhysicalResourceId"] not in kept
+        ]
         cloudformation = self.client("cloudformation", stack.region)
         for attempt in range(ATTEMPTS):
             for kind, identifier in resources:
@@ -62,20 +64,17 @@ class StackRemoval:
                 if attempt == ATTEMPTS - 1:
                     why = _reason(cloudformation, stack.name) or error
                     raise FailedError(f"{stack.name} was not deleted: {why}. Remove what blocks it, then run this again.") from error
+        logs = self.client("logs", stack.region)
         for kind, identifier in resources:
             for pattern in LOG_GROUPS.get(kind, ()):
-                self._ignoring(
-                    "ResourceNotFoundException",
-                    self.client("logs", stack.region).delete_log_group,
-                    logGroupName=pattern.format(identifier),
-                )
+                unless("ResourceNotFoundException", logs.delete_log_group, logGroupName=pattern.format(identifier))
 
-    def _resources(self, stack: Stack) -> Iterator[tuple[str, str]]:
-        """Type and physical id of every resource that is not deleted."""
+    def resources(self, stack: Stack) -> Iterator[dict[str, Any]]:
+        """CloudFormation's summary of every resource that exists."""
         for page in self.client("cloudformation", stack.region).get_paginator("list_stack_resources").paginate(StackName=stack.name):
             for resource in page["StackResourceSummaries"]:
                 if resource.get("PhysicalResourceId") and resource.get("ResourceStatus") != "DELETE_COMPLETE":
-                    yield resource["ResourceType"], resource["PhysicalResourceId"]
+                    yield resource
 
     def _empty(self, bucket: str, region: str) -> None:
         """Delete every version of every object; a bucket that does not exist is empty."""
@@ -97,14 +96,7 @@ class StackRemoval:
 
     def delete_parameter(self, name: str) -> None:
         """The image parameter is created by a call at deployment and belongs to no stack."""
-        self._ignoring("ParameterNotFound", self.client("ssm", self.regions[0]).delete_parameter, Name=name)
-
-    def _ignoring(self, code: str, call: Callable[..., Any], **arguments: Any) -> None:
-        try:
-            call(**arguments)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != code:
-                raise
+        unless("ParameterNotFound", self.client("ssm", self.regions[0]).delete_parameter, Name=name)
 
     def client(self, service: str, region: str) -> Any:
         if (service, region) not in self._clients:

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from tools.cli.cdk import OFFLINE, ROOT, run_cdk
 from tools.cli.options import EnvironmentName, environment_option, json_option, print_json, yes_option
 from tools.cli.terminal import approve, on_ctrl_c, step
-from tools.environment import NOT_THERE, Deployed, FailedError, RefusedError, connect, missing_credentials
+from tools.environment import Deployed, FailedError, RefusedError, connect, find_stack, missing_credentials
 
 NEVER_ASK = ("--require-approval", "never")  # `approve` asks
 OUTPUT = "cdk.out"
@@ -44,8 +44,6 @@ def expect_changeable(deployed: Deployed, steps_taken: Sequence[str] = (), other
     Stacks of an older version have no record of their settings: then a warning says so. `steps_taken` are keys whose steps were taken;
     `otherwise` is another way, added to the error.
     """
-    from botocore.exceptions import ClientError
-
     from settings.changes import OUTPUT as RECORD
     from settings.changes import RECORDED_IN, Refusal, has_steps, record, refusals
     from settings.constants import EDGE_REGION
@@ -58,12 +56,7 @@ def expect_changeable(deployed: Deployed, steps_taken: Sequence[str] = (), other
     refused: dict[str, Refusal] = {}
     for part, region in zip(RECORDED_IN, (deployed.settings.region, EDGE_REGION), strict=True):
         name = f"{deployed.settings.stack_prefix}{part}"
-        try:
-            (stack,) = lookup_client(deployed.session, deployed.settings, region).describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != NOT_THERE:
-                raise
-            continue
+        stack = find_stack(lookup_client(deployed.session, deployed.settings, region), name) or {}
         outputs = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
         if RECORD in outputs:
             refused |= {refusal.key: refusal for refusal in refusals(json.loads(outputs[RECORD]), wanted, steps_taken)}
@@ -136,19 +129,13 @@ def unprotect_failed(stacks: list[str]) -> None:
     They contain nothing (CloudFormation User Guide, "Stack status codes", ROLLBACK_COMPLETE).
     """
     import boto3
-    from botocore.exceptions import ClientError
 
     from settings.constants import EDGE_REGION, PIPELINE_ACCESS
 
     cloudformation = boto3.client("cloudformation", region_name=EDGE_REGION)
     for name in (PIPELINE_ACCESS, *stacks):
-        try:
-            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != NOT_THERE:
-                raise
-            continue
-        if stack["StackStatus"] == "ROLLBACK_COMPLETE":
+        stack = find_stack(cloudformation, name)
+        if stack and stack["StackStatus"] == "ROLLBACK_COMPLETE":
             cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=False)
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
-from botocore.exceptions import ClientError
 
 from tools.cli.options import reads_environment
 from tools.cli.stack_removal import PARAMETER, Stack, StackRemoval
 from tools.cli.terminal import approve_by_name, on_ctrl_c
-from tools.environment import NOT_THERE, Deployed, FailedError, RefusedError
+from tools.environment import Deployed, FailedError, RefusedError, find_stack, unless
 
 # Source: AWS CloudFormation User Guide, "DeletionPolicy attribute".
 RETAINED = ("Retain", "RetainExceptOnCreate", "Snapshot")
@@ -39,23 +38,18 @@ def parts_of(deployed: Deployed, removal: StackRemoval) -> Iterator[Part]:
 
     for name, region in stacks_of(deployed.settings):
         client = removal.client("cloudformation", region)
-        try:
-            (found,) = client.describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != NOT_THERE:
-                raise
+        found = find_stack(client, name)
+        if found is None:
             continue
         body = client.get_template(StackName=name).get("TemplateBody", {})
         if not isinstance(body, Mapping):
             raise FailedError(f"Nothing was changed: the template of {name} is not JSON, so the CDK did not deploy it. Delete it manually.")
         policies = {key: one.get("DeletionPolicy") for key, one in body.get("Resources", {}).items()}
+        stack = Stack(name, region, found["CreationTime"], found["StackStatus"])
         retained, gone = list[Resource](), list[Resource]()
-        for page in client.get_paginator("list_stack_resources").paginate(StackName=name):
-            for one in page["StackResourceSummaries"]:
-                if one.get("PhysicalResourceId") and one.get("ResourceStatus") != "DELETE_COMPLETE":
-                    kept = policies.get(one["LogicalResourceId"]) in RETAINED
-                    (retained if kept else gone).append((one["ResourceType"], one["PhysicalResourceId"]))
-        stack = Stack(name, region, found.get("CreationTime"), found.get("StackStatus", ""))
+        for one in removal.resources(stack):
+            kept = policies.get(one["LogicalResourceId"]) in RETAINED
+            (retained if kept else gone).append((one["ResourceType"], one["PhysicalResourceId"]))
         yield Part(stack, found.get("EnableTerminationProtection", False), tuple(retained), tuple(gone))
 
 
@@ -90,22 +84,12 @@ def _balancer_is_protected(elbv2: Any, arn: str) -> bool:
 
 
 def _instance(rds: Any, name: str) -> dict[str, Any] | None:
-    try:
-        return dict(rds.describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0])
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "DBInstanceNotFound":
-            raise
-        return None
+    found = unless("DBInstanceNotFound", rds.describe_db_instances, DBInstanceIdentifier=name)
+    return dict(found["DBInstances"][0]) if found else None
 
 
 def _cache_exists(elasticache: Any, name: str) -> bool:
-    try:
-        elasticache.describe_replication_groups(ReplicationGroupId=name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ReplicationGroupNotFoundFault":
-            raise
-        return False
-    return True
+    return unless("ReplicationGroupNotFoundFault", elasticache.describe_replication_groups, ReplicationGroupId=name) is not None
 
 
 def destroy(deployed: Deployed, removal: StackRemoval, confirmed: str | None) -> None:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from settings.loader import environment_names, load_all
 from settings.model import Settings
-from tools.environment import NOT_THERE, RefusedError
+from tools.environment import RefusedError, find_stack
 from tools.reports import drift
 from tools.reports.assembly import LOGICAL_ID, Assembly, Body, Constructs, Stack, importance, logical_ids, read_metadata
 
@@ -63,13 +63,8 @@ class CloudFormation:
     def stack(self, name: str, place: str) -> Deployed | None:
         """The stack; None if it does not exist or has no resources."""
         client = self.client(_region(place))
-        try:
-            (found,) = client.describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] == NOT_THERE:
-                return None
-            raise
-        if found["StackStatus"] in WITHOUT_RESOURCES:
+        found = find_stack(client, name)
+        if found is None or found["StackStatus"] in WITHOUT_RESOURCES:
             return None
         template = client.get_template(StackName=name, TemplateStage="Original")["TemplateBody"]
         return Deployed(name, place, found["StackStatus"], found.get("EnableTerminationProtection", False), _read(template))

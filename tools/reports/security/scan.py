@@ -177,16 +177,13 @@ def run_validators(built: Built, preflight_folder: Path) -> list[Result]:
         "cloudsplaining": (len(CLOUDSPLAINING), cloudsplaining_findings(built)),
         "detect-secrets": (len(get_mapping_from_secret_type_to_class()), secrets(repository_files() + template_files(built))),
     }
-    return [
-        Result(
-            name,
-            rules,
-            frozenset(applied(findings)),
-            frozenset(one for one in applied(findings) if acknowledgement_of(one, known)),
-            frozenset(one.name for one in findings if one.name in NOT_APPLIED),
-        )
-        for name, (rules, findings) in found.items()
-    ]
+    return [_result(name, rules, findings, known) for name, (rules, findings) in found.items()]
+
+
+def _result(name: str, rules: int, findings: list[Finding], known: dict[tuple[str, str], str]) -> Result:
+    counted = frozenset(applied(findings))
+    acknowledged = frozenset(one for one in counted if acknowledgement_of(one, known))
+    return Result(name, rules, counted, acknowledged, frozenset(one.name for one in findings) & NOT_APPLIED.keys())
 
 
 def applied(findings: Iterable[Finding]) -> list[Finding]:
@@ -386,7 +383,7 @@ def secrets(files: list[Path]) -> list[Finding]:
     found = SecretsCollection()
     lines = _distinct_lines(file for file in files if file.name.endswith(TEMPLATE))
     with tempfile.NamedTemporaryFile("w", suffix=TEMPLATE) as templates:
-        templates.writelines(lines)
+        templates.writelines(f"{line}\n" for line in lines)
         templates.flush()
         with transient_settings({"plugins_used": everything, "filters_used": [patterns, *_FILTERS]}):
             for name in [templates.name, *(str(file) for file in files if not file.name.endswith(TEMPLATE))]:
@@ -406,7 +403,7 @@ def _distinct_lines(templates: Iterable[Path]) -> dict[str, str]:
     """Each line → the first template and number that has it. Environments have most lines in common."""
     lines: dict[str, str] = {}
     for template in templates:
-        for number, line in enumerate(template.read_text(encoding="utf-8").splitlines(keepends=True), 1):
+        for number, line in enumerate(template.read_text(encoding="utf-8").splitlines(), 1):
             lines.setdefault(line, f"{_shown(str(template))}:{number}")
     return lines
 
