@@ -141,7 +141,7 @@ class _Backup:
             variables=variables,
         )
         try:
-            self._dump.run(lambda: self._describe_content(variables, name), self._interrupt, limit)
+            self._dump.run(lambda: self._describe_content(variables), self._interrupt, limit)
             self._end_session()
             files = self._complete()
         except BaseException:
@@ -166,10 +166,9 @@ class _Backup:
         suffixes = ("", *(f"-{number}" for number in range(2, len(taken) + 3)))
         return next(suffix for suffix in suffixes if not any(key.endswith(tuple(suffix + ending for ending in _ENDINGS)) for key in taken))
 
-    def _describe_content(self, variables: dict[str, str], name: str) -> None:
+    def _describe_content(self, variables: dict[str, str]) -> None:
         """Read the manifest's facts while the dump runs. New logins come first, because tokens expire."""
         self._roles = _roles(variables, self._dump)
-        self._facts.schema_sha256 = snapshot.schema_sha256(variables, name, self._dump.watch)
         self._facts.sequences = snapshot.sequences(self._session)
         self._facts.tables = snapshot.count(self._session, lambda: not self._dump.failed)
 
@@ -213,7 +212,6 @@ class _Backup:
             files=files,
             tables=facts.tables,
             sequences=self._dump.sequences.among(facts.sequences),
-            schema_sha256=facts.schema_sha256,
             extensions=facts.extensions,
             large_objects=facts.large_objects,
             invalid_indexes=facts.invalid_indexes,

@@ -6,16 +6,11 @@ database the same questions with these functions.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from common import client_tools
 from pg8000.native import Connection
-
-# Only hashed, never run by psql: a fixed key does no harm here and makes the hashes of two days comparable.
-SCHEMA_KEY = "CarmenSchema"
 
 # The tables whose rows the dump holds. An extension's own tables come with the extension, a partitioned table's rows are in
 # its partitions, and a restore computes materialised views again.
@@ -43,7 +38,6 @@ class Facts:
     invalid_indexes: list[str]
     tables: dict[str, int] = field(default_factory=dict)
     sequences: dict[str, list[Any]] = field(default_factory=dict)
-    schema_sha256: str = ""
 
 
 def export(connection: Connection) -> str:
@@ -97,16 +91,3 @@ def invalid_indexes(connection: Connection) -> list[str]:
              JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND c.relkind = 'i' ORDER BY 1"""
     )
     return [name for (name,) in rows]
-
-
-def schema_sha256(
-    variables: dict[str, str], snapshot: str | None = None, started: Callable[[client_tools.ClientProcess], None] = lambda _: None
-) -> str:
-    """The hash of the definitions as pg_dump writes them; an exact copy has the same with the same client."""
-    arguments = ["--schema-only", "--no-password", f"--restrict-key={SCHEMA_KEY}", *([f"--snapshot={snapshot}"] if snapshot else [])]
-    process = client_tools.ClientProcess("pg_dump", *arguments, variables=variables)
-    started(process)
-    digest = hashlib.sha256()
-    for block in process.output(lambda failure: RuntimeError(f"The definitions cannot be read: {failure}")):
-        digest.update(block)
-    return digest.hexdigest()

@@ -43,8 +43,7 @@ class Manifest:
     """A complete backup. `tables`, `sequences` and the other facts come from the snapshot that was dumped.
 
     `files` holds `sql_gz`, `archive` (either may be switched off) and `roles`. `bytes_per_second` is the database's size
-    divided by the backup's duration; it predicts the duration of the next run. `schema_sha256` is the hash of
-    `pg_dump --schema-only` with the same client and restrict key, `raw_sha256` the hash of the complete plain SQL.
+    divided by the backup's duration; it predicts the duration of the next run. `raw_sha256` is the hash of the complete plain SQL.
     """
 
     stamp: str
@@ -62,7 +61,6 @@ class Manifest:
     files: dict[str, File]
     tables: dict[str, int]
     sequences: dict[str, list[Any]]
-    schema_sha256: str
     extensions: dict[str, str]
     large_objects: int
     invalid_indexes: list[str] = field(default_factory=list)
@@ -100,6 +98,7 @@ class Manifest:
                     f"{source} has version {values['version']}, this code reads version {VERSION}: "
                     "use the commit that wrote it, or another backup"
                 )
+            values.pop("schema_sha256", None)  # of older manifests: a definition's text is not stable over a restore (ADR 0034)
             files = {name: File(**file) for name, file in values.pop("files").items()}
             manifest = cls(files=files, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -13,3 +13,7 @@ class Refused(BackupError):
 
 class LoadFailed(BackupError):
     """A client program or the server failed during the restore."""
+
+
+class Differs(BackupError):
+    """A restore is complete, but differs from its backup in a definition or content. The database is kept, under another name."""

@@ -92,13 +92,21 @@ def restore(
     backup = store.find(name)
     done = restoring.restore(store, backup, to, report=report, allowed=allowed, jobs=jobs, folder=folder, rds=rds)
     print(f"\nRestored: database {done.database} on {to.host} is {backup.database} as of {backup.taken_at:%Y-%m-%d %H:%M} UTC,")
-    print(f"  {sum(backup.tables.values()):,} rows in {len(backup.tables)} tables, equal to the manifest.")
+    print(f"  {sum(backup.tables.values()):,} rows in {len(backup.tables)} tables, equal to the backup.")
     print(f"  It took {done.seconds:.0f} s, with {done.method}.")
     if done.kept:
         print(f'  The previous database is now {done.kept}. When you no longer need it: DROP DATABASE "{done.kept}";')
     for remark in done.remarks:
         print(f"  Note: {remark}.")
     print("  Next, if the application is to use it: docs/runbooks/swap-to-a-restored-instance.md")
+
+
+def accept(to: Target, kept: str, *, allowed: Collection[str] = (), rds: Any) -> None:
+    """Give a database that a restore kept its name, and print the result."""
+    previous = restoring.accept(to, kept, allowed=allowed, rds=rds)
+    print(f"Accepted: {kept} is now database {to.database} on {to.host}. Run the database-roles function, then ANALYZE as the owner.")
+    if previous:
+        print(f'The previous database is now {previous}. When you no longer need it: DROP DATABASE "{previous}";')
 
 
 def credentials(session: Any, *, host: str, login: str | None, secret: str | None) -> tuple[str, str]:

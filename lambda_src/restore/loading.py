@@ -20,13 +20,10 @@ from common import client_tools
 from common.backup_manifest import BackupDamaged, Manifest
 from common.client_tools import ClientProcess
 
-from restore import LoadFailed, plain_sql
+from restore import LoadFailed, plain_sql, table_of_contents
 
 _EXTENSION_COMMENT = re.compile(r"^\d+; \d+ \d+ COMMENT - EXTENSION ")
 _LAST_ENTRIES = re.compile(r"^\d+; \d+ \d+ (TRIGGER|FK CONSTRAINT) ")
-_OF_DATABASE = re.compile(
-    rb'^((?:GRANT|REVOKE) [A-Z, ]+ ON DATABASE |ALTER DATABASE )("(?:[^"]|"")+"|[^\s"]+)( (?:TO|FROM|SET) .*;)$', re.MULTILINE
-)
 _POLL_SECONDS = 0.1
 
 Tick = Callable[[], None]
@@ -55,14 +52,16 @@ class Contents:
 
 def archive_contents(archive: Path, backup: Manifest) -> Contents:
     """Read the archive's table of contents, which must agree with the manifest."""
-    listed = _output("pg_restore", "--list", str(archive)).decode()
-    fields = dict(re.findall(r"^;\s+([\w ]+): (.*)$", listed, re.MULTILINE))
-    database = fields.get("dbname", "")
-    schema = _output("pg_restore", "--create", "--schema-only", "--restrict-key=restore", "--file=-", str(archive))
-    server, client = (fields.get(name, "?").split()[0] for name in ("Dumped from database version", "Dumped by pg_dump version"))
-    if database != backup.database:
-        raise BackupDamaged(f"The archive is of database {database!r}, its manifest says {backup.database!r}: use another backup")
-    contents = _contents(server, client, schema)
+    _output("pg_restore", "--list", str(archive))  # the program that will load it can read it
+    table = table_of_contents.of_file(archive)
+    if table.database != backup.database:
+        raise BackupDamaged(f"The archive is of database {table.database!r}, its manifest says {backup.database!r}: use another backup")
+    privileges = [entry for entry in table.entries if entry.kind in ("ACL", "DEFAULT ACL")]
+    of_database = [entry for entry in table.entries if f"{entry.kind} {entry.name}".startswith(("ACL DATABASE ", "DATABASE PROPERTIES "))]
+    owners = {entry.owner for entry in table.entries} - {""}
+    grantees = {name for entry in privileges for name in plain_sql.grantees(entry.definition.encode())}
+    statements = [found for entry in of_database for found in plain_sql.database_statements(entry.definition.encode())]
+    contents = Contents(table.server_version, table.client_version, frozenset(owners), frozenset(owners | grantees), tuple(statements))
     _agree(contents, backup)
     return contents
 
@@ -72,15 +71,10 @@ def sql_contents(head: bytes, backup: Manifest) -> Contents:
     server, client, key = plain_sql.versions(head)
     if key != backup.restrict_key:
         raise BackupDamaged("The SQL has another restrict key than its manifest: use another backup")
-    contents = _contents(server, client, head)
+    owners = plain_sql.owners(head)
+    contents = Contents(server, client, frozenset(owners), frozenset(owners | plain_sql.grantees(head)))
     _agree(contents, backup)
     return contents
-
-
-def _contents(server: str, client: str, sql: bytes) -> Contents:
-    owners = plain_sql.owners(sql)
-    statements = tuple((before.decode(), after.decode()) for before, _, after in _OF_DATABASE.findall(sql))
-    return Contents(server, client, frozenset(owners), frozenset(owners | plain_sql.grantees(sql)), statements)
 
 
 def _agree(contents: Contents, backup: Manifest) -> None:
@@ -97,7 +91,7 @@ def parallel_possible(server_major: int) -> bool:
     return server_major >= 17 or client_tools.major() < 17
 
 
-def load_archive(archive: Path, server: Server, database: str, *, jobs: int, folder: Path, tick: Tick) -> None:
+def load_archive(archive: Path, server: Server, database: str, *, jobs: int, folder: Path, tick: Tick, schema_only: bool = False) -> None:
     """Run `pg_restore -j`; stops at the first error, and when `tick` raises.
 
     A second run loads the entries from the first trigger or foreign key on, because pg_restore does not make these wait for
@@ -111,13 +105,14 @@ def load_archive(archive: Path, server: Server, database: str, *, jobs: int, fol
         chosen = folder / "contents.list"
         chosen.write_text("\n".join([*part, ""]), encoding="utf-8")
         arguments = ["--exit-on-error", f"--jobs={jobs}", f"--use-list={chosen}", "--no-password", f"--dbname={database}", str(archive)]
+        arguments += ["--schema-only"] if schema_only else []
         with closing(_client("pg_restore", *arguments, variables=server.variables(database), writes=False)) as process:
             _wait(process, tick)
 
 
-def archive_as_sql(archive: Path, restrict_key: str) -> Iterator[bytes]:
+def archive_as_sql(archive: Path, restrict_key: str, *options: str) -> Iterator[bytes]:
     """Convert an archive to the SQL text that `pg_dump -Fp` writes."""
-    return _client("pg_restore", f"--restrict-key={restrict_key}", "--file=-", str(archive)).output(LoadFailed)
+    return _client("pg_restore", f"--restrict-key={restrict_key}", "--file=-", *options, str(archive)).output(LoadFailed)
 
 
 def load_sql(blocks: Iterable[bytes], server: Server, database: str, *, tick: Tick) -> None:

@@ -4,30 +4,148 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from enum import Enum, auto
 from itertools import chain
 
 from common.backup_manifest import BackupDamaged
 
 FOOTER = b"--\n-- PostgreSQL database dump complete\n--\n"
-_DATA = b"\n-- Data for Name: "
-_OWNER = re.compile(rb"^-- (?:Data for )?Name: .*; Owner: (.+)$", re.MULTILINE)
-_GRANTEE = re.compile(rb'^(?:ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO ("(?:[^"]|"")+"|[^\s"]+?)(?: WITH GRANT OPTION)?;$', re.MULTILINE)
-_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\n", re.MULTILINE)
-# The header that pg_dump writes above each statement, and the statement up to the next header's blank line.
-_EXTENSION_COMMENT = re.compile(
-    rb"^--\n-- Name: EXTENSION [^\n]*; Type: COMMENT; [^\n]*\n--\n\nCOMMENT ON EXTENSION .*?;\n\n", re.MULTILINE | re.DOTALL
+_NAME = rb'("(?:[^"]|"")+"|[^\s"]+?)'
+_OWNER = re.compile(rb"ALTER .* OWNER TO " + _NAME + rb";", re.DOTALL)
+_DEFAULTS_OF = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE " + _NAME + rb" .*;", re.DOTALL)
+_GRANTEE = re.compile(rb"(?:ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO " + _NAME + rb"(?: WITH GRANT OPTION)?;", re.DOTALL)
+_OF_DATABASE = re.compile(rb"((?:GRANT|REVOKE) [A-Z, ]+ ON DATABASE |ALTER DATABASE )" + _NAME + rb"( (?:TO|FROM|SET) .*;)", re.DOTALL)
+
+# One statement of pg_dump up to its semicolon, or a meta-command of psql. A part that the end of the text cuts does not match: neither a
+# string, a comment nor a dollar quote may be taken for something else. `BEGIN ATOMIC` bodies fall into several statements.
+_STATEMENT = re.compile(
+    rb"""(?:\s++ | --[^\n]*+\n)*+ (?: \\[^\n]*+\n |
+    (?: [^'"$;\-\w\x80-\xff\\]++                                         # blanks and operators
+      | (?![eE]')[\w\x80-\xff][\w$\x80-\xff]*+                            # a word or number
+      | [eE]'(?:[^'\\]|\\.|'')*+' | '[^']*+' | "[^"]*+"                    # strings and quoted names
+      | (?P<tag>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*+)?\$).*?(?P=tag)    # a dollar quote
+      | \$(?=\d) | --[^\n]*+\n | -(?=[^-]) )*+ ; )""",
+    re.VERBOSE | re.DOTALL,
 )
+_LEADING = re.compile(rb"(?:\s++|--[^\n]*+\n)*+")
+_COPY = re.compile(rb"COPY .* FROM stdin;", re.DOTALL)
+_CONTENT = re.compile(
+    rb"SELECT pg_catalog\.(?:setval|lo\w+)\(|(?:ALTER|GRANT|REVOKE|COMMENT)\b.* LARGE OBJECT \d|REFRESH MATERIALIZED VIEW "
+)
+_ROWS_END = b"\\.\n"
+
+
+class Piece(Enum):
+    """A part of a dump. ROWS are complete or partial lines below a COPY statement, END is the line that ends them."""
+
+    STATEMENT = auto()
+    ROWS = auto()
+    END = auto()
+
+
+def pieces(blocks: Iterable[bytes]) -> Iterator[tuple[Piece, bytes]]:
+    """Split a dump into its statements and rows, in constant memory. Text inside literals and comments stays inside its statement."""
+    blocks = iter(blocks)
+    buffer, at = b"", 0
+    while True:
+        match = _STATEMENT.match(buffer, at)
+        if match:
+            yield Piece.STATEMENT, match[0]
+            at = match.end()
+            if not _COPY.fullmatch(without_comments(match[0])):
+                continue
+            while buffer.find(b"\n", at) < 0 and (block := next(blocks, b"")):
+                buffer, at = buffer[at:] + block, 0
+            at = buffer.find(b"\n", at) + 1
+            rest: list[bytes] = []
+            yield from _rows(chain([buffer[at:]], blocks), rest)
+            yield Piece.END, b""
+            buffer, at = rest[0], 0
+        elif block := next(blocks, b""):
+            buffer, at = buffer[at:] + block, 0
+        else:
+            if buffer[at:]:
+                yield Piece.STATEMENT, buffer[at:]
+            return
+
+
+def tables(blocks: Iterable[bytes]) -> Iterator[tuple[Piece, bytes]]:
+    """Split the rows of several tables, each of which ends with `\\.`."""
+    blocks = iter(blocks)
+    buffer = next(blocks, b"")
+    while buffer or (buffer := next(blocks, b"")):
+        rest: list[bytes] = []
+        yield from _rows(chain([buffer], blocks), rest)
+        yield Piece.END, b""
+        buffer = rest[0]
+
+
+def _rows(blocks: Iterator[bytes], rest: list[bytes]) -> Iterator[tuple[Piece, bytes]]:
+    """The rows up to the line that ends them; `rest` receives what follows it in the last block. A row can have many blocks."""
+    buffer, within_line = b"", False
+    for block in blocks:
+        buffer += block
+        if within_line:
+            end = buffer.find(b"\n") + 1 or len(buffer)
+            within_line = buffer[end - 1 : end] != b"\n"
+            yield Piece.ROWS, buffer[:end]
+            buffer = buffer[end:]
+        if buffer.startswith(_ROWS_END):
+            rest.append(buffer[len(_ROWS_END) :])
+            return
+        if (end := buffer.find(b"\n" + _ROWS_END)) >= 0:
+            yield Piece.ROWS, buffer[: end + 1]
+            rest.append(buffer[end + 1 + len(_ROWS_END) :])
+            return
+        end = buffer.rfind(b"\n") + 1
+        if not _ROWS_END.startswith(buffer[end:]):
+            end, within_line = len(buffer), True
+        if end:
+            yield Piece.ROWS, buffer[:end]
+            buffer = buffer[end:]
+    raise BackupDamaged("The SQL is cut within a table's rows: use another backup")
+
+
+def definitions(major: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The statements of a dump without its content (rows, values of sequences, large objects) and without what this server refuses."""
+    for kind, text in pieces(blocks):
+        statement = without_comments(text)
+        if kind is Piece.STATEMENT and not _COPY.fullmatch(statement) and not _CONTENT.match(statement) and not _refused(major, statement):
+            yield text
+
+
+def _refused(major: int, statement: bytes) -> bool:
+    return statement.startswith(b"COMMENT ON EXTENSION ") or (major < 17 and statement == b"SET transaction_timeout = 0;")
+
+
+def without_comments(statement: bytes) -> bytes:
+    """The statement without the comments above it."""
+    return _LEADING.sub(b"", statement, count=1)
+
+
+def statements(sql: bytes) -> list[bytes]:
+    """The statements of a text, without the comments above them."""
+    return [without_comments(text) for kind, text in pieces([sql]) if kind is Piece.STATEMENT]
 
 
 def owners(sql: bytes) -> set[str]:
-    """The roles that the headers of a dump name as owners."""
-    return {match[1].decode() for match in _OWNER.finditer(sql)} - {"-"}
+    """The roles that own objects or default privileges."""
+    return _names(sql, _OWNER) | _names(sql, _DEFAULTS_OF)
 
 
 def grantees(sql: bytes) -> set[str]:
     """The roles that receive grants."""
-    found = {match[1].decode() for match in _GRANTEE.finditer(sql)} - {"PUBLIC"}
-    return {_unquoted(name) for name in found}
+    return _names(sql, _GRANTEE) - {"PUBLIC"}
+
+
+def database_statements(sql: bytes) -> list[tuple[str, str]]:
+    """Settings and privileges of the database itself: the text before and after its name."""
+    found = [match for statement in statements(sql) if (match := _OF_DATABASE.fullmatch(statement))]
+    return [(match[1].decode(), match[3].decode()) for match in found]
+
+
+def _names(sql: bytes, pattern: re.Pattern[bytes]) -> set[str]:
+    return {_unquoted(match[1].decode()) for statement in statements(sql) if (match := pattern.fullmatch(statement))}
 
 
 def created_roles(sql: str) -> set[str]:
@@ -48,26 +166,34 @@ def versions(sql: bytes) -> tuple[str, str, str]:
 
 
 def split(blocks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Split before the first table's data. Extensions, schemas and types are in the first part."""
-    blocks = iter(blocks)
+    """Split before the first content (rows, a sequence's value, a large object). Extensions, schemas and types are in the first part."""
+    found = pieces(blocks)
     head = b""
-    for block in blocks:
-        start = max(0, len(head) - len(_DATA))
-        head += block
-        if (found := head.find(_DATA, start)) >= 0:
-            return head[:found], chain([head[found:]], blocks)
+    for kind, text in found:
+        statement = without_comments(text)
+        if _COPY.fullmatch(statement) or _CONTENT.match(statement):
+            return head, _text(chain([(kind, text)], found))
+        head += text
     return head, iter(())
+
+
+def _text(found: Iterable[tuple[Piece, bytes]]) -> Iterator[bytes]:
+    """The text of which `pieces` are made."""
+    after_copy = False
+    for kind, text in found:
+        if after_copy:
+            yield b"\n"
+        yield _ROWS_END if kind is Piece.END else text
+        after_copy = kind is Piece.STATEMENT and bool(_COPY.fullmatch(without_comments(text)))
 
 
 def accepted_by(major: int, head: bytes) -> bytes:
     """The head of a dump without the statements that this server refuses.
 
     pg_dump 17 and later set `transaction_timeout`, unknown before 17; COMMENT ON EXTENSION needs the extension's owner,
-    which on RDS is rdsadmin. Only statements at pg_dump's places are removed: such lines in a function's body stay.
+    which on RDS is rdsadmin. Such lines in a function's body stay.
     """
-    if major < 17:
-        head = _TIMEOUT.sub(b"", head, count=1)
-    return _EXTENSION_COMMENT.sub(b"", head)
+    return b"".join(text for _, text in pieces([head]) if not _refused(major, without_comments(text)))
 
 
 def complete(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from common.backup_store import BackupStore
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
-from restore import LoadFailed, Refused, loading, objects, plain_sql, target, verification
+from restore import Differs, LoadFailed, Refused, loading, objects, plain_sql, target, verification
 from restore.source import Source
 from restore.target import Target
 
 Report = Callable[[str], None]
 _PROGRESS_SECONDS = 15
+_NO_DATABASE_GRANTS = "a .sql.gz holds no grants on the database itself: run the database-roles function"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,26 +91,40 @@ def _restore(
     roles = plain_sql.created_roles(objects.text(store, backup.files["roles"]))
     with target.staging(connection, to, source.contents, roles, backup.stamp) as (name, rename):
         source.load(to, name, jobs=jobs, tick=_progress(connection, name, backup, report))
-        report(f"loaded after {time.monotonic() - start:.0f} s; comparing with the manifest")
-        remarks = _verify(to, name, backup, major)
+        report(f"loaded after {time.monotonic() - start:.0f} s; comparing with the backup")
+        with to.connect(name) as restored:
+            if wrong := verification.facts(restored, backup):
+                raise BackupDamaged(
+                    f"The restored database differs from the manifest: {'; '.join(wrong)}. It was dropped; use another backup"
+                )
+        wrong = verification.content(to, name, source, lambda: None)
+        scratch = partial(target.scratch, connection, to, source.contents)
+        wrong += verification.definition_differences(to, name, source, scratch, jobs=jobs, tick=lambda: None)
+        if wrong:
+            raise _differs(to, target.keep(connection, to.database, name, backup.stamp), wrong)
         with to.connect(name) as restored:
             report("rows, sequences, large objects and definitions match; gathering statistics for the query planner")
             restored.run("ANALYZE")
         kept = rename(replaces)
-    if not source.contents.database_statements:
-        remarks += ("a .sql.gz holds no grants on the database itself: run the database-roles function",)
+    remarks = () if source.contents.database_statements else (_NO_DATABASE_GRANTS,)
     return Done(database=to.database, kept=kept, seconds=time.monotonic() - start, method=source.method, remarks=remarks)
 
 
-def _verify(to: Target, name: str, backup: Manifest, major: int) -> tuple[str, ...]:
-    with to.connect(name) as restored:
-        wrong = verification.differences(restored, backup)
-    same = int(backup.server_version.split(".")[0]) == major
-    if same:
-        wrong += verification.schema_difference(to, name, backup)
-    if wrong:
-        raise BackupDamaged(f"The restored database differs from the manifest: {'; '.join(wrong)}. It was dropped; use another backup")
-    return () if same else (f"definitions were not compared by hash, because the backup is of PostgreSQL {backup.server_version}",)
+def _differs(to: Target, kept: str, wrong: list[str]) -> Differs:
+    return Differs(
+        f"The restore is complete, but the database differs from the backup:\n{verification.shown(wrong)}\n"
+        f"It is kept as {kept}, and database {to.database} is unchanged. To use it nevertheless: "
+        f"`./carmen backup accept --host {to.host} --database {to.database} --restored {kept}`. "
+        f'Otherwise, as {to.user}: DROP DATABASE "{kept}"'
+    )
+
+
+def accept(to: Target, kept: str, *, allowed: Collection[str] = (), rds: Any = None) -> str | None:
+    """Give the database that a restore kept its name; returns the new name of the previous one."""
+    if rds is not None:
+        target.refuse_production(to, allowed, rds)
+    with target.administration(to) as connection:
+        return target.accept(connection, to, kept, allowed)
 
 
 def _progress(connection: Connection, name: str, backup: Manifest, report: Report) -> loading.Tick:

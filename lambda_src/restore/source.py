@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from common.backup_manifest import Manifest
 from common.backup_store import BackupStore
 
-from restore import loading, objects, plain_sql
+from restore import data, loading, objects, plain_sql, table_of_contents
+from restore.table_of_contents import TableOfContents
 
 
 class Source:
@@ -19,7 +21,7 @@ class Source:
     """
 
     def __init__(self, store: BackupStore, backup: Manifest, folder: Path, major: int) -> None:
-        self._folder, self._major = folder, major
+        self._store, self._backup, self._folder, self._major = store, backup, folder, major
         self.archive: Path | None = None
         parallel = loading.parallel_possible(major)
         if "archive" in backup.files and (parallel or "sql_gz" not in backup.files):
@@ -42,6 +44,34 @@ class Source:
             loading.load_archive(self.archive, to, name, jobs=jobs, folder=self._folder, tick=tick)
         else:
             loading.load_sql(self._text(), to, name, tick=tick)
+
+    def load_definitions(self, to: loading.Server, name: str, *, jobs: int, tick: loading.Tick) -> None:
+        """Load the definitions alone, in the way of `load`."""
+        if self._parallel and self.archive:
+            loading.load_archive(self.archive, to, name, jobs=jobs, folder=self._folder, tick=tick, schema_only=True)
+        else:
+            if self.archive:
+                blocks = loading.archive_as_sql(self.archive, self._backup.restrict_key, "--schema-only")
+            else:
+                blocks = objects.sql(self._store, self._backup.files["sql_gz"])
+            loading.load_sql(plain_sql.definitions(self._major, blocks), to, name, tick=tick)
+
+    def definitions(self) -> TableOfContents | None:
+        """The archive's table of contents; None without an archive."""
+        return table_of_contents.of_file(self.archive) if self.archive else None
+
+    def copies(self) -> data.Content | None:
+        """The COPY statements of the backup, with no content yet; None if only reading all of it shows them."""
+        found = self.definitions()
+        return data.of_table_of_contents(found) if found else None
+
+    def content(self, tick: loading.Tick, *, both: bool = False) -> data.Content:
+        """The content of what was loaded. `both`: of the other format, if the backup has two."""
+        if self.archive and not (both and "sql_gz" in self._backup.files):
+            return data.of_sql(loading.archive_as_sql(self.archive, self._backup.restrict_key, "--section=data"), tick)
+        head, rest = plain_sql.split(plain_sql.complete(objects.sql(self._store, self._backup.files["sql_gz"])))
+        loading.sql_contents(head, self._backup)
+        return data.of_sql(chain([head], rest), tick)
 
     def _text(self) -> Iterator[bytes]:
         yield plain_sql.accepted_by(self._major, self._head)

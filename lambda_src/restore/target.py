@@ -21,6 +21,7 @@ MAJORS = range(15, 19)
 ADMINISTRATION = "postgres"  # every server has this database, and nothing uses it
 _LOCK = 0x6361726D656E02
 _NAME_LIMIT = 63
+KEPT = "_differs_"  # in the name of a complete restore that differs from its backup
 # Everything a person could have created; an untouched database has none.
 _OBJECTS = """SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                        WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_temp'
@@ -143,6 +144,11 @@ def refuse_unfit(connection: Connection, target: Target, contents: Contents, maj
             f"{target.host} lacks roles of the backup: {', '.join(missing)}. Run the database-roles function, or create them as in the "
             "backup's roles.sql"
         )
+    return replaces(connection, target, allowed)
+
+
+def replaces(connection: Connection, target: Target, allowed: Collection[str]) -> bool:
+    """Whether the database exists already. Raises Refused if it holds objects and may not be renamed."""
     if not connection.run("SELECT FROM pg_database WHERE datname = :name", name=target.database):
         return False
     with target.connect(target.database) as inside:
@@ -170,18 +176,53 @@ def staging(
     borrowed: list[str] = []
     try:
         borrowed = _borrow(connection, contents.owners | roles)
-        for before, behind in contents.database_statements:
-            connection.run(f"{before}{identifier(name)}{behind}")
-        if not contents.database_statements:  # owners of schemas need it, and SQL text lacks it
-            for owner in sorted(contents.owners):
-                connection.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
-
+        _prepare(connection, name, contents)
         yield name, lambda replace: _swap(connection, target.database, name, stamp if replace else None)
     except BaseException as error:
         _give_back(connection, borrowed)
         _drop_failed(connection, name, error)
         raise
     _give_back(connection, borrowed)
+
+
+@contextmanager
+def scratch(connection: Connection, target: Target, contents: Contents) -> Iterator[str]:
+    """A database for definitions only, while `staging` is open."""
+    name = f"{target.database[:30]}_restoring_definitions_{os.getpid()}"[:_NAME_LIMIT]
+    connection.run(f"CREATE DATABASE {identifier(name)} TEMPLATE template0 ENCODING 'UTF8'")
+    try:
+        _prepare(connection, name, contents)
+        yield name
+    finally:
+        with suppress(DatabaseError, InterfaceError, OSError):  # the next restore drops it
+            _drop(connection, name)
+
+
+def _prepare(connection: Connection, name: str, contents: Contents) -> None:
+    """Apply the settings and privileges of the database itself to the new one."""
+    for before, behind in contents.database_statements:
+        connection.run(f"{before}{identifier(name)}{behind}")
+    if not contents.database_statements:  # owners of schemas need it, and SQL text lacks it
+        for owner in sorted(contents.owners):
+            connection.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
+
+
+def keep(connection: Connection, wanted: str, name: str, stamp: str) -> str:
+    """Rename a staging database, so that neither this restore nor the next one drops it; returns the new name."""
+    kept = f"{wanted[:30]}{KEPT}{stamp.lower()}_{os.getpid()}"
+    _end_sessions(connection, name)
+    connection.run(f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(kept)}")
+    return kept
+
+
+def accept(connection: Connection, target: Target, kept: str, allowed: Collection[str]) -> str | None:
+    """Give a kept database the target's name; returns the new name of the previous database."""
+    prefix = f"{target.database[:30]}{KEPT}"
+    names = [name for (name,) in connection.run("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)", prefix=prefix)]
+    if kept not in names:
+        raise Refused(f"{target.host} has no database {kept} that a restore of {target.database} kept; it has {', '.join(names) or 'none'}")
+    stamp = kept.removeprefix(prefix).split("_")[0]
+    return _swap(connection, target.database, kept, stamp if replaces(connection, target, allowed) else None)
 
 
 def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> str | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from backup import snapshot
 from backup.handler import handler
 from common import client_tools
 from common.backup_manifest import FILE_NAME, TIERS, Manifest
@@ -115,9 +114,6 @@ class Erp:
         finally:
             process.close()
         return text
-
-    def schema_sha256(self) -> str:
-        return snapshot.schema_sha256(self.variables())
 
 
 def revoke_bypassrls(server: LocalRds, master: Connection) -> None:

@@ -107,9 +107,15 @@ def make(server: LocalRds, name: str, *, stamp: str = STAMP, tier: str = "daily"
             files=files,
             tables=snapshot.count(connection),
             sequences=snapshot.sequences(connection),
-            schema_sha256=snapshot.schema_sha256(variables(server, name)),
             extensions=facts.extensions,
             large_objects=facts.large_objects,
             invalid_indexes=facts.invalid_indexes,
         )
     return Given(found, dict(bodies.values()))
+
+
+def listed(archive: Path) -> list[str]:
+    """The entries that `pg_restore --list` prints: kind, schema, name, owner."""
+    command = [client_tools.program("pg_restore"), "--list", str(archive)]
+    lines = subprocess.run(command, env=client_tools.environment(), check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return [line.split(" ", 3)[3].strip() for line in lines if line and not line.startswith(";")]

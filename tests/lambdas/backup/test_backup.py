@@ -53,7 +53,6 @@ def test_sql_equals_pg_dump_and_manifest_describes_it(erp: Erp, server: LocalRds
     assert made.large_objects == 1
     assert made.extensions["pg_stat_statements"]
     assert made.server_version.split(".")[0] == str(server.major)
-    assert made.schema_sha256 == erp.schema_sha256()
 
 
 @on_one_major

@@ -73,7 +73,7 @@ def a_backup(s3: Any, bucket: str, time: datetime) -> Manifest:
     made = Manifest(
         stamp=stamp, tier="daily", database="carmen", server_version="17.11", client_version="18.6", pg_dump_options=[], restrict_key="k",
         started_at="", finished_at="", seconds=1, database_bytes=1, bytes_per_second=1, files=files, tables={}, sequences={},
-        schema_sha256="", extensions={}, large_objects=0,
+        extensions={}, large_objects=0,
     )  # fmt: skip
     store.write(made)
     return made

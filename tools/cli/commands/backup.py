@@ -1,4 +1,4 @@
-"""`./carmen backup`: make, list, verify and restore backups.
+"""`./carmen backup`: make, list, verify, restore and accept backups.
 
 `list`, `verify` and `restore` are lambda_src/restore with the PostgreSQL client programs of this machine.
 """
@@ -196,3 +196,50 @@ def restore_command(
         install_client_programs()
         to = Target(host=host, port=port, user=user, password=password, database=database)
         commands.restore(store, backup, to, allowed=allow, jobs=jobs, folder=folder, rds=session.client("rds"))
+
+
+@group.command("accept")
+@environment_option
+@yes_option
+@click.option("--host", required=True, help="Server of the restore.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Port of the server.")
+@click.option("--login", help="A role that may create databases: on RDS the master. Its password is $PGPASSWORD, or asked for.")
+@click.option("--secret", help="Name or ARN of a secret with username and password, instead.")
+@click.option("--database", required=True, help="The name that the restored database gets.")
+@click.option("--restored", required=True, help="The name under which the restore kept it, as in its message: …_differs_….")
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(["non-empty", "production"]),
+    help="non-empty: keep the database of that name under another name. production: accept on this host.",
+)
+def accept_command(
+    environment: str,
+    yes: bool,
+    host: str,
+    port: int,
+    login: str | None,
+    secret: str | None,
+    database: str,
+    restored: str,
+    allow: tuple[str, ...],
+) -> None:
+    """Accept a restore that differs from its backup.
+
+    A complete restore whose definitions or content differ is kept under another name. Read the differences in its message first.
+    Runbook: docs/runbooks/restore-a-backup.md.
+
+    \b
+    Example:
+      ./carmen backup accept --host db.example.com --login carmen_admin --database carmen --restored carmen_differs_20261124t010000z_77
+    """
+    if "production" in allow:
+        change = f"database {database} on {host} becomes {restored}"
+        approve(PRODUCTION, yes, change, "rename the databases: the one of before is kept under the name that the last lines print")
+    with backups(environment, "none") as (session, _):
+        from restore import commands
+        from restore.target import Target
+
+        user, password = commands.credentials(session, host=host, login=login, secret=secret)
+        to = Target(host=host, port=port, user=user, password=password, database=database)
+        commands.accept(to, restored, allowed=allow, rds=session.client("rds"))
