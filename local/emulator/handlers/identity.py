@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
@@ -25,6 +27,7 @@ def register() -> None:
     iam_actions.request_tag_context = with_cluster(iam_actions.request_tag_context)
     iam._IAM_HANDLERS["CreateServiceLinkedRole"] = _with_its_name(iam._IAM_HANDLERS["CreateServiceLinkedRole"])
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
+    sts.register_session = one_at_a_time(sts.register_session)
 
 
 def _create_provider(logical_id: str, properties: Properties, stack: str) -> Created:
@@ -67,6 +70,17 @@ def task_credentials(role_arn: str) -> dict[str, str]:
         "AWS_DEFAULT_REGION": get_region(),
         "AWS_ENDPOINT_URL": f"http://{os.environ['BIND_HOST']}:{os.environ['GATEWAY_PORT']}",
     }
+
+
+def one_at_a_time(native: Callable[[str, dict[str, Any]], None]) -> Callable[[str, dict[str, Any]], None]:
+    """Serialize registrations: ministack drops expired sessions in the same dictionary, and functions that start together failed on it."""
+    lock = threading.Lock()
+
+    def register_session(access_key: str, session: dict[str, Any]) -> None:
+        with lock:
+            native(access_key, session)
+
+    return register_session
 
 
 def with_streams(native: Any) -> Any:
