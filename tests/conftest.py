@@ -15,7 +15,12 @@ __all__ = ["CONTEXT", "DOMAIN", "ROOT", "Built", "Variant", "build", "built", "b
 
 # xdist's workers run whole files (`--dist loadfile`) in this order: the longest begin first. `--dist loadgroup` loses its groups with
 # pytest 9.2 (pytest-dev/pytest-xdist#1386).
-LONGEST = ("tests/local/test_deployment.py", "tests/rules/test_validators.py")
+LONGEST = (
+    "tests/local/test_deployment.py",
+    "tests/rules/test_validators.py",
+    "tests/pipelines/test_execution.py",
+    "tests/faults/test_local.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

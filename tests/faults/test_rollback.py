@@ -11,6 +11,7 @@ import pytest
 from local.failures import failures
 from tests.isolated_checkout import Copy
 
+LAST = "        self.always_export(self.topic.topic_arn)\n"  # of the constructor's statements; the resources come after it
 TWICE = """
         from aws_cdk import aws_ssm as ssm
 
@@ -35,8 +36,10 @@ def _parameters(copy: Copy) -> list[str]:
 def test_failed_resource_rolls_back_and_its_correction_deploys(copy: Copy) -> None:
     stack = copy.root / "stacks" / "alerts.py"
     right = stack.read_text()
+    wrong = right.replace(LAST, LAST + TWICE)
+    assert wrong != right
 
-    stack.write_text(right + TWICE)
+    stack.write_text(wrong)
     done = copy.run("make", "local")
     assert done.returncode == 2
     assert "CarmenProdAlerts/Second/Resource (AWS::SSM::Parameter, Second394350F9): CREATE_FAILED\n" in done.stderr
@@ -52,7 +55,7 @@ def test_failed_resource_rolls_back_and_its_correction_deploys(copy: Copy) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     assert {status for name, status in _statuses(copy).items() if name.startswith("CarmenProd")} == {"CREATE_COMPLETE"}
 
-    stack.write_text(right + TWICE)
+    stack.write_text(wrong)
     done = copy.run("make", "local-update")
     assert done.returncode == 2
     assert REASON in done.stderr
@@ -63,7 +66,7 @@ def test_failed_resource_rolls_back_and_its_correction_deploys(copy: Copy) -> No
 
     stack.write_text(right)
     assert "nothing changed" in copy.run("make", "local-update").stdout
-    stack.write_text(right + TWICE.replace('/carmen/one", string_value="2"', '/carmen/two", string_value="2"'))
+    stack.write_text(right.replace(LAST, LAST + TWICE).replace('/carmen/one", string_value="2"', '/carmen/two", string_value="2"'))
     done = copy.run("make", "local-update")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"/carmen/one", "/carmen/two"} <= set(_parameters(copy))
