@@ -55,8 +55,12 @@ class Platform(Construct):
         return self._github([(repository, f"environment:{environment}")], environment=[environment])
 
     def branches(self, branches: Sequence[tuple[str, str]]) -> iam.IPrincipal:
-        """Any job without an environment of these branches, given as repository and branch. One statement, because a trust policy has
-        at most 2,048 characters; each subject names both, so that no other combination is possible."""
+        """Any job without an environment of these branches, given as repository and branch.
+
+        One statement, because a trust policy has at most 2,048 characters
+        (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html). Each subject names both, so that no other combination
+        is possible.
+        """
         if self._host == GITHUB:
             refs = [f"refs/heads/{branch}" for _, branch in branches]
             return self._github([(repository, f"ref:refs/heads/{branch}") for repository, branch in branches], ref=refs)

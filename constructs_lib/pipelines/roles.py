@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Aws, DefaultStackSynthesizer, Duration
+from aws_cdk import Aws, DefaultStackSynthesizer, Duration, Stack
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from constructs_lib.foundation.acknowledgements import acknowledge, resource_in_finding
 from constructs_lib.pipelines.oidc_trust import Platform, issuer, one_or_more
 from settings.constants import PREVIEW_PREFIX, ROLE_PATH
+from settings.loader import SettingsError
 from settings.model import Settings
 from settings.sections import Pipeline
 
+TRUST_CHARACTERS = 2_048
 MAX_SESSION = Duration.hours(2)  # the first deployment creates a database and a distribution
 READ_STACKS = ["cloudformation:DescribeStacks", "cloudformation:ListStackResources"]
 NAME_UNKNOWN = "CloudFormation names resources with their stack's name and a random suffix."
@@ -76,6 +79,8 @@ class PipelineReaders(Construct):
         self.drift = self._define_drift(
             names, [platform.branches([(one.repository, one.branch) for one in found]) for platform, found in known]
         )
+        for role in (self.diff, self.drift):
+            _expect_trust_fits(role, pipelines)
 
     def _define_diff(self, names: list[EnvironmentNames], trusted: list[iam.IPrincipal]) -> iam.Role:
         role = iam.Role(self, "Diff", description="Pull requests: reads the deployed stacks", assumed_by=iam.CompositePrincipal(*trusted))
@@ -144,6 +149,9 @@ class PipelineWriters(Construct):
         )
         _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [_bootstrap_version(names)])
         _allow(role, "ReadImage", ["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"], [_images(names)])
+        # With enhanced scanning, ECR asks Inspector with the caller's permissions (Amazon ECR User Guide, "IAM permissions
+        # required for enhanced scanning"; alexjurkiewicz/ecr-scan-image#19).
+        _allow(role, "ReadEnhancedScan", ["inspector2:ListCoverage", "inspector2:ListFindings"], ["*"], wildcard_reason=NO_RESOURCE_LEVEL)
         if names.settings.service.signing_profile:
             _allow(role, "ReadSigningStatus", ["ecr:DescribeImageSigningStatus"], [_images(names)])
             acknowledge(
@@ -289,6 +297,23 @@ class PreviewPipeline(Construct):
         groups = [f"/aws/rds/instance/{named.lower()}*", f"/aws/rds/proxy/{named}*", f"/aws/ecs/containerinsights/{named}*"]
         _allow(self.role, "DeleteLogGroups", ["logs:DeleteLogGroup"], [names.arn("logs", f"log-group:{group}:*") for group in groups])
         _allow(self.role, "DeleteImageParameters", ["ssm:DeleteParameter"], [names.arn("ssm", f"parameter/carmen/{PREVIEW_PREFIX}*")])
+
+
+def _expect_trust_fits(role: iam.Role, pipelines: Sequence[Pipeline]) -> None:
+    """Raise SettingsError when IAM would refuse the trust policy. It counts no white space
+    (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)."""
+    assert role.assume_role_policy
+    policy = Stack.of(role).resolve(role.assume_role_policy.to_json())
+    longest = max((issuer(one) for one in pipelines), key=len)
+    for statement in policy["Statement"]:
+        statement["Principal"] = {"Federated": f"arn:aws:iam::123456789012:oidc-provider/{longest}"}
+    if (length := len(json.dumps(policy, separators=(",", ":")))) > TRUST_CHARACTERS:
+        repositories = len({one.repository for one in pipelines})
+        raise SettingsError(
+            f"environments/: [pipeline] repository: {len(pipelines)} environments of {repositories} repositories: the trust policy of the "
+            f"role {role.node.id} would have {length:,} characters, and IAM allows {TRUST_CHARACTERS:,}. Use one repository for several "
+            "environments, or shorter names of repositories and branches."
+        )
 
 
 def _image_parameter(names: EnvironmentNames) -> str:

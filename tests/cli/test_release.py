@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,12 +16,17 @@ from tools.cli.commands import release
 from tools.environment import Deployed, FailedError, RefusedError
 
 IMAGE = f"{REPOSITORY}@{DIGEST}"
-FITS = {"imageScanStatus": {"status": "COMPLETE"}}
+EMPTY: dict[str, Any] = {"findings": []}  # the answer to an enhanced scan before its first result (aws/aws-cli#6759, aws/aws-sdk#289)
 
 
 def scan(status: str, description: str = "", **severities: int) -> dict[str, Any]:
-    status_of = {"imageScanStatus": {"status": status, "description": description}}
-    return {**status_of, "imageScanFindings": {"findingSeverityCounts": severities}}
+    """ECR's answer; a finished scan says when it ended (Amazon ECR API, DescribeImageScanFindings, examples)."""
+    ended = {"imageScanCompletedAt": datetime(2026, 11, 30, tzinfo=UTC)} if status in ("COMPLETE", "ACTIVE") else {}
+    findings = {**ended, "findingSeverityCounts": severities}
+    return {"imageScanStatus": {"status": status, "description": description}, "imageScanFindings": findings}
+
+
+FITS = scan("COMPLETE")
 
 
 @pytest.fixture
@@ -40,9 +46,10 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         (IMAGE, {}, r"was not scanned \(not started\)"),
         (IMAGE, scan("IN_PROGRESS"), r"was not scanned \(IN_PROGRESS\)"),
         (IMAGE, scan("UNSUPPORTED_IMAGE", "of this type"), r"was not scanned \(UNSUPPORTED_IMAGE: of this type\)"),
+        (IMAGE, {**scan("ACTIVE"), "imageScanFindings": EMPTY}, r"was not scanned \(ACTIVE, no result yet\)"),
         (IMAGE, scan("COMPLETE", CRITICAL=2), "has 2 critical findings"),
         (IMAGE, scan("ACTIVE", CRITICAL=1, HIGH=3), "has 1 critical findings"),
-        ("placeholder", {}, "runs already"),
+        ("placeholder", {}, "give the image by digest"),
     ],
 )
 def test_unfit_image_is_refused(image: str, findings: dict[str, Any], refusal: str, waited: list[float]) -> None:
@@ -76,9 +83,16 @@ class Registry(Aws):
 
 @pytest.mark.parametrize("status", ["COMPLETE", "ACTIVE"])
 def test_release_waits_for_basic_and_enhanced_scans(status: str, waited: list[float]) -> None:
-    registry = Registry("ScanNotFoundException", scan("PENDING"), scan("IN_PROGRESS"), scan(status))
+    empty = {**scan(status), "imageScanFindings": EMPTY}
+    registry = Registry("ScanNotFoundException", scan("PENDING"), scan("IN_PROGRESS"), empty, scan(status))
     assert release.expect_fit(Deployed(load("prod"), registry), IMAGE) == IMAGE
-    assert len(waited) == 3
+    assert len(waited) == 4
+
+
+def test_release_waits_for_critical_findings_of_an_enhanced_scan(waited: list[float]) -> None:
+    registry = Registry({**scan("ACTIVE"), "imageScanFindings": EMPTY}, scan("ACTIVE", CRITICAL=1))
+    with pytest.raises(RefusedError, match="has 1 critical findings"):
+        release.expect_fit(Deployed(load("prod"), registry), IMAGE)
 
 
 def test_unscanned_image_is_released_on_request_without_waiting(waited: list[float]) -> None:
@@ -167,10 +181,11 @@ def test_same_image_twice_in_a_row_is_one_release() -> None:
 
 
 class Account:
-    """An environment that runs `before`. `done`: the steps of a release, in order; `fails`: exit codes of a task's containers."""
+    """An environment that runs `before`. `done`: the steps of a release, in order; `fails`: exit codes of a task's containers;
+    `refuses`: CloudFormation's refusal of an update."""
 
     def __init__(self, before: str, fails: dict[str, dict[str, Any]] | None = None) -> None:
-        self.value, self.done, self._fails = before, list[str](), fails or {}
+        self.value, self.done, self._fails, self.refuses = before, list[str](), fails or {}, ""
         self._definitions = {name: self._definition(name, containers) for name, containers in CONTAINERS.items()}
 
     @staticmethod
@@ -203,6 +218,8 @@ class Account:
         self.done.append(f"names {Value[-1]}")
 
     def update_stack(self, **_: Any) -> None:
+        if self.refuses:
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": self.refuses}}, "UpdateStack")
         self.done.append("rolls")
 
     def describe_task_definition(self, *, taskDefinition: str) -> dict[str, Any]:
@@ -257,6 +274,26 @@ def test_static_files_of_both_images_are_kept_first() -> None:
     account = Account(f"{REPOSITORY}@{DIGEST}")
     _release(account)
     assert account.done == KEEPS + MIGRATES_AND_ROLLS
+
+
+def test_image_again_completes_an_interrupted_release(capsys: pytest.CaptureFixture[str]) -> None:
+    """A second run of a commit's pipeline, after a first that was cancelled or that succeeded."""
+    account = Account(f"{REPOSITORY}@{NEXT}")
+    _release(account)
+    assert account.done == ["rolls"]
+    account.refuses = "No updates are to be performed."
+    _release(account)
+    assert account.done == ["rolls"]
+    assert f"runs {REPOSITORY}@{NEXT} already: nothing to do" in capsys.readouterr().out
+
+
+def test_release_during_another_changes_nothing() -> None:
+    """CloudFormation's words for two updates at once."""
+    account = Account(f"{REPOSITORY}@{DIGEST}")
+    account.refuses = "Stack:arn:aws:cloudformation:… is in UPDATE_IN_PROGRESS state and can not be updated."
+    with pytest.raises(ClientError, match="UPDATE_IN_PROGRESS"):
+        _release(account)
+    assert account.value == f"{REPOSITORY}@{DIGEST}"
 
 
 def test_first_image_has_no_older_files_to_keep() -> None:

@@ -57,6 +57,7 @@ def release(environment: str) -> tuple[May, ...]:
         ),
         May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
         May("ecr:BatchGetImage ecr:DescribeImageScanFindings ecr:DescribeImages", images(environment)),
+        May("inspector2:ListCoverage inspector2:ListFindings"),  # ECR's, for enhanced scanning
         May("cloudformation:DescribeStackEvents", f"arn:aws:cloudformation:{HERE}:stack/{service}/*"),
         May(
             "cloudformation:UpdateStack",

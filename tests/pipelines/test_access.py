@@ -11,7 +11,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from settings.constants import PIPELINE_ACCESS as NAME
-from settings.loader import environment_names, load
+from settings.loader import SettingsError, environment_names, load
 from tests.conftest import CONTEXT, Built
 from tests.isolated_checkout import copy_of_the_tree
 from tests.pipeline_access import access, settings
@@ -124,6 +124,15 @@ def test_policies_of_ten_environments_fit_the_quotas(ten: Built) -> None:
     for role in Account.of(ResolvedAssembly(ten.assembly)).roles.values():
         assert len(json.dumps(role.trust, separators=(",", ":"))) <= 2_048, role.name
         assert sum(len(json.dumps(one, separators=(",", ":"))) for one in role.policies.values()) <= 10_240, role.name
+
+
+def test_trust_policy_of_too_many_repositories_is_refused(tmp_path: Path) -> None:
+    """IAM refuses it: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html, "Role trust policy length"."""
+    platform = {key: value for key, value in REPOSITORIES["github"].items() if key != "repository"}
+    repositories = (f"example-organisation@123456789/carmen-infrastructure-{name}@9876543{number}" for number, name in enumerate(TEN, 10))
+    ten = [settings(name, "main", name, repository=repository, **platform) for name, repository in zip(TEN, repositories, strict=True)]
+    with pytest.raises(SettingsError, match=r"10 environments of 10 repositories.* of the role Drift .* 2,048"):
+        access(tmp_path, *ten)
 
 
 @pytest.mark.parametrize("platform", ["github", "gitlab"])

@@ -93,8 +93,8 @@ def _explained(error: urllib.error.HTTPError, now: float) -> Exception:
     """TryLaterError for a rate limit or a failure of the platform, NoPullRequestError for a missing permission, otherwise FailedError.
 
     GitHub answers both limits and missing permissions with 403. A limit has `x-ratelimit-remaining: 0`, `retry-after`, or the words
-    "secondary rate limit" and then wants a minute (GitHub Docs, "Rate limits for the REST API"; KnpLabs/php-github-api#1070). GitLab
-    sends 429 with Retry-After (GitLab Docs, "Rate limits").
+    "secondary rate limit" and then wants a minute (https://docs.github.com/rest/guides/best-practices-for-using-the-rest-api;
+    KnpLabs/php-github-api#1070). GitLab sends 429, not always with Retry-After (gitlab-org/gitlab#365728, gitlab-org/gitlab!206603).
     """
     try:
         text = str(json.load(error)["message"])

@@ -35,8 +35,9 @@ REGISTERED = (
 )
 SIGNED_WITHIN_SECONDS = 60  # ECR signs after the push, usually within seconds
 SCANNED_WITHIN_SECONDS = 300  # as long as `aws ecr wait image-scan-complete` waits
-# Basic scanning ends with COMPLETE, Inspector's continuous scanning stays ACTIVE. Source: Amazon ECR API, ImageScanStatus; aws/aws-sdk#288.
-SCANNED, SCANNING = ("COMPLETE", "ACTIVE"), ("IN_PROGRESS", "PENDING", "not started")
+# Basic scanning ends with COMPLETE, Inspector's continuous scanning stays ACTIVE (Amazon ECR API, ImageScanStatus; aws/aws-sdk#288).
+SCANNED, NO_RESULT = ("COMPLETE", "ACTIVE"), ", no result yet"
+SCANNING = ("IN_PROGRESS", "PENDING", "not started", *(f"{status}{NO_RESULT}" for status in SCANNED))
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 PLATFORMS = {"ARM64": "arm64", "X86_64": "amd64"}  # [service] architecture → the platform in an image index
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # half an hour for a deployment and its rollback
@@ -92,11 +93,12 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ra
     before: str = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     if image != before:
         image = _find(deployed, image) if ran_before else expect_fit(deployed, image, allow_unscanned=allow_unscanned)
-    if image == before:
-        raise RefusedError(f"{image} runs already.")
-    expect_awake(deployed)
     environment = deployed.settings.name
     undo = f"./carmen release rollback --env {environment}"
+    if image == before:
+        _complete(deployed, _find(deployed, image), undo)
+        return
+    expect_awake(deployed)
     deployed.approve(f"image {before} -> {image}", f"{undo} (database migrations stay)")
     if not ran_before:
         with on_ctrl_c(
@@ -126,6 +128,19 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ra
         ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
         raise
     step(f"{deployed.settings.stack_prefix} runs {image}")
+
+
+def _complete(deployed: Deployed, image: str, undo: str) -> None:
+    """Update the service if it does not run the image that the parameter names: an interrupted release. So a pipeline can be repeated."""
+    expect_awake(deployed)
+    stack = f"{deployed.settings.stack_prefix}Service"
+    deployed.approve(f"{stack} runs {image}, which the last release named", undo)
+    if _start_update(deployed, stack):
+        step(f"updating {stack}, which a release before did not complete")
+        _wait_for_update(deployed, stack)
+        step(f"{deployed.settings.stack_prefix} runs {image}")
+    else:
+        step(f"{deployed.settings.stack_prefix} runs {image} already: nothing to do")
 
 
 def rollback(deployed: Deployed) -> None:
@@ -217,7 +232,11 @@ def _require_scan(deployed: Deployed, image: str, allow_unscanned: bool) -> None
 
 
 def _scan(deployed: Deployed, image: str, allow_unscanned: bool) -> tuple[str, int]:
-    """Status of the image's scan, and the number of critical findings."""
+    """Status of the image's scan, and the number of critical findings.
+
+    Enhanced scanning can be ACTIVE or COMPLETE before its first findings exist (aws/aws-cli#6759, aws/aws-sdk#289): the scan counts when
+    ECR says when it ended (Amazon ECR API, ImageScanFindings: imageScanCompletedAt).
+    """
     name, digest = _in_ecr(image)
     try:
         found = deployed.session.client("ecr").describe_image_scan_findings(repositoryName=name, imageId={"imageDigest": digest})
@@ -225,10 +244,12 @@ def _scan(deployed: Deployed, image: str, allow_unscanned: bool) -> tuple[str, i
         if error.response["Error"]["Code"] == "ScanNotFoundException" or allow_unscanned:
             return "not started", 0
         raise
-    scan = found.get("imageScanStatus", {})
-    reason = f": {scan['description']}" if scan.get("status") not in (*SCANNED, *SCANNING) and scan.get("description") else ""
-    critical = found.get("imageScanFindings", {}).get("findingSeverityCounts", {}).get("CRITICAL", 0)
-    return f"{scan.get('status', 'not started')}{reason}", critical
+    scan, findings = found.get("imageScanStatus", {}), found.get("imageScanFindings", {})
+    status = scan.get("status", "not started")
+    if status in SCANNED and "imageScanCompletedAt" not in findings:
+        status += NO_RESULT
+    reason = f": {scan['description']}" if status not in (*SCANNED, *SCANNING) and scan.get("description") else ""
+    return f"{status}{reason}", findings.get("findingSeverityCounts", {}).get("CRITICAL", 0)
 
 
 def _require_signature(deployed: Deployed, image: str) -> None:
