@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -22,6 +25,12 @@ NEVER_ASK = ("--require-approval", "never")  # `approve` asks
 OUTPUT = "cdk.out"
 UNDO = "deploy the previous commit: `git switch --detach COMMIT` and the same command"
 NOTHING_CHANGED = "Stopping. Nothing was changed."
+POLL_SECONDS, PATIENCE_SECONDS = 10, 60 * 60
+# CloudFormation API Reference, Stack: all states of work except REVIEW_IN_PROGRESS and those of imports.
+IN_PROGRESS = [
+    *("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "DELETE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"),
+    *("UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"),
+]
 
 
 def deploy(environment: str, stacks: list[str], yes: bool, context: tuple[str, ...], undo: str) -> int:
@@ -67,6 +76,34 @@ def expect_changeable(deployed: Deployed, steps_taken: Sequence[str] = (), other
         raise RefusedError("\n".join(filter(None, lines)))
 
 
+def wait_for_others(deployed: Deployed) -> None:
+    """Wait while CloudFormation works on a stack of the environment: for another run, or for one whose job was cancelled.
+
+    CloudFormation goes on after its caller has ended, and refuses a second operation: "is in UPDATE_IN_PROGRESS state and can not be
+    updated" (aws/aws-dotnet-deploy#689). A stack in REVIEW_IN_PROGRESS has a change set that was not executed; the CDK replaces it
+    (aws/aws-cdk#7731).
+    """
+    from tools.reports.drift import lookup_client
+
+    until = time.monotonic() + PATIENCE_SECONDS
+    for region in deployed.settings.regions:
+        cloudformation, shown = lookup_client(deployed.session, deployed.settings, region), ""
+        while busy := ", ".join(_in_progress(cloudformation, deployed.settings.stack_prefix)):
+            if time.monotonic() > until:
+                raise FailedError(f"Nothing was changed: {busy} in {region} for an hour. The CloudFormation console shows why.")
+            if busy != shown:
+                step(f"waiting: {busy} in {region}, by another deployment or release, or by one whose job was cancelled")
+                shown = busy
+            time.sleep(POLL_SECONDS)
+
+
+def _in_progress(cloudformation: Any, prefix: str) -> Iterator[str]:
+    for page in cloudformation.get_paginator("list_stacks").paginate(StackStatusFilter=IN_PROGRESS):
+        for stack in page["StackSummaries"]:
+            if re.fullmatch(rf"{prefix}[A-Za-z]*", stack["StackName"]):
+                yield f"{stack['StackName']} is {stack['StackStatus']}"
+
+
 @click.command("deploy")
 @environment_option
 @yes_option
@@ -88,6 +125,7 @@ def deploy_command(environment: str, yes: bool, steps_taken: tuple[str, ...]) ->
     if advice := missing_credentials():
         raise FailedError(advice)
     expect_deployable(deployed)
+    wait_for_others(deployed)
     expect_changeable(deployed, steps_taken)
     return deploy(environment, deployed.settings.targets, yes, ("-c", f"env={environment}"), UNDO)
 
@@ -126,7 +164,8 @@ def _account_of_credentials() -> str:
 def unprotect_failed(stacks: list[str]) -> None:
     """Remove the termination protection of stacks whose creation failed: the CDK deletes and creates them again, which it would prevent.
 
-    They contain nothing (CloudFormation User Guide, "Stack status codes", ROLLBACK_COMPLETE).
+    They contain nothing (ROLLBACK_COMPLETE:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-describing-stacks.html).
     """
     import boto3
 
