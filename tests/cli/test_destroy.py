@@ -124,12 +124,13 @@ def test_stacks_are_deleted_in_reverse_order_in_their_regions(capsys: pytest.Cap
         ),
         ("balancer", "load balancer arn:balancer: set `termination_protection = false`"),
         ("database", "the database db-1: set `deletion_protection = false` in [database]"),
+        ("retained database", "the database db-1: set `deletion_protection = false` in [database]"),
         ("retained", "the database db-1 is retained and uses the network: set `keep_data = false`"),
         ("retained", "aws elasticache delete-replication-group --replication-group-id cache-1"),
     ],
 )
 def test_protection_refuses_before_any_change(on: str, setting: str) -> None:
-    account = Account(on)
+    account = Account(*on.split())
     with pytest.raises(RefusedError) as refusal:
         run(account)
     assert setting in str(refusal.value)

@@ -62,6 +62,7 @@ def protections(parts: list[Part], removal: StackRemoval) -> Iterator[str]:
         for kind, name in part.deleted:
             if kind == BALANCER and _balancer_is_protected(removal.client("elbv2", region), name):
                 yield f"deletion protection of the load balancer {name}: set `termination_protection = false`"
+        for kind, name in (*part.deleted, *part.retained):  # a retained one is in the way too, and may have to be deleted first
             if kind == INSTANCE and (found := _instance(removal.client("rds", region), name)) and found["DeletionProtection"]:
                 yield f"deletion protection of the database {name}: set `deletion_protection = false` in [database]"
         for kind, name in part.retained:
