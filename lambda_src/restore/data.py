@@ -148,6 +148,7 @@ def _script(like: Content, forced: list[str]) -> str:
         f"SET client_encoding = '{like.encoding}';",
         "SET datestyle = ISO; SET intervalstyle = postgres; SET extra_float_digits = 3; SET row_security = off;",
         "SET statement_timeout = 0; SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0;",
+        "SET synchronize_seqscans = off;",  # as pg_dump: otherwise a scan of a large table begins where another one stopped
     ]
     if forced:
         lines += ["BEGIN;", *(f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY;" for name in forced)]

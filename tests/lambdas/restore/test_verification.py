@@ -101,6 +101,15 @@ def test_intact_backup_is_accepted(server: LocalRds, restores: Restores, formats
 
 
 @one_major
+def test_scan_that_others_began_changes_no_content(server: LocalRds, restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan of a table above a quarter of shared_buffers begins where an earlier one stopped (PostgreSQL, synchronize_seqscans)."""
+    rows = "CREATE TABLE pages (n int, t text) WITH (fillfactor = 10); INSERT INTO pages SELECT n, repeat('x', 500) FROM generate_series(1, 4500) n"
+    damage_after_load(monkeypatch, server, "SELECT max(n) FROM (SELECT n FROM pages LIMIT 2000) half")
+    with original(server, rows) as name:
+        restores.restore(name)
+
+
+@one_major
 def test_differing_restore_is_kept_and_can_be_accepted(server: LocalRds, restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
     damage_after_load(monkeypatch, server, "ALTER TABLE fares DROP CONSTRAINT fares_check, ADD CHECK (hi > 1)")
     with original(server, UNSTABLE) as name, pytest.raises(Differs) as differs:
