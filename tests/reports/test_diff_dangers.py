@@ -321,6 +321,8 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     "Redis alone": (
         together(setting(REDIS, "NumCacheClusters", 1), setting(REDIS, "AutomaticFailoverEnabled", False)),
         [
+            f"The deployment of `Data` fails at `{REDIS}`: ElastiCache answers “Replication group must have at least one read replica to "
+            "enable autofailover”. Change the replicas and the failover in two deployments: failover only while there is a replica.",
             f"`{REDIS}` (ElastiCache ReplicationGroup): failover is switched off.",
             f"`{REDIS}` (ElastiCache ReplicationGroup): nodes, 2 → 1.",
         ],

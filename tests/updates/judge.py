@@ -1,7 +1,8 @@
 """Whether CloudFormation can make a change, by its rules: tools/reports/diff without what a setting changes on purpose.
 
 `state`: replaced, removed and orphaned resources that hold data, new values of secrets, what RDS cannot undo. `exports`: exports in use,
-in the order of deployment. `collisions`: create-before-delete with unique keys, custom names. What replaces a resource is in AWS's
+in the order of deployment. `collisions`: create-before-delete with unique keys, custom names. `unsupported_updates`: what CloudFormation
+or the service refuses to change, and deletion protection. What replaces a resource is in AWS's
 resource schemas, as the CDK's own comparison reads them (@aws-cdk/cloudformation-diff with @aws-cdk/aws-service-spec).
 """
 
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.reports.assembly import Assembly
-from tools.reports.diff import collisions, exports, state
-from tools.reports.diff.collect import Change, Impact, compare
+from tools.reports.diff import collisions, exports, state, unsupported_updates
+from tools.reports.diff.collect import Change, Comparison, Impact, compare
 from tools.reports.diff.findings import Finding
 
 # What comes and goes with a setting and holds nothing that must survive it.
@@ -38,10 +39,14 @@ WORKER_BUILDS = 15  # jsii keeps every construct of a process
 
 def judge(base: Assembly, head: Assembly) -> list[Finding]:
     """What CloudFormation refuses when `base` is deployed and `head` is to be deployed, or would lose."""
-    comparison = compare(base, head)
+    return findings(compare(base, head))
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """The same for two assemblies that are compared already."""
     lasting = tuple(one for one in comparison.changes if one.kind not in WITHOUT_DATA and not _is_in_place(one))
     with_data = replace(comparison, changes=lasting)
-    return [*state.find(with_data), *exports.find(comparison), *collisions.find(comparison)]
+    return [*state.find(with_data), *exports.find(comparison), *collisions.find(comparison), *unsupported_updates.find(comparison)]
 
 
 def _is_in_place(change: Change) -> bool:

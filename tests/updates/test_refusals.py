@@ -96,3 +96,19 @@ def test_an_immutable_property_is_not_changed_in_place(cloudformation: Any) -> N
     before = vpc_id()
     reason = _deploy(cloudformation, "range", {"Vpc": {**VPC, "Properties": {"CidrBlock": "10.8.0.0/16"}}})
     assert vpc_id() != before if reason is None else "CidrBlock of AWS::EC2::VPC cannot be changed in place" in reason
+
+
+def test_first_replica_and_failover_at_once_are_refused(cloudformation: Any) -> None:
+    """aws-cloudformation/cloudformation-coverage-roadmap#383. In two updates they work: `cache.replicas` declares them."""
+
+    def cache(nodes: int, failover: bool) -> Template:
+        group = {"ReplicationGroupDescription": "cache", "Engine": "valkey", "EngineVersion": "8.1", "CacheNodeType": "cache.t4g.micro"}
+        changing = {"NumCacheClusters": nodes, "AutomaticFailoverEnabled": failover}
+        return {"Cache": {"Type": "AWS::ElastiCache::ReplicationGroup", "Properties": {**group, **changing}}}
+
+    assert _deploy(cloudformation, "cache", cache(1, failover=False)) is None
+    reason = _deploy(cloudformation, "cache", cache(2, failover=True))
+    assert reason is not None
+    assert "at least one read replica" in reason
+    assert _deploy(cloudformation, "cache", cache(2, failover=False)) is None
+    assert _deploy(cloudformation, "cache", cache(2, failover=True)) is None

@@ -1,7 +1,8 @@
 """What CloudFormation refuses when stacks change, and ministack accepts.
 
 Exports in use (User Guide, "Get exported outputs from a deployed stack"), resources that need what another one still has (create before
-delete, tools/reports/diff/collisions.py), and immutable properties of a type that the emulator cannot replace.
+delete, tools/reports/diff/collisions.py), updates that a service does not support (unsupported_updates.py there), and immutable properties
+of a type that the emulator cannot replace.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ministack.services import cloudformation
 from ministack.services.cloudformation import handlers, stacks
 
 from local.emulator.handlers.base import Created, Properties
+from tools.reports.diff import unsupported_updates
 from tools.reports.diff.collisions import IDEMPOTENT, KEYS
 
 Json = dict[str, Any]
@@ -38,6 +40,8 @@ def _provision(native: Any, resource_type: str, logical_id: str, properties: Pro
 def _update(
     native: Any, resource_type: str, physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str, *rest: Any
 ) -> Created:
+    if reason := unsupported_updates.refusal(resource_type, old, new):
+        raise ValueError(reason)
     changed = [path for path in create_only(resource_type) if _at(old, path) != _at(new, path)]
     if changed and (key := unique_key(resource_type, new)) and key == unique_key(resource_type, old):
         raise ValueError(f"{resource_type} with {key} already exists: the one that is to be replaced ({', '.join(changed)} changed)")

@@ -8,6 +8,7 @@ else must be unique. A named resource that is retained when removed has the same
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "AWS::CloudFront::OriginRequestPolicy": ("OriginRequestPolicyConfig.Name",),  # OriginRequestPolicyAlreadyExists
     "AWS::CloudFront::ResponseHeadersPolicy": ("ResponseHeadersPolicyConfig.Name",),  # ResponseHeadersPolicyAlreadyExists
     "AWS::CloudFront::VpcOrigin": ("VpcOriginEndpointConfig.Name",),
+    # FlowLogAlreadyExists
+    "AWS::EC2::FlowLog": ("ResourceId", "LogDestinationType", "LogDestination", "LogGroupName"),
+    "AWS::EC2::NatGateway": ("AllocationId",),  # Resource.AlreadyAssociated
     "AWS::EC2::Route": ("RouteTableId", *ROUTE),  # RouteAlreadyExists
     "AWS::EC2::SecurityGroup": ("GroupName", "VpcId"),  # InvalidGroup.Duplicate
     "AWS::EC2::SecurityGroupEgress": RULE,  # InvalidPermission.Duplicate
@@ -39,6 +43,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "AWS::EC2::SubnetRouteTableAssociation": ("SubnetId",),  # Resource.AlreadyAssociated
     "AWS::EC2::VPCEndpoint": ("VpcId", "ServiceName"),  # RouteAlreadyExists, or a conflicting private DNS domain
     "AWS::EC2::VPCGatewayAttachment": ("VpcId",),  # Resource.AlreadyAssociated
+    "AWS::ECS::Service": ("ServiceName", "Cluster"),  # "Creation of service was not idempotent"
     "AWS::ElasticLoadBalancingV2::Listener": ("LoadBalancerArn", "Port"),  # DuplicateListener
     "AWS::ElasticLoadBalancingV2::ListenerRule": ("ListenerArn", "Priority"),  # PriorityInUse
     "AWS::ElasticLoadBalancingV2::LoadBalancer": ("Name",),  # DuplicateLoadBalancerName
@@ -50,6 +55,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "AWS::Route53::RecordSet": ("HostedZoneId", "Name", "Type", "SetIdentifier"),  # "already exists"
     "AWS::Scheduler::Schedule": ("Name", "GroupName"),  # ConflictException
     "AWS::SecretsManager::Secret": ("Name",),  # ResourceExistsException
+    "AWS::SNS::Topic": ("TopicName",),  # "a custom-named resource requires replacing" (convox/rack#2941)
+    "AWS::SQS::Queue": ("QueueName",),  # QueueAlreadyExists
     "AWS::WAFv2::IPSet": ("Name", "Scope"),  # WAFDuplicateItemException
     "AWS::WAFv2::WebACL": ("Name", "Scope"),
 }  # fmt: skip
@@ -71,7 +78,7 @@ class _Key:
 
 def find(comparison: Comparison) -> Iterator[Finding]:
     """Yield a finding for each new resource that collides with an old one, and for each name that stays taken."""
-    renewed = {one.old.path for one in comparison.changes if one.old and one.impact in GONE}
+    renewed = _any_of({one.old.path for one in comparison.changes if one.old and one.impact in GONE})
     held: dict[_Key, list[Resource]] = defaultdict(list)
     for change in comparison.changes:
         if change.old and change.impact in GONE and (key := _key(comparison, comparison.base, change.old, renewed)):
@@ -98,7 +105,12 @@ def _properties(comparison: Comparison, kind: str) -> Sequence[str]:
     return KEYS[kind] if kind in KEYS else comparison.identifiers.get(kind, ())
 
 
-def _key(comparison: Comparison, assembly: Assembly, resource: Resource, renewed: set[str]) -> _Key | None:
+def _any_of(paths: set[str]) -> re.Pattern[str] | None:
+    """Finds each of these paths, and not the beginning of a longer name: `FlowLog` is not in `FlowLogGroup`."""
+    return re.compile(rf"(?:{'|'.join(map(re.escape, sorted(paths)))})(?!\w)") if paths else None
+
+
+def _key(comparison: Comparison, assembly: Assembly, resource: Resource, renewed: re.Pattern[str] | None) -> _Key | None:
     """The key of a resource; None if it is generated, or if it contains a resource that is renewed too, and so is another one."""
     properties = _properties(comparison, resource.kind)
     values = [assembly.with_paths(resource.stack, resource.at(path)) for path in properties]
@@ -106,7 +118,7 @@ def _key(comparison: Comparison, assembly: Assembly, resource: Resource, renewed
     if not named or values[0] is None:
         return None
     text = json.dumps(values, sort_keys=True)
-    if any(path in text for path in renewed):
+    if renewed and renewed.search(text):
         return None
     return _Key(f"{resource.environment} {resource.stack.place}", resource.kind, text)
 
@@ -117,7 +129,7 @@ def _name_stays_taken(comparison: Comparison, change: Change) -> bool:
         and change.impact is Impact.REMOVED
         and change.old.body.get("DeletionPolicy") in RETAINED
         and change.old.kind not in IDEMPOTENT
-        and _key(comparison, comparison.base, change.old, set()) is not None
+        and _key(comparison, comparison.base, change.old, None) is not None
     )
 
 

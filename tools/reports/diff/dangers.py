@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from tools.reports.assembly import importance
-from tools.reports.diff import changes, collisions, edge, exports, network_exposure, permissions, protection, state
+from tools.reports.diff import changes, collisions, edge, exports, network_exposure, permissions, protection, state, unsupported_updates
 from tools.reports.diff.collect import Comparison
 
-CHECKS = (state.find, exports.find, collisions.find, changes.find, protection.find, network_exposure.find, permissions.find, edge.find)
+CHECKS = (
+    *(state.find, exports.find, collisions.find, unsupported_updates.find, changes.find, protection.find),
+    *(network_exposure.find, permissions.find, edge.find),
+)
 KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
 
 
