@@ -61,6 +61,7 @@ class Cache(Construct):
 
     def _define_replication_group(self, key: kms.IKey) -> elasticache.CfnReplicationGroup:
         settings = self._settings
+        fails_over = settings.failover and settings.replicas > 0
         version, family = CACHE_ENGINES[settings.engine]
         subnets = self._define_subnet_group()
         parameters = self._define_parameter_group(family)
@@ -72,8 +73,8 @@ class Cache(Construct):
             engine_version=version,
             cache_node_type=settings.node_type,
             num_cache_clusters=settings.replicas + 1,
-            automatic_failover_enabled=settings.replicas > 0,
-            multi_az_enabled=settings.replicas > 0,
+            automatic_failover_enabled=fails_over,
+            multi_az_enabled=fails_over,
             auto_minor_version_upgrade=False,  # the template names the minor version: ADR 0023
             cache_parameter_group_name=parameters.ref,
             cache_subnet_group_name=subnets.ref,
@@ -111,6 +112,6 @@ class Cache(Construct):
             group,
             {"AwsSolutions-AEC5": ("All Redis clients use 6379; security groups, TLS and AUTH control access, not the port.")},
         )
-        if reason := self._settings.opt_outs("replicas").get("replicas"):
-            acknowledge(group, {"AwsSolutions-AEC4": reason})
-        record_opt_outs(group, self._settings, "replicas")
+        if reasons := self._settings.opt_outs("replicas", "failover"):
+            acknowledge(group, {"AwsSolutions-AEC4": " ".join(dict.fromkeys(reasons.values()))})
+        record_opt_outs(group, self._settings, "replicas", "failover")

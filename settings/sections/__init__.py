@@ -75,9 +75,20 @@ class Tables(Section):
             applies=lambda old, new: None not in (old, new),
         ),
     ] = Field(None, description="AWS account; default: the account of the credentials at deployment.")
-    permissions_boundary: Annotated[types.PolicyName | None, Protective(given)] = Field(
-        None, description="Name of the permissions boundary of every role."
-    )
+    permissions_boundary: Annotated[
+        types.PolicyName | None,
+        Protective(given),
+        InOrder(
+            "Roles can only refer to a policy that exists, and CarmenBoundary forbids CloudFormation’s role to remove it (ADR 0016).",
+            (
+                "To set it, as an administrator: `./carmen access`, then `./carmen bootstrap` for each region with "
+                "`--custom-permissions-boundary` (docs/first-pipeline.md, step 2).",
+                "To remove it, as an administrator: `./carmen bootstrap` for each region with `--no-previous-parameters` and your other "
+                "options; `./carmen account check` shows the boundary of CloudFormation’s role.",
+                "`./carmen deploy --steps-taken {key}`.",
+            ),
+        ),
+    ] = Field(None, description="Name of the permissions boundary of every role.")
     termination_protection: Annotated[bool, Protective(opt_out=True)] = Field(
         True, description="Stateful stacks and the load balancer refuse deletion."
     )

@@ -158,10 +158,39 @@ class Cache(Section):
         ),
     ] = Field("valkey", description="valkey has Redis's protocol and costs a fifth less (ADR 0017).")
     node_type: types.CacheNodeType = Field("cache.t4g.micro", description="Node type.")
-    replicas: Annotated[int, Protective(opt_out=True), Saving(0, "minutes without a cache, which is then empty, when its host fails")] = (
-        Field(1, ge=0, le=5, description="0: no failover.")
+    replicas: Annotated[
+        int,
+        Protective(opt_out=True),
+        Saving(0, "minutes without a cache, which is then empty, when its host fails"),
+        # Sources: aws-cloudformation/cloudformation-coverage-roadmap#383 (adding), crossplane-contrib/provider-aws#1594 (removing).
+        InOrder(
+            "ElastiCache has failover only while there is a replica, and CloudFormation does not change both at once.",
+            (
+                "Set `failover = false` with its reason below [cache]; before the last replica is removed, `./carmen deploy` this alone.",
+                "Change `replicas`, and `./carmen deploy --steps-taken {key}`.",
+                "Remove `failover` and its reason from the file, and `./carmen deploy`.",
+            ),
+            applies=lambda old, new: bool(old) != bool(new),
+        ),
+    ] = Field(1, ge=0, le=5, description="0: no failover.")
+    failover: Annotated[bool, Protective(opt_out=True)] = Field(
+        True, description="A replica takes over when the primary fails; without replicas, there is no failover."
     )
-    snapshot_days: Annotated[int, Protective()] = Field(0, ge=0, le=35, description="0: none; all content can be recomputed.")
+    snapshot_days: Annotated[
+        int,
+        Protective(),
+        # Sources: aws/aws-cdk#6256, aws-controllers-k8s/community#1846.
+        InOrder(
+            "ElastiCache switches snapshots on only for a node that the request names, and a template cannot name a node of its own group.",
+            (
+                "Switch them on: `aws elasticache modify-replication-group --apply-immediately --replication-group-id ID "
+                "--snapshot-retention-limit DAYS --snapshotting-cluster-id NODE`, with ID and a NODE of `aws elasticache "
+                "describe-replication-groups` (MemberClusters).",
+                "`./carmen deploy --steps-taken {key}`.",
+            ),
+            applies=lambda old, new: not old and bool(new),
+        ),
+    ] = Field(0, ge=0, le=35, description="0: none; all content can be recomputed.")
     eviction_policy: Literal["allkeys-lru", "allkeys-lfu", "volatile-lru", "volatile-ttl"] = Field(
         "allkeys-lru",
         description="Cache entries and rate counters share the memory: counters of active callers are recent and stay, counters "

@@ -7,6 +7,9 @@ import pytest
 from tests.conftest import only
 from tests.constructs.conftest import Synthesized, stack, template
 from tests.constructs.neighbours import REASON, ExistingNetwork, cache
+from tools.reports.diff.unsupported_updates import refusal
+
+GROUP = "AWS::ElastiCache::ReplicationGroup"
 
 
 def build(**changes: Any) -> Synthesized:
@@ -63,6 +66,23 @@ def test_cache_without_replicas_has_no_failover() -> None:
     properties = alone["Properties"]
     assert (properties["AutomaticFailoverEnabled"], properties["MultiAZEnabled"], properties["NumCacheClusters"]) == (False, False, 1)
     assert alone["Metadata"]["ReplicasOptOut"] == REASON
+
+
+def test_first_replica_and_failover_take_two_deployments() -> None:
+    """aws-cloudformation/cloudformation-coverage-roadmap#383: `cache.replicas` declares these steps."""
+    alone, waiting, failing_over = (
+        only(build(**changes).resources(GROUP))
+        for changes in (
+            {"replicas": 0, "replicas_opt_out_reason": REASON},
+            {"failover": False, "failover_opt_out_reason": REASON},
+            {},
+        )
+    )
+    assert (waiting["AutomaticFailoverEnabled"], waiting["MultiAZEnabled"], waiting["NumCacheClusters"]) == (False, False, 2)
+    for old, new in ((alone, failing_over), (failing_over, alone)):
+        assert refusal(GROUP, old, new)
+    for old, new in ((alone, waiting), (waiting, failing_over), (failing_over, waiting), (waiting, alone)):
+        assert refusal(GROUP, old, new) is None
 
 
 def test_redis_engine_has_its_version_and_family() -> None:
