@@ -10,8 +10,6 @@ import os
 import shutil
 import subprocess
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,22 +83,6 @@ class _Folders:
             if value == path or value.startswith(f"{path}/"):
                 return f"{volume}{value.removeprefix(path)}"
         return value
-
-
-def wait_until_healthy(process: Process, path: str, patience: float = 30) -> None:
-    """Wait until the path answers 2xx; raise RuntimeError at once when the process has exited."""
-    deadline = time.monotonic() + patience
-    answer = "no answer"
-    while time.monotonic() < deadline:
-        if process.popen.poll() is not None:
-            raise RuntimeError(f"exit code {process.popen.returncode}: {process.log.read_text()[-1000:].strip()}")
-        try:
-            with urllib.request.urlopen(process.url + path, timeout=2):
-                return
-        except OSError as error:
-            answer = str(error)
-        time.sleep(0.1)
-    raise TimeoutError(f"{process.url}{path} was not healthy within {patience:.0f} s: {answer}")
 
 
 @dataclass

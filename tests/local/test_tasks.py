@@ -15,7 +15,7 @@ import boto3
 import pytest
 import trustme
 
-from local.emulator.tasks import Emulator, Process, TaskRunner, wait_until_healthy
+from local.emulator.tasks import Emulator, Process, TaskRunner
 from local.services.postgres import LocalRds
 from local.services.stand_in_carmen import CONTRACT, database_error
 from tests.conftest import ROOT
@@ -77,6 +77,22 @@ def _register(emulator: Emulator, family: str, *, secrets: dict[str, str], envir
     return arn
 
 
+def _wait_until_healthy(process: Process, path: str, patience: float = 30) -> None:
+    """Wait until the path answers 2xx; raise RuntimeError at once when the process has exited."""
+    deadline = time.monotonic() + patience
+    answer = "no answer"
+    while time.monotonic() < deadline:
+        if process.popen.poll() is not None:
+            raise RuntimeError(f"exit code {process.popen.returncode}: {process.log.read_text()[-1000:].strip()}")
+        try:
+            with urllib.request.urlopen(process.url + path, timeout=2):
+                return
+        except OSError as error:
+            answer = str(error)
+        time.sleep(0.1)
+    raise TimeoutError(f"{process.url}{path} was not healthy within {patience:.0f} s: {answer}")
+
+
 def _get(process: Process, path: str) -> tuple[int, bytes]:
     try:
         with urllib.request.urlopen(process.url + path, timeout=5) as answer:
@@ -88,7 +104,7 @@ def _get(process: Process, path: str) -> tuple[int, bytes]:
 def test_application_answers_over_the_database(emulator: Emulator, application: str, database: LocalRds, tmp_path: Path) -> None:
     process = TaskRunner(emulator, PROGRAMS, tmp_path).run(application)
     try:
-        wait_until_healthy(process, "/api/health")
+        _wait_until_healthy(process, "/api/health")
         assert process.environment["JWT_SECRET"] == "from-ssm"
         assert process.environment["DIRECT_URL"].startswith('{"DATABASE_URL"')  # no key asked for: the whole secret
         assert process.replaced == {"PORT": (None, str(process.port)), "HOSTNAME": ("0.0.0.0", "127.0.0.1")}
@@ -116,7 +132,7 @@ def test_database_is_verified(database: LocalRds, tmp_path: Path) -> None:
 def test_missing_variables_are_named(emulator: Emulator, tmp_path: Path) -> None:
     arn = _register(emulator, "incomplete", image=IMAGE, secrets={}, environment=dict.fromkeys(CONTRACT[2:], "x"))
     with pytest.raises(RuntimeError, match="missing variables: NODE_ENV, NEXT_PUBLIC_APP_URL"):
-        wait_until_healthy(TaskRunner(emulator, PROGRAMS, tmp_path).run(arn), "/api/health")
+        _wait_until_healthy(TaskRunner(emulator, PROGRAMS, tmp_path).run(arn), "/api/health")
 
 
 def test_services_and_tasks_are_followed(emulator: Emulator, application: str, tmp_path: Path) -> None:
@@ -133,7 +149,7 @@ def test_services_and_tasks_are_followed(emulator: Emulator, application: str, t
 
     try:
         (first,) = step()
-        wait_until_healthy(first, "/")
+        _wait_until_healthy(first, "/")
         assert _get(first, "/") == (200, b"hello")
         emulator.ecs.update_service(cluster="c", service="s", taskDefinition=application, desiredCount=2)
         replaced = step()
@@ -141,7 +157,7 @@ def test_services_and_tasks_are_followed(emulator: Emulator, application: str, t
         assert first not in replaced
         assert first.popen.poll() is not None
         for process in replaced:
-            wait_until_healthy(process, "/api/health")
+            _wait_until_healthy(process, "/api/health")
         emulator.ecs.update_service(cluster="c", service="s", desiredCount=0)
         assert step() == []
         (task,) = emulator.ecs.run_task(
