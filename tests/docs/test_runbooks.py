@@ -33,6 +33,10 @@ PROGRAMS = {
 each_page = pytest.mark.parametrize("name", PAGES)
 
 
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1200
+
+
 def _commands(name: str) -> list[Command]:
     return PAGES[name].commands({**VARIABLES, **IN_THE_TASK})
 
