@@ -219,7 +219,7 @@ def build_environment(scope: Construct, settings: Settings, preview_ends: str | 
     )
     for stack in (network, alerts, storage, copies, data, edge_global, edge, service, operations, edge_alarms):
         if stack:
-            top.add_stack_dependency(stack, reason="deploying this stack takes all others along")
+            top.add_stack_dependency(stack, reason="deploying this stack deploys all others")
     top.later = _define_later_stacks(scope, settings, alerts)
     for later in top.later:
         later.add_stack_dependency(top, reason="its failure must not roll back the others")

@@ -113,7 +113,7 @@ class Tables(Section):
     anomaly_detection: Annotated[
         AnomalyDetection | None,
         InOrder(
-            "Its stack leaves the app, and a deployment deletes no stacks: it would go on sending alerts.",
+            "Its stack leaves the app, and a deployment deletes no stacks: it would continue to send alerts.",
             leaves_stack(ACCOUNT_STACK),
             applies=switched_off,
         ),
@@ -145,7 +145,7 @@ class Tables(Section):
 
     @property
     def targets(self) -> list[str]:
-        """Stacks to give to `cdk deploy`: the top one, which takes all others along, and those whose failure must not roll it back."""
+        """Stacks to give to `cdk deploy`: the top one, which includes all others, and those whose failure must not roll it back."""
         budget = [f"{self.stack_prefix}Budget"] if self.budget.monthly_usd else []
         return [self.stack_prefix, *budget, *([ACCOUNT_STACK] if self.anomaly_detection else [])]
 

@@ -71,7 +71,7 @@ class Alarms(Section):
         Protective(opt_out=True),
         Saving(False, "no alerts about failures"),
         InOrder(
-            "The stack of CloudFront's alarms leaves the app, and a deployment deletes no stacks: it would go on sending alerts.",
+            "The stack of CloudFront's alarms leaves the app, and a deployment deletes no stacks: it would continue to send alerts.",
             leaves_stack("CarmenNAMEEdgeAlarms"),
             applies=switched_off,
         ),
@@ -157,7 +157,7 @@ class Budget(Section):
         int,
         Protective(given, opt_out=True),
         InOrder(
-            "The budget's stack leaves the app, and a deployment deletes no stacks: the budget would go on sending alerts.",
+            "The budget's stack leaves the app, and a deployment deletes no stacks: the budget would continue to send alerts.",
             leaves_stack("CarmenNAMEBudget"),
             applies=switched_off,
         ),

@@ -33,7 +33,7 @@ def shared_database(server: LocalRds) -> str:
 
 
 def let_backup_read_all(server: LocalRds) -> None:
-    """Grant BYPASSRLS, which dumps of tables with row-level security need. On RDS nobody can: lambda_src/common/backup_access.py."""
+    """Grant BYPASSRLS, which dumps of tables with row-level security need. On RDS no role can: lambda_src/common/backup_access.py."""
     server.as_rdsadmin(f"ALTER ROLE {roles.BACKUP} BYPASSRLS")
 
 

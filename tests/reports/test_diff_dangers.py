@@ -530,7 +530,10 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
         setting(HEADERS, f"{SECURITY}.StrictTransportSecurity.AccessControlMaxAgeSec", 60),
         [f"`{HEADERS}`: StrictTransportSecurity is valid for 60 seconds, was 31536000."],
     ),
-    "a header less": (setting(HEADERS, f"{SECURITY}.FrameOptions", GONE), [f"`{HEADERS}`: FrameOptions is no longer sent."]),
+    "a header that is no longer sent": (
+        setting(HEADERS, f"{SECURITY}.FrameOptions", GONE),
+        [f"`{HEADERS}`: FrameOptions is no longer sent."],
+    ),
     "no headers at all": (
         setting(CDN, f"{DEFAULT}.ResponseHeadersPolicyId", GONE),
         [f"`{CDN}`: responses on `*` carry no security headers."],

@@ -62,9 +62,9 @@ def test_new_removed_and_changed_flags_are_reported() -> None:
         f"@changed is false; aws-cdk-lib recommends true. Set true in cdk.json, or state both and the reason in the table of {ADR}.",
         '@new is not in cdk.json. Add "@new": true, and see what it changes: .venv/bin/python -m tools.compare_templates HEAD',
         f"@other-reason is a; aws-cdk-lib recommends a, b. Set a, b in cdk.json, or state both and the reason in the table of {ADR}.",
-        f"@removed is no exception any more. Delete its row from {ADR}.",
+        f"@removed is no longer an exception. Delete its row from {ADR}.",
         "@removed is unknown to aws-cdk-lib. Delete it from cdk.json.",
-        f"@settled is no exception any more. Delete its row from {ADR}.",
+        f"@settled is no longer an exception. Delete its row from {ADR}.",
     ]
 
 
@@ -84,7 +84,7 @@ def _problems(recommended: Flags, ours: Flags, exceptions: dict[str, tuple[str, 
         for flag, (there, here) in differing.items()
         if exceptions.get(flag) != (there, here)
     ]
-    settled = [f"{flag} is no exception any more. Delete its row from {ADR}." for flag in exceptions.keys() - differing.keys()]
+    settled = [f"{flag} is no longer an exception. Delete its row from {ADR}." for flag in exceptions.keys() - differing.keys()]
     return sorted([*missing, *unknown, *unexplained, *settled])
 
 

@@ -19,13 +19,13 @@ BILLING = ("AWS::Budgets::", "AWS::CE::")
 
 
 @pytest.fixture(scope="module")
-def abroad(variant: Variant) -> Built:
+def in_another_region(variant: Variant) -> Built:
     zones = ["euc1-az1", "euc1-az2"]
     return variant(region="eu-central-1", network={"zones": zones}, anomaly_detection={})
 
 
-def test_billing_is_only_in_later_stacks(built: Built, preview: Built, abroad: Built) -> None:
-    for one in (built, preview, abroad):
+def test_billing_is_only_in_later_stacks(built: Built, preview: Built, in_another_region: Built) -> None:
+    for one in (built, preview, in_another_region):
         for top in one.tops.values():
             earlier = [stack.stack_name for stack in (*top.dependencies, top)]
             kinds = {resource["Type"] for name in earlier for resource in one.templates[name]["Resources"].values()}
@@ -35,25 +35,25 @@ def test_billing_is_only_in_later_stacks(built: Built, preview: Built, abroad: B
     assert not built.resources("AWS::CE::AnomalyMonitor")  # an opt-in
 
 
-def test_targets_are_the_top_stack_and_later_ones(built: Built, abroad: Built) -> None:
+def test_targets_are_the_top_stack_and_later_ones(built: Built, in_another_region: Built) -> None:
     """`./carmen deploy` gives them to the CDK without synthesizing first."""
     for name, top in built.tops.items():
         assert load(name).targets == [top.stack_name, *(stack.stack_name for stack in top.later)]
-    assert [stack.stack_name for stack in abroad.tops["prod"].later] == ["CarmenProdBudget", "CarmenAccount"]
+    assert [stack.stack_name for stack in in_another_region.tops["prod"].later] == ["CarmenProdBudget", "CarmenAccount"]
 
 
 @pytest.mark.parametrize("stack", ["CarmenProdBudget", "CarmenAccount"])
-def test_alert_topic_is_read_without_an_export(abroad: Built, stack: str) -> None:
+def test_alert_topic_is_read_without_an_export(in_another_region: Built, stack: str) -> None:
     """An import would block a change of the topic."""
-    text = json.dumps(abroad.templates[stack])
+    text = json.dumps(in_another_region.templates[stack])
     assert "Fn::ImportValue" not in text
     read = {"StackName": "CarmenProdAlerts", "Region": "eu-central-1", "OutputName": "TopicArn"}
     assert json.dumps({"Fn::GetStackOutput": read}) in text
-    assert "Topic" in json.dumps(abroad.templates["CarmenProdAlerts"]["Outputs"]["TopicArn"]["Value"])
+    assert "Topic" in json.dumps(in_another_region.templates["CarmenProdAlerts"]["Outputs"]["TopicArn"]["Value"])
 
 
-def test_reports_know_whose_the_later_stacks_are(built: Built, abroad: Built) -> None:
-    for one, account in ((built, set()), (abroad, {"CarmenAccount"})):
+def test_reports_know_whose_the_later_stacks_are(built: Built, in_another_region: Built) -> None:
+    for one, account in ((built, set()), (in_another_region, {"CarmenAccount"})):
         stacks = Assembly(one.assembly).stacks
         assert account <= stacks.keys()
         assert {stack.environment for stack in stacks.values()} == set(one.tops)
@@ -62,12 +62,12 @@ def test_reports_know_whose_the_later_stacks_are(built: Built, abroad: Built) ->
         )
 
 
-def test_billing_types_exist_in_the_region_of_their_stacks(abroad: Built) -> None:
+def test_billing_types_exist_in_the_region_of_their_stacks(in_another_region: Built) -> None:
     """CloudFormation's schemas by region: eu-north-1, where Carmen may run, has no AWS::Budgets::Budget."""
     assert "eu-north-1" in REGIONS
     assert "AWS::Budgets::Budget" not in PROVIDER_SCHEMA_MANAGER.get_resource_types("eu-north-1")
-    for stack in abroad.tops["prod"].later:
-        kinds = {resource["Type"] for resource in abroad.templates[stack.stack_name]["Resources"].values()}
+    for stack in in_another_region.tops["prod"].later:
+        kinds = {resource["Type"] for resource in in_another_region.templates[stack.stack_name]["Resources"].values()}
         assert kinds <= set(PROVIDER_SCHEMA_MANAGER.get_resource_types(stack.region)), stack.stack_name
 
 

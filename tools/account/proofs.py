@@ -384,7 +384,7 @@ PROOFS: tuple[Assumption[Proofs], ...] = (
     ),
     Assumption(
         id="drift-of-rules",
-        assumed="Security group rules in resources of their own are no drift of the group.",
+        assumed="Security group rules in resources of their own are not drift of the group.",
         why="`./carmen drift` would otherwise report every group, every day.",
         check=separate_rules_are_no_drift,
         if_wrong="tools/reports/drift.py: leave these properties out.",

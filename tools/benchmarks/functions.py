@@ -143,7 +143,7 @@ class Aws(BaseHTTPRequestHandler):
 
 
 class WithoutTls(BaseRequestHandler):
-    """Refuses TLS: PostgreSQL's answer is N; for other clients it is no valid TLS."""
+    """Refuses TLS: PostgreSQL's answer is N; for other clients it is not valid TLS."""
 
     dependencies: Dependencies
 

@@ -30,7 +30,7 @@ from tools.cli.commands import (
 from tools.environment import NotDeployedError, RefusedError, describe_error
 from tools.processes import Ended, node
 
-FAILURE, USAGE, REFUSED = 1, 2, 3
+FAILURE, REFUSED = 1, 3  # 2, usage, is click's
 COMPLETE = "_CARMEN_COMPLETE"  # the variable that completion scripts set
 EXIT_CODES = "Exit codes: 0 success, 1 failure, 2 usage, 3 refused for safety, 130 Ctrl-C."
 

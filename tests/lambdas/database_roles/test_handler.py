@@ -141,7 +141,7 @@ def test_user_in_use_stays(secrets: Secrets) -> None:
 def nested_membership_counts(server: LocalRds) -> Iterator[Callable[[str], None]]:
     """Configure the server like RDS at its strictest: no line for the master in pg_hba.conf, before `+rds_iam`.
 
-    Yields a function that sets the authentication method of members of rds_iam. The master is no direct member: only LocalRds makes it one.
+    Yields a function that sets the authentication method of members of rds_iam. The master is not a direct member: only LocalRds makes it one.
     """
     hba = server.data / "pg_hba.conf"
     before = hba.read_text()

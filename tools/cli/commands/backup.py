@@ -29,7 +29,7 @@ HALF_RESTORED = (
 
 
 def backup_now(deployed: Deployed) -> None:
-    """Make a backup besides the nightly one, in the tier of its day. Takes minutes; prints the result."""
+    """Make a backup in addition to the nightly one, in the tier of its day. Takes minutes; prints the result."""
     from botocore.config import Config
 
     function = deployed.resource("Operations", "AWS::Lambda::Function", "BackupFunction")
@@ -99,7 +99,7 @@ folder_option = click.option(
 @group.command("now")
 @reads_environment
 def now_command(deployed: Deployed) -> None:
-    """Make a backup besides the nightly one.
+    """Make a backup in addition to the nightly one.
 
     \b
     Example:
@@ -131,7 +131,7 @@ def list_command(environment: str, bucket: str | None, as_json: bool) -> None:
 @backup_option
 @folder_option
 def verify_command(environment: str, bucket: str | None, backup: str, folder: Path | None) -> None:
-    """Compare a backup with its manifest, every byte.
+    """Compare every byte of a backup with its manifest.
 
     \b
     Example:
@@ -186,7 +186,7 @@ def restore_command(
     """
     if "production" in allow:
         change = f"database {database} on {host} becomes backup {backup}"
-        undo = "rename the databases: the one of before is kept under the name that the last lines print"
+        undo = "rename the databases: the last lines print the name under which the previous one is kept"
         approve(PRODUCTION, yes, change, undo)
     with backups(environment, bucket, HALF_RESTORED) as (session, store):
         from restore import commands

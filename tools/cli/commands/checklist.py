@@ -198,7 +198,7 @@ def endpoints_answer(deployed: Deployed) -> Finding:
 
 
 def backup_can_read_every_table(deployed: Deployed) -> Finding:
-    """Whether row-level security hides a table from backups. The roles function tells; it also corrects roles, as it does daily."""
+    """Whether row-level security hides a table from backups. Asks the roles function, which also corrects roles, as it does daily."""
     result, error = _run_function(deployed, "Data", "DatabaseRolesFunction")
     if error:
         return Finding(False, f"the database-roles function failed: {error}")

@@ -111,7 +111,7 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ra
     stack = f"{deployed.settings.stack_prefix}Service"
     shows = f"`./carmen release list --env {environment}` shows"
     continues = f"The deployment continues in AWS; {shows} its state. If it fails and {stack} rolls back, run `{undo}`."
-    unknown = f"{name} may name {image} without a deployment of it: {shows} both; `{undo}` corrects it."
+    unknown = f"Parameter {name} may contain {image}, although it was not deployed: {shows} both; `{undo}` corrects it."
     step(f"updating {stack}")
     with on_ctrl_c(continues, unknown), processes.deferred():  # Ctrl-C ends after both calls: they belong together
         ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
@@ -124,7 +124,7 @@ def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ra
         with on_ctrl_c(continues):
             if changed:
                 _wait_for_update(deployed, stack)
-    except Exception:  # not Ctrl-C: CloudFormation goes on with this image, and the parameter must name it
+    except Exception:  # not Ctrl-C: CloudFormation continues with this image, and the parameter must name it
         ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
         raise
     step(f"{deployed.settings.stack_prefix} runs {image}")

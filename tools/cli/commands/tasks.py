@@ -20,7 +20,7 @@ def restart_tasks(deployed: Deployed) -> None:
 
 
 def scale(deployed: Deployed, asked: int | None = None) -> None:
-    """Set the least number of tasks; without a number, to what the settings say."""
+    """Set the minimum number of tasks; without a number, to what the settings say."""
     settings, environment = deployed.settings.service, deployed.settings.name
     least = asked or settings.min_tasks
     most = max(settings.max_tasks, least)
@@ -62,7 +62,7 @@ def restart_command(deployed: Deployed) -> None:
 @click.argument("number", type=click.IntRange(1, MOST_TASKS), required=False)
 @changes_environment
 def scale_command(deployed: Deployed, number: int | None) -> None:
-    """Change the least number of tasks.
+    """Set the minimum number of tasks.
 
     Without NUMBER, it becomes [service] min_tasks of the settings again.
 

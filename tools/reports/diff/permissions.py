@@ -248,7 +248,7 @@ def _moved(grant: Grant, comparison: Comparison) -> Grant:
 
 
 def _concerns_existing_resources(grant: Grant, known: set[tuple[str, str]], head: Assembly) -> bool:
-    """Whether the resource existed before, or is a wildcard. A permission on a new resource is no danger."""
+    """Whether the resource existed before, or is a wildcard. A permission on a new resource is not a danger."""
     owners = [path for environment, path in head.by_path if environment == grant.environment and _is_of(grant.resource, path)]
     return not owners or (grant.environment, max(owners, key=len)) in known
 

@@ -67,7 +67,7 @@ def wake(deployed: Deployed) -> str:
 
 
 def current_scaling(deployed: Deployed) -> tuple[int, int]:
-    """The least and the most tasks that autoscaling keeps now."""
+    """The minimum and maximum number of tasks of autoscaling now."""
     targets = deployed.session.client("application-autoscaling").describe_scalable_targets(
         ServiceNamespace="ecs", ResourceIds=[_service_id(deployed)], ScalableDimension="ecs:service:DesiredCount"
     )["ScalableTargets"]
