@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -283,6 +284,10 @@ def deployed_record(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             if not outputs:
                 raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
             return {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]}]}
+
+        @staticmethod
+        def get_paginator(_: str) -> Any:
+            return SimpleNamespace(paginate=lambda **_: [{"StackSummaries": []}])  # CloudFormation works on no stack
 
     monkeypatch.setattr("tools.reports.drift.lookup_client", lambda *_: CloudFormation)
     for name, value in CREDENTIALS.items():
