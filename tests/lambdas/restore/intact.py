@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from common.backup_store import BackupStore
 from database_roles import roles
 from restore import loading, restoring
+from restore.source import Source
 from restore.target import Target
 
 from local.services.postgres import LocalRds
@@ -31,7 +32,8 @@ def original(server: LocalRds, *statements: str, application: str = "") -> Itera
             if sql:
                 with connect(server, role, erp.PASSWORDS[role], name) as session:
                     session.run(sql)
-        erp.apply_roles(server, name)
+        if application:
+            erp.apply_roles(server, name)  # large objects become readable
         erp.let_backup_read_all(server)
         yield name
     finally:
@@ -69,11 +71,10 @@ class Restores:
 
 def damage_after_load(monkeypatch: pytest.MonkeyPatch, server: LocalRds, sql: str) -> None:
     """Run `sql` as the superuser between loading and comparing."""
-    load: Callable[..., None] = loading.load_archive
+    load = Source.load
 
-    def damaged(*arguments: Any, schema_only: bool = False, **options: Any) -> None:
-        load(*arguments, schema_only=schema_only, **options)
-        if not schema_only:
-            server.as_rdsadmin(sql, arguments[2])
+    def damaged(self: Source, to: loading.Server, name: str, **options: Any) -> None:
+        load(self, to, name, **options)
+        server.as_rdsadmin(sql, name)
 
-    monkeypatch.setattr(loading, "load_archive", damaged)
+    monkeypatch.setattr(Source, "load", damaged)

@@ -1,0 +1,64 @@
+"""No intact backup is condemned: generated schemas over many kinds of object."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from local.services.postgres import LocalRds
+from tests.lambdas.conftest import INSTALLATIONS
+from tests.lambdas.restore import ddl
+from tests.lambdas.restore.intact import Restores, original
+from tools.build.postgres_wheels import MAJORS, install
+
+SCHEMAS = 20  # in one database: creating databases takes most of the time
+DATABASES = 15 if os.environ.get("CARMEN_NIGHTLY") else 1
+
+
+@pytest.fixture
+def restores(server: LocalRds, s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restores]:
+    monkeypatch.setenv("POSTGRESQL_HOME", str(install(max(MAJORS), INSTALLATIONS)))
+    monkeypatch.setenv("RDS_CA_FILE", str(server.ca_file))
+    found = Restores(server, s3, bucket, tmp_path)
+    yield found
+    found.drop()
+
+
+@pytest.mark.long
+def test_every_kind_of_object_is_accepted(server: LocalRds, restores: Restores) -> None:
+    """Each kind once, in a schema of its own."""
+    assert len(ddl.KINDS) >= 60
+    text = []
+    for number, kind in enumerate(ddl.KINDS):
+        text.append(_one(number, kind))
+    with original(server, *text) as name:
+        restores.restore(name)
+
+
+def _one(number: int, kind: str) -> str:
+    return ddl.schema(number, [kind], "t", "'paid'", "'it''s'", 3, 7)
+
+
+@pytest.mark.long
+def test_generated_schemas_are_accepted(server: LocalRds, restores: Restores) -> None:
+    @settings(
+        max_examples=DATABASES,
+        derandomize=True,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(st.tuples(*(ddl.schemas(number) for number in range(SCHEMAS))))
+    def accept(schemas: tuple[str, ...]) -> None:
+        with original(server, *schemas) as name:
+            restores.restore(name)
+        restores.drop()
+
+    accept()
