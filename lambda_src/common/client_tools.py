@@ -18,6 +18,7 @@ from common import database, tls
 
 HOME = "/opt/postgresql"
 _PIPE_BYTES = 2**20
+_MOST_MESSAGES = 2**24
 
 
 def home() -> Path:
@@ -74,7 +75,7 @@ class ClientProcess:
 
     def __init__(self, name: str, *arguments: str, variables: dict[str, str], reads: bool = False, writes: bool = True) -> None:
         self.name = name
-        self._error_text = ""
+        self.messages = ""  # its complete error output, after `failure`
         self._reading = threading.Lock()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
         self._process = subprocess.Popen(
@@ -129,12 +130,11 @@ class ClientProcess:
         with self._reading:
             if not self._stderr.closed:
                 self._stderr.seek(0)
-                self._error_text = self._stderr.read()[-2000:].decode(errors="replace").strip()
+                self.messages = self._stderr.read(_MOST_MESSAGES).decode(errors="replace").strip()
+        last = self.messages[-2000:]
         if code < 0:
-            return f"{self.name} was killed by {signal.Signals(-code).name}" + (
-                f" (its output: {self._error_text})" if self._error_text else ""
-            )
-        return f"{self.name} ended with {code}: {self._error_text or 'no output'}" if code else None
+            return f"{self.name} was killed by {signal.Signals(-code).name}" + (f" (its output: {last})" if last else "")
+        return f"{self.name} ended with {code}: {last or 'no output'}" if code else None
 
     def close(self) -> None:
         """End the program if it still runs, and close its pipes. `failure` still works afterwards."""

@@ -15,7 +15,7 @@ from typing import Any
 from common.backup_manifest import BackupDamaged, BackupError, Manifest
 from common.backup_store import BackupStore
 from pg8000.exceptions import DatabaseError, InterfaceError
-from restore import LoadFailed, loading, objects, plain_sql, verification
+from restore import LoadFailed, failures, loading, objects, plain_sql, verification
 from restore.source import Source
 
 from drill import report as reports
@@ -57,9 +57,10 @@ def drill(store: BackupStore, settings: Settings, stamp: str, seconds_left: Seco
             except (BackupError, DatabaseError, InterfaceError, OSError) as error:
                 raise _explained(error, server, settings) from error
     except (BackupError, ServerFailed) as error:
+        report.result = reports.BROKEN if isinstance(error, BackupDamaged) else reports.FAILED
         report.problems.append(str(error))
     report.seconds = round(time.monotonic() - start, 3)
-    report.passed = not report.problems
+    report.passed = report.result == reports.PASSED
     return report
 
 
@@ -154,7 +155,7 @@ class _Exercise:
             major = int(self._server.version.split(".")[0])
             self._source = Source(self._store, self._backup, self._server.folder, major)
         with self._step("restore"):
-            self._source.load(self._server, _DATABASE, jobs=self._settings.jobs, tick=self._tick)
+            self._failed = self._source.load(self._server, _DATABASE, jobs=self._settings.jobs, tick=self._tick)
         self._report.compared["method"] = self._source.method
 
     def _compare(self) -> None:
@@ -162,11 +163,25 @@ class _Exercise:
         workers = ThreadPoolExecutor(2)
         running: list[Future[Any]] = [workers.submit(part) for part in (self._content, self._facts_and_definitions)]
         try:
-            self._report.problems += [problem for future in running for problem in self._result(future)]
+            wrong = [problem for future in running for problem in self._result(future)]
         finally:
             if not all(future.done() for future in running):
                 self._server.stop()  # ends both
             workers.shutdown()
+        self._judge(wrong)
+
+    def _judge(self, wrong: list[str]) -> None:
+        """Tell a broken backup from one with objects that do not restore as they are, and from a server that lacks something."""
+        rest = failures.unexplained(wrong, self._failed)
+        self._report.problems += [*map(str, self._failed), *rest]
+        if rest:
+            self._report.result = reports.BROKEN
+        elif not self._failed:
+            self._report.result = reports.PASSED
+        elif all(failure.here for failure in self._failed):
+            self._report.result = reports.NOT_VERIFIABLE
+        else:
+            self._report.result = reports.REMEDY
 
     def _content(self) -> list[str]:
         """Compare the rows. With both formats in the backup, what one restored is compared with the other."""

@@ -10,12 +10,23 @@ from botocore.exceptions import ClientError
 from common.backup_store import BackupStore
 
 VERSION = 1
+# The results of a drill. Only the second says that the backup is damaged.
+PASSED, BROKEN, REMEDY, NOT_VERIFIABLE, FAILED = (
+    "passed",
+    "broken backup",
+    "does not restore as it is",
+    "cannot be verified here",
+    "drill failed",
+)
 FOLDER = "reports/drill/"
 
 
 @dataclass(kw_only=True)
 class Report:
-    """`passed` is the result; `problems` explain a failure. `recovery_seconds`: from the first byte read to a usable database."""
+    """`result` is one of five, of which only "passed" is `passed`; `problems` explain the others.
+
+    `recovery_seconds`: from the first byte read to a usable database.
+    """
 
     stamp: str
     backup: str = ""  # the key of its manifest
@@ -25,6 +36,7 @@ class Report:
     database_bytes: int = 0
     archive_bytes: int = 0
     passed: bool = False
+    result: str = FAILED
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     seconds: float = 0

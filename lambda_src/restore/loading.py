@@ -20,7 +20,8 @@ from common import client_tools
 from common.backup_manifest import BackupDamaged, Manifest
 from common.client_tools import ClientProcess
 
-from restore import LoadFailed, plain_sql, table_of_contents
+from restore import LoadFailed, failures, plain_sql, table_of_contents
+from restore.failures import Failure
 
 _EXTENSION_COMMENT = re.compile(r"^\d+; \d+ \d+ COMMENT - EXTENSION ")
 _LAST_ENTRIES = re.compile(r"^\d+; \d+ \d+ (TRIGGER|FK CONSTRAINT) ")
@@ -91,8 +92,10 @@ def parallel_possible(server_major: int) -> bool:
     return server_major >= 17 or client_tools.major() < 17
 
 
-def load_archive(archive: Path, server: Server, database: str, *, jobs: int, folder: Path, tick: Tick, schema_only: bool = False) -> None:
-    """Run `pg_restore -j`; stops at the first error, and when `tick` raises.
+def load_archive(
+    archive: Path, server: Server, database: str, *, jobs: int, folder: Path, tick: Tick, schema_only: bool = False
+) -> list[Failure]:
+    """Run `pg_restore -j`; stops when `tick` raises. Returns the objects that the server refused: the others are loaded.
 
     A second run loads the entries from the first trigger or foreign key on, because pg_restore does not make these wait for
     others that they disturb: triggers of a partitioned table would fire for every row of partitions that are filled later, and a
@@ -101,13 +104,21 @@ def load_archive(archive: Path, server: Server, database: str, *, jobs: int, fol
     lines = _output("pg_restore", "--list", str(archive)).decode().splitlines()
     entries = [line for line in lines if not line.startswith(";") and not _EXTENSION_COMMENT.match(line)]
     first = next((place for place, line in enumerate(entries) if _LAST_ENTRIES.match(line)), len(entries))
+    messages = []
     for part in filter(None, (entries[:first], entries[first:])):
         chosen = folder / "contents.list"
         chosen.write_text("\n".join([*part, ""]), encoding="utf-8")
-        arguments = ["--exit-on-error", f"--jobs={jobs}", f"--use-list={chosen}", "--no-password", f"--dbname={database}", str(archive)]
+        arguments = [f"--jobs={jobs}", f"--use-list={chosen}", "--no-password", f"--dbname={database}", str(archive)]
         arguments += ["--schema-only"] if schema_only else []
         with closing(_client("pg_restore", *arguments, variables=server.variables(database), writes=False)) as process:
-            _wait(process, tick)
+            while not process.has_ended:
+                tick()
+                time.sleep(_POLL_SECONDS)
+            if process.failure():
+                if not failures.is_complete(process.messages):
+                    _check(process)
+                messages.append(process.messages)
+    return failures.of_pg_restore(messages, table_of_contents.of_file(archive).entries if messages else ())
 
 
 def archive_as_sql(archive: Path, restrict_key: str, *options: str) -> Iterator[bytes]:

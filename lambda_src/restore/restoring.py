@@ -16,7 +16,8 @@ from common.backup_store import BackupStore
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection
 
-from restore import Differs, LoadFailed, Refused, loading, objects, plain_sql, target, verification
+from restore import Differs, LoadFailed, Refused, failures, loading, objects, plain_sql, target, verification
+from restore.failures import Failure
 from restore.source import Source
 from restore.target import Target
 
@@ -90,16 +91,17 @@ def _restore(
     report(f"{to.host}: PostgreSQL {major}, {place}, with {source.method}")
     roles = plain_sql.created_roles(objects.text(store, backup.files["roles"]))
     with target.staging(connection, to, source.contents, roles, backup.stamp) as (name, rename):
-        source.load(to, name, jobs=jobs, tick=_progress(connection, name, backup, report))
+        failed = source.load(to, name, jobs=jobs, tick=_progress(connection, name, backup, report))
         report(f"loaded after {time.monotonic() - start:.0f} s; comparing with the backup")
         with to.connect(name) as restored:
-            if wrong := verification.facts(restored, backup):
-                raise BackupDamaged(
-                    f"The restored database differs from the manifest: {'; '.join(wrong)}. It was dropped; use another backup"
-                )
-        wrong = verification.content(to, name, source, lambda: None)
+            wrong = verification.facts(restored, backup)
+        if wrong and not failed:
+            raise BackupDamaged(f"The restored database differs from the manifest: {'; '.join(wrong)}. It was dropped; use another backup")
+        wrong += verification.content(to, name, source, lambda: None)
         scratch = partial(target.scratch, connection, to, source.contents)
         wrong += verification.definition_differences(to, name, source, scratch, jobs=jobs, tick=lambda: None)
+        if failed:
+            raise _incomplete(to, target.keep(connection, to.database, name, backup.stamp, incomplete=True), failed, wrong)
         if wrong:
             raise _differs(to, target.keep(connection, to.database, name, backup.stamp), wrong)
         with to.connect(name) as restored:
@@ -111,8 +113,20 @@ def _restore(
 
 
 def _differs(to: Target, kept: str, wrong: list[str]) -> Differs:
+    return Differs(f"The restore is complete, but the database differs from the backup:\n{verification.shown(wrong)}\n{_choice(to, kept)}")
+
+
+def _incomplete(to: Target, kept: str, failed: list[Failure], wrong: list[str]) -> Differs:
+    rest = failures.unexplained(wrong, failed)
+    also = f"The rest differs from the backup too:\n{verification.shown(rest)}\n" if rest else "Everything else equals the backup.\n"
     return Differs(
-        f"The restore is complete, but the database differs from the backup:\n{verification.shown(wrong)}\n"
+        f"The backup can be read, but {len(failed)} of its objects cannot be restored as they are:\n"
+        f"{verification.shown([str(failure) for failure in failed])}\n{also}{_choice(to, kept)}"
+    )
+
+
+def _choice(to: Target, kept: str) -> str:
+    return (
         f"It is kept as {kept}, and database {to.database} is unchanged. To use it nevertheless: "
         f"`./carmen backup accept --host {to.host} --database {to.database} --restored {kept}`. "
         f'Otherwise, as {to.user}: DROP DATABASE "{kept}"'

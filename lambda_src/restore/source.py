@@ -11,6 +11,7 @@ from common.backup_manifest import Manifest
 from common.backup_store import BackupStore
 
 from restore import data, loading, objects, plain_sql, table_of_contents
+from restore.failures import Failure
 from restore.table_of_contents import TableOfContents
 
 
@@ -38,12 +39,15 @@ class Source:
             self.contents = replace(self.contents, roles=self.contents.roles | in_text.roles) if self.archive else in_text
         self.method = "pg_restore, in parallel" if self._parallel else "psql, from " + ("the archive" if self.archive else ".sql.gz")
 
-    def load(self, to: loading.Server, name: str, *, jobs: int, tick: loading.Tick) -> None:
-        """Load everything into the database of this name, which nothing uses yet."""
+    def load(self, to: loading.Server, name: str, *, jobs: int, tick: loading.Tick) -> list[Failure]:
+        """Load everything into the database of this name, which nothing uses yet. Returns the objects that an archive failed to restore.
+
+        SQL text stops at the first error: psql would take the rows of a refused COPY for statements.
+        """
         if self._parallel and self.archive:
-            loading.load_archive(self.archive, to, name, jobs=jobs, folder=self._folder, tick=tick)
-        else:
-            loading.load_sql(self._text(), to, name, tick=tick)
+            return loading.load_archive(self.archive, to, name, jobs=jobs, folder=self._folder, tick=tick)
+        loading.load_sql(self._text(), to, name, tick=tick)
+        return []
 
     def load_definitions(self, to: loading.Server, name: str, *, jobs: int, tick: loading.Tick) -> None:
         """Load the definitions alone, in the way of `load`."""

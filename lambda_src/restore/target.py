@@ -21,7 +21,7 @@ MAJORS = range(15, 19)
 ADMINISTRATION = "postgres"  # every server has this database, and nothing uses it
 _LOCK = 0x6361726D656E02
 _NAME_LIMIT = 63
-KEPT = "_differs_"  # in the name of a complete restore that differs from its backup
+DIFFERS, INCOMPLETE = "_differs_", "_incomplete_"  # in the names of restores that are kept
 # Everything a person could have created; an untouched database has none.
 _OBJECTS = """SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                        WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_temp'
@@ -207,9 +207,9 @@ def _prepare(connection: Connection, name: str, contents: Contents) -> None:
             connection.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
 
 
-def keep(connection: Connection, wanted: str, name: str, stamp: str) -> str:
+def keep(connection: Connection, wanted: str, name: str, stamp: str, *, incomplete: bool = False) -> str:
     """Rename a staging database, so that neither this restore nor the next one drops it; returns the new name."""
-    kept = f"{wanted[:30]}{KEPT}{stamp.lower()}_{os.getpid()}"
+    kept = f"{wanted[:30]}{INCOMPLETE if incomplete else DIFFERS}{stamp.lower()}_{os.getpid()}"
     _end_sessions(connection, name)
     connection.run(f"ALTER DATABASE {identifier(name)} RENAME TO {identifier(kept)}")
     return kept
@@ -217,11 +217,11 @@ def keep(connection: Connection, wanted: str, name: str, stamp: str) -> str:
 
 def accept(connection: Connection, target: Target, kept: str, allowed: Collection[str]) -> str | None:
     """Give a kept database the target's name; returns the new name of the previous database."""
-    prefix = f"{target.database[:30]}{KEPT}"
-    names = [name for (name,) in connection.run("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)", prefix=prefix)]
+    prefixes = tuple(f"{target.database[:30]}{mark}" for mark in (DIFFERS, INCOMPLETE))
+    names = [name for (name,) in connection.run("SELECT datname FROM pg_database ORDER BY 1") if name.startswith(prefixes)]
     if kept not in names:
         raise Refused(f"{target.host} has no database {kept} that a restore of {target.database} kept; it has {', '.join(names) or 'none'}")
-    stamp = kept.removeprefix(prefix).split("_")[0]
+    stamp = kept.rsplit("_", 2)[1]
     return _swap(connection, target.database, kept, stamp if replaces(connection, target, allowed) else None)
 
 

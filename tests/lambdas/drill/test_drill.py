@@ -29,6 +29,8 @@ from tests.lambdas.backups import Context
 from tests.lambdas.conftest import INSTALLATIONS
 from tests.lambdas.faults import DAMAGES, WRONG_VALUES, damage, falsify
 from tests.lambdas.given_backup import Given
+from tests.lambdas.restore import intact
+from tests.lambdas.restore.test_verification import UNSTABLE, WITHOUT_PATH
 from tools.build.postgres_wheels import MAJORS, install
 
 TIME = "2026-12-01T03:00:00Z"
@@ -126,6 +128,42 @@ def test_drill_dumps_to_same_bytes(given: Given, s3: Any, bucket: str, formats: 
     assert report["compared"]["large_objects"] == 6
     assert report["recovery_seconds"] > 0
     assert '"DrillSucceeded":[1' in capsys.readouterr().out
+
+
+@one_major
+def test_drill_tells_remedy_from_broken_backup(server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDS_CA_FILE", str(server.ca_file))
+    with intact.original(server, UNSTABLE, WITHOUT_PATH) as name:
+        given_backup.make(server, name).put(s3, bucket)
+    with pytest.raises(DrillFailed, match=r"\(does not restore as it is\): TABLE DATA public.bill: .*ALTER FUNCTION public\.rate"):
+        handler({"time": TIME}, CONTEXT)
+    report = _report(s3, bucket)
+    assert (report["passed"], report["result"], len(report["problems"])) == (False, "does not restore as it is", 1)
+
+
+# Block 9 of cases/schemas.sql. PyPI's servers lack ICU, so the archive gets the collation's provider afterwards.
+WITH_ICU = """
+CREATE COLLATION ci (provider = libc, locale = 'C');
+CREATE TABLE people (id int PRIMARY KEY, email text COLLATE ci UNIQUE); INSERT INTO people VALUES (1, 'a');
+"""
+
+
+@one_major
+def test_drill_without_icu_says_so(
+    server: LocalRds, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RDS_CA_FILE", str(server.ca_file))
+    dump = given_backup.dump
+    monkeypatch.setattr(given_backup, "dump", lambda *arguments: dump(*arguments).replace(b"(provider = libc,", b"(provider =  icu,"))
+    with intact.original(server, UNSTABLE, WITH_ICU) as name:
+        given_backup.make(server, name, formats="archive").put(s3, bucket)
+    assert handler({"time": TIME}, CONTEXT)["outcome"] == "cannot be verified here"
+    report = _report(s3, bucket)
+    assert (report["passed"], report["result"]) == (False, "cannot be verified here")
+    assert "ICU is not supported in this build" in report["problems"][0]
+    assert all("It needs COLLATION public.ci" in problem or "It needs TABLE public.people" in problem for problem in report["problems"][1:])
+    assert report["compared"]["rows"] == 4
+    assert '"DrillNotVerifiable":[1' in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -293,6 +293,31 @@ def test_changed_large_object_is_named(server: LocalRds, restores: Restores, mon
 _NOT_LISTED = ("ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE")
 
 
+# Block 7 of cases/schemas.sql: a function without a path of its own.
+WITHOUT_PATH = """
+CREATE TABLE rates (id int, r numeric); INSERT INTO rates VALUES (1, 2);
+CREATE FUNCTION rate(i int) RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT r FROM rates WHERE id = i); END $$;
+CREATE TABLE bill (id int, n numeric CHECK (n >= rate(1))); INSERT INTO bill VALUES (1, 5);
+"""
+
+
+@one_major
+def test_one_failing_object_does_not_lose_the_rest(server: LocalRds, restores: Restores) -> None:
+    with original(server, UNSTABLE, WITHOUT_PATH) as name, pytest.raises(Differs) as differs:
+        restores.restore(name)
+    message = str(differs.value)
+    assert '1 of its objects cannot be restored as they are:\n- TABLE DATA public.bill: relation "rates" does not exist. ' in message
+    assert "ALTER FUNCTION public.rate(integer) SET search_path = public, pg_temp" in message
+    assert "Everything else equals the backup" in message
+    (suffix,) = restores.databases()
+    assert suffix.startswith("_incomplete_")
+    restoring.accept(restores.target, restores.target.database + suffix)
+    with connect(server, server.master, server.password, restores.target.database) as restored:
+        assert restored.run(
+            "SELECT (SELECT count(*) FROM pg_class WHERE relname = 'orders_live'), to_regclass('public.bill') IS NOT NULL"
+        ) == [[1, True]]
+
+
 def test_table_of_contents_equals_pg_restore_list(server: LocalRds, restores: Restores, tmp_path: Path) -> None:
     """Each major's pg_dump writes it in its own format."""
     for major in MAJORS:
