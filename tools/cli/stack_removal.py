@@ -13,7 +13,7 @@ from tools.cli.terminal import step
 from tools.environment import FailedError, unless
 
 ATTEMPTS = 3  # to empty a bucket that is written to at the same time
-WAIT_SECONDS, PATIENCE_SECONDS = 5, 60 * 60  # for one stack: network interfaces of functions alone take up to forty minutes
+WAIT_SECONDS, PATIENCE_SECONDS = 2, 60 * 60  # for one stack: network interfaces of functions alone take up to forty minutes
 BUCKET, PARAMETER = "AWS::S3::Bucket", "/carmen/{}/image"
 # Log groups that services create, by the resource that writes to them: they have no tag, and no stack deletes them.
 LOG_GROUPS = {

@@ -11,12 +11,14 @@ from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import iam, sts
+from ministack.services import cognito, iam, sts
 
 from local.emulator.handlers.base import Created, Properties, call, client, define
 from tools.account.service_linked_roles import ROLES
 from tools.reports.security.authorization import EVERYTHING, RULES
 
+# Claims of GitHub's tokens that AWS knows besides audience and subject (constructs_lib/pipelines/oidc_trust.py, sources).
+GITHUB, CLAIMS = "token.actions.githubusercontent.com", ("environment", "ref", "repository", "repository_id")
 # ECS actions whose requests carry `ecs:cluster` (Service Authorization Reference, ECS; a test compares them).
 IN_CLUSTER = ("DescribeServices", "DescribeTasks", "ListTasks", "RunTask", "StopTask", "UpdateService")
 
@@ -28,6 +30,7 @@ def register() -> None:
     iam._IAM_HANDLERS["CreateServiceLinkedRole"] = _with_its_name(iam._IAM_HANDLERS["CreateServiceLinkedRole"])
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
     sts.register_session = one_at_a_time(sts.register_session)
+    sts._web_identity_principal = with_claims_of_github(sts._web_identity_principal)
 
 
 def _create_provider(logical_id: str, properties: Properties, stack: str) -> Created:
@@ -144,3 +147,16 @@ def with_source_function(native: Any) -> Any:
         return keys
 
     return principal_keys
+
+
+def with_claims_of_github(native: Any) -> Any:
+    """Evaluate trust policies with the claims of GitHub's tokens; ministack knows audience and subject. Signatures are not checked."""
+
+    def principal(token: str, provider: str, role: str) -> tuple[str, dict[str, Any]]:
+        federated, keys = native(token, provider, role)
+        if not federated.endswith(f"/{GITHUB}"):
+            return federated, keys
+        claims = cognito._decode_id_token_unverified(token)
+        return federated, keys | {f"{GITHUB}:{name}": claims[name] for name in CLAIMS if name in claims}
+
+    return principal
