@@ -11,6 +11,7 @@ from settings.types import ensure
 
 LONGEST = 200  # WAF's limit for a search string; CloudFront's path patterns allow 255
 RELEASE_FILES = "/_next/static/*"  # files with a content hash in their name; releases copy them to a bucket (ADR 0019)
+SIGN_IN = "/api/auth/"  # next-auth's routes
 # Paths with separate rules (constructs_lib/edge/distribution.py), or whose responses are for one user.
 NEVER_STATIC = ("/api/*", "/_next/data/*", "/_next/image", "/errors/*")
 

@@ -21,7 +21,7 @@ from settings.schedules import daily_minute, minute_of_day, overlap_daily, windo
 from settings.secret_detection import detect_secret, is_secret_name
 from settings.sections import Tables
 from settings.types import as_toml, check_range, instance_memory_gib, zone_prefix
-from settings.url_paths import overlap
+from settings.url_paths import SIGN_IN, overlap
 from settings.working_hours import SHORTEST_MINUTES, describe_spans, fires_outside, longest_pause_hours, open_spans, window_outside
 
 # PostgreSQL's manual, "Resource Consumption": more than 40 % of memory rarely works better, and RDS then lacks memory.
@@ -326,6 +326,11 @@ def _routing(settings: Tables) -> Iterator[Problem]:
             yield Problem(
                 (f"edge.rewrites.{number}.source", f"edge.rewrites.{number}.destination"),
                 f"the response would be cached like {cached_as}, without cookies; redirect instead, or choose another source",
+            )
+        if overlap(rewrite.destination, f"{SIGN_IN}*") and not overlap(rewrite.source, f"{SIGN_IN}*"):
+            yield Problem(
+                (f"edge.rewrites.{number}.source", f"edge.rewrites.{number}.destination"),
+                f"the firewall reads the path before the rewrite, so the limit on sign-ins would not apply; redirect to {SIGN_IN} instead",
             )
     for table, pairs in rules.items():
         for number, (source, _) in enumerate(pairs):

@@ -113,6 +113,8 @@ class LoadBalancer(Construct):
             internet_facing=False,
             security_group=self.security_group,
             drop_invalid_header_fields=True,
+            # The edge writes the client's address. By default the load balancer would append CloudFront's own (ADR 0032).
+            xff_header_processing_mode=elb.XffHeaderProcessingMode.PRESERVE,
             desync_mitigation_mode=elb.DesyncMitigationMode.STRICTEST,
             deletion_protection=deletion_protection,
             idle_timeout=Duration.seconds(idle_timeout_seconds(origin_timeout_seconds)),

@@ -13,6 +13,7 @@ from constructs import Construct
 from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.log_retention import retention_days
 from settings import sections
+from settings.url_paths import SIGN_IN
 
 WINDOW_SECONDS = 300
 MINIMUM_RATE_LIMIT = 10  # of a rate-based rule
@@ -33,6 +34,8 @@ COUNTED_IN_COMMON = (
 )
 COUNTED_IN_SQLI = ("SQLi_BODY", "SQLiExtendedPatterns_BODY")
 _BODY_ATTACKS = ("GenericLFI_Body", "GenericRFI_Body", "EC2MetaDataSSRF_Body")
+# `..` between slashes or backslashes, once decoded. Browsers resolve it before they send a path (WHATWG URL, "path state").
+PARENT_REFERENCE = r"(^|[/\\])\.\.([/\\]|$)"
 REDACTED_HEADERS = ("authorization", "cookie", "x-csrf-token", "x-webhook-secret")
 
 
@@ -49,7 +52,9 @@ class WebFirewall(Construct):
     def _define_web_acl(self) -> wafv2.CfnWebACL:
         all_rules = self._settings.all_firewall_rules
         rules = [
-            *(self._operator_rules() if all_rules else []),
+            *([self._blocked_addresses()] if all_rules else []),
+            _block("ParentReference", _parent_reference()),
+            *(self._attack_mode_rules() if all_rules else []),
             *self._rate_limits(all_rules),
             *([self._large_bodies()] if all_rules else []),
             _managed("AmazonIpReputation", "AWSManagedRulesAmazonIpReputationList"),
@@ -70,10 +75,10 @@ class WebFirewall(Construct):
         record_opt_outs(web_acl, self._settings, "all_firewall_rules")
         return web_acl
 
-    def _operator_rules(self) -> list[Rule]:
-        """Rules that operators control: `./carmen firewall block` and `./carmen firewall attack-mode`."""
+    def _blocked_addresses(self) -> Rule:
+        """Block the addresses that operators list: `./carmen firewall block`."""
         blocked = self._from_ip_set("Blocked", "Blocked addresses, managed by ./carmen firewall block and unblock")
-        return [_block("BlockedAddresses", blocked), *self._attack_mode_rules()]
+        return _block("BlockedAddresses", blocked)
 
     def _from_ip_set(self, name: str, description: str) -> Statement:
         """Match senders in an IP set that operators fill. It is created empty; later deployments do not change it."""
@@ -88,10 +93,10 @@ class WebFirewall(Construct):
     def _attack_mode_rules(self) -> list[Rule]:
         """Challenge browsers and lower the rate limit. `./carmen firewall attack-mode on` adds all addresses to the IP set."""
         attacked = self._from_ip_set("AttackMode", "All addresses in attack mode, otherwise none: ./carmen firewall attack-mode")
-        api, static = _path_starts_with("/api/"), self._static()
+        static = self._static()
         challenge = Rule(
             name="AttackModeChallenge",
-            statement=_all(attacked, _not(_any(api, static))),
+            statement=_all(attacked, _not(_any(_is_below("/api/"), static))),
             action=wafv2.CfnWebACL.RuleActionProperty(challenge={}),
             visibility_config=_visibility("AttackModeChallenge"),
         )
@@ -99,17 +104,17 @@ class WebFirewall(Construct):
         return [challenge, _rate_limit("AttackModeRateLimit", limit, _all(attacked, _not(static)))]
 
     def _static(self) -> Statement:
-        return _any(*(_path_starts_with(path.removesuffix("*")) for path in self._settings.all_static_paths))
+        return _any(*(_is_below(path.removesuffix("*")) if path.endswith("*") else _is(path) for path in self._settings.all_static_paths))
 
     def _rate_limits(self, all_rules: bool) -> list[Rule]:
         limits = self._settings.rate_limits
         site = _rate_limit("RateSite", limits.site, _not(self._static()))
         if not all_rules:
             return [site]
-        sign_in = _all(_path_starts_with("/api/auth/"), _not(_any(_method_is("GET"), _method_is("HEAD"))))
+        sign_in = _all(_may_be_below(SIGN_IN), _not(_any(_method_is("GET"), _method_is("HEAD"))))
         return [
             _rate_limit("RateSignIn", limits.sign_in, sign_in),
-            _rate_limit("RateApi", limits.api, _path_starts_with("/api/")),
+            _rate_limit("RateApi", limits.api, _may_be_below("/api/")),
             site,
         ]
 
@@ -121,7 +126,7 @@ class WebFirewall(Construct):
                 field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(single_header={"Name": "content-length"}),
                 comparison_operator="GT",
                 size=digits,
-                text_transformations=_NO_TRANSFORMATION,
+                text_transformations=_transformations("NONE"),
             )
         )
         return _block("LargeBody", self._outside_uploads(too_long))
@@ -131,7 +136,7 @@ class WebFirewall(Construct):
         return _block("BodyAttacks", self._outside_uploads(_any(*labels)))
 
     def _outside_uploads(self, statement: Statement) -> Statement:
-        uploads = [_path_starts_with(path) for path in self._settings.upload_paths]
+        uploads = [one for path in self._settings.upload_paths for one in (_is(path), _is_below(f"{path.removesuffix('/')}/"))]
         return _all(statement, _not(_any(*uploads))) if uploads else statement
 
     def _define_logging(self, suffix: str) -> logs.LogGroup:
@@ -157,7 +162,7 @@ class WebFirewall(Construct):
         return group
 
 
-_NO_TRANSFORMATION = [wafv2.CfnWebACL.TextTransformationProperty(priority=0, type="NONE")]
+_PATH = wafv2.CfnWebACL.FieldToMatchProperty(uri_path={})
 
 
 def _visibility(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
@@ -198,26 +203,48 @@ def _managed(name: str, group: str, counted: Sequence[str] = ()) -> Rule:
     )
 
 
-def _path_starts_with(prefix: str) -> Statement:
-    """Decodes the path first, as Next.js does before it routes: `/api/%61uth/` would bypass the rule otherwise."""
-    return _matches({"UriPath": {}}, prefix, "STARTS_WITH", ("URL_DECODE", "NORMALIZE_PATH"))
+def _is_below(prefix: str) -> Statement:
+    """An exemption: the path as it is written, as Next.js compares it. `/x/..%2fimages%2fx` and `/images%2fx` are pages (ADR 0032)."""
+    return _matches(_PATH, prefix, "STARTS_WITH", ("NONE",))
+
+
+def _is(path: str) -> Statement:
+    """An exemption of one path, as it is written."""
+    return _matches(_PATH, path, "EXACTLY", ("NONE",))
+
+
+def _may_be_below(prefix: str) -> Statement:
+    """A limit: every spelling that a server could decode to the path, such as `/api/%61uth/` and `/api//auth/`."""
+    return _matches(_PATH, prefix, "STARTS_WITH", ("URL_DECODE", "NORMALIZE_PATH"))
+
+
+def _parent_reference() -> Statement:
+    return Statement(
+        regex_match_statement=wafv2.CfnWebACL.RegexMatchStatementProperty(
+            field_to_match=_PATH,
+            regex_string=PARENT_REFERENCE,
+            text_transformations=_transformations("URL_DECODE"),
+        )
+    )
 
 
 def _method_is(method: str) -> Statement:
-    return _matches({"Method": {}}, method, "EXACTLY", ("NONE",))
+    return _matches(wafv2.CfnWebACL.FieldToMatchProperty(method={}), method, "EXACTLY", ("NONE",))
 
 
-def _matches(field: dict[str, object], text: str, constraint: str, transformations: Sequence[str]) -> Statement:
+def _matches(field: wafv2.CfnWebACL.FieldToMatchProperty, text: str, constraint: str, transformations: Sequence[str]) -> Statement:
     return Statement(
         byte_match_statement=wafv2.CfnWebACL.ByteMatchStatementProperty(
-            field_to_match=wafv2.CfnWebACL.FieldToMatchProperty(uri_path=field.get("UriPath"), method=field.get("Method")),
+            field_to_match=field,
             positional_constraint=constraint,
             search_string=text,
-            text_transformations=[
-                wafv2.CfnWebACL.TextTransformationProperty(priority=priority, type=name) for priority, name in enumerate(transformations)
-            ],
+            text_transformations=_transformations(*transformations),
         )
     )
+
+
+def _transformations(*names: str) -> list[wafv2.CfnWebACL.TextTransformationProperty]:
+    return [wafv2.CfnWebACL.TextTransformationProperty(priority=priority, type=name) for priority, name in enumerate(names)]
 
 
 def _has_label(label: str) -> Statement:

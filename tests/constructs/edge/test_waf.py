@@ -31,6 +31,7 @@ def test_rules_have_this_order_and_action(built: Synthesized) -> None:
     actions = [(rule["Name"], next(iter(rule.get("Action") or rule["OverrideAction"]))) for rule in rules]
     assert actions == [
         ("BlockedAddresses", "Block"),
+        ("ParentReference", "Block"),
         ("AttackModeChallenge", "Challenge"),
         ("AttackModeRateLimit", "Block"),
         ("RateSignIn", "Block"),
@@ -43,7 +44,7 @@ def test_rules_have_this_order_and_action(built: Synthesized) -> None:
         ("SqlInjection", "None"),
         ("BodyAttacks", "Block"),
     ]
-    assert [rule["Priority"] for rule in rules] == list(range(12))
+    assert [rule["Priority"] for rule in rules] == list(range(13))
     assert only(built.resources("AWS::WAFv2::WebACL"))["DefaultAction"] == {"Allow": {}}
 
 
@@ -83,7 +84,11 @@ def test_bodies_are_blocked_outside_upload_paths(built: Synthesized) -> None:
         rule = _rules(built)[name]
         assert "Block" in rule["Action"]
         _, outside = rule["Statement"]["AndStatement"]["Statements"]
-        assert outside["NotStatement"]["Statement"]["ByteMatchStatement"]["SearchString"] == "/api/upload"
+        exempt = [one["ByteMatchStatement"] for one in outside["NotStatement"]["Statement"]["OrStatement"]["Statements"]]
+        assert {(one["PositionalConstraint"], one["SearchString"]) for one in exempt} == {
+            ("EXACTLY", "/api/upload"),
+            ("STARTS_WITH", "/api/upload/"),
+        }
     size = _rules(built)["LargeBody"]["Statement"]["AndStatement"]["Statements"][0]["SizeConstraintStatement"]
     assert (size["ComparisonOperator"], size["Size"]) == ("GT", 6)  # more than six digits: 1,000,000 bytes and up
 
@@ -91,7 +96,15 @@ def test_bodies_are_blocked_outside_upload_paths(built: Synthesized) -> None:
 def test_fewer_rules_need_a_reason_that_the_template_shows() -> None:
     reason = "A preview has no users to protect."
     built = _built(all_firewall_rules=False, all_firewall_rules_opt_out_reason=reason)
-    assert set(_rules(built)) == {"RateSite", "AmazonIpReputation", "KnownBadInputs", "Common", "SqlInjection", "BodyAttacks"}
+    assert set(_rules(built)) == {
+        "ParentReference",
+        "RateSite",
+        "AmazonIpReputation",
+        "KnownBadInputs",
+        "Common",
+        "SqlInjection",
+        "BodyAttacks",
+    }
     (acl,) = built.resources("AWS::WAFv2::WebACL").values()
     assert acl["Metadata"]["AllFirewallRulesOptOut"] == reason
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from settings.url_paths import normal_form
-from tests.models.edge.functions import LONGEST_REQUEST, LONGEST_URL, Runtime, event, written
+from tests.models.edge.functions import LONGEST_REQUEST, LONGEST_URL, VIEWER, Runtime, event, written
 
 NONE = {
     "CookiesConfig": {"CookieBehavior": "none"},
@@ -199,7 +199,10 @@ class Distribution:
         return Request(returned["uri"] + written(returned["querystring"]), returned["method"], headers, request.cookie)
 
     def _seen_by_origin(self, behavior: dict[str, Any], policy: dict[str, Any], request: Request) -> Request:
-        """Return the request with the cache key's parts and those of the origin request policy ("Control origin requests with a policy")."""
+        """Return the request with the cache key's parts and those of the origin request policy ("Control origin requests with a policy").
+
+        CloudFront appends the viewer's address to X-Forwarded-For ("Request and response behavior for custom origins", Client IP addresses).
+        """
         parts = [policy["ParametersInCacheKeyAndForwardedToOrigin"]]
         if "OriginRequestPolicyId" in behavior:
             extra = self._policy(behavior["OriginRequestPolicyId"], "OriginRequestPolicyConfig", MANAGED_ORIGIN_REQUEST_POLICIES)
@@ -209,6 +212,7 @@ class Distribution:
         headers: dict[str, str] = {}
         for part in parts:
             headers |= _chosen_headers(part["HeadersConfig"], request.headers)
+        headers["x-forwarded-for"] = ", ".join(filter(None, (headers.get("x-forwarded-for"), VIEWER)))
         return Request(
             path + max(queries, key=len), request.method, headers, request.cookie if self._cookies(behavior, policy) == "all" else ""
         )

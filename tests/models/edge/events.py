@@ -1,7 +1,7 @@
 """Viewer requests and the viewer function's result for each.
 
 `expected` is a status and the Location (`308 /dashboard?a=1`), the path of the origin request (`→ /new`), its Accept header
-(`accept image/webp`), a removed header (`without x-forwarded-host`), or empty for an unchanged request.
+(`accept image/webp`), removed headers (`without x-forwarded-host`), or empty for an unchanged request.
 """
 
 from __future__ import annotations
@@ -148,7 +148,11 @@ PRODUCTION = [
     Row("/", headers={"x-middleware-subrequest": "src/middleware:src/middleware"}, expected="without x-middleware-subrequest"),
     Row("/admin", headers={"x-middleware-subrequest": ["a", "b"]}, cookie=SESSION, expected="without x-middleware-subrequest"),
     Row("/api/auth/signin", headers={"x-forwarded-host": "evil.example"}, expected="without x-forwarded-host"),
-    Row("/", headers={"x-forwarded-for": "203.0.113.1", "forwarded": "for=203.0.113.1", "x-original-url": "/admin"}),
+    Row(
+        "/",
+        "without forwarded x-original-url",
+        headers={"x-forwarded-for": "203.0.113.1", "forwarded": "for=203.0.113.1", "x-original-url": "/admin"},
+    ),
     Row("/", headers={"accept": ["text/html", "application/json"], "x-a": "y" * 8000}),
     Row("/", headers={"__proto__": "1", "constructor": "2"}),
     Row("/", cookie="__proto__=1; constructor=2; a=1; a=2"),

@@ -25,6 +25,8 @@ DISALLOWED = re.compile(
 )
 READ_ONLY = {"viewer-request": {"content-length", "host", "transfer-encoding", "via"}, "viewer-response": {"warning", "via"}}
 
+VIEWER = "198.51.100.11"
+
 Event = dict[str, Any]
 
 
@@ -41,7 +43,7 @@ def event(target: str, method: str = "GET", headers: dict[str, str | list[str]] 
             "eventType": "viewer-request",
             "requestId": "EXAMPLEntjQpEXAMPLE_SG5Z-EXAMPLEPmPfEXAMPLEu3EqEXAMPLE==",
         },
-        "viewer": {"ip": "198.51.100.11"},
+        "viewer": {"ip": VIEWER},
         "request": {
             "method": method,
             "uri": uri,

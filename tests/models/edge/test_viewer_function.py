@@ -38,7 +38,9 @@ def _expected(row: Row) -> dict[str, Any]:
     elif kind == "accept":
         request["headers"]["accept"] = {"value": value}
     elif kind == "without":
-        del request["headers"][value]
+        for name in value.split():
+            del request["headers"][name]
+    request["headers"]["x-forwarded-for"] = {"value": _event(row)["viewer"]["ip"]}
     if kind != "id":
         request["headers"]["x-request-id"] = {"value": _event(row)["context"]["requestId"]}
     return request

@@ -108,6 +108,9 @@ def _matches(statement: dict[str, Any], request: Request, labels: set[str]) -> b
                 "CONTAINS": str.__contains__,
             }
             return value is not None and bool(compare[content["PositionalConstraint"]](value, content["SearchString"]))
+        case "RegexMatchStatement":
+            value = _transformed(_field(content["FieldToMatch"], request), content)
+            return value is not None and bool(re.search(content["RegexString"], value))
         case "SizeConstraintStatement":
             value = _transformed(_field(content["FieldToMatch"], request), content)
             sizes: dict[str, Callable[[int, int], bool]] = {"GT": int.__gt__, "GE": int.__ge__, "LT": int.__lt__, "LE": int.__le__}

@@ -1,0 +1,1 @@
+module.exports = { experimental: { cpus: 1 }, productionBrowserSourceMaps: false };
