@@ -1,7 +1,9 @@
 """Logs without secrets.
 
 Hides every secret that `common.secrets` reads or writes or that `hide` receives, and text that looks like a secret: the password of
-a connection URL, an IAM login or another signed request, a password verifier, a webhook.
+a connection URL, an IAM login or another signed request, a password verifier, a webhook, and variables such as PGPASSWORD.
+
+Each pattern takes linear time: what is logged may come from an attacker (tests/attacks/test_logs.py).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,11 +23,17 @@ HIDDEN = "[secret]"
 _MIN_LENGTH = 8  # characters; shorter secrets would match ordinary text
 _SECRET_PATTERNS = (
     (re.compile(r"hooks\.slack\.com/[\w./-]+"), HIDDEN),
-    (re.compile(r"(://[^\s:/@\"']*:)[^\s\"']+(?=@)"), rf"\1{HIDDEN}"),
     (re.compile(r"((?:Signature|Security-Token)=)[^\s&\"'\\]+"), rf"\1{HIDDEN}"),
     (re.compile(r"((?:Signature|Security-Token)%3D)(?:(?!%26)[^\s\"'\\])+"), rf"\1{HIDDEN}"),
     (re.compile(r"(SCRAM-SHA-256\$)[^\s\"'\\]+"), rf"\1{HIDDEN}"),
+    # A dump of the environment, or a connection string: NAME=value, 'NAME': 'value', \"NAME\": \"value\"
+    (
+        re.compile(r"((?:(?i:password)|SECRET_ACCESS_KEY|(?:SESSION|AUTHORIZATION)_TOKEN)[\\\"']{0,4} ?[:=] ?[\\\"']{0,4})[^\s\"'\\,&}]+"),
+        rf"\1{HIDDEN}",
+    ),
 )
+_WORD = re.compile(r"[^\s\"']+")
+_USER = re.compile(r"://[^:/@]*:")
 # Matches the characters between a secret's letters and digits, plain or escaped several times: JSON, URL, Python's repr.
 _SEPARATORS = r"(?:[^A-Za-z0-9]|(?<=\\)(?:u[0-9a-fA-F]{4}|x[0-9a-f]{2}|[nrtbf])|(?<=%)(?:25)*[0-9A-Fa-f]{2}){1,80}"
 _known: dict[str, re.Pattern[str]] = {}
@@ -43,25 +52,44 @@ def scrub(text: str) -> str:
     """Replace known secrets, and text that looks like a secret."""
     for secret in sorted(_known, key=len, reverse=True):
         text = _known[secret].sub(HIDDEN, text)
+    text = _WORD.sub(_without_password, text)
     for pattern, replacement in _SECRET_PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
+def _without_password(word: re.Match[str]) -> str:
+    """A word without the password of its connection URL: from the user's colon to the last `@`."""
+    text = word[0]
+    end = text.rfind("@")
+    user = _USER.search(text, 0, end) if end > 0 else None
+    return f"{text[: user.end()]}{HIDDEN}{text[end:]}" if user and user.end() < end else text
+
+
 def scrub_error(error: BaseException) -> None:
     """Scrub an error and its causes in place: Lambda logs a handler's error without the logger."""
     seen: list[BaseException] = []
-    while error not in seen:
-        seen.append(error)
-        error.args = _scrubbed(error.args)
-        if isinstance(error, OSError):  # its message uses strerror, not args
-            error.strerror = _scrubbed(error.strerror)
-        error = error.__cause__ or error.__context__ or error
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.append(one)
+        one.args = _scrubbed(one.args)
+        for name, value in vars(one).items():  # CalledProcessError shows `cmd`, not its args; add_note() keeps notes here
+            with suppress(AttributeError):
+                setattr(one, name, _scrubbed(value))
+        if isinstance(one, OSError):  # its message uses these, not args
+            one.strerror, one.filename = _scrubbed(one.strerror), _scrubbed(one.filename)
+        inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        waiting += [other for other in (one.__cause__, one.__context__, *inner) if other]
 
 
 def _scrubbed(value: Any) -> Any:
     if isinstance(value, str):
         return scrub(value)
+    if isinstance(value, bytes):
+        return scrub(value.decode("utf-8", "backslashreplace")).encode()
     if isinstance(value, dict):
         return {key: _scrubbed(item) for key, item in value.items()}
     if isinstance(value, list):
