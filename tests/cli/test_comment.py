@@ -14,6 +14,10 @@ import pytest
 from tools.cli.commands import comment
 from tools.environment import FailedError
 
+OWN = 41
+BY_US = {"user": {"login": "github-actions[bot]", "type": "Bot"}, "author": {"id": OWN}}
+BY_OTHERS = {"user": {"login": "mallory", "type": "User"}, "author": {"id": 13}}
+
 
 class Platform(BaseHTTPRequestHandler):
     """The comments API of GitHub and GitLab, with two comments per page."""
@@ -23,12 +27,15 @@ class Platform(BaseHTTPRequestHandler):
     asked: list[str]
 
     def do_GET(self) -> None:
+        if self.path == "/user":
+            self._answer({"id": OWN})
+            return
         page = int(self.path.rsplit("page=", 1)[1])
         self._answer(self.comments[(page - 1) * 2 : page * 2])
 
     def do_POST(self) -> None:
         if not self.refused:
-            self.comments.append({"id": 100 + len(self.comments), **self._body()})
+            self.comments.append({"id": 100 + len(self.comments), **BY_US, **self._body()})
         self._answer({})
 
     def do_PATCH(self) -> None:
@@ -57,7 +64,7 @@ class Platform(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def platform() -> Iterator[tuple[type[Platform], str]]:
-    state = type("State", (Platform,), {"comments": [{"id": n, "body": f"text {n}"} for n in range(3)], "asked": []})
+    state = type("State", (Platform,), {"comments": [{"id": n, "body": f"text {n}", **BY_OTHERS} for n in range(3)], "asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), state) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield state, f"http://127.0.0.1:{server.server_port}"

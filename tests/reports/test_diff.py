@@ -317,6 +317,7 @@ def test_exit_codes(production: Assembly, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "both", lambda base: _given(production.folder, head))
     monkeypatch.setattr(command, "text_in", lambda base, path: "")
     monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr("tools.reports.diff.judge.find", lambda base, root: [])  # tests/attacks/test_reports.py
     out = tmp_path / "report.md"
     assert command.run("main", None, out) == 3
     output = capsys.readouterr()

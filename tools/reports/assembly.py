@@ -14,10 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tools.environment import FailedError
+
 Body = dict[str, Any]
 Constructs = dict[str, list[dict[str, Any]]]  # construct path → metadata entries
 TOP = "Carmen"  # the part of an environment's top stack
 LOGICAL_ID = "aws:cdk:logicalId"
+STACK_NAME, LOGICAL_NAME, TYPE_NAME = r"[A-Za-z][A-Za-z0-9-]{0,127}", r"[A-Za-z0-9]{1,255}", r"[\w:-]{1,204}"  # CloudFormation's own rules
 MAIN_RESOURCES = ("Resource", "Default")  # the CDK's ids for a construct's main resource
 
 
@@ -78,6 +81,8 @@ class Assembly:
         self._tops = tops or {}
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"]
         found = {name: one for name, one in manifest.items() if one["type"] == "aws:cloudformation:stack"}
+        if wrong := [name for name in found if not re.fullmatch(STACK_NAME, name)]:
+            raise FailedError(f"{folder / 'manifest.json'}: {wrong[0]!r} is no stack name.")
         self.stacks: dict[str, Stack] = {name: self._stack(name, found) for name in sorted(found)}
         self.exports = {name: (stack, value) for stack in self.stacks.values() for name, value in stack.exports.items()}
         self._upstream = {name: _upstream(name, found) - {name} for name in found}
@@ -99,13 +104,19 @@ class Assembly:
         top = self._tops.get(name) or (tops[0] if tops else name)
         properties = found[name]["properties"]
         file = self.folder / properties["templateFile"]
+        if file.parent != self.folder:
+            raise FailedError(f"{self.folder / 'manifest.json'}: the template of {name} is outside the assembly.")
+        template = json.loads(file.read_text(encoding="utf-8"))
+        for logical_id, body in template.get("Resources", {}).items():
+            if not (re.fullmatch(LOGICAL_NAME, logical_id) and re.fullmatch(TYPE_NAME, str(body.get("Type")))):
+                raise FailedError(f"{file.name}: resource {logical_id!r} has an id or a type that CloudFormation refuses.")
         return Stack(
             name=name,
             environment=top.removeprefix("Carmen").lower() or top,
             part=TOP if name == top else name.removeprefix(top).removeprefix(TOP),
             place=found[name]["environment"].removeprefix("aws://"),
             protected=properties.get("terminationProtection", False),
-            template=json.loads(file.read_text(encoding="utf-8")),
+            template=template,
             file=file,
         )
 

@@ -1,8 +1,8 @@
 """`./carmen comment`: write a report to its pull request, as one comment that later reports replace.
 
 Works on GitHub and GitLab: repository, pull request and token come from the variables of the job. The report's first line is a
-marker; the comment with that marker is replaced. GitHub also shows the report on the page of the run, the only place for a job
-without a pull request.
+marker; the comment by this token's own user that begins with it is replaced. Anybody may write the marker: their comment stays
+theirs. GitHub also shows the report on the page of the run, the only place for a job without a pull request.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ ATTEMPTS, RETRY_SECONDS, LONGEST_WAIT_SECONDS = 3, 5, 120
 PAGE = 100
 
 
+JOBS_BOT = "github-actions[bot]"  # the author of comments with a job's token (GitHub Docs, "GITHUB_TOKEN"); people's names have no brackets
+
+
 class TryLaterError(Exception):
     """The platform refuses for a time: `seconds` to wait."""
 
@@ -49,6 +52,7 @@ class Thread:
     one: str  # URL of one comment, with `{id}`
     headers: Mapping[str, str]
     update: str  # HTTP method that replaces one
+    author: str  # URL of the token's own user; empty on GitHub, whose token of a job may not ask
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Thread:
@@ -56,15 +60,17 @@ class Thread:
         if pull := re.fullmatch(r"refs/pull/(\d+)/merge", variables.get("GITHUB_REF", "")):
             issues = f"{variables['GITHUB_API_URL']}/repos/{variables['GITHUB_REPOSITORY']}/issues"
             headers = {"Authorization": f"Bearer {_token(variables, 'GITHUB_TOKEN')}", "Accept": "application/vnd.github+json"}
-            return cls(f"{issues}/{pull[1]}/comments", f"{issues}/comments/{{id}}", headers, "PATCH")
+            return cls(f"{issues}/{pull[1]}/comments", f"{issues}/comments/{{id}}", headers, "PATCH", "")
         if number := variables.get("CI_MERGE_REQUEST_IID"):
             notes = f"{variables['CI_API_V4_URL']}/projects/{variables['CI_PROJECT_ID']}/merge_requests/{number}/notes"
-            return cls(notes, f"{notes}/{{id}}", {"PRIVATE-TOKEN": _token(variables, "REPORT_TOKEN")}, "PUT")
+            headers = {"PRIVATE-TOKEN": _token(variables, "REPORT_TOKEN")}
+            return cls(notes, f"{notes}/{{id}}", headers, "PUT", f"{variables['CI_API_V4_URL']}/user")
         raise NoPullRequestError("This job has no pull request: neither GITHUB_REF nor CI_MERGE_REQUEST_IID names one.")
 
     def put(self, text: str) -> str:
-        """Replace the comment with the marker, or add one; returns which."""
-        before = next((comment for comment in self._all() if MARKER in comment["body"]), None)
+        """Replace the own comment that begins with the marker, or add one; returns which."""
+        own = self._request("GET", self.author)["id"] if self.author else None
+        before = next((one for one in self._all() if one["body"].startswith(f"{MARKER}\n") and _is_own(one, own)), None)
         if before:
             self._request(self.update, self.one.format(id=before["id"]), {"body": text})
             return "replaced"
@@ -87,6 +93,13 @@ class Thread:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise _explained(error, time.time()) from None
+
+
+def _is_own(comment: Mapping[str, Any], own: int | None) -> bool:
+    """Whether this token's user wrote a comment: on GitLab the user `own`, on GitHub the jobs' bot."""
+    if own is not None:
+        return bool(comment["author"]["id"] == own)
+    return (comment["user"]["login"], comment["user"]["type"]) == (JOBS_BOT, "Bot")
 
 
 def _explained(error: urllib.error.HTTPError, now: float) -> Exception:
@@ -128,7 +141,7 @@ def publish(report: Path, variables: Mapping[str, str]) -> str:
     A job that may not comment does not fail, because the check is the report. Raises FailedError when the platform does not answer.
     """
     text = report.read_text(encoding="utf-8")
-    if MARKER not in text:
+    if not text.startswith(f"{MARKER}\n"):
         text = f"{MARKER}\n{text}"
     if summary := variables.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as page:

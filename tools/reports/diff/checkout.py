@@ -56,11 +56,12 @@ def head_alone(environment: str = "", root: Path = ROOT) -> Iterator[Path]:
 
 def text_in(base: str, path: str, root: Path = ROOT) -> str:
     """A file of `base`; empty if it does not exist there. CheckoutError if there is no such revision."""
-    done = run(["git", "show", f"{_commit(base, root)}:{path}"], cwd=root)
+    done = run(["git", "show", f"{commit_of(base, root)}:{path}"], cwd=root)
     return "" if done.returncode else done.stdout
 
 
-def _commit(base: str, root: Path) -> str:
+def commit_of(base: str, root: Path = ROOT) -> str:
+    """The commit of a revision. CheckoutError if there is none."""
     commit = run(["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"], cwd=root)
     if commit.returncode:
         raise CheckoutError(f"--base {base} does not exist here. It must be a branch, a tag or a commit; try `git fetch origin`.")
@@ -69,7 +70,7 @@ def _commit(base: str, root: Path) -> str:
 
 @contextlib.contextmanager
 def _worktree(base: str, root: Path, folder: Path) -> Iterator[Path]:
-    done = run(["git", "worktree", "add", "--detach", str(folder), _commit(base, root)], cwd=root)
+    done = run(["git", "worktree", "add", "--detach", str(folder), commit_of(base, root)], cwd=root)
     if done.returncode:
         raise CheckoutError(f"{base} could not be checked out:\n{_last(done.stderr)}")
     try:

@@ -24,7 +24,10 @@ REVISIONS = ("AWS::ECS::TaskDefinition",)
 VERSIONS = ("AWS::Lambda::Version", "AWS::Lambda::LayerVersion", "AWS::CDK::Metadata")
 NOISY_ATTRIBUTES = ("Metadata", "DependsOn")
 NOISY_PROPERTIES = ("Tags", "TagList", "FileSystemTags", "HostedZoneTags")
-ASSET = re.compile(r"[0-9a-f]{64}")
+# Code is only what the CDK itself uploads: `<hash>.zip` in its bucket, or a URI or ARN of it. Any other hash may be an image or a key.
+CDK_BUCKET = r"cdk-[a-z0-9]{1,10}-assets-[\w${}:-]{1,80}"
+ASSET_URI = re.compile(rf"({CDK_BUCKET}/)[0-9a-f]{{64}}")
+ASSET_KEY = re.compile(r"[0-9a-f]{64}\.\w{1,8}")
 GONE = "—"
 
 
@@ -171,14 +174,20 @@ def _leaves_of(old: Resource, new: Resource, verdict: Body, base: Assembly, head
         if not found:  # the same words: the resource it refers to is replaced, or another logical id of the same construct
             yield Leaf(name, before, after, impact, noise="" if impact is not Impact.CHANGED else "a reference to a new resource")
         for path, one, other in found:
-            yield Leaf(path, one, other, impact, _noise(name, one, other))
+            yield Leaf(path, one, other, impact, _noise(path, one, other, before, after))
 
 
-def _noise(name: str, old: Any, new: Any) -> str:
-    if name in NOISY_PROPERTIES:
+def _noise(path: str, old: Any, new: Any, before: Any, after: Any) -> str:
+    """Why a changed value need not be read. `before` and `after` are its property."""
+    if re.split(r"[.\[]", path)[0] in NOISY_PROPERTIES:
         return "tags"
     texts = json.dumps(old), json.dumps(new)
-    return "code" if ASSET.search(texts[0]) and ASSET.sub("", texts[0]) == ASSET.sub("", texts[1]) else ""
+    is_uri = ASSET_URI.search(texts[0]) and ASSET_URI.sub(r"\1", texts[0]) == ASSET_URI.sub(r"\1", texts[1])
+    is_key = path.endswith(".S3Key") and all(
+        isinstance(one, dict) and ASSET_KEY.fullmatch(str(one.get("S3Key"))) and re.fullmatch(CDK_BUCKET, str(one.get("S3Bucket")))
+        for one in (before, after)
+    )
+    return "code" if is_uri or is_key else ""
 
 
 def leaves(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
@@ -264,7 +273,10 @@ def _compared(old: Resource | None, new: Resource | None, base: Assembly, head: 
     assert new
     before, after = base.with_paths(old.stack, old.properties), head.with_paths(new.stack, new.properties)
     found = [(path.removeprefix("Properties."), one, other) for path, one, other in leaves(before, after, "Properties")]
-    return tuple(Leaf(path, one, other, noise=_noise(path.split(".")[0].split("[")[0], one, other)) for path, one, other in found)
+    return tuple(
+        Leaf(path, one, other, noise=_noise(path, one, other, before.get(name := re.split(r"[.\[]", path)[0]), after.get(name)))
+        for path, one, other in found
+    )
 
 
 def _of_the_stack(name: str, base: Assembly, head: Assembly) -> Iterator[Change]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tools.reports.assembly import Assembly, importance
 from tools.reports.cost.bill import Bill, Item, bill
 from tools.reports.cost.prices import PRICES, oldest
+from tools.reports.diff.markdown import words
 
 CENT = 0.005
 REASONS_SHOWN = 6  # of one stack
@@ -51,7 +52,7 @@ class Costs:
         rows = []
         for part in differing:
             cells = [_signed(self.difference(one, part)) if abs(self.difference(one, part)) >= CENT else "" for one in self.environments]
-            rows.append(f"| {part} | {' | '.join(cells)} | {'; '.join(self._reasons(part))} |")
+            rows.append(f"| {part} | {' | '.join(cells)} | {words('; '.join(self._reasons(part)))} |")
         totals = [f"{_usd(self.base.total(one))} → **{_usd(self.head.total(one))}**" for one in self.environments]
         return [*rows, f"| **Total** | {' | '.join(totals)} | |"] if rows else []
 

@@ -16,7 +16,7 @@ CHECKS = (
     *(state.find, exports.find, collisions.find, unsupported_updates.find, changes.find, protection.find),
     *(network_exposure.find, permissions.find, edge.find),
 )
-KINDS = ("State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
+KINDS = ("Judge", "State", "Deployment", "Secret", "Protection", "Network", "Permissions", "Firewall", "Headers", "Caching")
 
 
 @dataclass(frozen=True)

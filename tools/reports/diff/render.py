@@ -20,6 +20,7 @@ from tools.reports.diff.costs import Costs
 from tools.reports.diff.dangers import Danger
 from tools.reports.diff.deployment import Interruption
 from tools.reports.diff.live import Live
+from tools.reports.diff.markdown import cell, code, plain, words
 from tools.reports.diff.state import because
 
 MARKER = "<!-- carmen-diff-report -->"  # a pipeline finds its comment by this marker
@@ -88,7 +89,7 @@ class Report:
             self._unknown_acceptances(),
             self._drift(),
             self._cost(),
-            Section(["### During deployment", ""], [f"- {_in(one.environments)} {one.words}" for one in self.interruptions])
+            Section(["### During deployment", ""], [f"- {_in(one.environments)}{words(one.words)}" for one in self.interruptions])
             if self.interruptions
             else Section([]),
             *_changes(self.comparison),
@@ -116,14 +117,15 @@ class Report:
             if self.dangers
             else "no danger"
         )
-        title = f"## {'🔴' if refused else '🟡' if self.dangers else '🟢'} Infrastructure: {verdict if changed else 'nothing changes'}"
+        sign = "🔴" if refused else "🟡" if self.dangers else "🟢"
+        title = f"## {sign} Infrastructure: {verdict if changed or self.dangers else 'nothing changes'}"
         if self.live:
             what = f"What a deployment changes in {', '.join(self.live.environments)}:"
             return "\n".join([title, "", what, "", *changed, *quiet, *(f"- {note}" for note in self.live.notes)])
         return "\n".join([title, "", f"Changes compared with `{self.base}`, from the templates alone:", "", *changed, *quiet])
 
     def _dangers(self, dangers: list[Danger]) -> Section:
-        rows = [f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | `{one.id}` |" for one in dangers]
+        rows = [f"| {one.kind} | {_in(one.environments)}{words(one.words)}{_reason(one.reason)} | `{one.id}` |" for one in dangers]
         if not rows:
             return Section([])
         how = (
@@ -135,7 +137,7 @@ class Report:
 
     def _acceptances(self, dangers: list[Danger]) -> Section:
         rows = [
-            f"| {one.kind} | {_in(one.environments)} {one.words}{_reason(one.reason)} | “{_plain(self.accepted[one.id])}” `{one.id}` |"
+            f"| {one.kind} | {_in(one.environments)}{words(one.words)}{_reason(one.reason)} | “{plain(self.accepted[one.id])}” `{one.id}` |"
             for one in dangers
         ]
         title = f"### Accepted in `{FILE}`" if self.live else "### Accepted by this pull request"
@@ -158,7 +160,7 @@ class Report:
             for stack in wrong
             for difference in stack.differences
         ]
-        rows += [f"| `{stack.name}` | {_plain(stack.description)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
+        rows += [f"| `{stack.name}` | {plain(stack.description)} | | | |" for stack in wrong if stack.state != "DRIFTED"]
         what = f"{len(found) - len(wrong)} of {_number(len(found), 'stack')} match their templates. A deployment updates only what"
         head = ["### Drift", "", f"{what} its template changes; other drift stays.", ""]
         return Section([*head, "| Stack | Resource | Property | Template | Deployed |", "|---|---|---|---|---|"], rows)
@@ -176,16 +178,11 @@ class Report:
 
 
 def _in(environments: tuple[str, ...]) -> str:
-    return f"**{', '.join(environments)}:**"
+    return f"**{', '.join(environments)}:** " if environments else ""
 
 
 def _reason(reason: str) -> str:
-    return f" Reason in the settings: “{_plain(reason)}”" if reason else ""
-
-
-def _plain(text: str) -> str:
-    """Escape Markdown, HTML and mentions in a text from outside."""
-    return _cell(re.sub(r"([\\*_\[\]])", r"\\\1", text)).replace("<", "&lt;").replace("@", "@\u200b")
+    return f" Reason in the settings: “{plain(reason)}”" if reason else ""
 
 
 def _number(count: int, what: str) -> str:
@@ -248,7 +245,7 @@ def _added(changes: list[Change]) -> Iterator[str]:
         counted = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in sorted(Counter(kinds).items()))
         rows[group, counted].append(environment)
     for (group, counted), environments in sorted(rows.items()):
-        yield f"| {SIGN[Impact.ADDED]}<br>{_listed(environments)} | `{group}` | {counted} |"
+        yield f"| {SIGN[Impact.ADDED]}<br>{_listed(environments)} | {code(group)} | {counted} |"
 
 
 def _listed(environments: list[str]) -> str:
@@ -262,11 +259,11 @@ def _masked(text: str, environment: str) -> str:
 
 
 def _kind(change: Change) -> str:
-    return " ".join(change.kind.split("::")[1:]) or change.kind
+    return words(" ".join(change.kind.split("::")[1:]) or change.kind)
 
 
 def _name(change: Change) -> str:
-    return f"`{_cell(change.path)}`{'' if change.kind == 'Stack' else f'<br>{_kind(change)}'}{_why(change)}"
+    return f"`{cell(change.path)}`{'' if change.kind == 'Stack' else f'<br>{_kind(change)}'}{_why(change)}"
 
 
 def _why(change: Change) -> str:
@@ -275,12 +272,12 @@ def _why(change: Change) -> str:
         return f"<br>because {because(change)}"
     if change.impact is Impact.MOVED and change.old:
         same = change.old.path == change.path
-        return f"<br>logical id was `{change.old.logical_id}`" if same else f"<br>was `{_cell(change.old.path)}`"
+        return f"<br>logical id was `{change.old.logical_id}`" if same else f"<br>was `{cell(change.old.path)}`"
     return ""
 
 
 def _property(leaf: Leaf) -> str:
-    return f"`{_cell(leaf.path)}`{' (immutable)' if leaf.impact is Impact.REPLACED else ''}"
+    return f"`{cell(leaf.path)}`{' (immutable)' if leaf.impact is Impact.REPLACED else ''}"
 
 
 def _values(leaf: Leaf) -> str:
@@ -326,12 +323,7 @@ def _window(text: str, start: int, end: int) -> str:
 
 
 def _code(text: str) -> str:
-    return text if text == GONE else f"`{_cell(text)}`"
-
-
-def _cell(text: str) -> str:
-    """Escape a text for a table cell and a code span."""
-    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("`", "ˋ")
+    return text if text == GONE else code(text)
 
 
 def _noise(comparison: Comparison) -> Iterator[Section]:
@@ -345,7 +337,7 @@ def _noise(comparison: Comparison) -> Iterator[Section]:
         return
     count = len({path for _, path in by_noise})
     rows = [
-        f"- {noise}: `{path}` ({', '.join(sorted(environments, key=importance))})"
+        f"- {noise}: {code(path)} ({', '.join(sorted(environments, key=importance))})"
         for (noise, path), environments in sorted(by_noise.items())
     ]
     yield Section(

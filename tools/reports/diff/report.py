@@ -10,18 +10,19 @@ entry of that file.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from settings.loader import environment_names
 from tools.reports.assembly import Assembly
+from tools.reports.diff import judge
 from tools.reports.diff import live as deployed_base
 from tools.reports.diff.acceptances import FILE, added, ever
-from tools.reports.diff.checkout import ROOT, both, head_alone, text_in
+from tools.reports.diff.checkout import ROOT, both, commit_of, head_alone, text_in
 from tools.reports.diff.collect import compare
 from tools.reports.diff.costs import Costs
-from tools.reports.diff.dangers import find_dangers
+from tools.reports.diff.dangers import Danger, find_dangers
 from tools.reports.diff.deployment import interruptions
 from tools.reports.diff.live import Live
 from tools.reports.diff.render import GITHUB_LIMIT, GITLAB_LIMIT, Report
@@ -30,11 +31,19 @@ DANGER = 3
 DEPLOYED = "deployed"
 
 
-def report(base: Path, head: Path, name: str, accepted: Mapping[str, str] | None = None, live: Live | None = None) -> Report:
-    """Compare two assemblies. `accepted` maps ids of dangers to reasons; `live` has further facts about a deployed base."""
+def report(
+    base: Path,
+    head: Path,
+    name: str,
+    accepted: Mapping[str, str] | None = None,
+    live: Live | None = None,
+    first: Sequence[Danger] = (),
+) -> Report:
+    """Compare two assemblies. `accepted` maps ids of dangers to reasons; `live` has further facts about a deployed base; `first` are the
+    dangers that no template shows."""
     comparison = compare(Assembly(base, live.tops if live else None), Assembly(head))
     costs = Costs.of(comparison.base, comparison.head)
-    return Report(comparison, find_dangers(comparison), accepted or {}, interruptions(comparison), costs, name, live)
+    return Report(comparison, [*first, *find_dangers(comparison)], accepted or {}, interruptions(comparison), costs, name, live)
 
 
 def against_deployed(base: Path, head: Path, live: Live, acceptances: str) -> Report:
@@ -63,14 +72,14 @@ def run(base: str, environment: str | None, output: Path | None) -> int:
     else:
         print(made.markdown())
     for danger in made.refused:
-        print(f"Danger {danger.id} ({', '.join(danger.environments)}): {danger.words}", file=sys.stderr)
+        print(f"Danger {danger.id} ({', '.join(danger.environments) or danger.kind}): {danger.words}", file=sys.stderr)
     return DANGER if made.refused else 0
 
 
 def _against(base: str, acceptances: str) -> Report:
     accepted = added(text_in(base, FILE), acceptances)
     with both(base) as (old, new):
-        return report(old, new, base, accepted)
+        return report(old, new, base, accepted, first=judge.find(commit_of(base), ROOT))
 
 
 def _against_deployed(environment: str, acceptances: str) -> Report:
