@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,46 @@ def listen(port: int = 0) -> socket.socket:
     return listener
 
 
+# ministack's administration: callbacks and code of its own functions, and its health. The others reset or reconfigure it.
+ADMINISTRATION = ("/_ministack/", "/_localstack/")
+OWN_CALLS = ("health", "ready", "cfn-response/", "cfn-signal/", "lambda-code/", "lambda-layers/", "rds/iam-auth")
+
+
+def refusal(path: str, headers: Mapping[bytes, bytes], port: int) -> str:
+    """Why a request is refused, or an empty string.
+
+    A web page of another origin reaches 127.0.0.1: browsers send its Origin with POST and fetch, and Sec-Fetch-Site with each request (Fetch
+    Standard, "Origin header"; W3C, "Fetch Metadata"). A page whose name is rebound to 127.0.0.1 sends its own Host. SDKs send none of
+    these, and the address as Host.
+    """
+    if headers.get(b"host", b"").decode("latin-1") not in (f"{HOST}:{port}", f"localhost:{port}"):
+        return "Host is not this server's address"
+    if b"origin" in headers or headers.get(b"sec-fetch-site", b"none") != b"none":
+        return "requests of web pages are refused"
+    if path.startswith(ADMINISTRATION) and not path.partition("stack/")[2].startswith(OWN_CALLS):
+        return "ministack's administration is switched off"
+    return ""
+
+
+def guarded(app: Application, port: int) -> Application:
+    """Refuse what no client of ours sends (`refusal`)."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await app(scope, receive, send)
+            return
+        reason = refusal(scope["path"], dict(scope["headers"]), port)
+        if not reason:
+            await app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": f"Refused: {reason} (local/emulator/launcher.py).".encode()})
+
+    return wrapped
+
+
 async def serve(listener: socket.socket, ending: threading.Event) -> None:
     """Serve until SIGTERM or SIGINT; set `ending` first, for threads that still call the emulator."""
     from hypercorn.asyncio import serve as serve_asgi
@@ -83,10 +123,11 @@ async def serve(listener: socket.socket, ending: threading.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
 
     config = Config()
+    port = listener.getsockname()[1]
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
     config.graceful_timeout = 1  # clients keep connections open
-    await serve_asgi(over_tls(app), config, shutdown_trigger=stop.wait)
+    await serve_asgi(guarded(over_tls(app), port), config, shutdown_trigger=stop.wait)
 
 
 def over_tls(app: Application) -> Application:
@@ -103,6 +144,8 @@ def over_tls(app: Application) -> Application:
 def run(listener: socket.socket, state: Path, node_modules: Path, prepare: Callable[[threading.Event], None] | None = None) -> None:
     """Become the emulator. `prepare` runs before it serves and gets an event that is set when the server stops."""
     values = environment(listener.getsockname()[1], state.resolve(), node_modules.resolve())
+    state.mkdir(parents=True, exist_ok=True)
+    state.chmod(0o700)  # other users of this machine see nothing below it
     for name in ("HOME", "TMPDIR", "STATE_DIR", "S3_DATA_DIR"):
         Path(values[name]).mkdir(parents=True, exist_ok=True)
     os.environ.clear()

@@ -85,6 +85,7 @@ class Databases:
 
 def run(port: int, folder: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
+    folder.chmod(0o700)  # other users of this machine see nothing below it
     listener = launcher.listen(port)
     port = listener.getsockname()[1]
     draft = folder / "server.json.new"
