@@ -53,8 +53,7 @@ class WebFirewall(Construct):
         all_rules = self._settings.all_firewall_rules
         rules = [
             *([self._blocked_addresses()] if all_rules else []),
-            _block("ParentReference", _parent_reference()),
-            *(self._attack_mode_rules() if all_rules else []),
+            *([_block("ParentReference", _parent_reference()), *self._attack_mode_rules()] if all_rules else []),
             *self._rate_limits(all_rules),
             *([self._large_bodies()] if all_rules else []),
             _managed("AmazonIpReputation", "AWSManagedRulesAmazonIpReputationList"),
@@ -104,7 +103,9 @@ class WebFirewall(Construct):
         return [challenge, _rate_limit("AttackModeRateLimit", limit, _all(attacked, _not(static)))]
 
     def _static(self) -> Statement:
-        return _any(*(_is_below(path.removesuffix("*")) if path.endswith("*") else _is(path) for path in self._settings.all_static_paths))
+        return _exempt(
+            *(_is_below(path.removesuffix("*")) if path.endswith("*") else _is(path) for path in self._settings.all_static_paths)
+        )
 
     def _rate_limits(self, all_rules: bool) -> list[Rule]:
         limits = self._settings.rate_limits
@@ -137,7 +138,7 @@ class WebFirewall(Construct):
 
     def _outside_uploads(self, statement: Statement) -> Statement:
         uploads = [one for path in self._settings.upload_paths for one in (_is(path), _is_below(f"{path.removesuffix('/')}/"))]
-        return _all(statement, _not(_any(*uploads))) if uploads else statement
+        return _all(statement, _not(_exempt(*uploads))) if uploads else statement
 
     def _define_logging(self, suffix: str) -> logs.LogGroup:
         group = logs.LogGroup(
@@ -201,6 +202,11 @@ def _managed(name: str, group: str, counted: Sequence[str] = ()) -> Rule:
         override_action=wafv2.CfnWebACL.OverrideActionProperty(none={}),
         visibility_config=_visibility(name),
     )
+
+
+def _exempt(*paths: Statement) -> Statement:
+    """One of the paths, and no parent reference: `/images/a%2fb/../../dashboard` is the dashboard, also where no rule blocks it."""
+    return _all(_any(*paths), _not(_parent_reference()))
 
 
 def _is_below(prefix: str) -> Statement:

@@ -99,6 +99,15 @@ def test_normal_requests_keep_their_exemptions(acl: dict[str, Any]) -> None:
         assert waf.evaluate(acl, large).action == "Allow"
 
 
+def test_exemption_holds_by_itself(acl: dict[str, Any]) -> None:
+    """Without `all_firewall_rules`, as in development, no rule blocks these paths."""
+    acl = {**acl, "Rules": [rule for rule in acl["Rules"] if rule["Name"] in ("RateSite", "Common", "BodyAttacks")]}
+    for path in ("/images/a%2fb/../../dashboard", "/images/a%2fb/%2e%2e/%2e%2e/dashboard", "/x/..%2fimages%2fx", "/images%2fx"):
+        assert waf.evaluate(acl, waf.Request(path, headers=BROWSER, recent=3001)).rule == "RateSite"
+    hidden = waf.Request("/api/upload/%2e%2e/orders", "POST", headers=BROWSER, body="../../etc/passwd")
+    assert waf.evaluate(acl, hidden).rule == "BodyAttacks"
+
+
 def test_rewrite_cannot_bypass_the_sign_in_limit() -> None:
     """WAF reads a path before the viewer function rewrites it."""
     with pytest.raises(SettingsError, match="the limit on sign-ins would not apply"):
