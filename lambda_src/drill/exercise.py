@@ -88,6 +88,9 @@ def _must_fit(store: BackupStore, settings: Settings, backup: Manifest, left: fl
 def _explained(error: Exception, server: EphemeralServer, settings: Settings) -> Exception:
     """Add the server's last log lines if it is gone, and the remedy for a full disk or a missing extension."""
     text = str(error)
+    for _ in range(10):  # a killed server refuses connections shortly before it has ended
+        if "connection" in text and server.is_running():
+            time.sleep(0.1)
     if not server.is_running():
         text += f"; the drill's own server has stopped: {server.last_words()}"
     if "No space left" in text or "File too large" in text:
