@@ -68,6 +68,7 @@ def facts(connection: Connection) -> Facts:
 
 def count(connection: Connection, go_on: Callable[[], bool] = lambda: True) -> dict[str, int]:
     """Rows of every table; stops between two tables when `go_on` returns False."""
+    _refuse_views(connection)
     rows = {}
     for (table,) in connection.run(_TABLES):
         if not go_on():
@@ -78,10 +79,19 @@ def count(connection: Connection, go_on: Callable[[], bool] = lambda: True) -> d
 
 def sequences(connection: Connection) -> dict[str, list[Any]]:
     """The live value of every sequence, which may be ahead of the dump's."""
+    _refuse_views(connection)
     return {
         name: list(connection.run(f"SELECT last_value, is_called FROM {name}")[0])  # noqa: S608 (format %I quoted it)
         for (name,) in connection.run(_SEQUENCES)
     }
+
+
+def _refuse_views(connection: Connection) -> None:
+    """Make the server refuse views, as pg_dump does (CVE-2024-7348).
+
+    The owner may replace a table by a view after its name was read; the view's functions would run as this role.
+    """
+    connection.run("SELECT set_config(name, 'view,foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'")
 
 
 def invalid_indexes(connection: Connection) -> list[str]:

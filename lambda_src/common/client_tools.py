@@ -17,6 +17,7 @@ from typing import IO
 from common import database, tls
 
 HOME = "/opt/postgresql"
+SECURE_OPTIONS = "".join(f"-c {name}={value}" for name, value in database.SECURE_SESSION.items())
 _PIPE_BYTES = 2**20
 _MOST_MESSAGES = 2**24
 
@@ -51,6 +52,7 @@ def connection(user: str, password: str, *, host: str, port: int, name: str) -> 
         "PGGSSENCMODE": "disable",
         "PGCONNECT_TIMEOUT": "10",
         "PGAPPNAME": user.replace("_", "-"),
+        "PGOPTIONS": SECURE_OPTIONS,
     }
 
 

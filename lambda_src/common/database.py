@@ -12,6 +12,10 @@ from pg8000.native import Connection, DatabaseError, InterfaceError
 from common import aws, tls
 
 TOKEN_SECONDS = 900  # RDS's limit for new connections; open connections stay
+# No session finds an object by an unqualified name: the owner of the schema could shadow pg_catalog's functions, for example with a
+# better match for format(text, name, name). A start-up parameter applies before the first statement, and RESET returns to it.
+# Source: PostgreSQL, "Writing SECURITY DEFINER Functions Safely" and libpq's ALWAYS_SECURE_SEARCH_PATH_SQL (CVE-2018-1058).
+SECURE_SESSION = {"search_path": ""}
 LOGIN_METHOD_REFUSED = "28000"  # SQLSTATE of "PAM authentication failed" and "pg_hba.conf rejects"; a wrong password is 28P01
 
 
@@ -29,7 +33,8 @@ def connect(
     """Connect, and verify the server's certificate. Raises pg8000's InterfaceError or ssl.SSLError.
 
     `timeout_seconds` limits the connection attempt and each statement; None sets no limit.
-    `proxy`: `host` is RDS Proxy, whose certificate comes from other authorities.
+    `proxy`: `host` is RDS Proxy, whose certificate comes from other authorities. It refuses start-up parameters ("RDS Proxy limitations
+    for RDS for PostgreSQL"), and SET pins the session: run only statements without names there.
     """
     return Connection(
         user,
@@ -41,6 +46,7 @@ def connect(
         timeout=timeout_seconds,
         application_name=application_name,
         tcp_keepalive=True,
+        startup_params=None if proxy else SECURE_SESSION,
     )
 
 

@@ -95,15 +95,15 @@ def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
     The caller acquires the lock LOGINS (common/locks.py) before it reads the passwords.
     """
     outcome = Outcome()
-    major: int = _value(connection, "SELECT current_setting('server_version_num')::int / 10000")
-    roles = specification(major)
-    missing = {role.name for role in roles if role.password} - passwords.keys()
-    if missing:
-        raise ValueError(f"Passwords are missing for {', '.join(sorted(missing))}")
     connection.run("BEGIN")
     try:
+        connection.run("SET LOCAL search_path = ''")  # the owner of the schema could shadow pg_catalog (common/database.py)
         connection.run("SET LOCAL lock_timeout = '10s'")
-        connection.run("SET LOCAL search_path = pg_catalog")
+        major: int = _value(connection, "SELECT current_setting('server_version_num')::int / 10000")
+        roles = specification(major)
+        missing = {role.name for role in roles if role.password} - passwords.keys()
+        if missing:
+            raise ValueError(f"Passwords are missing for {', '.join(sorted(missing))}")
         for role in roles:
             _role(connection, role, outcome)
         for role in roles:

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from common.database import open_session
+from common.client_tools import SECURE_OPTIONS
+from common.database import SECURE_SESSION, open_session
 from pg8000.native import Connection
 
 SUPERUSER = "carmen_drill"  # no dump contains this role
@@ -110,11 +111,13 @@ class EphemeralServer:
 
     def variables(self, database: str) -> dict[str, str]:
         """libpq's environment variables, for client programs."""
-        return {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": SUPERUSER, "PGDATABASE": database, "PGAPPNAME": "carmen-drill"}
+        place = {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": SUPERUSER, "PGDATABASE": database}
+        return place | {"PGAPPNAME": "carmen-drill", "PGOPTIONS": SECURE_OPTIONS}
 
     def connect(self, database: str = "postgres") -> AbstractContextManager[Connection]:
         """A superuser's connection, over the socket in the private folder."""
-        return open_session(Connection(SUPERUSER, unix_sock=str(self.folder / ".s.PGSQL.5432"), database=database, timeout=None))
+        socket = str(self.folder / ".s.PGSQL.5432")
+        return open_session(Connection(SUPERUSER, unix_sock=socket, database=database, timeout=None, startup_params=SECURE_SESSION))
 
     def is_running(self) -> bool:
         """Whether the server still runs; it stops by itself after a crash or on a full disk."""

@@ -43,7 +43,6 @@ def collect(reader: Connection, before: dict[str, Any] | None, measured: dict[st
         "baseline": lambda: baseline(reader, before),
     }
     collected: dict[str, Any] = {}
-    reader.run("SET search_path = pg_catalog")  # makes names qualified
     for name, read in parts.items():
         reader.run(f"SET statement_timeout = {max(1_000, int(deadline.left() * 500))}")
         reader.run("SET lock_timeout = 1000")

@@ -239,7 +239,7 @@ def test_tables_hidden_from_backups_are_named(server: LocalRds, secrets: Secrets
         owner.run('CREATE TABLE public."Salary" (id int)')
         owner.run('ALTER TABLE public."Salary" ENABLE ROW LEVEL SECURITY')
     result = handler({"source": "schedule"}, CONTEXT) or {}
-    assert result["Advice"].startswith('Row-level security hides "Salary" from the backup role, and every backup fails until')
+    assert result["Advice"].startswith('Row-level security hides public."Salary" from the backup role, and every backup fails until')
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [result["Advice"]]
 
 
