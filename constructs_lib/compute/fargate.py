@@ -36,12 +36,14 @@ def fargate_task(
     )
 
 
-def without_capabilities(scope: Construct, construct_id: str) -> ecs.LinuxParameters:
+def without_capabilities(scope: Construct, construct_id: str, *, init_process: bool = True) -> ecs.LinuxParameters:
     """No Linux capability, and an init process that passes signals on; for every container except those of ECS Exec.
+
+    Without `init_process`, the container's command gets the signals itself.
 
     Fargate supports `drop`, and `add` of SYS_PTRACE only. Source: ECS API Reference, KernelCapabilities.
     """
-    parameters = ecs.LinuxParameters(scope, construct_id, init_process_enabled=True)
+    parameters = ecs.LinuxParameters(scope, construct_id, init_process_enabled=init_process)
     parameters.drop_capabilities(ecs.Capability.ALL)
     return parameters
 

@@ -47,6 +47,7 @@ class FunctionTask(Construct):
         cpu: int,
         memory_mib: int,
         ephemeral_storage_gib: int | None = None,
+        init_process: bool = True,
     ) -> None:
         super().__init__(scope, construct_id)
         package = function.package
@@ -66,6 +67,7 @@ class FunctionTask(Construct):
             layers=layers,
             environment={**environment, "POWERTOOLS_SERVICE_NAME": package},
             logging=ecs.LogDriver.aws_logs(stream_prefix=package, log_group=self.log_group),
+            init_process=init_process,
         )
         allow_pull(self.task_definition, [settings.python_image])
         acknowledge(
@@ -114,6 +116,7 @@ def add_package(
     environment: Mapping[str, str],
     logging: ecs.LogDriver,
     user: str = NOBODY,
+    init_process: bool = True,
 ) -> ecs.ContainerDefinition:
     """Add a container that runs the first of `packages`, and allow it to read only these objects of the CDK's bucket.
 
@@ -138,7 +141,7 @@ def add_package(
             "TASK_LAYERS": " ".join(map(_place, layer_assets)),
         },
         user=user,
-        linux_parameters=without_capabilities(scope, "LinuxParameters"),
+        linux_parameters=without_capabilities(scope, "LinuxParameters", init_process=init_process),
         logging=logging,
         stop_timeout=Duration.seconds(120),
     )

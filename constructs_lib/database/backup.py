@@ -18,7 +18,7 @@ from constructs_lib.database.instance import PORT, Database
 from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
-from constructs_lib.storage.buckets import CopyDestination, allow_key, allow_objects
+from constructs_lib.storage.buckets import CopyDestination, allow_key, allow_objects, allow_signatures
 from settings import sections
 from settings.model import Settings
 
@@ -60,6 +60,7 @@ class DatabaseBackup(Construct):
         for role in (self.function.execution_role, self.task.role):
             database.instance.grant_connect(role, ROLE)
             _allow_bucket(role, bucket, key.key_arn, Stack.of(self).region)
+            allow_signatures(role, key.key_arn, "kms:Decrypt", "kms:Encrypt")
         if copies:
             self._allow_copies(copies)
         self.function.connections.allow_to(database.connections, PORT, "Backup to PostgreSQL")

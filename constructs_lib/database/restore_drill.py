@@ -18,7 +18,7 @@ from constructs_lib.database.backup import TIERS
 from constructs_lib.foundation.acknowledgements import record_opt_outs
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
-from constructs_lib.storage.buckets import allow_key, allow_objects
+from constructs_lib.storage.buckets import allow_key, allow_objects, allow_signatures
 from settings import sections
 from settings.model import Settings
 
@@ -52,6 +52,7 @@ class RestoreDrill(Construct):
         self.task = self._define_task(settings, environment, cluster, network)
         for role in (self.function.execution_role, self.task.role):
             self._allow_bucket(role, bucket, key)
+            allow_signatures(role, key.key_arn, "kms:Decrypt")
         self._add_schedule(settings.operations)
 
     def _define_function(
@@ -85,6 +86,9 @@ class RestoreDrill(Construct):
             cpu=TASK_CPU,
             memory_mib=TASK_MEMORY_MIB,
             ephemeral_storage_gib=TASK_STORAGE_GIB,
+            # The server of the drill runs as the same user, and could read an init process's environment, which names the credentials'
+            # address. The drill's own process hides it (lambda_src/drill/server.py), and is the container's first one.
+            init_process=False,
         )
 
     def _allow_bucket(self, role: iam.Role, bucket: s3.IBucket, key: kms.IKey) -> None:

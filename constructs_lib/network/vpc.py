@@ -27,6 +27,7 @@ ENDPOINTS = {
     "ecr": {"EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR, "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER},
     "ecs": {"Ecs": ec2.InterfaceVpcEndpointAwsService.ECS},
     "elasticache": {"ElastiCache": ec2.InterfaceVpcEndpointAwsService.ELASTICACHE},
+    "kms": {"Kms": ec2.InterfaceVpcEndpointAwsService.KMS},
     "logs": {"Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS},
     "secretsmanager": {"SecretsManager": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER},
     "ssmmessages": {"SsmMessages": ec2.InterfaceVpcEndpointAwsService.SSM_MESSAGES},

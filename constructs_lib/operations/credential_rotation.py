@@ -25,6 +25,8 @@ from constructs_lib.network.vpc import Network
 from constructs_lib.operations.probe import EVERY_15_MINUTES
 from settings import sections
 
+LOCK_ROLE = "carmen_rotation"  # excludes the database-roles function; the logins that rotate cannot take this lock
+
 
 class CredentialRotation(Construct):
     """Rotates due credentials once a day, and continues a rotation that waits for the service's tasks to restart."""
@@ -93,6 +95,7 @@ class CredentialRotation(Construct):
             (cache.connections, REDIS_PORT, "Redis"),
         ):
             self.function.connections.allow_to(connections, port, f"Rotation to {name}")
+        database.instance.grant_connect(self.function.execution_role, LOCK_ROLE)
 
     def _allow_secrets(self, secrets: list[secretsmanager.ISecret], token: secretsmanager.ISecret) -> None:
         actions = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]

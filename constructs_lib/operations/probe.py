@@ -20,7 +20,7 @@ from constructs_lib.database.instance import PORT, Database
 from constructs_lib.database.proxy import DatabaseProxy
 from constructs_lib.foundation.alarm import Alerting
 from constructs_lib.network.vpc import Network
-from constructs_lib.storage.buckets import allow_key, allow_objects
+from constructs_lib.storage.buckets import allow_key, allow_objects, allow_signatures
 
 EVERY_MINUTE = "cron(* * * * ? *)"
 EVERY_15_MINUTES = "cron(5/15 * * * ? *)"  # a new environment has ages before the alarms on missing ones notify
@@ -54,10 +54,12 @@ class Probe(Construct):
             "MONITOR_PROXY_SECRET": monitor.secret_arn,
             "REDIS_SECRET": cache.auth_token.secret_arn,
             "BACKUP_BUCKET": bucket.bucket_name,
+            "BACKUP_KEY_ARN": key.key_arn,
         }
         self.function = self._define_function(environment, network, alerting, libraries)
         self._allow_login(database, cache, monitor)
         self._allow_backups(bucket, key)
+        allow_signatures(self.function.execution_role, key.key_arn, "kms:Decrypt")
         self._allow_connections(database, proxy, cache)
         self._add_schedules()
 

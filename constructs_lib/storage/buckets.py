@@ -272,6 +272,12 @@ def allow_key(role: iam.Role, key_arn: str, region: str) -> None:
     )
 
 
+def allow_signatures(role: iam.Role, key_arn: str, *actions: str) -> None:
+    """Allow the use of the key for the signatures of backups' manifests: kms:Encrypt signs, kms:Decrypt verifies (ADR 0030)."""
+    context = {"StringEquals": {"kms:EncryptionContext:purpose": "carmen backup manifest"}}  # lambda_src/common/backup_signature.py
+    role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=[key_arn], conditions=context))
+
+
 def bucket_in_finding(bucket: s3.IBucket, user: Construct) -> str:
     """The bucket's ARN as in cdk-nag's findings about `user`: the export's name when the bucket is in another stack."""
     if Stack.of(bucket) is Stack.of(user):

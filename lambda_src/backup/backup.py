@@ -72,6 +72,8 @@ def back_up(settings: Settings, stamp: str, seconds_left: Clock) -> Outcome:
     superseded = store.tag_superseded()
     if settings.copy:
         superseded += settings.copy.store().tag_superseded()
+    for refusal in store.refused:
+        logger.error(refusal)
     return Outcome(manifest=found, new=new, written=written, superseded=superseded)
 
 
@@ -82,8 +84,9 @@ def _existing(store: BackupStore, stamp: str) -> Manifest | None:
 
 def _make(store: BackupStore, settings: Settings, stamp: str, seconds_left: Clock) -> tuple[Manifest, list[str]]:
     with (
+        database.open_session(_log_in(seconds_left(), locks.DATABASE)) as guard,
+        locks.exclusive(guard, f"carmen-backup {stamp}", wait_seconds=LOCK_WAIT_SECONDS),
         database.open_session(_log_in(seconds_left())) as session,
-        locks.exclusive(session, f"carmen-backup {stamp}", wait_seconds=LOCK_WAIT_SECONDS),
     ):
         if found := _existing(store, stamp):  # another run made it while this one waited
             return found, []
@@ -91,7 +94,7 @@ def _make(store: BackupStore, settings: Settings, stamp: str, seconds_left: Cloc
         rate = previous.bytes_per_second if previous else ASSUMED_BYTES_PER_SECOND
         facts = snapshot.facts(session)
         limit = _limit(facts.database_bytes / rate, facts.database_bytes, seconds_left())
-        made = _Backup(store, settings.formats, stamp, session, facts).make(limit)
+        made = _Backup(store, settings.formats, stamp, session, facts, guard).make(limit)
         return made, [store.write(made)]
 
 
@@ -105,9 +108,9 @@ def _limit(predicted: float, size: int, left: float | None) -> float | None:
     return limit
 
 
-def _log_in(seconds: float | None) -> Connection:
+def _log_in(seconds: float | None, name: str | None = None) -> Connection:
     try:
-        return database.connect_as(ROLE, timeout_seconds=seconds)
+        return database.connect_as(ROLE, database=name, timeout_seconds=seconds)
     except DatabaseError as error:
         reason = error.args[0]["M"] if error.args and isinstance(error.args[0], dict) else str(error)
         raise DumpError(
@@ -121,9 +124,17 @@ def _log_in(seconds: float | None) -> Connection:
 class _Backup:
     """The dump itself, while the session holds the lock."""
 
-    def __init__(self, store: BackupStore, formats: tuple[str, ...], stamp: str, session: Connection, facts: snapshot.Facts) -> None:
+    def __init__(
+        self,
+        store: BackupStore,
+        formats: tuple[str, ...],
+        stamp: str,
+        session: Connection,
+        facts: snapshot.Facts,
+        guard: Connection,
+    ) -> None:
         self._store, self._formats, self._stamp = store, formats, stamp
-        self._session, self._facts = session, facts
+        self._session, self._facts, self._guard = session, facts, guard
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._folder = f"daily/{stamp}/"
         self._suffix = self._free_suffix()
@@ -178,11 +189,12 @@ class _Backup:
             other.run("SELECT pg_cancel_backend(:pid)", pid=self._pid)
 
     def _end_session(self) -> None:
-        """Prove that the session still holds lock and snapshot: else the counts are of another moment."""
+        """Prove that lock and snapshot were held until now: else the counts are of another moment."""
         try:
             self._session.run("COMMIT")
+            self._guard.run("SELECT 1")
         except (DatabaseError, InterfaceError, OSError) as error:
-            raise DumpError(f"The session that held lock and snapshot was lost before the end: {error}. Run the backup again.") from error
+            raise DumpError(f"The session that held lock or snapshot was lost before the end: {error}. Run the backup again.") from error
 
     def _complete(self) -> dict[str, File]:
         files = {"roles": self._store.put(f"{self._folder}roles{self._suffix}.sql", self._roles, content_type="application/sql")}

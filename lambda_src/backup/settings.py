@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common import aws
+from common.backup_signature import KmsSignatures
 from common.backup_store import WEEKDAYS, BackupStore
 from common.fargate import Task
 from common.variables import whole_number
@@ -16,15 +17,17 @@ FORMATS = ("archive", "sql_gz")
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """A bucket, its region and the KMS key that encrypts its objects (None: the bucket's default)."""
+    """A bucket, its region, the KMS key that encrypts its objects, and the key that signs manifests: that of the first bucket."""
 
     name: str
     region: str
     key_arn: str | None
+    signing_key_arn: str
 
     def store(self) -> BackupStore:
         """The bucket's backups, through a client whose time-outs leave time to clean up."""
-        return BackupStore(aws.client("s3", self.region, short_timeouts=True), self.name, self.key_arn)
+        s3 = aws.client("s3", self.region, short_timeouts=True)
+        return BackupStore(s3, self.name, self.key_arn, signatures=KmsSignatures(self.signing_key_arn))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +47,15 @@ class Settings:
 
         if not environment.get("BACKUP_BUCKET"):
             raise ValueError("BACKUP_BUCKET is not set: the name of the bucket for backups")
+        if not (key := environment.get("BACKUP_KEY_ARN")):
+            raise ValueError("BACKUP_KEY_ARN is not set: the ARN of the KMS key that encrypts backups and signs their manifests")
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION", "us-east-1")
         copy = None
         if name := environment.get("BACKUP_COPY_BUCKET"):
             copy_region = environment.get("BACKUP_COPY_REGION", region)
-            copy = Bucket(name=name, region=copy_region, key_arn=environment.get("BACKUP_COPY_KEY_ARN"))
+            copy = Bucket(name=name, region=copy_region, key_arn=environment.get("BACKUP_COPY_KEY_ARN"), signing_key_arn=key)
         return cls(
-            bucket=Bucket(name=environment["BACKUP_BUCKET"], region=region, key_arn=environment.get("BACKUP_KEY_ARN")),
+            bucket=Bucket(name=environment["BACKUP_BUCKET"], region=region, key_arn=key, signing_key_arn=key),
             copy=copy,
             formats=_chosen(environment, "BACKUP_FORMATS", ",".join(FORMATS), FORMATS),
             weekly_day=_chosen(environment, "BACKUP_WEEKLY_DAY", "SUN", WEEKDAYS)[0],

@@ -16,16 +16,19 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from common.backup_manifest import FILE_NAME, TIERS, BackupDamaged, BackupError, File, Manifest, parse_stamp
+from common.backup_manifest import FILE_NAME, TIERS, BackupDamaged, BackupError, File, Manifest
+from common.backup_signature import NotAuthentic, Signatures, signed_parts, with_signature
 
 NEWEST = "newest"
 KEPT = 3  # complete backups of each tier that never expire
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 SUPERSEDED = {"Key": "superseded", "Value": "true"}
+_MANIFEST_BYTES = 64 * 2**20  # 300,000 tables
 _COPY_PART_BYTES = 2**30  # S3 copies up to 5 GB a part
 _NAME = re.compile(rf"((?P<tier>{'|'.join(TIERS)})/)?(?P<stamp>\d{{8}}T\d{{6}}Z)/?")
 _MANIFEST_KEY = re.compile(rf"((?:{'|'.join(TIERS)})/\d{{8}}T\d{{6}}Z)/{re.escape(FILE_NAME)}")
@@ -55,17 +58,22 @@ def complete(keys: Iterable[str]) -> list[str]:
     return sorted((match[1] for key in keys if (match := _MANIFEST_KEY.fullmatch(key))), reverse=True)
 
 
-def superseded(keys: Sequence[str]) -> list[str]:
-    """The keys of a tier that are older than its newest KEPT complete backups."""
-    kept = complete(keys)[:KEPT]
+def superseded(keys: Sequence[str], authentic: Iterable[str]) -> list[str]:
+    """The keys of a tier that are older than its newest KEPT complete backups. `authentic`: the names of such, newest first."""
+    kept = list(islice(authentic, KEPT))
     return [key for key in keys if key.split("/")[1] < kept[-1].split("/")[1]] if len(kept) == KEPT else []
 
 
 class BackupStore:
-    """One bucket of backups. A backup's name is `tier/stamp`: the folder that holds its files and its manifest."""
+    """One bucket of backups. A backup's name is `tier/stamp`: the folder that holds its files and its manifest.
 
-    def __init__(self, s3: Any, bucket: str, key_arn: str | None = None) -> None:
-        self.s3, self.bucket = s3, bucket
+    Only a manifest with a valid signature counts: for `find`, `newest`, copies and retention. `refused` explains the others that were
+    met on the way.
+    """
+
+    def __init__(self, s3: Any, bucket: str, key_arn: str | None = None, *, signatures: Signatures) -> None:
+        self.s3, self.bucket, self.signatures = s3, bucket, signatures
+        self.refused: list[str] = []
         self.encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_arn} if key_arn else {}
 
     def address(self, key: str) -> str:
@@ -90,30 +98,45 @@ class BackupStore:
         }
 
     def read(self, name: str) -> Manifest:
-        """The manifest of a backup. Raises BackupDamaged when it is missing, unreadable or in the wrong folder."""
+        """The manifest of a backup. Raises BackupDamaged when it is missing, not authentic, unreadable or in the wrong folder."""
         key = f"{name}/{FILE_NAME}"
         source = self.address(key)
         try:
-            body = self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            body: bytes = self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read(_MANIFEST_BYTES + 1)
         except self.s3.exceptions.NoSuchKey as error:
             raise BackupDamaged(f"{source} does not exist: there is no complete backup of that time") from error
+        if len(body) > _MANIFEST_BYTES:
+            raise BackupDamaged(f"{source} has more than {_MANIFEST_BYTES:,} bytes, which no manifest has: use another backup")
+        body, signature = signed_parts(body, source)
+        self.signatures.verify(body, signature, source)
         manifest = Manifest.from_json(body, source)
         if manifest.key != key:
-            raise BackupDamaged(f"{source} says that it is {manifest.key}: it was moved. Use another backup")
+            raise NotAuthentic(f"{source} says that it is {manifest.key}: it was moved. Use another backup")
         return manifest
 
     def newest(self, tier: str = "daily") -> Manifest | None:
         """The newest backup of a tier; None when there is none."""
-        names = self.names(tier)
-        return self.read(names[0]) if names else None
+        return next(self._authentic(self.names(tier)), None)
+
+    def _authentic(self, names: Iterable[str]) -> Iterator[Manifest]:
+        """The manifests with a valid signature. Raises BackupDamaged for one that is signed but wrong."""
+        for name in names:
+            try:
+                yield self.read(name)
+            except NotAuthentic as refusal:
+                if str(refusal) not in self.refused:
+                    self.refused.append(str(refusal))
 
     def find(self, name: str = NEWEST) -> Manifest:
         """The backup `newest`, `20261124T020000Z` or `weekly/20261124T020000Z`; the daily one if several tiers hold it."""
         if name == NEWEST:
-            newest = [names[0] for tier in TIERS if (names := self.names(tier))]
-            if not newest:
-                raise BackupDamaged(f"s3://{self.bucket} holds no complete backup: no manifest in {', '.join(TIERS)}")
-            name = max(newest, key=lambda found: found.split("/")[1])
+            stamped = [(one.partition("/")[2], one) for tier in reversed(TIERS) for one in reversed(self.names(tier))]
+            newest_first = [one for _, one in sorted(stamped, key=lambda pair: pair[0])[::-1]]  # the daily one of a time first
+            newest = next(self._authentic(newest_first), None)
+            if newest is None:
+                forged = f" with a valid signature: {'; '.join(self.refused)}" if self.refused else f": no manifest in {', '.join(TIERS)}"
+                raise BackupDamaged(f"s3://{self.bucket} holds no complete backup{forged}")
+            return self._consistent(newest)
         elif not (given := _NAME.fullmatch(name)):
             raise BackupDamaged(
                 f"{name!r} is not the name of a backup: use {NEWEST}, a time such as 20261124T020000Z, or weekly/20261124T020000Z"
@@ -127,7 +150,9 @@ class BackupStore:
                     f"s3://{self.bucket} holds no complete backup of {given['stamp']}. `./carmen backup list` shows the backups"
                 )
             name = found[0]
-        manifest = self.read(name)
+        return self._consistent(self.read(name))
+
+    def _consistent(self, manifest: Manifest) -> Manifest:
         if wrong := manifest.contradictions():
             raise BackupDamaged(
                 f"{self.address(manifest.key)} cannot be right: {'; '.join(wrong)}. Use another backup: `./carmen backup list`"
@@ -146,10 +171,11 @@ class BackupStore:
 
     def write(self, manifest: Manifest) -> str:
         """Complete a backup; returns the manifest's address. S3 refuses a second one: a backup is never replaced."""
+        body = manifest.to_json().encode()
         self.s3.put_object(
             Bucket=self.bucket,
             Key=manifest.key,
-            Body=manifest.to_json().encode(),
+            Body=with_signature(body, self.signatures.sign(body)),
             ContentType="application/json",
             IfNoneMatch="*",
             ChecksumAlgorithm="CRC32",
@@ -199,9 +225,8 @@ class BackupStore:
         """Copy a daily backup to the tiers where it is due; returns the addresses of the new manifests. Safe to repeat."""
         written = []
         for tier in TIERS[1:]:
-            names = self.names(tier)
-            newest = parse_stamp(names[0].split("/")[1]) if names else None
-            if is_due(tier, daily.taken_at, newest, weekly_day, monthly_day):
+            newest = self.newest(tier)
+            if is_due(tier, daily.taken_at, newest.taken_at if newest else None, weekly_day, monthly_day):
                 written.append(self._copy(daily, self, daily.in_tier(tier)))
         return written
 
@@ -211,9 +236,8 @@ class BackupStore:
         try:
             for tier in TIERS:
                 existing = target.names(tier)
-                for name in self.names(tier)[:KEPT]:
-                    if name not in existing:
-                        original = self.read(name)
+                for original in islice(self._authentic(self.names(tier)), KEPT):
+                    if original.name not in existing:
                         written.append(self._copy(original, target, original))
         except (ClientError, BotoCoreError) as error:
             raise UploadError(
@@ -226,7 +250,8 @@ class BackupStore:
         """Tag what may expire; returns the number of objects."""
         tagged = 0
         for tier in TIERS:
-            for key in superseded([key for key, _ in self.objects(f"{tier}/")]):
+            keys = [key for key, _ in self.objects(f"{tier}/")]
+            for key in superseded(keys, (manifest.name for manifest in self._authentic(complete(keys)))):
                 self.s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging={"TagSet": [SUPERSEDED]})
                 tagged += 1
         return tagged

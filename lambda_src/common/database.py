@@ -50,13 +50,15 @@ def connect(
     )
 
 
-def connect_as(user: str, *, timeout_seconds: float | None = 10, application_name: str | None = None) -> Connection:
-    """Connect to the instance in DATABASE_* as a role with IAM authentication (carmen_backup, carmen_maintenance, carmen_monitor)."""
+def connect_as(
+    user: str, *, database: str | None = None, timeout_seconds: float | None = 10, application_name: str | None = None
+) -> Connection:
+    """Connect to the instance in DATABASE_* as a role with IAM authentication, such as carmen_backup. Default: database DATABASE_NAME."""
     host, port = os.environ["DATABASE_HOST"], int(os.environ["DATABASE_PORT"])
     return connect(
         host=host,
         port=port,
-        database=os.environ["DATABASE_NAME"],
+        database=database or os.environ["DATABASE_NAME"],
         user=user,
         password=iam_token(host, port, user),
         timeout_seconds=timeout_seconds,

@@ -3,6 +3,9 @@
 A lock belongs to a session and always ends with it. Without the locks, `REINDEX CONCURRENTLY` would wait for the snapshot of a
 running backup and leave an invalid index at its time-out, and the daily run of database_roles could restore a password that it
 read before a rotation.
+
+Every role that may connect to a database can take any advisory lock there. So the locks are in a database that the application and the
+owner of the schema cannot connect to; database_roles/roles.py sees to that.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from contextlib import contextmanager
 
 from pg8000.native import Connection
 
-# "carmen", and a 1. Locks are per database; all functions use the same one.
+DATABASE = "postgres"  # on every server, and empty; locks are per database
+# "carmen", and a 1.
 KEY = 0x6361726D656E01
 LOGINS = 0x6361726D656E  # held from reading the secrets until database and secrets agree again
 POLL_SECONDS = 1.0

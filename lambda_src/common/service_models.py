@@ -12,7 +12,7 @@ from typing import Any
 from botocore.loaders import JSONFileLoader, Loader
 
 # Services that functions call, and those that provide credentials from a profile on a laptop.
-SERVICES = ("cloudwatch", "dynamodb", "ec2", "ecs", "elasticache", "s3", "secretsmanager", "sns", "sqs", "sso", "sso-oidc", "sts")
+SERVICES = ("cloudwatch", "dynamodb", "ec2", "ecs", "elasticache", "kms", "s3", "secretsmanager", "sns", "sqs", "sso", "sso-oidc", "sts")
 _FORMATS: dict[str, Callable[[bytes], bytes]] = {".json": bytes, ".json.gz": gzip.decompress}
 
 

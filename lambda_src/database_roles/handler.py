@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import closing
 from secrets import token_hex
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import aws, backup_access, cloudformation, database, database_url, locks, secrets
 from common.scrubbed_logs import scrubbed_logger
-from pg8000.native import Connection
+from pg8000.native import Connection, DatabaseError
 
 from database_roles import roles
 
+INVALID_PASSWORD = "28P01"  # noqa: S105 (an SQLSTATE)
 LOCK_WAIT_SECONDS = 180  # a rotation holds the lock until RDS Proxy accepts the new password, at most two minutes
 
 logger = scrubbed_logger()
@@ -38,18 +40,40 @@ def correct() -> dict[str, str]:
     master = secrets.read(os.environ["MASTER_SECRET"], client)
     endpoints = _endpoints()
     with (
-        closing(
-            database.connect_as_master(
+        closing(_connect(endpoints, locks.DATABASE, master)) as guard,
+        locks.exclusive(guard, "database roles", wait_seconds=LOCK_WAIT_SECONDS, key=locks.LOGINS),
+        closing(_connect(endpoints, endpoints.database_name, master)) as connection,
+    ):
+        return _correct(client, connection, endpoints)
+
+
+def _connect(endpoints: database_url.Endpoints, name: str, master: secrets.Secret) -> Connection:
+    return database.connect_as_master(
+        host=endpoints.database_host,
+        port=endpoints.database_port,
+        database=name,
+        user=master["username"],
+        password=master["password"],
+    )
+
+
+def changed_passwords(connection: Connection, endpoints: database_url.Endpoints, passwords: Mapping[str, str]) -> list[str]:
+    """Roles that no longer accept the password of their secret. Every role may change its own."""
+    existing = {name for (name,) in connection.run("SELECT rolname FROM pg_roles WHERE rolcanlogin")}
+    changed = []
+    for name in sorted(passwords.keys() & existing):
+        try:
+            database.connect(
                 host=endpoints.database_host,
                 port=endpoints.database_port,
                 database=endpoints.database_name,
-                user=master["username"],
-                password=master["password"],
-            )
-        ) as connection,
-        locks.exclusive(connection, "database roles", wait_seconds=LOCK_WAIT_SECONDS, key=locks.LOGINS),
-    ):
-        return _correct(client, connection, endpoints)
+                user=name,
+                password=passwords[name],
+            ).close()
+        except DatabaseError as error:
+            if error.args[0].get("C") == INVALID_PASSWORD:
+                changed.append(name)
+    return changed
 
 
 def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoints) -> dict[str, str]:
@@ -59,6 +83,7 @@ def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoi
     redis_token = secrets.read(os.environ["REDIS_SECRET"], client)["value"]
     owner_password = database_url.password_of(migration) or token_hex(24)
     passwords = {name: secret["password"] for name, secret in users.items()} | {roles.OWNER: owner_password}
+    changed = changed_passwords(connection, endpoints, passwords)
     outcome = roles.apply(connection, passwords)
     logger.info("roles corrected", changes=outcome.changes, refused=outcome.refused)
     if outcome.refused:
@@ -84,6 +109,12 @@ def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoi
     unreadable = [row[0] for row in connection.run(backup_access.UNREADABLE_TABLES)]
     if unreadable:
         logger.error(backup_access.advice(unreadable), tables=unreadable)
+    if changed:
+        logger.warning(
+            "Passwords differed from their secrets and were set again. A rotation that was interrupted does this; otherwise the "
+            "role itself changed its password: read the log of PostgreSQL for ALTER ROLE",
+            roles=changed,
+        )
     return {"Changes": str(len(outcome.changes)), "Advice": backup_access.advice(unreadable) if unreadable else ""}
 
 

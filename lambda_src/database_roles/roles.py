@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common import locks
 from common.logins import scram_verifier
 from pg8000.exceptions import DatabaseError
 from pg8000.native import Connection, identifier, literal
@@ -21,6 +22,7 @@ BACKUP = "carmen_backup"
 MAINTENANCE = "carmen_maintenance"
 MONITOR = "carmen_monitor"
 MONITOR_PROXY = "carmen_monitor_proxy"
+ROTATION = "carmen_rotation"  # holds a lock, and may do nothing else
 PUBLIC = "public"  # the catalogue's grantee 0
 
 EXTENSIONS = ("pg_stat_statements", "pgstattuple")
@@ -68,6 +70,7 @@ def specification(major: int) -> tuple[Role, ...]:
         Role(MAINTENANCE, member_of=frozenset({"rds_iam", vacuums})),
         Role(MONITOR, member_of=frozenset({"rds_iam", "pg_monitor"})),
         Role(MONITOR_PROXY, password=True),
+        Role(ROTATION, member_of=frozenset({"rds_iam"})),
     )
 
 
@@ -76,6 +79,7 @@ _DATABASE = {
     OWNER: {"CONNECT", "CREATE"},
     **{name: {"CONNECT"} for name in (APPLICATION, BACKUP, MAINTENANCE, MONITOR, MONITOR_PROXY)},
 }
+_LOCKS_DATABASE = {name: {"CONNECT"} for name in (BACKUP, MAINTENANCE, ROTATION)}  # whoever connects can take the locks
 _OBJECTS: dict[str, dict[str, set[str]]] = {
     "SCHEMA": {name: {"USAGE"} for name in (APPLICATION, MAINTENANCE, MONITOR)},
     "TABLE": {APPLICATION: {"SELECT", "INSERT", "UPDATE", "DELETE"}},
@@ -109,8 +113,9 @@ def apply(connection: Connection, passwords: Mapping[str, str]) -> Outcome:
         for role in roles:
             _password(connection, role, passwords, outcome)
             _memberships(connection, role, roles, outcome)
+            _settings(connection, role, outcome)
         borrowed = _borrow(connection, major, (OWNER, *APPLICATION_LOGINS))
-        _database(connection, outcome)
+        _databases(connection, outcome)
         _public_schema(connection, outcome)
         _extensions(connection, outcome)
         connection.run(f"SET LOCAL ROLE {OWNER}")
@@ -139,8 +144,10 @@ def _role(connection: Connection, role: Role, outcome: Outcome) -> None:
     if not actual:
         _do(connection, outcome, f"CREATE ROLE {role.name}")
         actual = [[False, True, False, False, False, -1, True, False]]
+    # Leaves connections to operations; RDS Proxy takes 90 % at most (settings, proxy_max_connections_percent).
+    limit = _value(connection, "SELECT current_setting('max_connections')::int") * 95 // 100 if role.name in APPLICATION_LOGINS else -1
     wanted: dict[str, object] = {
-        "LOGIN": role.login, "INHERIT": True, "CREATEDB": False, "CREATEROLE": False, "REPLICATION": False, "CONNECTION LIMIT": -1,
+        "LOGIN": role.login, "INHERIT": True, "CREATEDB": False, "CREATEROLE": False, "REPLICATION": False, "CONNECTION LIMIT": limit,
         "VALID UNTIL": True,
         # The master cannot grant it (common/backup_access.py). A backup role that has it keeps it.
         "BYPASSRLS": role.name == BACKUP and actual[0][-1],
@@ -148,7 +155,7 @@ def _role(connection: Connection, role: Role, outcome: Outcome) -> None:
     for (attribute, value), has in zip(wanted.items(), actual[0], strict=True):
         if has == value:
             continue
-        clause = {"CONNECTION LIMIT": "CONNECTION LIMIT -1", "VALID UNTIL": "VALID UNTIL 'infinity'"}.get(
+        clause = {"CONNECTION LIMIT": f"CONNECTION LIMIT {limit}", "VALID UNTIL": "VALID UNTIL 'infinity'"}.get(
             attribute, attribute if value else f"NO{attribute}"
         )
         _try(connection, outcome, f"ALTER ROLE {role.name} {clause}")
@@ -197,10 +204,23 @@ def _borrow(connection: Connection, major: int, names: Iterable[str]) -> list[st
     return back
 
 
-def _database(connection: Connection, outcome: Outcome) -> None:
-    name = _value(connection, "SELECT quote_ident(current_database())")
-    acl = "SELECT coalesce(datacl, acldefault('d', datdba)) AS acl, datdba AS owner FROM pg_database WHERE datname = current_database()"
-    _reconcile(connection, outcome, f"DATABASE {name}", _grants(connection, acl), _DATABASE)
+def _databases(connection: Connection, outcome: Outcome) -> None:
+    """Correct who may connect to the application's database, and to the one with the locks."""
+    own: str = _value(connection, "SELECT current_database()")
+    for name, wanted in {locks.DATABASE: _LOCKS_DATABASE, own: _DATABASE}.items():
+        acl = f"SELECT coalesce(datacl, acldefault('d', datdba)) AS acl, datdba AS owner FROM pg_database WHERE datname = {literal(name)}"
+        _reconcile(connection, outcome, f"DATABASE {identifier(name)}", _grants(connection, acl), wanted)
+
+
+def _settings(connection: Connection, role: Role, outcome: Outcome) -> None:
+    """Reset the role's settings: every role may ALTER ROLE … SET its own, such as a search_path that hides its tables."""
+    for (database,) in connection.run(
+        """SELECT d.datname FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+            WHERE s.setrole = (SELECT oid FROM pg_roles WHERE rolname = :name) ORDER BY 1""",
+        name=role.name,
+    ):
+        where = f" IN DATABASE {identifier(database)}" if database else ""
+        _try(connection, outcome, f"ALTER ROLE {role.name}{where} RESET ALL")
 
 
 def _public_schema(connection: Connection, outcome: Outcome) -> None:

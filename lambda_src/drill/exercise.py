@@ -15,12 +15,13 @@ from typing import Any
 from common.backup_manifest import BackupDamaged, BackupError, Manifest
 from common.backup_store import BackupStore
 from pg8000.exceptions import DatabaseError, InterfaceError
-from restore import LoadFailed, failures, loading, objects, plain_sql, verification
+from pg8000.native import identifier
+from restore import LoadFailed, failures, loader, objects, plain_sql, verification
 from restore.source import Source
 
 from drill import report as reports
 from drill.report import Report
-from drill.server import EphemeralServer, ServerFailed
+from drill.server import SUPERUSER, EphemeralServer, ServerAs, ServerFailed
 from drill.settings import Settings
 
 SecondsLeft = Callable[[], float | None]  # None: no limit
@@ -45,6 +46,7 @@ def drill(store: BackupStore, settings: Settings, stamp: str, seconds_left: Seco
     start = time.monotonic()
     try:
         backup = store.find()
+        report.remarks += store.refused
         _describe(report, backup)
         with EphemeralServer(settings.server_home, below=settings.folder, memory_mb=settings.memory_mb, jobs=settings.jobs) as server:
             if not Path("/usr/share/zoneinfo/UTC").exists():
@@ -124,11 +126,16 @@ class _Exercise:
         self._same_major()
         with self._step("objects"):
             self._store.verify(self._backup)
+        with self._step("download"):
+            major = int(self._server.version.split(".")[0])
+            self._source = Source(self._store, self._backup, self._server.folder, major)
         with self._step("roles"):
-            self._roles()
-        with self._server.connect() as administration:
-            administration.run(f"CREATE DATABASE {_DATABASE}")
-        self._load()
+            self._loader = ServerAs(self._server, self._create_roles())
+            self._create(_DATABASE)
+            self._create(_SCRATCH)
+        with self._step("restore"):  # with the method that a restore would use
+            self._failed = self._source.load(self._loader, _DATABASE, jobs=self._settings.jobs, tick=self._tick)
+        self._report.compared["method"] = self._source.method
         self._report.recovery_seconds = round(time.monotonic() - self._start, 3)
         with self._step("compare"):
             self._compare()
@@ -141,25 +148,31 @@ class _Exercise:
                 "Build the server's layer for it (tools/build/drill_server.py)"
             )
 
-    def _roles(self) -> None:
-        sql = objects.text(self._store, self._backup.files["roles"])
-        refused = loading.load_roles(sql, self._server)
-        self._report.remarks += [f"roles.sql: {line}" for line in refused[:10]]
+    def _create_roles(self) -> str:
+        """Create the roles of roles.sql by statements of our own, without attributes, and the role that loads; return that role."""
+        sql = plain_sql.checked_roles(objects.text(self._store, self._backup.files["roles"]))
+        wanted = plain_sql.created_roles(sql, of_rds=True) - {SUPERUSER}
         with self._server.connect() as administration:
-            existing = {name for (name,) in administration.run("SELECT rolname FROM pg_roles")}
-        wanted = plain_sql.created_roles(sql)
-        if missing := sorted(wanted - existing):
-            raise BackupDamaged(f"roles.sql does not create its own roles: {', '.join(missing)}")
+            for name in sorted(wanted):
+                administration.run(f"CREATE ROLE {identifier(name)}")
+            for group, member in plain_sql.memberships(sql, wanted):
+                administration.run(f"GRANT {identifier(group)} TO {identifier(member)}")
+            role = loader.create(administration, wanted).name
+            administration.run(f"ALTER ROLE {role} BYPASSRLS")  # reads tables with FORCE ROW LEVEL SECURITY, and runs no policy
         self._report.compared["roles"] = len(wanted)
+        return role
 
-    def _load(self) -> None:
-        """Load with the method that a restore would use."""
-        with self._step("download"):
-            major = int(self._server.version.split(".")[0])
-            self._source = Source(self._store, self._backup, self._server.folder, major)
-        with self._step("restore"):
-            self._failed = self._source.load(self._server, _DATABASE, jobs=self._settings.jobs, tick=self._tick)
-        self._report.compared["method"] = self._source.method
+    def _create(self, name: str) -> None:
+        """Create a database of the loader. From the loading on, all sessions in it are the loader's, none is the superuser's."""
+        contents = self._source.contents
+        with self._server.connect() as administration:
+            administration.run(f"CREATE DATABASE {name}")
+            with self._server.connect(name) as empty:
+                loader.prepare(empty, sorted(contents.extensions & self._backup.extensions.keys()))
+            administration.run(f"ALTER DATABASE {name} OWNER TO {self._loader.user}")
+            existing = {role for (role,) in administration.run("SELECT rolname FROM pg_roles")}
+            for owner in sorted(contents.owners & existing):
+                administration.run(f"GRANT CREATE ON DATABASE {name} TO {identifier(owner)}")
 
     def _compare(self) -> None:
         """Read the restored data on one processor and the backup's on the other; then compare definitions."""
@@ -188,10 +201,10 @@ class _Exercise:
 
     def _content(self) -> list[str]:
         """Compare the rows. With both formats in the backup, what one restored is compared with the other."""
-        return verification.content(self._server, _DATABASE, self._source, self._tick, both=True)
+        return verification.content(self._loader, _DATABASE, self._source, self._tick, both=True)
 
     def _facts_and_definitions(self) -> list[str]:
-        with self._server.connect(_DATABASE) as restored:
+        with self._loader.connect(_DATABASE) as restored:
             wrong = verification.facts(restored, self._backup)
             versions = dict(restored.run("SELECT extname, extversion FROM pg_extension"))
         self._report.remarks += [
@@ -206,13 +219,11 @@ class _Exercise:
             "large_objects": self._backup.large_objects,
         }
         return wrong + verification.definition_differences(
-            self._server, _DATABASE, self._source, self._scratch, jobs=self._settings.jobs, tick=self._tick
+            self._loader, _DATABASE, self._source, self._scratch, jobs=self._settings.jobs, tick=self._tick
         )
 
     @contextmanager
     def _scratch(self) -> Iterator[str]:
-        with self._server.connect() as administration:
-            administration.run(f"CREATE DATABASE {_SCRATCH}")
         yield _SCRATCH
 
     def _result(self, future: Future[Any]) -> Any:

@@ -31,6 +31,7 @@ def run(event_time: str | None, seconds_left: Any) -> dict[str, Any]:
     """Run one drill and emit its metrics, for the handler and the command line."""
     from common import aws
     from common.backup_manifest import scheduled_time, stamp_of
+    from common.backup_signature import KmsSignatures
     from common.backup_store import BackupStore
 
     from drill import report as reports
@@ -42,7 +43,7 @@ def run(event_time: str | None, seconds_left: Any) -> dict[str, Any]:
     metrics.add_dimension("Environment", os.environ.get("ENVIRONMENT", "local"))
     try:
         settings = Settings.from_environment()
-        store = BackupStore(aws.client("s3"), settings.bucket, settings.key_arn)
+        store = BackupStore(aws.client("s3"), settings.bucket, settings.key_arn, signatures=KmsSignatures(settings.key_arn))
         try:
             report = drill(store, settings, stamp, seconds_left)
         except TooLarge as reason:

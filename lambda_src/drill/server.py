@@ -2,20 +2,27 @@
 
 It is not durable, because nothing is kept: no fsync, minimal WAL. Lambda has no /dev/shm, so shared memory is mapped from
 files. It runs as the current user; PostgreSQL refuses root, so root starts it as user 65534 (nobody).
+
+It gets no credentials, and cannot read those of this process: while it runs, this process is not "dumpable", so its files in /proc belong
+to root and no process of the same user may trace it (Linux, proc(5) and ptrace(2), PTRACE_MODE_READ). In Lambda and Fargate this process
+is the only one with credentials (constructs_lib/database/restore_drill.py).
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +33,7 @@ from pg8000.native import Connection
 
 SUPERUSER = "carmen_drill"  # no dump contains this role
 _NOBODY = 65534
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4  # linux/prctl.h
 _PREFIX = "carmen-drill-"
 _START_SECONDS = 60
 
@@ -53,6 +61,20 @@ class ServerFailed(Exception):
     """The server did not start, or stopped by itself. The message contains its last log lines."""
 
 
+@dataclass(frozen=True)
+class ServerAs:
+    """The server as one role reaches it."""
+
+    server: EphemeralServer
+    user: str
+
+    def variables(self, database: str) -> dict[str, str]:
+        return self.server.variables(database, self.user)
+
+    def connect(self, database: str) -> AbstractContextManager[Connection]:
+        return self.server.connect(database, self.user)
+
+
 class EphemeralServer:
     """`with EphemeralServer(home) as server:`. Its `folder` (0700) holds everything, also the drill's downloads.
 
@@ -73,6 +95,8 @@ class EphemeralServer:
         self._below.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._below)
         self._process: subprocess.Popen[bytes] | None = None
+        self._dumpable = _prctl(_PR_GET_DUMPABLE)
+        _prctl(_PR_SET_DUMPABLE, 0)
         try:
             self.removed = _remove_remains(self._below)
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._below))
@@ -109,15 +133,15 @@ class EphemeralServer:
             raise ServerFailed(f"{self._home}/bin/postgres --version printed {output!r}, which contains no version")
         return found[0]
 
-    def variables(self, database: str) -> dict[str, str]:
+    def variables(self, database: str, user: str = SUPERUSER) -> dict[str, str]:
         """libpq's environment variables, for client programs."""
-        place = {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": SUPERUSER, "PGDATABASE": database}
+        place = {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": user, "PGDATABASE": database}
         return place | {"PGAPPNAME": "carmen-drill", "PGOPTIONS": SECURE_OPTIONS}
 
-    def connect(self, database: str = "postgres") -> AbstractContextManager[Connection]:
-        """A superuser's connection, over the socket in the private folder."""
+    def connect(self, database: str = "postgres", user: str = SUPERUSER) -> AbstractContextManager[Connection]:
+        """A connection over the socket in the private folder, whose server trusts every local role."""
         socket = str(self.folder / ".s.PGSQL.5432")
-        return open_session(Connection(SUPERUSER, unix_sock=socket, database=database, timeout=None, startup_params=SECURE_SESSION))
+        return open_session(Connection(user, unix_sock=socket, database=database, timeout=None, startup_params=SECURE_SESSION))
 
     def is_running(self) -> bool:
         """Whether the server still runs; it stops by itself after a crash or on a full disk."""
@@ -171,6 +195,7 @@ class EphemeralServer:
             if hasattr(self, "folder"):
                 shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self._lock)
+            _prctl(_PR_SET_DUMPABLE, self._dumpable)
 
     def _run(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -189,6 +214,11 @@ class EphemeralServer:
     def _environment(self) -> dict[str, str]:
         """The children's environment. Every machine has LC_ALL=C; initdb sets the encoding separately."""
         return {"PATH": os.defpath, "LD_LIBRARY_PATH": str(self._home / "lib"), "LC_ALL": "C", "TZ": "GMT", "TMPDIR": str(self.folder)}
+
+
+def _prctl(option: int, value: int = 0) -> int:
+    """Linux's prctl(2), of which Python has no wrapper; nothing on other systems."""
+    return int(ctypes.CDLL(None).prctl(option, value, 0, 0, 0)) if sys.platform == "linux" else 0
 
 
 def _lock(folder: Path) -> int:

@@ -18,7 +18,7 @@ class Settings:
     """BACKUP_BUCKET and DRILL_…; nothing that names a database, because a drill never connects to production."""
 
     bucket: str
-    key_arn: str | None
+    key_arn: str
     server_home: Path
     folder: Path
     jobs: int
@@ -32,10 +32,12 @@ class Settings:
             raise ValueError("DATABASE_HOST is set, but a drill uses only its own server: remove the variable")
         if not environment.get("BACKUP_BUCKET"):
             raise ValueError("BACKUP_BUCKET is not set: the name of the bucket whose newest backup to restore")
+        if not environment.get("BACKUP_KEY_ARN"):
+            raise ValueError("BACKUP_KEY_ARN is not set: the ARN of the KMS key that encrypts backups and signs their manifests")
         memory_mb = int(environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024"))
         return cls(
             bucket=environment["BACKUP_BUCKET"],
-            key_arn=environment.get("BACKUP_KEY_ARN"),
+            key_arn=environment["BACKUP_KEY_ARN"],
             server_home=Path(environment.get("POSTGRESQL_SERVER_HOME", SERVER_HOME)),
             folder=Path(environment.get("DRILL_FOLDER", "/tmp/carmen-drill")),  # noqa: S108 (Lambda has no other; locked, and 0700 inside)
             jobs=whole_number(environment, "DRILL_JOBS", 2, 1, 32),

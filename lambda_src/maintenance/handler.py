@@ -58,7 +58,8 @@ def maintain(event: dict[str, Any], seconds: float) -> dict[str, Any]:
     with (
         closing(database.connect_as("carmen_maintenance", timeout_seconds=None)) as writer,
         closing(database.connect_as("carmen_monitor", timeout_seconds=None)) as reader,
-        locks.exclusive(writer, f"maintenance {kind}"),
+        closing(database.connect_as("carmen_maintenance", database=locks.DATABASE, timeout_seconds=None)) as guard,
+        locks.exclusive(guard, f"maintenance {kind}"),
     ):
         store = ReportStore(os.environ["BACKUP_BUCKET"], kind, os.environ.get("BACKUP_KEY_ARN", ""))
         state = store.state()

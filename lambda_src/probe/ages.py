@@ -26,11 +26,11 @@ class Ages:
         self._store, self._now, self._since = store, now, environment_since
 
     def backups(self, metrics: list[Metric]) -> None:
-        """Age of each tier's newest manifest, which a backup writes last; size compared with earlier backups."""
+        """Age of each tier's newest authentic manifest, which a backup writes last; size compared with earlier backups."""
         for tier in TIERS:
-            sizes = sorted(self._store.sizes(tier).items(), reverse=True)
-            newest = parse_stamp(sizes[0][0]) if sizes else None
-            metrics.append(Metric(f"BackupAgeHours{tier.capitalize()}", "None", self._days(newest) * 24))
+            newest = self._store.newest(tier)
+            metrics.append(Metric(f"BackupAgeHours{tier.capitalize()}", "None", self._days(newest.taken_at if newest else None) * 24))
+            sizes = sorted((one for one in self._store.sizes(tier).items() if newest and one[0] <= newest.stamp), reverse=True)
             if tier == "daily" and len(sizes) > 1:
                 median = statistics.median(size for _, size in sizes[1 : _COMPARED + 1])
                 metrics.append(Metric("BackupSizeOfMedian", "Percent", round(100 * sizes[0][1] / max(1, median), 1)))

@@ -96,12 +96,15 @@ def _ages() -> list[Part]:
     """Separate parts: an unreadable report does not hide the age of the backups."""
     from datetime import UTC, datetime
 
+    from common.backup_signature import KmsSignatures
     from common.backup_store import BackupStore
 
     from probe.ages import Ages
 
     secret = aws.client("secretsmanager").describe_secret(SecretId=os.environ["MONITOR_PROXY_SECRET"])
-    ages = Ages(BackupStore(aws.client("s3"), os.environ["BACKUP_BUCKET"]), datetime.now(UTC), secret["CreatedDate"])
+    signatures = KmsSignatures(os.environ["BACKUP_KEY_ARN"])
+    store = BackupStore(aws.client("s3"), os.environ["BACKUP_BUCKET"], signatures=signatures)
+    ages = Ages(store, datetime.now(UTC), secret["CreatedDate"])
     return [
         Part("BackupAge", ages.backups),
         Part("DrillAge", ages.drill),

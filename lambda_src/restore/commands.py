@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Collection
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def verify(store: BackupStore, name: str, folder: Path | None) -> None:
     backup = store.find(name)
     report(f"backup {backup.name} of database {backup.database}")
     store.verify(backup)
-    objects.text(store, backup.files["roles"])
+    plain_sql.checked_roles(objects.text(store, backup.files["roles"]))
     report("sizes and checksums of all objects match the manifest")
     if "archive" in backup.files:
         with tempfile.TemporaryDirectory(prefix="carmen-restore-", dir=folder) as scratch:
@@ -79,7 +80,7 @@ def verify(store: BackupStore, name: str, folder: Path | None) -> None:
     if "sql_gz" in backup.files:
         head, rest = plain_sql.split(plain_sql.complete(objects.sql(store, backup.files["sql_gz"])))
         loading.sql_contents(head, backup)
-        for _ in rest:
+        for _ in plain_sql.without_restriction(chain([head], rest), backup.restrict_key):
             pass
         report(".sql.gz: its SHA-256 and that of the SQL match, and the SQL is complete")
     report("the backup is intact. The monthly drill also restores one (reports/drill/ in the bucket)")

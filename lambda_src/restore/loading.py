@@ -7,7 +7,7 @@ end of its input after any error, because it would commit at the end.
 from __future__ import annotations
 
 import re
-import subprocess
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -26,6 +26,10 @@ from restore.failures import Failure
 _EXTENSION_COMMENT = re.compile(r"^\d+; \d+ \d+ COMMENT - EXTENSION ")
 _LAST_ENTRIES = re.compile(r"^\d+; \d+ \d+ (TRIGGER|FK CONSTRAINT) ")
 _POLL_SECONDS = 0.1
+_MORE_THAN_OWNER = (
+    "The backup has objects of a role with more privileges than the owner of a schema, which a restore does not take (ADR 0031): "
+    "give them to carmen_owner in the original, or create that role without attributes and memberships on the target"
+)
 
 Tick = Callable[[], None]
 
@@ -48,7 +52,9 @@ class Contents:
     client_version: str
     owners: frozenset[str]
     roles: frozenset[str]  # owners and grantees
-    database_statements: tuple[tuple[str, str], ...] = ()  # GRANT, REVOKE, ALTER DATABASE … SET: the text before and after its name
+    extensions: frozenset[str] = frozenset()  # of schema public
+    # GRANT, REVOKE, ALTER DATABASE … SET: the text before and after its name. Text of the dump: only the loader may run it.
+    database_statements: tuple[tuple[str, str], ...] = ()
 
 
 def archive_contents(archive: Path, backup: Manifest) -> Contents:
@@ -62,7 +68,15 @@ def archive_contents(archive: Path, backup: Manifest) -> Contents:
     owners = {entry.owner for entry in table.entries} - {""}
     grantees = {name for entry in privileges for name in plain_sql.grantees(entry.definition.encode())}
     statements = [found for entry in of_database for found in plain_sql.database_statements(entry.definition.encode())]
-    contents = Contents(table.server_version, table.client_version, frozenset(owners), frozenset(owners | grantees), tuple(statements))
+    extensions = {name for entry in table.entries if entry.kind == "EXTENSION" for name in plain_sql.extensions(entry.definition.encode())}
+    contents = Contents(
+        server_version=table.server_version,
+        client_version=table.client_version,
+        owners=frozenset(owners),
+        roles=frozenset(owners | grantees),
+        extensions=frozenset(extensions),
+        database_statements=tuple(statements),
+    )
     _agree(contents, backup)
     return contents
 
@@ -73,7 +87,8 @@ def sql_contents(head: bytes, backup: Manifest) -> Contents:
     if key != backup.restrict_key:
         raise BackupDamaged("The SQL has another restrict key than its manifest: use another backup")
     owners = plain_sql.owners(head)
-    contents = Contents(server, client, frozenset(owners), frozenset(owners | plain_sql.grantees(head)))
+    extensions = frozenset(plain_sql.extensions(head))
+    contents = Contents(server, client, frozenset(owners), frozenset(owners | plain_sql.grantees(head)), extensions)
     _agree(contents, backup)
     return contents
 
@@ -127,10 +142,15 @@ def archive_as_sql(archive: Path, restrict_key: str, *options: str) -> Iterator[
 
 
 def load_sql(blocks: Iterable[bytes], server: Server, database: str, *, tick: Tick) -> None:
-    """Run psql, which sees the end of its input only after all of it was verified."""
+    """Run psql, which sees the end of its input only after all of it was verified.
+
+    `\\restrict` with a key that the blocks cannot know: psql then refuses every command of its own, such as `\\!` (PostgreSQL, "psql").
+    A psql without it stops at this line.
+    """
     arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--file=-"]
     with closing(_client("psql", *arguments, variables=server.variables(database), reads=True, writes=False)) as process:
         try:
+            process.stdin.write(f"\\restrict {secrets.token_hex(16)}\n".encode())
             for block in blocks:
                 process.stdin.write(block)
                 tick()
@@ -139,17 +159,6 @@ def load_sql(blocks: Iterable[bytes], server: Server, database: str, *, tick: Ti
             _check(process)
             raise LoadFailed("psql exited before the end of the SQL") from None
         _wait(process, tick)
-
-
-def load_roles(sql: str, server: Server) -> list[str]:
-    """Load `roles.sql` into an empty server; returns the errors, which may be settings that exist only on RDS."""
-    command = [client_tools.program("psql"), "--no-psqlrc", "--quiet", "--no-password", "--file=-"]
-    done = subprocess.run(
-        command, input=sql.encode(), env=client_tools.environment(**server.variables("postgres")), capture_output=True, check=False
-    )
-    if done.returncode:
-        raise LoadFailed(f"psql failed on roles.sql: {done.stderr.decode(errors='replace').strip()[-1000:]}")
-    return [line for line in done.stderr.decode(errors="replace").splitlines() if "ERROR" in line]
 
 
 def _client(name: str, *arguments: str, variables: Mapping[str, str] = MappingProxyType({}), **streams: bool) -> ClientProcess:
@@ -165,7 +174,8 @@ def _wait(process: ClientProcess, tick: Tick) -> None:
 
 def _check(process: ClientProcess) -> None:
     if failure := process.failure():
-        raise LoadFailed(" | ".join(failure.splitlines()[:6]))
+        advice = f". {_MORE_THAN_OWNER}" if re.search("must be able to SET ROLE|must be member of role", failure) else ""
+        raise LoadFailed(" | ".join(failure.splitlines()[:6]) + advice)
 
 
 def _output(name: str, *arguments: str) -> bytes:

@@ -29,7 +29,7 @@ def download(store: BackupStore, file: File, to: Path) -> None:
 def text(store: BackupStore, file: File) -> str:
     """A small object's text, verified."""
     with store.reading(file):
-        body: bytes = store.s3.get_object(Bucket=store.bucket, Key=file.key)["Body"].read()
+        body: bytes = store.s3.get_object(Bucket=store.bucket, Key=file.key)["Body"].read(file.bytes + 1)
     _verify(store, file, len(body), hashlib.sha256(body).hexdigest())
     return body.decode()
 
@@ -53,11 +53,13 @@ def sql(store: BackupStore, file: File, *, hashed: bool = True) -> Iterator[byte
             while block:
                 if inflate.eof:
                     inflate, corrupt = _inflater()
-                inflated = inflate.decompress(block)
-                block = inflate.unused_data
+                inflated = inflate.decompress(block, _CHUNK)  # at most, however much it could become
+                block = inflate.unconsumed_tail or inflate.unused_data
                 if hashed:
                     raw.update(inflated)
                 raw_bytes += len(inflated)
+                if raw_bytes > (file.raw_bytes or 0):
+                    raise BackupDamaged(f"{store.address(file.key)} holds more than the {file.raw_bytes} bytes of SQL in its manifest")
                 if inflated:
                     if held:
                         yield held

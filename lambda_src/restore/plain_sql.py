@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import Enum, auto
 from itertools import chain
 
 from common.backup_manifest import BackupDamaged
 
+_HEAD_BYTES, _TAIL_BYTES = 4096, 512  # where pg_dump writes `\\restrict` and `\\unrestrict`
 FOOTER = b"--\n-- PostgreSQL database dump complete\n--\n"
 _NAME = rb'("(?:[^"]|"")+"|[^\s"]+?)'
 _OWNER = re.compile(rb"ALTER .* OWNER TO " + _NAME + rb";", re.DOTALL)
 _DEFAULTS_OF = re.compile(rb"ALTER DEFAULT PRIVILEGES FOR ROLE " + _NAME + rb" .*;", re.DOTALL)
 _GRANTEE = re.compile(rb"(?:ALTER DEFAULT PRIVILEGES .*)?GRANT .* TO " + _NAME + rb"(?: WITH GRANT OPTION)?;", re.DOTALL)
 _OF_DATABASE = re.compile(rb"((?:GRANT|REVOKE) [A-Z, ]+ ON DATABASE |ALTER DATABASE )" + _NAME + rb"( (?:TO|FROM|SET) .*;)", re.DOTALL)
+_EXTENSION = re.compile(rb"CREATE EXTENSION IF NOT EXISTS " + _NAME + rb" WITH SCHEMA public;", re.DOTALL)
 
 # One statement of pg_dump up to its semicolon, or a meta-command of psql. A part that the end of the text cuts does not match: neither a
 # string, a comment nor a dollar quote may be taken for something else. `BEGIN ATOMIC` bodies fall into several statements.
@@ -138,6 +140,11 @@ def grantees(sql: bytes) -> set[str]:
     return _names(sql, _GRANTEE) - {"PUBLIC"}
 
 
+def extensions(sql: bytes) -> set[str]:
+    """The extensions that the dump creates in schema public."""
+    return _names(sql, _EXTENSION)
+
+
 def database_statements(sql: bytes) -> list[tuple[str, str]]:
     """Settings and privileges of the database itself: the text before and after its name."""
     found = [match for statement in statements(sql) if (match := _OF_DATABASE.fullmatch(statement))]
@@ -145,13 +152,29 @@ def database_statements(sql: bytes) -> list[tuple[str, str]]:
 
 
 def _names(sql: bytes, pattern: re.Pattern[bytes]) -> set[str]:
-    return {_unquoted(match[1].decode()) for statement in statements(sql) if (match := pattern.fullmatch(statement))}
+    return {unquoted(match[1].decode()) for statement in statements(sql) if (match := pattern.fullmatch(statement))}
 
 
-def created_roles(sql: str) -> set[str]:
-    """The roles in `roles.sql`, without those of every PostgreSQL or RDS server."""
-    names = re.findall(r'^CREATE ROLE ("(?:[^"]|"")+"|[^\s"]+);$', sql, re.MULTILINE)
-    return {_unquoted(name) for name in names if not re.match(r"pg_|rds", _unquoted(name))}
+def checked_roles(sql: str) -> str:
+    """Return `roles.sql`. Raises BackupDamaged if it holds a command of psql, which pg_dumpall never writes."""
+    for line in sql.splitlines():
+        if line.startswith("\\") and not re.fullmatch(r"\\(un)?restrict \w+", line):
+            raise BackupDamaged(f"roles.sql holds the psql command {line[:40]!r}, which pg_dumpall never writes: it may be forged")
+    return sql
+
+
+def memberships(sql: str, roles: Collection[str]) -> list[tuple[str, str]]:
+    """Group and member of each GRANT in `roles.sql` between these roles."""
+    name = r'("(?:[^"]|"")+"|[^\s";]+)'
+    found = re.findall(rf"^GRANT {name} TO {name}(?: WITH [A-Z, ]+?)?(?: GRANTED BY {name})?;$", sql, re.MULTILINE)
+    pairs = dict.fromkeys((unquoted(group), unquoted(member)) for group, member, _ in found)
+    return [(group, member) for group, member in pairs if group in roles and member in roles]
+
+
+def created_roles(sql: str, *, of_rds: bool = False) -> set[str]:
+    """The roles in `roles.sql`, without those of every PostgreSQL server and, unless `of_rds`, of every RDS instance."""
+    names = {unquoted(name) for name in re.findall(r'^CREATE ROLE ("(?:[^"]|"")+"|[^\s"]+);$', sql, re.MULTILINE)}
+    return {name for name in names if not name.startswith("pg_") and (of_rds or not name.startswith("rds"))}
 
 
 def versions(sql: bytes) -> tuple[str, str, str]:
@@ -196,6 +219,34 @@ def accepted_by(major: int, head: bytes) -> bytes:
     return b"".join(text for _, text in pieces([head]) if not _refused(major, without_comments(text)))
 
 
+def without_restriction(blocks: Iterable[bytes], key: str) -> Iterator[bytes]:
+    """Pass the SQL on without pg_dump's own `\\restrict` and `\\unrestrict`; raise BackupDamaged if its key is anywhere else.
+
+    Whoever knows the key can lift the restriction inside the dump, and psql then obeys `\\!` (CVE-2025-8714). The key is random and new in
+    each backup, so the database's content cannot hold it.
+    """
+    opening, closing, mark = f"\\restrict {key}\n".encode(), f"\n\\unrestrict {key}\n".encode(), key.encode()
+    blocks, text = iter(blocks), b""
+    while len(text) < _HEAD_BYTES and (block := next(blocks, None)) is not None:
+        text += block
+    text = text.replace(opening, b"", 1)
+    for block in blocks:
+        text += block
+        if 0 <= text.find(mark) < len(text) - _TAIL_BYTES:
+            raise _released()
+        yield text[:-_TAIL_BYTES]
+        text = text[-_TAIL_BYTES:]
+    text = text.rstrip(b"\n") + b"\n"
+    text = text.removesuffix(closing) + b"\n"
+    if mark in text:
+        raise _released()
+    yield text
+
+
+def _released() -> BackupDamaged:
+    return BackupDamaged("The SQL holds its own restrict key, with which it could run programs on this machine: it may be forged")
+
+
 def complete(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Pass the blocks on; raise BackupDamaged at the end if pg_dump's last line is missing."""
     tail = b""
@@ -206,5 +257,6 @@ def complete(blocks: Iterable[bytes]) -> Iterator[bytes]:
         raise BackupDamaged("The SQL is cut: pg_dump's last line is missing. Use another backup")
 
 
-def _unquoted(name: str) -> str:
+def unquoted(name: str) -> str:
+    """The name that an SQL identifier stands for."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -23,6 +23,7 @@ from restore.target import Target
 
 Report = Callable[[str], None]
 _PROGRESS_SECONDS = 15
+_MOST_TIMES, _MOST_MORE = 3, 2 * 2**30  # of the original's size; a dump that grows beyond would fill the instance's storage
 _NO_DATABASE_GRANTS = "a .sql.gz holds no grants on the database itself: run the database-roles function"
 
 
@@ -89,25 +90,30 @@ def _restore(
     replaces = target.refuse_unfit(connection, to, source.contents, major, allowed)
     place = f"replacing database {to.database}" if replaces else f"new database {to.database}"
     report(f"{to.host}: PostgreSQL {major}, {place}, with {source.method}")
-    roles = plain_sql.created_roles(objects.text(store, backup.files["roles"]))
-    with target.staging(connection, to, source.contents, roles, backup.stamp) as (name, rename):
-        failed = source.load(to, name, jobs=jobs, tick=_progress(connection, name, backup, report))
+    roles = plain_sql.created_roles(plain_sql.checked_roles(objects.text(store, backup.files["roles"])))
+    with target.staging(connection, to, backup, source.contents, roles) as (staged, take_over):
+        # Reading runs code of the dump too, in views and policies: everything happens as the role that loads.
+        name = staged.database
+        failed = source.load(staged, name, jobs=jobs, tick=_progress(connection, name, backup, report))
         report(f"loaded after {time.monotonic() - start:.0f} s; comparing with the backup")
-        with to.connect(name) as restored:
+        with staged.connect(name) as restored:
             wrong = verification.facts(restored, backup)
         if wrong and not failed:
             raise BackupDamaged(f"The restored database differs from the manifest: {'; '.join(wrong)}. It was dropped; use another backup")
-        wrong += verification.content(to, name, source, lambda: None)
-        scratch = partial(target.scratch, connection, to, source.contents)
-        wrong += verification.definition_differences(to, name, source, scratch, jobs=jobs, tick=lambda: None)
+        wrong += verification.content(staged, name, source, lambda: None)
+        scratch = partial(target.scratch, connection, to, staged, source.contents, backup)
+        wrong += verification.definition_differences(staged, name, source, scratch, jobs=jobs, tick=lambda: None)
         if failed:
+            take_over()
             raise _incomplete(to, target.keep(connection, to.database, name, backup.stamp, incomplete=True), failed, wrong)
         if wrong:
+            take_over()
             raise _differs(to, target.keep(connection, to.database, name, backup.stamp), wrong)
-        with to.connect(name) as restored:
+        with staged.connect(name) as restored:
             report("rows, sequences, large objects and definitions match; gathering statistics for the query planner")
             restored.run("ANALYZE")
-        kept = rename(replaces)
+        take_over()
+        kept = target.swap(connection, to.database, name, backup.stamp if replaces else None)
     remarks = () if source.contents.database_statements else (_NO_DATABASE_GRANTS,)
     return Done(database=to.database, kept=kept, seconds=time.monotonic() - start, method=source.method, remarks=remarks)
 
@@ -151,6 +157,10 @@ def _progress(connection: Connection, name: str, backup: Manifest, report: Repor
             return
         last = now
         (size,) = connection.run("SELECT pg_database_size(:name)", name=name)[0]
+        if size > _MOST_TIMES * backup.database_bytes + _MOST_MORE:
+            raise LoadFailed(
+                f"{size / 1e6:,.0f} MB were loaded, but the original had {backup.database_bytes / 1e6:,.0f} MB: it may be forged"
+            )
         report(f"{now - start:.0f} s: {size / 1e6:,.0f} MB loaded; the original has {backup.database_bytes / 1e6:,.0f} MB with indexes")
 
     return tick

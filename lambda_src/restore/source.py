@@ -58,7 +58,8 @@ class Source:
                 blocks = loading.archive_as_sql(self.archive, self._backup.restrict_key, "--schema-only")
             else:
                 blocks = objects.sql(self._store, self._backup.files["sql_gz"])
-            loading.load_sql(plain_sql.definitions(self._major, blocks), to, name, tick=tick)
+            text = plain_sql.without_restriction(blocks, self._backup.restrict_key)
+            loading.load_sql(plain_sql.definitions(self._major, text), to, name, tick=tick)
 
     def definitions(self) -> TableOfContents | None:
         """The archive's table of contents; None without an archive."""
@@ -78,5 +79,5 @@ class Source:
         return data.of_sql(chain([head], rest), tick)
 
     def _text(self) -> Iterator[bytes]:
-        yield plain_sql.accepted_by(self._major, self._head)
-        yield from self._rest
+        head = plain_sql.accepted_by(self._major, self._head)
+        return plain_sql.without_restriction(chain([head], self._rest), self._backup.restrict_key)

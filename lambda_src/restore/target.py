@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common import client_tools, database
+from common.backup_manifest import Manifest
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection, identifier
 
-from restore import LoadFailed, Refused
+from restore import LoadFailed, Refused, loader
 from restore.loading import Contents
 
 NON_EMPTY, PRODUCTION = "non-empty", "production"
@@ -163,48 +164,59 @@ def replaces(connection: Connection, target: Target, allowed: Collection[str]) -
 
 @contextmanager
 def staging(
-    connection: Connection, target: Target, contents: Contents, roles: set[str], stamp: str
-) -> Iterator[tuple[str, Callable[[bool], str | None]]]:
-    """A new database for this restore, and the function that finally gives it the target's name.
+    connection: Connection, target: Target, backup: Manifest, contents: Contents, roles: set[str]
+) -> Iterator[tuple[Target, Callable[[], None]]]:
+    """A new database for this restore, as its temporary owner reaches it, and the function that ends that role and takes the database over.
 
     The database is dropped if the block raises, or by the next restore if the server or this process dies.
     """
     prefix = f"{target.database[:30]}_restoring_"
     _drop_remains(connection, prefix)
-    name = f"{prefix}{stamp.lower()}_{os.getpid()}"[:_NAME_LIMIT]
-    connection.run(f"CREATE DATABASE {identifier(name)} TEMPLATE template0 ENCODING 'UTF8'")
-    borrowed: list[str] = []
+    name = f"{prefix}{backup.stamp.lower()}_{os.getpid()}"[:_NAME_LIMIT]
+    role: loader.Loader | None = None
     try:
-        borrowed = _borrow(connection, contents.owners | roles)
-        _prepare(connection, name, contents)
-        yield name, lambda replace: _swap(connection, target.database, name, stamp if replace else None)
+        role = loader.create(connection, contents.owners | roles)
+        place = replace(target, user=role.name, password=role.password, database=name)
+        _create(connection, target, place, contents, backup)
+
+        def take_over() -> None:
+            assert role
+            loader.retire(connection, role)
+            with target.connect(name) as loaded:
+                loader.take_over(loaded, role)
+
+        yield place, take_over
     except BaseException as error:
-        _give_back(connection, borrowed)
-        _drop_failed(connection, name, error)
+        _drop_failed(connection, name, role, error)
         raise
-    _give_back(connection, borrowed)
+    loader.drop(connection, role)
 
 
 @contextmanager
-def scratch(connection: Connection, target: Target, contents: Contents) -> Iterator[str]:
-    """A database for definitions only, while `staging` is open."""
-    name = f"{target.database[:30]}_restoring_definitions_{os.getpid()}"[:_NAME_LIMIT]
-    connection.run(f"CREATE DATABASE {identifier(name)} TEMPLATE template0 ENCODING 'UTF8'")
+def scratch(connection: Connection, target: Target, staged: Target, contents: Contents, backup: Manifest) -> Iterator[str]:
+    """A database for definitions only, of the same temporary role, while `staging` is open."""
+    place = replace(staged, database=f"{target.database[:30]}_restoring_definitions_{os.getpid()}"[:_NAME_LIMIT])
     try:
-        _prepare(connection, name, contents)
-        yield name
+        _create(connection, target, place, contents, backup)
+        yield place.database
     finally:
         with suppress(DatabaseError, InterfaceError, OSError):  # the next restore drops it
-            _drop(connection, name)
+            _drop(connection, place.database)
 
 
-def _prepare(connection: Connection, name: str, contents: Contents) -> None:
-    """Apply the settings and privileges of the database itself to the new one."""
-    for before, behind in contents.database_statements:
-        connection.run(f"{before}{identifier(name)}{behind}")
-    if not contents.database_statements:  # owners of schemas need it, and SQL text lacks it
-        for owner in sorted(contents.owners):
-            connection.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
+def _create(connection: Connection, target: Target, place: Target, contents: Contents, backup: Manifest) -> None:
+    """Create an empty database that belongs to the temporary role, with its extensions, settings and privileges."""
+    name = place.database
+    connection.run(f"CREATE DATABASE {identifier(name)} TEMPLATE template0 ENCODING 'UTF8'")
+    with target.connect(name) as empty:
+        loader.prepare(empty, sorted(contents.extensions & backup.extensions.keys()))
+    connection.run(f"ALTER DATABASE {identifier(name)} OWNER TO {identifier(place.user)}")
+    with place.connect(name) as own:
+        for before, behind in contents.database_statements:
+            own.run(f"{before}{identifier(name)}{behind}")
+        if not contents.database_statements:  # owners of schemas need it, and SQL text lacks it
+            for owner in sorted(contents.owners):
+                own.run(f"GRANT CREATE ON DATABASE {identifier(name)} TO {identifier(owner)}")
 
 
 def keep(connection: Connection, wanted: str, name: str, stamp: str, *, incomplete: bool = False) -> str:
@@ -222,10 +234,10 @@ def accept(connection: Connection, target: Target, kept: str, allowed: Collectio
     if kept not in names:
         raise Refused(f"{target.host} has no database {kept} that a restore of {target.database} kept; it has {', '.join(names) or 'none'}")
     stamp = kept.rsplit("_", 2)[1]
-    return _swap(connection, target.database, kept, stamp if replaces(connection, target, allowed) else None)
+    return swap(connection, target.database, kept, stamp if replaces(connection, target, allowed) else None)
 
 
-def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> str | None:
+def swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> str | None:
     """Rename both databases in one transaction; returns the new name of the previous database."""
     renames, previous = {name: wanted}, None
     if stamp:
@@ -238,36 +250,11 @@ def _swap(connection: Connection, wanted: str, name: str, stamp: str | None) -> 
     return previous
 
 
-def _borrow(connection: Connection, roles: Iterable[str]) -> list[str]:
-    """Let the restoring role act as the owners of what it restores; returns the statements that end it.
-
-    An archive lists all owners; SQL text names the owners of large objects only after the data. So all roles of the backup
-    are tried, and loading fails if a refused one was necessary.
-    """
-    back = []
-    new = _value(connection, "SELECT current_setting('server_version_num')::int") >= 160000
-    for (role,) in connection.run(
-        """SELECT rolname FROM pg_roles WHERE rolname = ANY (:roles) AND rolname <> current_user
-              AND NOT (pg_has_role(current_user, oid, 'USAGE') AND pg_has_role(current_user, oid, :how)) ORDER BY 1""",
-        roles=list(roles),
-        how="SET" if new else "USAGE",
-    ):
-        with suppress(DatabaseError):
-            connection.run(f"GRANT {identifier(role)} TO current_user" + (" WITH INHERIT TRUE, SET TRUE" if new else ""))
-            back.append(f"REVOKE {identifier(role)} FROM current_user")
-    return back
-
-
-def _give_back(connection: Connection, statements: list[str]) -> None:
-    for statement in statements:
-        with suppress(DatabaseError, InterfaceError, OSError):  # the database-roles function corrects it daily
-            connection.run(statement)
-
-
 def _drop_remains(connection: Connection, prefix: str) -> None:
     """Drop the databases of restores that died. The lock proves that none is running."""
     for (name,) in connection.run("SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)", prefix=prefix):
         _drop(connection, name)
+    loader.drop(connection)
 
 
 def _drop(connection: Connection, name: str) -> None:
@@ -282,9 +269,11 @@ def _end_sessions(connection: Connection, name: str) -> None:
     )
 
 
-def _drop_failed(connection: Connection, name: str, error: BaseException) -> None:
+def _drop_failed(connection: Connection, name: str, role: loader.Loader | None, error: BaseException) -> None:
     try:
         _drop(connection, name)
+        if role:
+            loader.drop(connection, role)
     except (DatabaseError, InterfaceError, OSError) as second:
         raise LoadFailed(
             f"{error}; then the server stopped answering ({reason(second)}). The incomplete database {name} may remain: nothing uses it, "

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from common import database_url, locks, secrets
+from common import database, locks, secrets
 
 from rotation.database_login import PROXY_WAIT_SECONDS, RUN_ROLES, Database
 from rotation.service import POLL_SECONDS, Service
 
+ROLE = "carmen_rotation"
 LOCK_WAIT_SECONDS = 300.0  # database_roles holds the lock while it runs
 STEP_SECONDS = PROXY_WAIT_SECONDS + 30  # Lambda must not end a step: PostgreSQL would keep its lock until it notices the lost session
 
@@ -118,12 +119,10 @@ class Rotation:
 
     @contextmanager
     def _lock(self, deadline: float) -> Iterator[None]:
-        """Hold the lock in a session of the user in use, whose password always works."""
-        written = self._written().value
-        user, password = database_url.user_of(written) or "", database_url.password_of(written) or ""
+        """Hold the lock as a role that may do nothing else: the application's users cannot take it (common/locks.py)."""
         wait_seconds = min(LOCK_WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
         with (
-            closing(self.database.login(user, password)) as session,
+            closing(database.connect_as(ROLE, database=locks.DATABASE)) as session,
             locks.exclusive(session, "rotation", wait_seconds=wait_seconds, key=locks.LOGINS),
         ):
             yield

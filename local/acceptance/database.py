@@ -19,6 +19,7 @@ ROLES = {
     "carmen_monitor": (True, False, ["pg_monitor", "rds_iam"]),
     "carmen_monitor_proxy": (True, False, []),
     "carmen_owner": (True, False, []),
+    "carmen_rotation": (True, False, ["rds_iam"]),
 }
 FORBIDDEN = (
     "CREATE TABLE mine ()",

@@ -9,10 +9,12 @@ from typing import cast
 import pytest
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from backup import handler as backup
-from common import database
-from database_roles import roles
+from common import database, database_url, locks
+from database_roles import handler, roles
 from maintenance import handler as maintenance
+from pg8000.native import DatabaseError
 from probe.postgresql import statistics
+from rotation import alternation
 
 from tests.lambdas.backups import CONTEXT, OWNER_PASSWORD, TIME, Context, Erp, connect
 
@@ -92,3 +94,53 @@ def test_table_replaced_by_view_is_not_read(erp: Erp, callers: Callable[[], set[
             with pytest.raises(Exception, match="non-system view"):
                 read(session)
     assert callers() == set()
+
+
+def test_application_cannot_take_the_locks(erp: Erp) -> None:
+    """Whoever may connect to a database can take any advisory lock in it."""
+    server = erp.server
+    for user in (roles.OWNER, *roles.APPLICATION_LOGINS, roles.MONITOR_PROXY):
+        with pytest.raises(DatabaseError, match="permission denied for database"), connect(server, user, OWNER_PASSWORD, locks.DATABASE):
+            pass
+    with connect(server, "carmen_app_a", OWNER_PASSWORD, erp.database) as attacker:
+        for key in (locks.KEY, locks.LOGINS):
+            attacker.run("SELECT pg_advisory_lock(:key)", key=key)
+        assert backup.handler({"time": TIME}, CONTEXT)["outcome"] == "made"
+        with (
+            closing(database.connect_as(alternation.ROLE, database=locks.DATABASE)) as rotation,
+            locks.exclusive(rotation, "rotation", key=locks.LOGINS),
+        ):
+            pass
+
+
+def test_settings_of_roles_are_reset_by_the_nightly_run(erp: Erp) -> None:
+    server = erp.server
+    with connect(server, "carmen_app_a", OWNER_PASSWORD, erp.database) as attacker:
+        attacker.run("ALTER ROLE carmen_app_a SET search_path = nowhere")
+        attacker.run(f"ALTER ROLE carmen_app_a IN DATABASE {erp.database} SET default_transaction_read_only = on")
+        with pytest.raises(DatabaseError, match="permission denied"):
+            attacker.run("ALTER ROLE carmen_app_a CONNECTION LIMIT -1")
+    with connect(server, server.master, server.password, erp.database) as master:
+        master.run("ALTER ROLE carmen_app_a CONNECTION LIMIT -1")
+        changes = roles.apply(master, PASSWORDS).changes
+        assert {"ALTER ROLE carmen_app_a RESET ALL", f'ALTER ROLE carmen_app_a IN DATABASE "{erp.database}" RESET ALL'} <= set(changes)
+        ((limit, maximum),) = master.run(
+            "SELECT rolconnlimit, current_setting('max_connections')::int FROM pg_roles WHERE rolname = 'carmen_app_a'"
+        )
+        assert maximum * 0.9 <= limit < maximum  # operations can still connect
+        assert roles.apply(master, PASSWORDS).changes == []
+    with connect(server, "carmen_app_a", OWNER_PASSWORD, erp.database) as application:
+        assert application.run("SHOW search_path") == [['"$user", public']]
+
+
+def test_changed_password_is_noticed_and_set_again(erp: Erp, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = database_url.Endpoints(
+        database_host="localhost", proxy_host="", database_port=erp.server.port, database_name=erp.database, redis_host="", redis_port=0,
+        connection_limit=1, pool_timeout_seconds=1, pool_idle_seconds=1,
+    )  # fmt: skip
+    with connect(erp.server, "carmen_app_b", OWNER_PASSWORD, erp.database) as attacker:
+        attacker.run("ALTER ROLE carmen_app_b PASSWORD 'of the attacker'")
+    with connect(erp.server, erp.server.master, erp.server.password, erp.database) as master:
+        assert handler.changed_passwords(master, endpoints, PASSWORDS) == ["carmen_app_b"]
+        roles.apply(master, PASSWORDS)
+        assert handler.changed_passwords(master, endpoints, PASSWORDS) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import uuid
 from contextlib import closing
@@ -12,7 +13,8 @@ from typing import Any, cast
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from backup.handler import handler
 from common import client_tools
-from common.backup_manifest import FILE_NAME, TIERS, Manifest
+from common.backup_manifest import FILE_NAME, TIERS, File, Manifest
+from common.backup_signature import KmsSignatures
 from common.backup_store import BackupStore
 from database_roles.roles import apply
 from pg8000.native import Connection
@@ -79,7 +81,7 @@ class Erp:
 
     @property
     def store(self) -> BackupStore:
-        return BackupStore(self.s3, self.bucket)
+        return store(self.s3, self.bucket)
 
     def back_up(self, time: str = TIME) -> Manifest:
         return self.store.read(handler({"time": time}, CONTEXT)["manifest"].removesuffix(f"/{FILE_NAME}"))
@@ -114,6 +116,20 @@ class Erp:
         finally:
             process.close()
         return text
+
+
+def store(s3: Any, bucket: str) -> BackupStore:
+    """The bucket's backups, signed with the tests' key."""
+    return BackupStore(s3, bucket, signatures=KmsSignatures(os.environ["BACKUP_KEY_ARN"]))
+
+
+def manifest_of(tier: str, stamp: str, files: dict[str, File]) -> Manifest:
+    """A manifest without a database."""
+    return Manifest(
+        stamp=stamp, tier=tier, database="carmen", server_version="17.11", client_version="18.6", pg_dump_options=[], restrict_key="k",
+        started_at="", finished_at="", seconds=1, database_bytes=1, bytes_per_second=1, files=files, tables={}, sequences={},
+        extensions={}, large_objects=0,
+    )  # fmt: skip
 
 
 def revoke_bypassrls(server: LocalRds, master: Connection) -> None:

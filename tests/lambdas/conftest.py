@@ -12,6 +12,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,15 @@ def aws(embedded_aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     for cached in (aws_clients.client, aws_clients.session):
         cached.cache_clear()
+    monkeypatch.setenv("BACKUP_KEY_ARN", _key(embedded_aws))
     return embedded_aws
+
+
+@cache
+def _key(url: str) -> str:
+    """The key that encrypts backups and signs their manifests; one for all tests."""
+    kms = boto3.client("kms", endpoint_url=url, region_name=REGION)
+    return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
 @pytest.fixture

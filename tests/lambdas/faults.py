@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from common.backup_manifest import Manifest
+from common.backup_signature import with_signature
+
+from tests.lambdas.backups import store
 
 Damage = Callable[[bytes], bytes]
 
@@ -25,7 +28,7 @@ def cut_member(body: bytes) -> bytes:
 
 DAMAGES: dict[str, Damage] = {"truncated": lambda body: body[: len(body) * 2 // 3], "bit-flipped": flip, "cut": cut_member}
 
-# Field → wrong value, for each field of the manifest except invalid_indexes, which cannot be verified later.
+# Field → wrong value, for each field of the manifest except invalid_indexes and pg_dump_options, which nothing reads later.
 WRONG_VALUES: dict[str, Any] = {
     "version": 2,
     "stamp": "20261123T020000Z",
@@ -62,7 +65,7 @@ WRONG_VALUES: dict[str, Any] = {
 
 
 def falsify(s3: Any, bucket: str, found: Manifest, where: str, what: Any) -> None:
-    """Overwrite the manifest with a wrong value."""
+    """Overwrite the manifest with a wrong value, signed: as if the backup itself had written it."""
     values = json.loads(found.to_json())
     *path, last = (part.replace("|", ".") for part in where.split("."))
     inner = values
@@ -70,7 +73,8 @@ def falsify(s3: Any, bucket: str, found: Manifest, where: str, what: Any) -> Non
         inner = inner[part]
     assert inner.get(last) != what
     inner[last] = what
-    s3.put_object(Bucket=bucket, Key=found.key, Body=json.dumps(values))
+    body = json.dumps(values, indent=1, sort_keys=True).encode()
+    s3.put_object(Bucket=bucket, Key=found.key, Body=with_signature(body, store(s3, bucket).signatures.sign(body)))
 
 
 def damage(s3: Any, bucket: str, key: str, how: Damage) -> None:

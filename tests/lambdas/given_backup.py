@@ -16,11 +16,10 @@ from typing import Any
 from backup import snapshot
 from common import client_tools, database
 from common.backup_manifest import File, Manifest
-from common.backup_store import BackupStore
 from database_roles import roles
 
 from local.services.postgres import LocalRds
-from tests.lambdas import erp
+from tests.lambdas import backups, erp
 
 STAMP = "20261124T020000Z"
 KEY = "GivenBackup"
@@ -57,7 +56,7 @@ class Given:
 
     def put(self, s3: Any, bucket: str) -> Manifest:
         self.put_again(s3, bucket)
-        BackupStore(s3, bucket).write(self.manifest)
+        backups.store(s3, bucket).write(self.manifest)
         return self.manifest
 
 

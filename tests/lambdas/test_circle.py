@@ -19,11 +19,10 @@ from backup import handler as backup
 from botocore.exceptions import ClientError
 from common import client_tools
 from common.backup_manifest import Manifest
-from common.backup_store import BackupStore
 from drill import handler as drill
 
 from local.services.postgres import LocalRds
-from tests.lambdas import erp
+from tests.lambdas import backups, erp
 from tests.lambdas.backups import Context
 from tests.lambdas.conftest import INSTALLATIONS
 from tools.build.postgres_wheels import MAJORS, install
@@ -50,7 +49,7 @@ def test_backup_drill_and_restore(
             for name, value in {"DATABASE_HOST": "localhost", "DATABASE_PORT": server.port, "DATABASE_NAME": original}.items():
                 function.setenv(name, str(value))
             assert backup.handler({"time": TIME}, CONTEXT)["outcome"] == "made"
-            found = BackupStore(s3, bucket).find()
+            found = backups.store(s3, bucket).find()
         with monkeypatch.context() as function:
             function.setenv("POSTGRESQL_SERVER_HOME", str(install(server.major, INSTALLATIONS)))
             function.setenv("DRILL_FOLDER", folder)

@@ -228,7 +228,8 @@ def broad_actions_have_conditions(templates: Templates) -> Findings:
             keys = {key for condition in statement.get("Condition", {}).values() for key in condition}
             for action in actions(statement) if statement["Effect"] == "Allow" else ():
                 whole = action == "s3:ListBucket" and LISTS_WHOLE_BUCKET in name.replace("/", "")
-                if action in REQUIRED_CONDITION and REQUIRED_CONDITION[action] not in keys and not whole:
+                signature = action == "kms:Decrypt" and "kms:EncryptionContext:purpose" in keys  # of a manifest (ADR 0030)
+                if action in REQUIRED_CONDITION and REQUIRED_CONDITION[action] not in keys and not whole and not signature:
                     yield f"{name} allows {action} without {REQUIRED_CONDITION[action]}"
 
 
@@ -280,7 +281,8 @@ def function_code_is_denied_network_interfaces(templates: Templates) -> Findings
         ]:
             yield name
         for statement in statements(properties):
-            if "kms:Decrypt" in actions(statement) and "kms:ViaService" not in json.dumps(statement.get("Condition", {})):
+            condition = json.dumps(statement.get("Condition", {}))
+            if "kms:Decrypt" in actions(statement) and not re.search("kms:ViaService|kms:EncryptionContext:purpose", condition):
                 yield f"{name} may decrypt everything that the key encrypted"
 
 

@@ -41,13 +41,13 @@ def test_rule_holds_for_a_preview(preview: Built, name: str) -> None:
 
 def test_missing_and_needless_endpoints_are_found(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     without = {service: one for service, one in ENDPOINTS.items() if service not in ("ecs", "elasticache", "logs")}
-    monkeypatch.setattr(structure_rules, "ENDPOINTS", {**without, "kms": {}})
+    monkeypatch.setattr(structure_rules, "ENDPOINTS", {**without, "sns": {}})
     found = RULES["private_subnets_have_the_endpoints_they_need"](built.templates)
-    assert [re.findall("calls (ecs|elasticache|logs),|endpoint for (kms),", one)[0] for one in found] == [
+    assert [re.findall("calls (ecs|elasticache|logs),|endpoint for (sns),", one)[0] for one in found] == [
         ("ecs", ""),
         ("elasticache", ""),
         ("logs", ""),
-        ("", "kms"),
+        ("", "sns"),
     ]
 
 

@@ -238,6 +238,7 @@ def _environment(aws: TCPServer, without_tls: TCPServer) -> dict[str, str]:
         "REDIS_HOST": LOCALHOST,
         "REDIS_PORT": port,
         "BACKUP_BUCKET": "backups",
+        "BACKUP_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/k",
         **dict.fromkeys(
             ("MASTER_SECRET", "MIGRATION_SECRET", "WEBHOOK_SECRET", "CONNECTION_SECRET", "REDIS_SECRET", "MONITOR_PROXY_SECRET"), "secret"
         ),

@@ -26,7 +26,7 @@ IN_CLUSTER = ("DescribeServices", "DescribeTasks", "ListTasks", "RunTask", "Stop
 def register() -> None:
     define("AWS::IAM::OIDCProvider", _create_provider, _delete_provider)
     iam_actions.extract_resource_arn = with_ecs(with_streams(iam_actions.extract_resource_arn))
-    iam_actions.request_tag_context = with_cluster(iam_actions.request_tag_context)
+    iam_actions.request_tag_context = with_encryption_context(with_cluster(iam_actions.request_tag_context))
     iam._IAM_HANDLERS["CreateServiceLinkedRole"] = _with_its_name(iam._IAM_HANDLERS["CreateServiceLinkedRole"])
     iam_evaluator._principal_keys = with_source_function(iam_evaluator._principal_keys)
     sts.register_session = one_at_a_time(sts.register_session)
@@ -131,6 +131,17 @@ def with_cluster(native: Any) -> Any:
             arn = cluster if cluster.startswith("arn:") else f"arn:aws:ecs:{get_region()}:{get_account_id()}:cluster/{cluster}"
             return {**keys, "ecs:cluster": arn}
         return keys
+
+    return context
+
+
+def with_encryption_context(native: Any) -> Any:
+    """Set `kms:EncryptionContext:<name>` for requests with an encryption context (KMS Developer Guide, "Condition keys"); names are lower case."""
+
+    def context(service: str, action: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+        keys: dict[str, Any] = native(service, action, body, parameters)
+        given: dict[str, str] = json.loads(body or b"{}").get("EncryptionContext", {}) if service == "kms" else {}
+        return {**keys, **{f"kms:encryptioncontext:{name.lower()}": value for name, value in given.items()}}
 
     return context
 

@@ -7,7 +7,17 @@ import pytest
 from constructs_lib.database.restore_drill import RestoreDrill
 from tests.conftest import by_id, only
 from tests.constructs.conftest import Synthesized, alerting, libraries, settings, stack, template
-from tests.constructs.neighbours import REASON, ExistingNetwork, bucket, cluster, key, schedules, statements, task_variables, variables
+from tests.constructs.neighbours import (
+    REASON,
+    ExistingNetwork,
+    bucket,
+    cluster,
+    key,
+    schedules,
+    statements,
+    task_variables,
+    variables,
+)
 
 
 def build(**operations: Any) -> Synthesized:
@@ -70,3 +80,15 @@ def test_drill_runs_monthly_unless_opted_out(built: Synthesized) -> None:
     off = build(scheduled_backups=False, scheduled_backups_opt_out_reason=REASON)
     assert not schedules(off)
     assert by_id(off.resources("AWS::Lambda::Function"), "/DrillFunction")["Metadata"]["ScheduledBackupsOptOut"] == REASON
+
+
+def test_drill_verifies_signatures_and_cannot_sign(built: Synthesized) -> None:
+    for role in ("DrillFunctionRole", "DrillFargateTaskRole"):
+        found = [one for one in statements(built, role) if "kms:EncryptionContext:purpose" in str(one.get("Condition"))]
+        assert [one["Action"] for one in found] == ["kms:Decrypt"]
+
+
+def test_no_other_process_of_the_task_has_the_credentials_address(built: Synthesized) -> None:
+    """The drill's server has the same user. An init process would have the container's environment, and anyone of that user can read it."""
+    (container,) = only(built.resources("AWS::ECS::TaskDefinition"))["ContainerDefinitions"]
+    assert container["LinuxParameters"]["InitProcessEnabled"] is False

@@ -62,7 +62,7 @@ def test_interface_endpoints_replace_nat_gateways() -> None:
     services = {
         str(r["Properties"]["ServiceName"]).split(".")[-1].rstrip("]}'\"") for r in without.resources("AWS::EC2::VPCEndpoint").values()
     }
-    assert services == {"s3", "api", "dkr", "ecs", "elasticache", "logs", "secretsmanager", "ssmmessages"}
+    assert services == {"s3", "api", "dkr", "ecs", "elasticache", "kms", "logs", "secretsmanager", "ssmmessages"}
     assert not [name for name in without.resources("AWS::EC2::Route") if "Private" in name]
     group = by_id(without.resources("AWS::EC2::SecurityGroup"), "Endpoint")["Properties"]
     assert [rule["ToPort"] for rule in group["SecurityGroupIngress"]] == [443]

@@ -12,11 +12,12 @@ import pytest
 from backup.handler import handler
 from backup.settings import Settings
 from common.backup_manifest import TIERS, BackupDamaged, Manifest, parse_stamp, stamp_of
-from common.backup_store import SUPERSEDED, BackupStore, UploadError, is_due
+from common.backup_store import SUPERSEDED, UploadError, is_due
 
+from tests.lambdas import backups
 from tests.lambdas.backups import CONTEXT, TIME, Erp
 
-SETTINGS = {"BACKUP_BUCKET": "b", "AWS_REGION": "us-east-1"}
+SETTINGS = {"BACKUP_BUCKET": "b", "AWS_REGION": "us-east-1", "BACKUP_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/k"}
 DAYS = {"daily": 7, "weekly": 35, "monthly": 400}  # settings/sections, Storage
 on_one_major = pytest.mark.parametrize("server", [17], indirect=True, ids=["postgresql17"])
 
@@ -59,6 +60,7 @@ def test_days_of_tiers_are_settings() -> None:
         ("BACKUP_MONTHLY_DAY", "31", "a whole number from 1 to 28"),
         ("BACKUP_FORMATS", "sql", "one or more of archive, sql_gz"),
         ("BACKUP_BUCKET", "", "the name of the bucket"),
+        ("BACKUP_KEY_ARN", "", "the KMS key that encrypts"),
     ],
 )
 def test_wrong_setting_names_allowed_values(name: str, value: str, message: str) -> None:
@@ -68,27 +70,23 @@ def test_wrong_setting_names_allowed_values(name: str, value: str, message: str)
 
 def a_backup(s3: Any, bucket: str, time: datetime) -> Manifest:
     """A small backup, without a database."""
-    stamp, store = stamp_of(time), BackupStore(s3, bucket)
+    stamp, store = stamp_of(time), backups.store(s3, bucket)
     files = {name: store.put(f"daily/{stamp}/{name}.{stamp}", stamp.encode(), content_type="text/plain") for name in ("archive", "roles")}
-    made = Manifest(
-        stamp=stamp, tier="daily", database="carmen", server_version="17.11", client_version="18.6", pg_dump_options=[], restrict_key="k",
-        started_at="", finished_at="", seconds=1, database_bytes=1, bytes_per_second=1, files=files, tables={}, sequences={},
-        extensions={}, large_objects=0,
-    )  # fmt: skip
+    made = backups.manifest_of("daily", stamp, files)
     store.write(made)
     return made
 
 
 def superseded(s3: Any, bucket: str, known: frozenset[str] | set[str] = frozenset()) -> set[str]:
     """The backups that lifecycle rules may remove when they are old enough, without those already `known`."""
-    names = {name for tier in TIERS for name in BackupStore(s3, bucket).names(tier)} - known
+    names = {name for tier in TIERS for name in backups.store(s3, bucket).names(tier)} - known
     return {name for name in names if SUPERSEDED in s3.get_object_tagging(Bucket=bucket, Key=f"{name}/manifest.json")["TagSet"]}
 
 
 @pytest.mark.long
 def test_ten_days_without_backup_expire_nothing(s3: Any, bucket: str) -> None:
     """Lifecycle rules remove tagged objects older than their tier's days: three complete backups of each tier always remain."""
-    store = BackupStore(s3, bucket)
+    store = backups.store(s3, bucket)
     tagged: set[str] = set()
     start, failing = at("2026-09-01T01:00"), range(12, 22)
     for day in range(32):
@@ -114,7 +112,7 @@ def test_objects_without_manifest_are_superseded(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="daily/20260901T010000Z/carmen_backup_20260901T010000Z.dump", Body=b"half")
     for day in range(2, 5):
         a_backup(s3, bucket, at(f"2026-09-0{day}T01:00"))
-    assert BackupStore(s3, bucket).tag_superseded() == 1
+    assert backups.store(s3, bucket).tag_superseded() == 1
     assert superseded(s3, bucket) == set()
 
 
@@ -151,18 +149,19 @@ def test_second_region_gets_missed_backups(erp: Erp, s3: Any, bucket: str, monke
     assert answer["outcome"] == "already there"
     assert len(answer["written"]) == 4  # two daily ones, one weekly, one monthly
     for tier in TIERS:
-        assert BackupStore(elsewhere, copies).names(tier) == erp.store.names(tier)
-    copied = BackupStore(elsewhere, copies).find()
+        assert backups.store(elsewhere, copies).names(tier) == erp.store.names(tier)
+    copied = backups.store(elsewhere, copies).find()
     found = elsewhere.get_object(Bucket=copies, Key=copied.files["archive"].key)
     assert hashlib.sha256(found["Body"].read()).hexdigest() == copied.files["archive"].sha256
     assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
 
 
 def test_wrong_manifest_is_refused(s3: Any, bucket: str) -> None:
-    made, store = a_backup(s3, bucket, at("2026-11-24T01:00")), BackupStore(s3, bucket)
+    made, store = a_backup(s3, bucket, at("2026-11-24T01:00")), backups.store(s3, bucket)
     s3.copy_object(Bucket=bucket, Key="daily/20261125T010000Z/manifest.json", CopySource={"Bucket": bucket, "Key": made.key})
+    assert store.newest() == made  # the moved one does not count
     with pytest.raises(BackupDamaged, match=r"says that it is daily/20261124T010000Z/manifest\.json: it was moved"):
-        store.newest()
+        store.read("daily/20261125T010000Z")
     with pytest.raises(BackupDamaged, match="there is no complete backup of that time"):
         store.read("daily/20261126T010000Z")
     for text, message in (

@@ -21,6 +21,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "ec2": ("describe_security_groups", {}),
     "ecs": ("list_tasks", {"cluster": "c"}),
     "elasticache": ("describe_replication_groups", {}),
+    "kms": ("encrypt", {"KeyId": "k", "Plaintext": b"m"}),
     "s3": ("list_objects_v2", {"Bucket": "backups"}),
     "sns": ("publish", {"TopicArn": "arn:aws:sns:us-east-1:000000000000:people", "Message": "m"}),
     "sqs": ("send_message", {"QueueUrl": "https://sqs.us-east-1.amazonaws.com/000000000000/alerts", "MessageBody": "m"}),

@@ -56,6 +56,7 @@ ENVIRONMENT = {
     "MIGRATION_FAMILY": "migration",
     "REPLICATION_GROUP": "group",
     "BACKUP_BUCKET": "backups",
+    "BACKUP_KEY_ARN": "arn:aws:kms:us-east-1:000000000000:key/k",
     "TABLE": "table",
     "QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/queue",
     "EMAIL_TOPIC": "email",
@@ -172,6 +173,7 @@ def _run(package: str, world: World, monkeypatch: pytest.MonkeyPatch, capsys: py
             "locks.exclusive": nullcontext,
             "database.connect": lambda **_: nullcontext(),
             "closing": lambda it: it,
+            "changed_passwords": list,
         }.items():
             monkeypatch.setattr(f"database_roles.handler.{name}", lambda *_, instead=instead, **__: nullcontext())
         monkeypatch.setattr(module.roles, "apply", world.leak)

@@ -152,7 +152,7 @@ def nested_membership_counts(server: LocalRds) -> Iterator[Callable[[str], None]
         server.as_rdsadmin("SELECT pg_reload_conf()")
         time.sleep(0.2)  # the postmaster reads it when it gets the signal
 
-    members = [f"carmen_{name}" for name in ("backup", "maintenance", "monitor")]
+    members = [f"carmen_{name}" for name in ("backup", "maintenance", "monitor", "rotation")]
     server.as_rdsadmin(f"REVOKE rds_iam FROM {server.master} CASCADE; GRANT rds_iam TO {', '.join(members)}")
     try:
         configure("reject")

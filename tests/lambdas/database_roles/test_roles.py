@@ -116,6 +116,7 @@ def test_attributes_and_memberships(run: object, master: Connection) -> None:
         ["carmen_monitor", True, ["pg_monitor", "rds_iam"]],
         ["carmen_monitor_proxy", True, []],
         ["carmen_owner", True, []],
+        ["carmen_rotation", True, ["rds_iam"]],
     ]
     assert master.run(
         """SELECT rolname FROM pg_roles WHERE rolname LIKE 'carmen\\_%' AND rolname <> 'carmen_master'

@@ -220,7 +220,10 @@ def test_open_transaction_postpones_a_rebuild(carmen: Carmen) -> None:
 
 @one_major
 def test_maintenance_does_not_run_during_a_backup(carmen: Carmen) -> None:
-    with closing(database.connect_as("carmen_backup")) as backup, locks.exclusive(backup, "backup 20261122T030000Z"):
+    with (
+        closing(database.connect_as("carmen_backup", database=locks.DATABASE)) as backup,
+        locks.exclusive(backup, "backup 20261122T030000Z"),
+    ):
         answer = carmen.maintain()
         assert not answer["finished"]
         assert "backup 20261122T030000Z" in answer["reason"]

@@ -20,6 +20,7 @@ import pytest
 import trustme
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from common import database, tls
+from common.backup_manifest import File
 from common.redis import Redis, RedisError
 from database_roles import roles
 from pg8000.native import Connection
@@ -29,7 +30,7 @@ from probe.measurements import Counters, instance, proxy
 from local.services.postgres import LocalRds
 from local.services.redis import LocalRedis, install
 from tests.conftest import ROOT
-from tests.lambdas.backups import connect
+from tests.lambdas.backups import connect, manifest_of, store
 from tests.lambdas.database_roles.test_roles import PASSWORDS
 from tests.lambdas.maintenance.test_maintenance import Context, one_major
 from tools.processes import LOCALHOST, free_port
@@ -374,14 +375,21 @@ def test_ages_of_the_last_successes(world: World, s3: Any, bucket: str, monkeypa
     def put(key: str, body: str = "{}") -> None:
         s3.put_object(Bucket=bucket, Key=key, Body=body)
 
+    def complete(tier: str, stamp: str) -> int:
+        """Write a manifest; return its size."""
+        found = manifest_of(tier, stamp, {"archive": File(key="", bytes=1, sha256="", crc32="")})
+        store(s3, bucket).write(found)
+        return int(s3.head_object(Bucket=bucket, Key=found.key)["ContentLength"])
+
     for days in range(1, 9):  # eight complete backups, the newest of half the size
         stamp = _stamp(timedelta(days=days))
-        put(f"daily/{stamp}/carmen_backup_{stamp}.dump", "x" * (490 if days == 1 else 990))
-        put(f"daily/{stamp}/manifest.json", "0123456789")
+        size = complete("daily", stamp)
+        put(f"daily/{stamp}/carmen_backup_{stamp}.dump", "x" * ((5_000 if days == 1 else 10_000) - size))
     unfinished = _stamp(timedelta(hours=1))
     put(f"daily/{unfinished}/carmen_backup_{unfinished}.dump", "no manifest")
     put("daily/not-a-stamp/manifest.json")
-    put(f"weekly/{_stamp(timedelta(days=3))}/manifest.json")
+    put(f"daily/{unfinished}/manifest.json", '{"signature": "00"}')  # forged
+    complete("weekly", _stamp(timedelta(days=3)))
     put(f"reports/drill/{_stamp(timedelta(days=40))}-2.json", '{"passed": true}')  # the second drill of that time
     put(f"reports/drill/{_stamp(timedelta(days=2))}.json", '{"passed": false}')
     put("reports/maintenance/weekly/state.json", json.dumps({"last_finished_at": (datetime.now(UTC) - timedelta(days=5)).isoformat()}))

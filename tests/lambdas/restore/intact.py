@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from common.backup_store import BackupStore
 from database_roles import roles
 from restore import loading, restoring
 from restore.source import Source
 from restore.target import Target
 
 from local.services.postgres import LocalRds
-from tests.lambdas import erp, given_backup
+from tests.lambdas import backups, erp, given_backup
 from tests.lambdas.backups import connect
 
 
@@ -54,7 +53,7 @@ class Restores:
         for entry in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", []):
             self.s3.delete_object(Bucket=self.bucket, Key=entry["Key"])
         given_backup.make(self.server, name, formats=formats).put(self.s3, self.bucket)
-        store = BackupStore(self.s3, self.bucket)
+        store = backups.store(self.s3, self.bucket)
         return restoring.restore(store, store.find(), self.target, report=lambda _: None, folder=self.folder)
 
     def databases(self) -> list[str]:

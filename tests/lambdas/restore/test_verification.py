@@ -263,7 +263,8 @@ def test_other_facts_drop_the_restore(server: LocalRds, restores: Restores, monk
     damage_after_load(
         monkeypatch,
         server,
-        """DELETE FROM orders; DROP TABLE live_table; CREATE TABLE new_table (n int); SELECT lo_unlink(4711);
+        """DELETE FROM orders; DROP TABLE live_table; CREATE TABLE new_table (n int); ALTER TABLE new_table OWNER TO carmen_owner;
+           SELECT lo_unlink(4711);
            SELECT setval('numbers', 3); DROP EXTENSION pgstattuple""",
     )
     schema = "CREATE TABLE live_table (n int); CREATE SEQUENCE numbers; SELECT setval('numbers', 7);"

@@ -102,13 +102,10 @@ def test_all_credentials_may_be_due(world: World, monkeypatch: pytest.MonkeyPatc
 STEPS = [
     f"{when} {what}"
     for what in (
-        "login on the instance",  # for the lock
         "put_secret_value",  # the pending token
         "modify_replication_group",
-        "login on the instance",  # for the lock, when Redis accepts the token
         "update_secret_version_stage",
         "put_secret_value",  # the connection
-        "login on the instance",  # for the lock
         "update_service",
     )
     for when in ("before", "after")
@@ -118,7 +115,7 @@ STEPS = [
 @pytest.mark.parametrize(
     ("step", "roles_between"),
     [
-        pytest.param(step, between, marks=[] if (step, between) == (9, True) else [pytest.mark.long])
+        pytest.param(step, between, marks=[] if (step, between) == (5, True) else [pytest.mark.long])
         for step in range(len(STEPS))
         for between in (False, True)
     ],

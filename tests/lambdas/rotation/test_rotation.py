@@ -102,18 +102,16 @@ def test_concurrent_runs_are_serialized(world: World, monkeypatch: pytest.Monkey
 STEPS = [
     f"{when} {what}"
     for what in (
-        "login on the instance",  # for the lock
         "login on the instance",  # with the idle user's password
         "put_secret_value",  # its new password
         "login on the instance",  # with the new password
         "login on the proxy",
         "put_secret_value",  # the connection
-        "login on the instance",  # for the lock
         "update_service",
     )
     for when in ("before", "after")
 ]
-QUICK = [(6, True), (11, False)]  # after the password change; after the connection secret
+QUICK = [(4, True), (9, False)]  # after the password change; after the connection secret
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ DEFAULT_CONTEXT: Context = {
     "s3:ObjectCreationOperation": "true",
     "kms:ViaService": None,
     "kms:EncryptionContext:aws:s3:arn": None,
+    "kms:EncryptionContext:purpose": None,
     "kms:GrantIsForAWSResource": None,
     "lambda:SourceFunctionArn": None,
 }

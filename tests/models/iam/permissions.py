@@ -20,6 +20,7 @@ READ_SECRET = "secretsmanager:DescribeSecret secretsmanager:GetSecretValue"
 WRITE_LOG = "logs:CreateLogStream logs:PutLogEvents"
 PULL_IMAGE = "ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:GetDownloadUrlForLayer"
 THROUGH_S3: Context = {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+FOR_SIGNATURES: Context = {"kms:EncryptionContext:purpose": "carmen backup manifest"}
 THROUGH_SNS: Context = {"kms:ViaService": "sns.us-east-1.amazonaws.com"}
 
 
@@ -140,6 +141,7 @@ BACKUP_GRANTS = (
     ),
     Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
     Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+    Grant("kms:Decrypt kms:Encrypt", "Storage/Key", FOR_SIGNATURES),
 )
 # Added by `storage.backup_copy_region`: the same in that region, with its key and S3 endpoint.
 COPY_GRANTS = (
@@ -167,6 +169,7 @@ DRILL_GRANTS = (
     Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
     Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "reports/drill/"}),
     Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+    Grant("kms:Decrypt", "Storage/Key", FOR_SIGNATURES),
 )
 ROLES = {
     "Network/NetworkFlowLogRole": ExpectedRole(FLOW_LOG, (Grant(f"{WRITE_LOG} logs:DescribeLogStreams", "Network/NetworkFlowLogGroup"),)),
@@ -347,6 +350,7 @@ ROLES = {
         FUNCTION,
         (
             *in_the_vpc("Operations/RotationFunction"),
+            database_login("carmen_rotation"),
             *(
                 Grant(f"{READ_SECRET} secretsmanager:PutSecretValue", f"Data/{secret}")
                 for secret in ("CarmenAppA", "CarmenAppB", "DatabaseRolesConnection", "DatabaseRolesMigrationConnection")
@@ -373,6 +377,7 @@ ROLES = {
             *(Grant("s3:GetObject", f"Storage/Backups /{folder}/*") for folder in (*BACKUP_FOLDERS, "reports")),
             Grant("s3:ListBucket", "Storage/Backups", {"s3:prefix": "daily/"}),
             Grant("kms:Decrypt kms:GenerateDataKey", "Storage/Key", THROUGH_S3),
+            Grant("kms:Decrypt", "Storage/Key", FOR_SIGNATURES),
         ),
     ),
     "Operations/ProbeMinutelyRole": schedule_role("Operations/ProbeFunction"),

@@ -25,7 +25,12 @@ VERBS = {
         "write": "s3:PutObject",
         "delete": "s3:DeleteObject s3:DeleteObjectVersion",
     },
-    "AWS::KMS::Key": {"decrypt": "kms:Decrypt", "encrypt": "kms:Encrypt kms:GenerateDataKey", "lend": "kms:CreateGrant"},
+    "AWS::KMS::Key": {
+        "decrypt": "kms:Decrypt",
+        "encrypt": "kms:Encrypt kms:GenerateDataKey",
+        "lend": "kms:CreateGrant",
+        "sign": "kms:Encrypt",
+    },
 }
 OBJECTS = ("/one", "/_next/static/1a.js", "/daily/one.sql.gz", "/errors/unavailable.html", f"/load-balancer/AWSLogs/{ACCOUNT}/one")
 THROUGH = (None, *(f"{service}.us-east-1.amazonaws.com" for service in ("s3", "rds", "secretsmanager", "elasticache", "sns", "logs")))

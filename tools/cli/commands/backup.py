@@ -48,12 +48,13 @@ def backup_now(deployed: Deployed) -> None:
 
 @contextmanager
 def backups(
-    environment: str, bucket: str | None, on_stop: tuple[str, ...] = ("Stopping. Nothing was changed.",)
+    environment: str, bucket: str | None, unsigned: bool, on_stop: tuple[str, ...] = ("Stopping. Nothing was changed.",)
 ) -> Iterator[tuple[Any, Any]]:
     """The session and the BackupStore of lambda_src; its errors become the command line's."""
     sys.path.insert(0, str(ROOT / "lambda_src"))
     import boto3
     from common.backup_manifest import BackupError
+    from common.backup_signature import KmsSignatures, Unsigned
     from common.backup_store import BackupStore
     from restore import Refused, UsageError
 
@@ -62,16 +63,32 @@ def backups(
     settings = load(environment)
     os.environ.setdefault("AWS_REGION", settings.region)  # another one, with --bucket: the copies of a lost region
     session = boto3.Session(region_name=os.environ["AWS_REGION"])
-    bucket = bucket or Deployed(settings, session).resource("Storage", "AWS::S3::Bucket", "Backups")
+    deployed = Deployed(settings, session)
+    bucket = bucket or deployed.resource("Storage", "AWS::S3::Bucket", "Backups")
     try:
         with on_ctrl_c(*on_stop):
-            yield session, BackupStore(session.client("s3"), bucket)
+            # The key stays in the environment's region, also when AWS_REGION names that of the copies.
+            kms = session.client("kms", region_name=settings.region)
+            signatures = Unsigned() if unsigned else KmsSignatures(_signing_key(deployed), kms)
+            yield session, BackupStore(session.client("s3"), bucket, signatures=signatures)
     except UsageError as error:
         raise click.UsageError(str(error)) from error
     except Refused as error:
         raise RefusedError(str(error)) from error
     except BackupError as error:
         raise FailedError(str(error)) from error
+
+
+def _signing_key(deployed: Deployed) -> str:
+    """The ARN of the key that signs manifests: $BACKUP_KEY_ARN, or the environment's."""
+    named = os.environ.get("BACKUP_KEY_ARN")
+    return named or deployed.resource("Storage", "AWS::KMS::Key", "Key", region=deployed.settings.region)
+
+
+def _not_newest(unsigned: bool, backup: str) -> None:
+    """Without signatures anyone who can write to the bucket decides which backup is the newest."""
+    if unsigned and backup == "newest":
+        raise click.UsageError("--unsigned needs --backup TIER/STAMP: name the backup that you vouch for")
 
 
 def install_client_programs() -> None:
@@ -89,6 +106,11 @@ def group() -> None:
 
 bucket_option = click.option("--bucket", help="Read from this bucket instead of the environment's.")
 backup_option = click.option("--backup", default="newest", show_default=True, help="newest, STAMP or TIER/STAMP, as in `backup list`.")
+unsigned_option = click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Accept manifests without a valid signature, because you know where they come from: an imported dump, or a lost region.",
+)
 folder_option = click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -111,15 +133,16 @@ def now_command(deployed: Deployed) -> None:
 @group.command("list")
 @environment_option
 @bucket_option
+@unsigned_option
 @json_option
-def list_command(environment: str, bucket: str | None, as_json: bool) -> None:
+def list_command(environment: str, bucket: str | None, unsigned: bool, as_json: bool) -> None:
     """List the complete backups.
 
     \b
     Example:
       ./carmen backup list --env prod --json
     """
-    with backups(environment, bucket) as (_, store):
+    with backups(environment, bucket, unsigned) as (_, store):
         from restore import commands
 
         commands.print_list(store, as_json=as_json)
@@ -128,16 +151,18 @@ def list_command(environment: str, bucket: str | None, as_json: bool) -> None:
 @group.command("verify")
 @environment_option
 @bucket_option
+@unsigned_option
 @backup_option
 @folder_option
-def verify_command(environment: str, bucket: str | None, backup: str, folder: Path | None) -> None:
+def verify_command(environment: str, bucket: str | None, unsigned: bool, backup: str, folder: Path | None) -> None:
     """Compare every byte of a backup with its manifest.
 
     \b
     Example:
       ./carmen backup verify --backup weekly/20261124T020000Z --env prod
     """
-    with backups(environment, bucket) as (_, store):
+    _not_newest(unsigned, backup)
+    with backups(environment, bucket, unsigned) as (_, store):
         from restore import commands
 
         install_client_programs()
@@ -148,6 +173,7 @@ def verify_command(environment: str, bucket: str | None, backup: str, folder: Pa
 @environment_option
 @yes_option
 @bucket_option
+@unsigned_option
 @backup_option
 @click.option("--host", required=True, help="Server to restore to; its TLS certificate must be valid for this name.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Port of the server.")
@@ -166,6 +192,7 @@ def restore_command(
     environment: str,
     yes: bool,
     bucket: str | None,
+    unsigned: bool,
     backup: str,
     host: str,
     port: int,
@@ -184,11 +211,12 @@ def restore_command(
     Example:
       ./carmen backup restore --host db.example.com --login carmen_admin --database carmen_restored
     """
+    _not_newest(unsigned, backup)
     if "production" in allow:
         change = f"database {database} on {host} becomes backup {backup}"
         undo = "rename the databases: the last lines print the name under which the previous one is kept"
         approve(PRODUCTION, yes, change, undo)
-    with backups(environment, bucket, HALF_RESTORED) as (session, store):
+    with backups(environment, bucket, unsigned, HALF_RESTORED) as (session, store):
         from restore import commands
         from restore.target import Target
 
@@ -236,7 +264,7 @@ def accept_command(
     if "production" in allow:
         change = f"database {database} on {host} becomes {restored}"
         approve(PRODUCTION, yes, change, "rename the databases: the one of before is kept under the name that the last lines print")
-    with backups(environment, "none") as (session, _):
+    with backups(environment, "none", unsigned=True) as (session, _):  # reads no backup
         from restore import commands
         from restore.target import Target
 
