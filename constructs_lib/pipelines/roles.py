@@ -147,6 +147,12 @@ class PipelineWriters(Construct):
             ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:PutParameter"],
             [_image_parameter(names)],
         )
+        _allow(
+            role,
+            "HoldReleaseLock",
+            ["ssm:DeleteParameter", "ssm:GetParameterHistory", "ssm:PutParameter"],
+            [f"{_image_parameter(names)}-release-lock"],
+        )
         _allow(role, "ReadBootstrapVersion", ["ssm:GetParameters"], [_bootstrap_version(names)])
         _allow(role, "ReadImage", ["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"], [_images(names)])
         # With enhanced scanning, ECR asks Inspector with the caller's permissions (Amazon ECR User Guide, "IAM permissions

@@ -13,8 +13,9 @@ from local.acceptance.assertions import NotAccepted, expect, wait_until
 from local.acceptance.clients import Clients
 from local.deployment import Deployment
 from local.services.stand_in_carmen import CONTRACT, static_files
-from tools.cli.commands.release import NONE_YET, release, releases, rollback
+from tools.cli.commands.release import release, rollback
 from tools.environment import Deployed, FailedError
+from tools.releases import NONE_YET, inspect, releases
 
 CONTENT_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".woff2": "font/woff2"}
 
@@ -52,7 +53,11 @@ def releases_and_rollback(deployment: Deployment) -> str:
         rollback(deployed)
         _wait_until_served(deployment, images, images[0])
     expect(deployment.outputs("Service")["ImageState"], images[0])
-    expect([one.image for one in releases(deployed)], [images[0], images[1], images[0], NONE_YET])
+    expect(
+        [(one.image, one.outcome) for one in releases(deployed)],
+        [(images[0], "healthy"), (images[1], "healthy"), (images[1], "failed"), (images[0], "healthy"), (NONE_YET, "unknown")],
+    )
+    expect(inspect(deployed).findings(), [])
     expect(_service_template(deployment), template)
     return (
         f"releases: two images released after their migrations; a failed migration stopped a release while the old image answered {answers} "
@@ -118,5 +123,5 @@ def _release_with_failing_migration(deployed: Deployed, deployment: Deployment, 
             else:
                 raise NotAccepted("a failed migration did not stop the release")
         owner.run("DROP TABLE public.must_fail")
-    expect((clients.failures, releases(deployed)[0].image == image), ([], False))
+    expect((clients.failures, inspect(deployed).named == image), ([], False))
     return clients.answers

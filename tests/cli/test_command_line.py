@@ -40,6 +40,7 @@ COMPLETE = {
     "account check": "--prove --yes",
     "release deploy": IMAGE,
     "release rollback": "--yes",
+    "release repair": "--yes",
     "release list": "",
     "preflight": "",
     "postflight": "",

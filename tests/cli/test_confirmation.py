@@ -9,7 +9,7 @@ import click
 import pytest
 
 from settings.loader import load
-from tests.cli import test_release, test_swap
+from tests.cli import fakes, test_swap
 from tests.cli.conftest import main
 from tests.cli.fakes import DIGEST, REPOSITORY
 from tools.cli.commands.database import swap
@@ -17,14 +17,14 @@ from tools.cli.options import yes_option
 from tools.environment import Deployed
 
 REFUSAL = "Nothing was changed: a change of prod needs confirmation on a terminal, or the option --yes."
-OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{test_release.NEXT}"
+OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{fakes.NEXT}"
 
 
-class Account(test_release.Account):
+class Account(fakes.Account):
     """Counts every call that changes something."""
 
-    def __init__(self, image: str = OLD) -> None:
-        super().__init__(image)
+    def __init__(self, image: str = OLD, earlier: str = "") -> None:
+        super().__init__(image, earlier=earlier)
         self.changes: list[str] = []
 
     def __getattr__(self, method: str) -> Any:
@@ -40,13 +40,25 @@ class Account(test_release.Account):
 
 
 def _account_of(line: str) -> Any:
-    return test_swap.Aws() if line.startswith("database") else Account(NEW if "rollback" in line else OLD)
+    if line == "release repair":
+        return Account(OLD).name_by_hand(NEW)
+    return test_swap.Aws() if line.startswith("database") else Account(NEW, OLD) if "rollback" in line else Account(OLD)
 
 
 # Command line → the change and the undo that it states.
 CHANGES = {
-    f"release deploy {NEW}": (f"image {OLD} -> {NEW}", "./carmen release rollback --env prod (database migrations stay)"),
-    "release rollback": (f"image {NEW} -> {OLD}", "./carmen release rollback --env prod (database migrations stay)"),
+    f"release deploy {NEW}": (
+        f"image {OLD} -> {NEW}",
+        f"`./carmen release rollback --env prod` returns to {OLD} (database migrations stay)",
+    ),
+    "release rollback": (
+        f"image {NEW} -> {OLD}",
+        f"`./carmen release rollback --env prod` again returns to {NEW} (database migrations stay)",
+    ),
+    "release repair": (
+        f"the image parameter names {OLD}, which runs. Found: The image parameter names {NEW}, but {OLD} runs.",
+        "not needed: no task changes",
+    ),
     "tasks restart": ("new tasks replace all tasks of s, with the same image", "not needed: image and settings stay"),
     "tasks scale 4": ("from 3 to 6 tasks now → from 4 to 6 tasks", "./carmen tasks scale 3 --env prod"),
     "firewall block 203.0.113.7": ("203.0.113.7/32 is blocked at the edge", "./carmen firewall unblock 203.0.113.7/32 --env prod"),

@@ -21,9 +21,9 @@ from botocore.exceptions import ClientError
 from settings.loader import load
 from tests.account import fakes
 from tests.account.conftest import skip_slow_parts
-from tests.cli import test_preview, test_release, test_swap
+from tests.cli import test_preview, test_swap
 from tests.cli.conftest import NO_CREDENTIALS, main
-from tests.cli.fakes import DIGEST, OUTPUTS, REPOSITORY, Aws
+from tests.cli.fakes import DIGEST, NEXT, OUTPUTS, REPOSITORY, Account, Aws
 from tests.cli.test_command_line import COMMANDS, COMPLETE, CREDENTIALS
 from tests.conftest import ROOT
 from tools import processes
@@ -33,7 +33,7 @@ from tools.cli.commands import firewall
 from tools.cli.commands.database import swap
 from tools.environment import Deployed
 
-OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{test_release.NEXT}"
+OLD, NEW = f"{REPOSITORY}@{DIGEST}", f"{REPOSITORY}@{NEXT}"
 
 
 class Killed(BaseException):
@@ -82,7 +82,7 @@ def waits(waiter: str, account: Any) -> Any:
     return account
 
 
-class Backup(test_release.Account):
+class Backup(Account):
     """Gets a Ctrl-C while the backup function runs."""
 
     invoke = press
@@ -123,14 +123,14 @@ class Swap(test_swap.Aws):
 WAITING: dict[str, tuple[str, Callable[[], Any], str]] = {
     "migration": (
         f"release deploy {NEW}",
-        lambda: waits("tasks_stopped", test_release.Account("placeholder")),
+        lambda: waits("tasks_stopped", Account("placeholder")),
         "Keeping the static files continues in AWS as task ReleaseFiles b. The old image keeps running; the release stops here.",
     ),
     "release": (
         f"release deploy {NEW}",
-        lambda: waits("stack_update_complete", test_release.Account("placeholder")),
+        lambda: waits("stack_update_complete", Account("placeholder")),
         "The deployment continues in AWS; `./carmen release list --env prod` shows its state. "
-        "If it fails and CarmenProdService rolls back, run `./carmen release rollback --env prod`.",
+        "The next release command, or `./carmen release repair`, records how it ended.",
     ),
     "backup": (
         "backup now",
@@ -180,7 +180,7 @@ def test_second_ctrl_c_while_cleaning_up(operation: str, monkeypatch: pytest.Mon
 
 
 def test_interrupted_release_keeps_the_new_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    account = waits("stack_update_complete", test_release.Account("placeholder"))
+    account = waits("stack_update_complete", Account("placeholder"))
     connect_to(account, monkeypatch)
     assert main(["release", "deploy", NEW]) == 130
     assert account.value == NEW
@@ -190,11 +190,12 @@ def test_interrupted_release_keeps_the_new_parameter(monkeypatch: pytest.MonkeyP
 def test_release_interrupted_between_parameter_and_update_does_both(
     call: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    account = test_release.Account("placeholder")
+    account = Account("placeholder")
     original = getattr(account, call)
 
     def press_then_call(**arguments: Any) -> Any:
-        press()
+        if not arguments.get("Name", "").endswith("-release-lock"):
+            press()
         return original(**arguments)
 
     setattr(account, call, press_then_call)
@@ -208,24 +209,11 @@ def test_refused_update_restores_the_parameter(monkeypatch: pytest.MonkeyPatch) 
     def refused(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "ValidationError", "Message": "is in UPDATE_IN_PROGRESS state"}}, "UpdateStack")
 
-    account = test_release.Account("placeholder")
+    account = Account("placeholder")
     account.update_stack = refused  # type: ignore[method-assign]
     connect_to(account, monkeypatch)
     assert main(["release", "deploy", NEW, "--yes"]) == 1
     assert account.value == "placeholder"
-
-
-def test_rollback_without_stack_update_sets_the_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an interrupted release that CloudFormation rolled back."""
-
-    def no_updates(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "ValidationError", "Message": "No updates are to be performed."}}, "UpdateStack")
-
-    account = test_release.Account(NEW)
-    account.update_stack = no_updates  # type: ignore[method-assign]
-    connect_to(account, monkeypatch)
-    assert main(["release", "rollback"]) == 0
-    assert account.value == OLD
 
 
 # Three moments of every command: while its modules load, while it waits, and at its question or during the first Ctrl-C.
@@ -256,6 +244,7 @@ WAITS: dict[str, tuple[str, str]] = {
     "account check": (AWS, NOTHING),
     "release deploy": (AWS, NOTHING),
     "release rollback": (AWS, NOTHING),
+    "release repair": (AWS, NOTHING),
     "release list": (AWS, NOTHING),
     "preflight": (AWS, NOTHING),
     "postflight": (AWS, NOTHING),
@@ -430,7 +419,7 @@ WITH_QUESTION = [name for name, command in COMMANDS.items() if any("--yes" in op
 NEVER_ASKS = {"database wake"}  # production has no working hours
 
 
-class Everything(test_release.Account):
+class Everything(Account):
     """An environment for every command that changes something in AWS."""
 
     def __getattr__(self, method: str) -> Any:
@@ -493,6 +482,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, fake_cdk: Path) -> Callable[[str, i
         accounts: dict[str, Callable[[], Any]] = {
             **{"database swap": test_swap.Aws, "preview remove": _previews, "preview prune": _previews},
             "account check": fakes.Account,
+            "release rollback": lambda: Everything(NEW, earlier=OLD),
+            "release repair": lambda: Everything(OLD).name_by_hand(NEW),
         }
         account = accounts.get(name, lambda: Everything(NEW))
         calls = Calls(account(), at)
@@ -509,7 +500,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, fake_cdk: Path) -> Callable[[str, i
     monkeypatch.setattr(Deployed, "resource", resource)
     monkeypatch.setattr(Deployed, "output", lambda self, key: OUTPUTS.get(key, key))
     monkeypatch.setattr("tools.reports.drift.stacks_of", lambda settings: [("CarmenProd", "us-east-1")])
-    monkeypatch.setattr("tools.reports.drift.lookup_client", lambda session, *_: session.client("cloudformation"))
+    monkeypatch.setattr("tools.reports.drift.lookup_session", lambda session, *_: session)
     monkeypatch.setattr(swap, "POLL_SECONDS", 0)
     monkeypatch.setattr("shutil.which", lambda program: None)
     monkeypatch.setattr("tools.account.readings.READINGS", READINGS[:1])  # they all read

@@ -15,6 +15,7 @@ from tools.cli.stack_removal import BUCKET, StackRemoval
 from tools.environment import Deployed, RefusedError
 
 STACKS = [("CarmenDevNetwork", "us-east-1"), ("CarmenDevStorage", "us-east-1"), ("CarmenDevData", "us-east-1"), ("CarmenDev", "eu-west-1")]
+PARAMETERS = "/carmen/dev/image-release-lock", "/carmen/dev/image"
 KEY = "AWS::KMS::Key"
 
 
@@ -106,13 +107,13 @@ def test_stacks_are_deleted_in_reverse_order_in_their_regions(capsys: pytest.Cap
     """Retained buckets keep their objects, and everything retained is listed before the question and at the end."""
     account = Account()
     run(account)
-    assert account.done == ["CarmenDev", "CarmenDevData", "empties logs", "CarmenDevStorage", "CarmenDevNetwork", "/carmen/dev/image"]
+    assert account.done == ["CarmenDev", "CarmenDevData", "empties logs", "CarmenDevStorage", "CarmenDevNetwork", *PARAMETERS]
     output, errors = capsys.readouterr()
     listed = f"Retained, 2 resources; delete them manually:\n  {KEY} key-1 (CarmenDevStorage)\n  {BUCKET} kept (CarmenDevStorage)\n"
     assert output == listed
     assert errors.startswith(listed)
     run(account)  # nothing is left, and nothing fails
-    assert len(account.done) == 6
+    assert len(account.done) == 7
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,7 @@ def test_removal_deletes_the_newest_stack_first_and_only_its_own(account: Accoun
         "/aws/rds/instance/carmenpreview-pr-1data-db/upgrade",
         "CarmenPreview-pr-1Storage",
         "CarmenPreview-pr-1Network",
+        "/carmen/preview-pr-1/image-release-lock",
         "/carmen/preview-pr-1/image",
     ]
     assert account.objects == {"carmenpreview-pr-1storage-uploads": 0, "carmenpreview-pr-12storage-uploads": 3}
@@ -198,7 +199,7 @@ def test_removal_of_a_removed_preview_succeeds(account: Account) -> None:
     messages: list[str] = []
     Previews(account, ["us-east-1"], say=messages.append).remove("pr-77")
     assert messages == ["No stack of a preview pr-77 exists: nothing is left of it."]
-    assert account.done == ["/carmen/preview-pr-77/image"]
+    assert account.done == ["/carmen/preview-pr-77/image-release-lock", "/carmen/preview-pr-77/image"]
 
 
 @pytest.mark.parametrize("name", ["prod", "staging", "dev"])
@@ -237,7 +238,7 @@ def made(image: str, monkeypatch: pytest.MonkeyPatch, runs: str = "placeholder")
     """Arguments of the CDK, and the released images."""
     asked: list[tuple[str, ...]] = []
     released: list[str] = []
-    monkeypatch.setattr(tool, "releases", lambda deployed: [type("Release", (), {"image": runs})])
+    monkeypatch.setattr(tool, "inspect", lambda deployed: type("State", (), {"runs": runs}))
     monkeypatch.setattr(tool, "expect_fit", lambda deployed, one: one)
     monkeypatch.setattr(tool, "release", lambda deployed, one: released.append(one))
     monkeypatch.setattr(Deployed, "outputs", {"Url": "https://d1.cloudfront.net"})

@@ -11,12 +11,17 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from settings.constants import PIPELINE_ACCESS
+from settings.loader import load
 from tests.lambdas.test_embedded_iam import ACCOUNT, client_of, new_role
 from tests.pipeline_access import access, settings
+from tools.environment import Deployed, RefusedError
+from tools.release_lock import Lock, locked
+from tools.releases import HEALTHY, Release, releases, write
 from tools.reports.security.policies import ACCOUNT as RESOLVED_ACCOUNT
 from tools.reports.security.policies import ResolvedAssembly
 
 STACK = "CarmenProdService"
+IMAGE = "/carmen/prod/image"
 TASK_ROLES = f"{STACK}-WebTaskRole1", f"{STACK}-OperationsTaskRole1"
 TASK_ROLE, OTHER_ROLE = (f"arn:aws:iam::{ACCOUNT}:role/carmen/{name}" for name in TASK_ROLES)
 TRUST = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
@@ -145,3 +150,29 @@ def test_foreign_template_can_run_what_an_image_can(pipeline: Any) -> None:
     body = template(WebTask={**TASK, "Properties": command})
     pipeline.update_stack(**{**RELEASE, "UsePreviousTemplate": False, "TemplateBody": body, "RoleARN": UPDATE_ROLE})
     assert outcome(pipeline) == "updated"
+
+
+def test_release_role_records_a_release_and_holds_the_lock(
+    aws: str, policies: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boto3.client("ssm").put_parameter(Name=IMAGE, Value="placeholder", Type="String", Description="The application image that runs")
+    found = boto3.client("sts").assume_role(RoleArn=new_role(*policies["ProdRelease"]), RoleSessionName="pipeline")["Credentials"]
+    session = boto3.Session(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+    monkeypatch.setattr(Deployed, "outputs", {"ImageParameter": IMAGE})
+    deployed, record = Deployed(load("prod"), session), Release("one", "placeholder", phase="the migration")
+    with locked(deployed, record.to_json()) as lock:
+        with pytest.raises(RefusedError, match=r"Another release of prod runs: one by arn:aws:.* UTC, now: the migration"):
+            Lock(deployed, record.to_json()).take()
+        lock.write(record.to_json())
+        assert lock.is_held
+        write(deployed, Release("one", "placeholder", HEALTHY, id=record.id, migrated=True))
+    newest, oldest = releases(deployed)
+    assert (newest.image, newest.outcome, newest.migrated, newest.id) == ("one", HEALTHY, True, record.id)
+    assert (oldest.image, oldest.outcome) == ("placeholder", "unknown")
+    ssm = session.client("ssm")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ssm.delete_parameter(Name=IMAGE)
+    for other in ("/carmen/staging/image", "/carmen/staging/image-release-lock"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            ssm.put_parameter(Name=other, Value="one", Type="String")
+    boto3.client("ssm").delete_parameter(Name=IMAGE)

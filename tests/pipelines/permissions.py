@@ -55,6 +55,10 @@ def release(environment: str) -> tuple[May, ...]:
             "ssm:GetParameter ssm:GetParameterHistory ssm:GetParameters ssm:PutParameter",
             f"arn:aws:ssm:{HERE}:parameter/carmen/{environment.lower()}/image",
         ),
+        May(
+            "ssm:DeleteParameter ssm:GetParameterHistory ssm:PutParameter",
+            f"arn:aws:ssm:{HERE}:parameter/carmen/{environment.lower()}/image-release-lock",
+        ),
         May("ssm:GetParameters", f"arn:aws:ssm:{HERE}:parameter/cdk-bootstrap/hnb659fds/version"),
         May("ecr:BatchGetImage ecr:DescribeImageScanFindings ecr:DescribeImages", images(environment)),
         May("inspector2:ListCoverage inspector2:ListFindings"),  # ECR's, for enhanced scanning

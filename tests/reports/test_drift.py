@@ -9,6 +9,8 @@ from aws_cdk import DefaultStackSynthesizer
 from botocore.exceptions import ClientError
 
 from settings.loader import load
+from tests.cli.fakes import Account
+from tools.environment import Deployed
 from tools.reports import drift
 
 
@@ -159,3 +161,12 @@ def test_refusal_of_sts_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lookup_role_has_the_cdks_qualifier() -> None:
     assert drift.QUALIFIER == DefaultStackSynthesizer.DEFAULT_QUALIFIER
+
+
+def test_image_parameter_that_differs_from_what_runs_is_drift() -> None:
+    """No stack drift shows it: CloudFormation reads the parameter at updates only."""
+    account = Account("one")
+    assert drift.image_drift(Deployed(load("prod"), account)).in_sync
+    found = drift.image_drift(Deployed(load("prod"), account.name_by_hand("two")))
+    assert not found.in_sync
+    assert "The image parameter names two, but one runs. `./carmen release list`" in drift.markdown("prod", [found])

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from tools.cli.terminal import step
 from tools.environment import FailedError, unless
+from tools.release_lock import LOCK_SUFFIX
 
 ATTEMPTS = 3  # to empty a bucket that is written to at the same time
 WAIT_SECONDS, PATIENCE_SECONDS = 2, 60 * 60  # for one stack: network interfaces of functions alone take up to forty minutes
@@ -95,8 +96,9 @@ class StackRemoval:
                 raise
 
     def delete_parameter(self, name: str) -> None:
-        """The image parameter is created by a call at deployment and belongs to no stack."""
-        unless("ParameterNotFound", self.client("ssm", self.regions[0]).delete_parameter, Name=name)
+        """The image parameter is created by a call at deployment and belongs to no stack; a killed release leaves its lock."""
+        for one in (f"{name}{LOCK_SUFFIX}", name):
+            unless("ParameterNotFound", self.client("ssm", self.regions[0]).delete_parameter, Name=one)
 
     def client(self, service: str, region: str) -> Any:
         if (service, region) not in self._clients:

@@ -18,10 +18,12 @@ import boto3
 from botocore.exceptions import ClientError
 
 from settings.model import Settings
-from tools.environment import NOT_THERE, Deployed, describe_error
+from tools.environment import NOT_THERE, Deployed, NotDeployedError, describe_error
+from tools.releases import inspect
 
 PATIENCE_SECONDS = 900
 QUALIFIER = "hnb659fds"  # of the CDK's roles (DefaultStackSynthesizer.DEFAULT_QUALIFIER)
+IMAGE = "Application image"
 LONGEST_VALUE = 120  # of a value in the report
 UNREADABLE = ("AccessDenied", "AccessDeniedException", NOT_THERE)  # the last also for a stack that is being updated
 T = TypeVar("T")
@@ -43,6 +45,8 @@ class StackDrift:
     @property
     def description(self) -> str:
         """What the state means and what to do."""
+        if self.name == IMAGE and self.state == "DRIFTED":
+            return f"{self.reason} `./carmen release list` shows more, `./carmen release repair` corrects it."
         return {
             "IN_SYNC": "Matches its template.",
             "DRIFTED": "Changed outside its template: add the change to the template or undo it manually. "
@@ -137,8 +141,8 @@ def _cell(value: str) -> str:
     return flat if len(flat) <= LONGEST_VALUE else f"{flat[:LONGEST_VALUE]}…"
 
 
-def lookup_client(session: Any, settings: Settings, region: str) -> Any:
-    """A CloudFormation client with the CDK's lookup role, or with the session's credentials if they may not assume it.
+def lookup_session(session: Any, settings: Settings, region: str) -> Any:
+    """A session with the CDK's lookup role, or the given one if its credentials may not assume it.
 
     STS's refusal is printed, because what fails next says less. Raises ClientError when STS refuses the pipeline's own token.
     """
@@ -150,13 +154,32 @@ def lookup_client(session: Any, settings: Settings, region: str) -> Any:
         if error.response["Error"]["Code"] != "AccessDenied" or error.operation_name != "AssumeRole":
             raise
         print(f"Reading with your own credentials. {describe_error(error)}", file=sys.stderr)
-        return session.client("cloudformation", region_name=region)
+        return session
     keys = (credentials[part] for part in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
-    return boto3.Session(*keys).client("cloudformation", region_name=region)
+    return boto3.Session(*keys, region_name=region)
+
+
+def lookup_client(session: Any, settings: Settings, region: str) -> Any:
+    """A CloudFormation client of `lookup_session`."""
+    return lookup_session(session, settings, region).client("cloudformation", region_name=region)
 
 
 def find(deployed: Deployed) -> list[StackDrift]:
-    """Compare all stacks of an environment."""
+    """Compare all stacks of an environment, and the image parameter with what runs."""
     stacks = stacks_of(deployed.settings)
     regions = sorted({region for _, region in stacks})
-    return detect({region: lookup_client(deployed.session, deployed.settings, region) for region in regions}, stacks)
+    sessions = {region: lookup_session(deployed.session, deployed.settings, region) for region in regions}
+    clients = {region: session.client("cloudformation", region_name=region) for region, session in sessions.items()}
+    return [*detect(clients, stacks), image_drift(Deployed(deployed.settings, sessions.get(deployed.settings.region, deployed.session)))]
+
+
+def image_drift(deployed: Deployed) -> StackDrift:
+    """The difference between the image parameter and what runs, which no stack drift shows: CloudFormation reads it at updates only."""
+    try:
+        state = inspect(deployed)
+    except NotDeployedError:
+        return StackDrift(IMAGE, "NOT_DEPLOYED")
+    except ClientError as error:
+        return StackDrift(IMAGE, "UNKNOWN", describe_error(error))
+    differences = ((IMAGE, "image", state.named, state.runs),) if state.named != state.runs else ()
+    return StackDrift(IMAGE, "DRIFTED" if state.findings() else "IN_SYNC", " ".join(state.findings()), differences)

@@ -18,10 +18,10 @@ import click
 from settings.constants import CACHE_ENGINES
 from tools.account import offers
 from tools.account.offers import minor
-from tools.cli.commands.release import NONE_YET, releases
 from tools.cli.commands.secrets import secrets_to_fill
 from tools.cli.options import reads_environment
 from tools.environment import Deployed, FailedError, NotDeployedError
+from tools.releases import inspect
 
 ROOT = Path(__file__).parents[3]
 BY_A_PERSON = {
@@ -118,11 +118,19 @@ def backup_is_fresh(deployed: Deployed) -> Finding:
 
 def earlier_image_is_there(deployed: Deployed) -> Finding:
     """Whether a rollback is possible."""
-    older = [one for one in releases(deployed)[1:] if one.image != NONE_YET]
+    earlier = inspect(deployed).earlier
     return Finding(
-        True if older else None,
-        f"`./carmen release rollback` deploys {older[0].image}" if older else "there is no earlier image to roll back to",
+        True if earlier else None,
+        f"{earlier} became healthy before the image that runs" if earlier else "there is no earlier image to roll back to",
     )
+
+
+def image_parameter_names_what_runs(deployed: Deployed) -> Finding:
+    """A deployment would roll out what the parameter names."""
+    state = inspect(deployed)
+    found = state.findings()
+    corrects = f" `./carmen release repair --env {state.environment}` corrects it." if found else ""
+    return Finding(not found, " ".join(found) + corrects if found else f"{state.runs} runs")
 
 
 def database_has_no_pending_changes(deployed: Deployed) -> Finding:
@@ -245,6 +253,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         cache_version_is_offered,
         backup_is_fresh,
         earlier_image_is_there,
+        image_parameter_names_what_runs,
     ),
     "postflight": (
         stacks_are_complete,

@@ -22,11 +22,12 @@ from botocore.exceptions import ClientError
 from settings.constants import PREVIEW_ENDS_TAG, PREVIEW_PREFIX, PREVIEW_TAG
 from tools.cli.cdk import OFFLINE, run_cdk
 from tools.cli.commands.deployment import expect_changeable
-from tools.cli.commands.release import expect_fit, release, releases
+from tools.cli.commands.release import expect_fit, release
 from tools.cli.options import json_option, print_json, yes_option
 from tools.cli.stack_removal import PARAMETER, Stack, StackRemoval
 from tools.cli.terminal import approve, on_ctrl_c
 from tools.environment import Deployed, FailedError, NotDeployedError, RefusedError, connect, describe_error
+from tools.releases import inspect
 
 PREFIX = f"Carmen{PREVIEW_PREFIX.capitalize()}"
 DAYS, MOST_DAYS = 3, 14
@@ -108,7 +109,7 @@ def make(deployed: Deployed, ends: date, image: str, run_cdk: RunCdk) -> str:
         "--require-approval", "never",
     )  # fmt: skip
     deployed = replace(deployed, approve=partial(approve, settings.name, True))  # without the outputs read before
-    if image and image != releases(deployed)[0].image:
+    if image and image != inspect(deployed).runs:
         release(deployed, image)
     return deployed.output("Url")
 

@@ -1,32 +1,48 @@
 """`./carmen release`: which image an environment runs.
 
 A release writes the image parameter and has CloudFormation update the service's stack with its present template, so that it reads
-the parameter again: no template changes. A failed release restores the parameter, as the stack has rolled back by then.
+the parameter again: no template changes. How it ended is decided by what AWS says afterwards (tools/releases.py), by this process or, when
+it was interrupted, by the next command.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from tools import processes
 from tools.cli.commands.backup import backup_now
 from tools.cli.commands.database.working_hours import expect_awake
 from tools.cli.options import changes_environment, json_option, print_json, reads_environment
 from tools.cli.terminal import on_ctrl_c, step
-from tools.environment import Deployed, FailedError, RefusedError
+from tools.environment import Deployed, FailedError, RefusedError, describe_error
+from tools.release_lock import Lock, locked
+from tools.releases import (
+    CORRECTED,
+    FAILED,
+    HEALTHY,
+    NONE_YET,
+    ROLLING_OUT,
+    UNKNOWN,
+    Release,
+    State,
+    describe,
+    first_error,
+    inspect,
+    settle,
+    write,
+)
 
 if TYPE_CHECKING:
     from settings.model import Settings
 
-NONE_YET = "placeholder"
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 POLL_SECONDS = 2
 # Fields of RegisterTaskDefinition (ECS API) that a registered copy takes over, besides its containers.
@@ -41,15 +57,6 @@ SCANNING = ("IN_PROGRESS", "PENDING", "not started", *(f"{status}{NO_RESULT}" fo
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 PLATFORMS = {"ARM64": "arm64", "X86_64": "amd64"}  # [service] architecture → the platform in an image index
 WAIT = {"Delay": 10, "MaxAttempts": 180}  # half an hour for a deployment and its rollback
-
-
-@dataclass(frozen=True)
-class Release:
-    """One value of the image parameter."""
-
-    image: str
-    since: datetime
-    by: str
 
 
 @dataclass(frozen=True)
@@ -71,86 +78,153 @@ RELEASE_FILES = OneOff("ReleaseFiles", "copy", "keeping the static files", 10, a
 MIGRATION = OneOff("Migration", "migration", "the migration", 30, alone=True)
 
 
-def releases(deployed: Deployed) -> list[Release]:
-    """All releases, the newest first; the same image twice in a row is one."""
-    name = deployed.output("ImageParameter")
-    pages = deployed.session.client("ssm").get_paginator("get_parameter_history").paginate(Name=name)
-    history = [
-        Release(one["Value"], one["LastModifiedDate"], one.get("LastModifiedUser", "")) for page in pages for one in page["Parameters"]
-    ]
-    return [one for before, one in zip([None, *history], history, strict=False) if not before or before.image != one.image][::-1]
-
-
-def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, ran_before: bool = False) -> None:
-    """Deploy `image`, given by digest. An image that `ran_before` was checked, and the database migrated, at that time.
+def release(deployed: Deployed, image: str, *, allow_unscanned: bool = False, is_rollback: bool = False) -> None:
+    """Deploy `image`, given by digest. A rollback's image was checked, and the database migrated, when it became healthy.
 
     The image parameter never names an index: see `expect_fit`.
 
     Raises RefusedError before any change, and FailedError when the image does not start: then the old image keeps running.
     """
-    name = deployed.output("ImageParameter")
-    ssm = deployed.session.client("ssm")
-    before: str = ssm.get_parameter(Name=name)["Parameter"]["Value"]
-    if image != before:
-        image = _find(deployed, image) if ran_before else expect_fit(deployed, image, allow_unscanned=allow_unscanned)
-    environment = deployed.settings.name
-    undo = f"./carmen release rollback --env {environment}"
-    if image == before:
-        _complete(deployed, _find(deployed, image), undo)
+    state = inspect(deployed)
+    state.expect_idle()
+    tags: tuple[str, ...] = ()
+    if image != state.runs:
+        fit = _find(deployed, image) if is_rollback else expect_fit(deployed, image, allow_unscanned=allow_unscanned)
+        image, tags = fit, _tags(deployed, image)
+    if image == state.runs:  # so a pipeline can be repeated (ADR 0029)
+        _find(deployed, image)
+        if state.findings():
+            _correct(deployed, state)
+        step(f"{deployed.settings.stack_prefix} runs {image} already: nothing to do")
         return
     expect_awake(deployed)
-    deployed.approve(f"image {before} -> {image}", f"{undo} (database migrations stay)")
-    if not ran_before:
-        with on_ctrl_c(
-            "Stopping. The old image keeps running. A task or backup that has started continues in AWS; the same command starts again."
-        ):
-            _keep_files(deployed, image, before)  # first, because it leaves nothing to undo when the release stops here
-            if deployed.settings.service.backup_before_release:
-                backup_now(deployed)
-            _run_task(deployed, MIGRATION, image)
-    stack = f"{deployed.settings.stack_prefix}Service"
-    shows = f"`./carmen release list --env {environment}` shows"
-    continues = f"The deployment continues in AWS; {shows} its state. If it fails and {stack} rolls back, run `{undo}`."
-    unknown = f"Parameter {name} may contain {image}, although it was not deployed: {shows} both; `{undo}` corrects it."
+    undo = f"`./carmen release rollback --env {deployed.settings.name}`{' again' if is_rollback else ''} returns to {state.runs}"
+    deployed.approve(f"image {state.runs} -> {image}{_left_by_rollback(state, image)}", f"{undo} (database migrations stay)")
+    record = Release(image, state.runs, phase="preparation", tags=tags, rollback=is_rollback)
+    with on_ctrl_c("Stopping. The old image keeps running; the same command starts again."), locked(deployed, record.to_json()) as lock:
+        record = replace(record, before=_settle(deployed, lock).runs)
+        if lock.taken_over:
+            lock.write(record.to_json())  # the lock still had the abandoned release
+        try:
+            if not is_rollback:
+                record = _prepare(deployed, lock, record)
+            _state(deployed, lock).expect_idle()  # a migration takes half an hour: another deployment may have begun
+            lock.expect_held()
+        except BaseException as error:
+            _record_failure(deployed, lock, record, error)
+            raise
+        _roll_out(deployed, lock, replace(record, outcome=ROLLING_OUT, phase=""))
+
+
+def _left_by_rollback(state: State, image: str) -> str:
+    """A warning when a rollback returns to the image that the last rollback left."""
+    last = state.records[0]
+    left = last.rollback and last.outcome == HEALTHY and last.before == image
+    return f". Warning: {last.title} left this image; this returns to it" if left else ""
+
+
+def _prepare(deployed: Deployed, lock: Lock, record: Release) -> Release:
+    """What comes before the new image's first task; returns the record of it."""
+    stopping = "Stopping. The old image keeps running. A task or backup that has started continues in AWS; the same command starts again."
+    with on_ctrl_c(stopping):
+        lock.write(replace(record, phase=RELEASE_FILES.what).to_json())
+        _keep_files(deployed, record.image, record.before)  # first, because it leaves nothing to undo when the release stops here
+        if deployed.settings.service.backup_before_release:
+            lock.write(replace(record, phase="the backup").to_json())
+            backup_now(deployed)
+        lock.write(replace(record, phase=MIGRATION.what).to_json())
+        _run_task(deployed, MIGRATION, record.image)
+        return replace(record, migrated=True)
+
+
+def _record_failure(deployed: Deployed, lock: Lock, record: Release, error: BaseException) -> None:
+    """Record a release that ended before its image was rolled out. Without a connection, the next command does it."""
+    reason = describe_error(error) if isinstance(error, Exception) else "It was interrupted."
+    with contextlib.suppress(ClientError, BotoCoreError):
+        if lock.is_held:
+            write(deployed, replace(record, outcome=FAILED, reason=reason, phase=lock.phase))
+
+
+def _roll_out(deployed: Deployed, lock: Lock, record: Release) -> None:
+    """Name the image in the parameter, and have CloudFormation update the service. Raises FailedError."""
+    environment, stack = deployed.settings.name, f"{deployed.settings.stack_prefix}Service"
+    shows = f"`./carmen release list --env {environment}` shows its state"
+    continues = f"The deployment continues in AWS; {shows}. The next release command, or `./carmen release repair`, records how it ended."
     step(f"updating {stack}")
-    with on_ctrl_c(continues, unknown), processes.deferred():  # Ctrl-C ends after both calls: they belong together
-        ssm.put_parameter(Name=name, Value=image, Type="String", Overwrite=True)
+    with on_ctrl_c(continues), processes.deferred():  # Ctrl-C ends after both calls: they belong together
+        write(deployed, record)
         try:
             changed = _start_update(deployed, stack)
-        except BaseException:
-            ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
+        except ClientError as error:
+            _record_failure(deployed, lock, record, error)
             raise
-    try:
-        with on_ctrl_c(continues):
-            if changed:
-                _wait_for_update(deployed, stack)
-    except Exception:  # not Ctrl-C: CloudFormation continues with this image, and the parameter must name it
-        ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
-        raise
-    step(f"{deployed.settings.stack_prefix} runs {image}")
+    with on_ctrl_c(continues):
+        if changed:
+            _wait_for_update(deployed, stack)
+        state = _state(deployed, lock)
+        if state.is_updating:
+            raise FailedError(f"{stack} is {state.status} after {WAIT['Delay'] * WAIT['MaxAttempts'] // 60} minutes. {continues}")
+        if state.status.endswith("_FAILED"):
+            reason = first_error(deployed.session.client("cloudformation"), stack)
+            raise FailedError(f"{stack} is {state.status}: {reason} Follow docs/runbooks/update-rollback-failed.md.")
+        settled = settle(deployed, state, "" if changed else "CloudFormation found nothing to update.")
+    if not settled or settled.outcome != HEALTHY:
+        raise FailedError(f"The new image did not start, and the old one keeps running. {settled.reason if settled else ''}")
+    step(f"{deployed.settings.stack_prefix} runs {record.image}")
 
 
-def _complete(deployed: Deployed, image: str, undo: str) -> None:
-    """Update the service if it does not run the image that the parameter names: an interrupted release. So a pipeline can be repeated."""
-    expect_awake(deployed)
-    stack = f"{deployed.settings.stack_prefix}Service"
-    deployed.approve(f"{stack} runs {image}, which the last release named", undo)
-    if _start_update(deployed, stack):
-        step(f"updating {stack}, which a release before did not complete")
-        _wait_for_update(deployed, stack)
-        step(f"{deployed.settings.stack_prefix} runs {image}")
-    else:
-        step(f"{deployed.settings.stack_prefix} runs {image} already: nothing to do")
+def _state(deployed: Deployed, lock: Lock) -> State:
+    """The state while this process holds the lock."""
+    return replace(inspect(deployed), held=lock.taken_over)
+
+
+def _settle(deployed: Deployed, lock: Lock) -> State:
+    """Record how an interrupted release ended, and say what was found; returns the state after it."""
+    state = _state(deployed, lock)
+    state.expect_idle()
+    if settled := settle(deployed, state):
+        print(describe(settled))
+    return state
+
+
+def _correct(deployed: Deployed, state: State) -> None:
+    """Let parameter and record agree with what runs."""
+    found = " ".join(state.findings())
+    deployed.approve(f"the image parameter names {state.runs}, which runs. Found: {found}", "not needed: no task changes")
+    record = Release(state.runs, state.runs, phase="repair")
+    with on_ctrl_c("Stopping. No task changes; the same command starts again."), locked(deployed, record.to_json()) as lock:
+        _settle(deployed, lock)
+
+
+def repair(deployed: Deployed) -> None:
+    """Let image parameter, record, tasks and CloudFormation agree again after an interrupted release."""
+    state = inspect(deployed)
+    state.expect_idle()
+    if state.findings():
+        _correct(deployed, state)
+    print(f"Image parameter, record, tasks and CloudFormation agree: {state.runs} runs.")
 
 
 def rollback(deployed: Deployed) -> None:
-    """Deploy the image that ran before. Database migrations stay: the older image must work with them."""
-    older = [one.image for one in releases(deployed)[1:] if one.image != NONE_YET]
-    if not older:
+    """Deploy the last image that became healthy before the one that runs. Database migrations stay: it must work with them.
+
+    After a release that failed, that image runs already: then only the parameter and the record are corrected, if they need it.
+    """
+    state = inspect(deployed)
+    state.expect_idle()
+    last, earlier = state.unfinished or state.records[0], state.earlier
+    if last.outcome in (FAILED, ROLLING_OUT, UNKNOWN) and last.image != state.runs and state.runs != NONE_YET:
+        older = f" For an older image: `./carmen release deploy {earlier} --env {state.environment}`." if earlier else ""
+        if not state.findings():
+            raise RefusedError(f"Nothing was changed: {state.runs} runs, the last image that became healthy. {last.title} failed.{older}")
+        _correct(deployed, state)
+        print(f"{state.runs} runs, the last image that became healthy.{older}")
+        return
+    if not earlier:
         raise RefusedError(
-            f"No earlier image to roll back to: `./carmen release list --env {deployed.settings.name}` lists the images that ran."
+            f"No earlier image to roll back to: `./carmen release list --env {state.environment}` lists the images that became healthy."
         )
-    release(deployed, older[0], ran_before=True)
+    release(deployed, earlier, is_rollback=True)
 
 
 def expect_fit(deployed: Deployed, image: str, *, allow_unscanned: bool = False) -> str:
@@ -199,6 +273,13 @@ def _child(image: str, index: str, architecture: str) -> str:
         f"{image} is an index without an image for linux/{PLATFORMS[architecture]}, which [service] architecture = {architecture!r} needs. "
         f"Its architectures: {built}. Build the image for linux/{PLATFORMS[architecture]}."
     )
+
+
+def _tags(deployed: Deployed, image: str) -> tuple[str, ...]:
+    """Tags of the image as given, such as the commit: an index's own image has none."""
+    name, digest = _in_ecr(image)
+    (found,) = deployed.session.client("ecr").describe_images(repositoryName=name, imageIds=[{"imageDigest": digest}])["imageDetails"]
+    return tuple(sorted(found.get("imageTags", ())))
 
 
 def _in_ecr(image: str) -> tuple[str, str]:
@@ -373,20 +454,9 @@ def _role(settings: Settings, stack: dict[str, Any]) -> dict[str, str]:
 
 
 def _wait_for_update(deployed: Deployed, stack: str) -> None:
-    cloudformation = deployed.session.client("cloudformation")
-    try:
-        cloudformation.get_waiter("stack_update_complete").wait(StackName=stack, WaiterConfig=WAIT)
-    except WaiterError as error:
-        raise FailedError(f"The new image did not start, and the old one keeps running. {_reason(cloudformation, stack)}") from error
-
-
-def _reason(cloudformation: Any, stack: str) -> str:
-    """CloudFormation's first error of the update."""
-    events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-    failed = [one for one in events if one["ResourceStatus"].endswith("_FAILED") and "cancelled" not in one.get("ResourceStatusReason", "")]
-    if not failed:
-        return f"`aws cloudformation describe-stack-events --stack-name {stack}` shows why."
-    return f"{failed[-1]['LogicalResourceId']}: {failed[-1].get('ResourceStatusReason', failed[-1]['ResourceStatus'])}"
+    """Until the update or its rollback ended, or the time is over; the stack's state tells which."""
+    with contextlib.suppress(WaiterError):
+        deployed.session.client("cloudformation").get_waiter("stack_update_complete").wait(StackName=stack, WaiterConfig=WAIT)
 
 
 @click.group(name="release")
@@ -414,9 +484,10 @@ def deploy_command(deployed: Deployed, image: str, allow: str | None) -> None:
 @group.command("rollback")
 @changes_environment
 def rollback_command(deployed: Deployed) -> None:
-    """Deploy the image that ran before.
+    """Deploy the last image that became healthy.
 
-    Database migrations stay: the older image must work with them.
+    It is the last one before the image that runs. After a failed release that image runs already, and the command says so. Database
+    migrations stay: the older image must work with them. Repeated, it returns to the image that it left, and warns.
 
     \b
     Example:
@@ -425,23 +496,48 @@ def rollback_command(deployed: Deployed) -> None:
     rollback(deployed)
 
 
+@group.command("repair")
+@changes_environment
+def repair_command(deployed: Deployed) -> None:
+    """Correct image parameter and record after an interruption.
+
+    They agree with the tasks and CloudFormation again. No task changes. `./carmen release list` shows what differs.
+
+    \b
+    Example:
+      ./carmen release repair --env prod
+    """
+    repair(deployed)
+
+
 @group.command("list")
 @json_option
 @reads_environment
 def list_command(deployed: Deployed, as_json: bool) -> None:
-    """List the images that ran, the newest first.
+    """List releases and their outcomes, the newest first.
+
+    It also says when the image parameter differs from what runs, and who is releasing now.
 
     \b
     Example:
       ./carmen release list --env prod --json
     """
-    stack = f"{deployed.settings.stack_prefix}Service"
-    found = releases(deployed)
-    status = deployed.session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"]
+    state = inspect(deployed)
     if as_json:
-        print_json({"stack": stack, "status": status, "releases": [asdict(one) for one in found]})
+        found = {"stack": state.stack["StackName"], "status": state.status, "runs": state.runs, "parameter": state.named}
+        print_json({**found, "findings": state.findings(), "releases": [asdict(one) for one in state.records]})
         return
-    for number, one in enumerate(found):
-        print(f"{'current' if number == 0 else '':<9} {one.since:%Y-%m-%d %H:%M}  {one.image}  {one.by}".rstrip())
-    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        print(f"{stack} is {status}.")
+    current = next((one for one in state.records if one.image == state.runs and one.outcome in (HEALTHY, UNKNOWN)), None)
+    for one in state.records:
+        tags = f" ({', '.join(one.tags)})" if one.tags else ""
+        kind = ", rollback" if one.rollback else ""
+        print(f"{'runs' if one is current else '':<5}{one.when}  {one.outcome + kind:<18} {one.image}{tags}  {one.by}".rstrip())
+        if one.outcome in (FAILED, CORRECTED):
+            migrated = " The database was migrated." if one.migrated else ""
+            print(f"{'':<5}{one.before} kept running. {one.reason}{migrated}")
+    for line in state.findings():
+        print(line)
+    if state.findings() and not state.is_updating and not (state.held and not state.held.abandoned):
+        print(f"`./carmen release repair --env {state.environment}` corrects it.")
+    if state.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        print(f"{state.stack['StackName']} is {state.status}.")
