@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from tests.lambdas.restore.intact import Restores, original
 from tools.build.postgres_wheels import MAJORS, install
 
 SCHEMAS = 20  # in one database: creating databases takes most of the time
-DATABASES = 15 if os.environ.get("CARMEN_NIGHTLY") else 1
 
 
 @pytest.fixture
@@ -47,8 +45,19 @@ def _one(number: int, kind: str) -> str:
 
 @pytest.mark.long
 def test_generated_schemas_are_accepted(server: LocalRds, restores: Restores) -> None:
+    _accept(server, restores, databases=1)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("server", MAJORS, indirect=True)
+def test_300_generated_schemas_are_accepted(server: LocalRds, restores: Restores) -> None:
+    """80 for each major version."""
+    _accept(server, restores, databases=4)
+
+
+def _accept(server: LocalRds, restores: Restores, databases: int) -> None:
     @settings(
-        max_examples=DATABASES,
+        max_examples=databases,
         derandomize=True,
         deadline=None,
         phases=[Phase.generate],
