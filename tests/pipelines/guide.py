@@ -1,4 +1,4 @@
-"""docs/first-pipeline.md as a new team follows it: its files and commands, in their order."""
+"""docs/first-pipeline.md and docs/previews.md as a new team follows them: their files and commands, in their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.isolated_checkout import Copy
 
 REGION = "us-east-1"
-ASKS = {"access", "deploy"}  # commands that ask on a terminal; elsewhere they need --yes
+ASKS = {("access",), ("deploy",), ("preview", "remove")}  # commands that ask on a terminal; elsewhere they need --yes
 
 
 class Guide:
@@ -92,7 +92,7 @@ class Team:
 
     def carmen(self, *words: str, **credentials: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the guide; a command that asks gets --yes instead of a terminal."""
-        yes = ["--yes"] if words[0] in ASKS else []
+        yes = ["--yes"] if tuple(words[:1]) in ASKS or tuple(words[:2]) in ASKS else []
         command = [".venv/bin/python", "-m", "tools.cli", *words, *yes]
         return self.copy.run(*command, **self._variables, **(credentials or self.administrator))
 

@@ -1,7 +1,8 @@
 """Run the pipelines of a copy of this tree with nektos/act and gitlab-ci-local, without containers: steps are processes of this machine.
 
 What is not real: the actions of others (tests/pipelines/actions/), `make check`, `test`, `test-all` and `judge` (they are this test run's
-own job), AWS (the embedded one), the platforms' APIs (`Platform`) and rsync.
+own job), `make audit` (it asks the Internet), AWS (the embedded one), the platforms' APIs (`Platform`) and rsync; for the application's
+workflow, docker, the AWS CLI and npm (tests/pipelines/programs/) and its database, which act starts as a container only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.conftest import ROOT
 from tests.isolated_checkout import INSTALLED, Copy
 from tools.processes import LOCALHOST, node
 
-ACTIONS = Path(__file__).with_name("actions")
+ACTIONS, PROGRAMS = Path(__file__).with_name("actions"), Path(__file__).with_name("programs")
 NOT_RUN = ("check", "test", "test-all", "judge", "audit")
 MAKE = f"""#!/bin/sh
 case "$1" in {"|".join(NOT_RUN)}) echo "make $1 is not run here" ;; *) exec /usr/bin/make "$@" ;; esac
@@ -33,6 +34,7 @@ RSYNC = """#!/bin/sh
 for target; do :; done
 mkdir -p "$target" && git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$target" && cp -r .git "$target"
 """
+PROGRAM = f'#!/bin/sh\nexec "{sys.executable}" "{PROGRAMS / "registry.py"}" {{}} "$@"\n'
 OWNER = "example/carmen-infrastructure"
 GITLAB = ROOT / "node_modules" / ".bin" / "gitlab-ci-local"
 
@@ -74,7 +76,9 @@ class Repository:
         self._copy, self._platform, self._folder = copy, platform, folder
         self.artifacts = folder / "artifacts"
         (folder / "bin").mkdir(parents=True)
-        for name, script in (("make", MAKE), ("rsync", RSYNC)):
+        self.calls = folder / "calls"  # of docker, aws and npm, a line each
+        programs = {name: PROGRAM.format(name) for name in ("aws", "docker", "npm")}
+        for name, script in {"make": MAKE, "rsync": RSYNC, **programs}.items():
             (folder / "bin" / name).write_text(script, encoding="utf-8")
             (folder / "bin" / name).chmod(0o755)
         self._ignore_failed_comparison()
@@ -100,6 +104,23 @@ class Repository:
         """Create a branch and switch to it."""
         self._git("switch", "--quiet", "--create", branch)
 
+    @property
+    def commit_id(self) -> str:
+        """The last commit."""
+        return self._git("rev-parse", "HEAD")
+
+    def call_application_workflow(self, **values: str) -> None:
+        """Commit a workflow that calls application.yml, as its first lines show, with these inputs and the last commit."""
+        workflows = self._copy.root / ".github" / "workflows"
+        lines = (workflows / "application.yml").read_text(encoding="utf-8").split("\nname: ")[0].splitlines()
+        text = "\n".join(line.removeprefix("#   ") for line in lines if line.startswith("#   "))
+        text = re.sub(r"uses: \S+", "uses: ./.github/workflows/application.yml", text)
+        for name, value in {**values, "infrastructure-ref": self.commit_id}.items():
+            text, changed = re.subn(rf"(?m)^( +{name}:) .*$", rf"\1 {value}", text)
+            assert changed, f"application.yml does not show {name}"
+        (workflows / "caller.yml").write_text(f"on: push\n{text}\n", encoding="utf-8")
+        self.commit("Call the application's workflow")
+
     def append(self, name: str, text: str) -> None:
         """Add a text at the end of a file."""
         with (self._copy.root / name).open("a", encoding="utf-8") as file:
@@ -113,6 +134,7 @@ class Repository:
             "CHECKED_OUT_FROM": str(self._copy.root),
             "LINKED": " ".join(str(ROOT / folder) for folder in INSTALLED),
             "ARTIFACTS": str(self.artifacts),
+            "CALLS": str(self.calls),
             "GITHUB_API_URL": self._platform.url,
             "GITHUB_REPOSITORY": OWNER,
             **aws,
@@ -153,8 +175,8 @@ class Repository:
             for name, commit in re.findall(r"uses: ([\w-]+/[\w-]+)@([0-9a-f]{40})", workflow.read_text(encoding="utf-8")):
                 yield f"{name}@{commit}={ACTIONS / name.split('/')[1]}"
 
-    def _git(self, *arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=self._copy.root, capture_output=True, check=True)
+    def _git(self, *arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=self._copy.root, capture_output=True, check=True, text=True).stdout.strip()
 
 
 def _run(done: subprocess.CompletedProcess[str]) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from local.deployment import POLLS, Deployment
 from tests.isolated_checkout import copy_of_the_tree
 from tests.pipelines.runner import Platform, Repository, Run
+from tests.pipelines.tokens import gitlab_token
 from tools.cli.commands.comment import MARKER
 
 pytestmark = pytest.mark.long
@@ -129,6 +131,68 @@ def test_deployment_without_its_settings_says_which(
     assert message in run.text
 
 
+# The application's workflow
+
+
+@pytest.fixture
+def application(repository: Repository, deployed: Deployment) -> Repository:
+    """The application's repository, whose workflow releases to production. (The files are those of this repository.)"""
+    role = {name: ROLE.format(name.title()) for name in ("push-role", "release-role")}
+    repository.call_application_workflow(**{"image-repository": deployed.outputs()["ImageRepository"], **role})
+    return repository
+
+
+@pytest.fixture
+def deployed(account: Deployment) -> Deployment:
+    """The account with production."""
+    if "CarmenProd" not in account.stacks():
+        account.deploy()
+    return account
+
+
+def application_run(repository: Repository, aws: dict[str, str], **more: str) -> Run:
+    return repository.github("push", "caller", PUSH, {**aws, **more})
+
+
+def running_image(deployed: Deployment) -> str:
+    name = deployed.outputs()["ImageParameter"]
+    return str(deployed.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
+
+
+def test_application_is_built_scanned_and_released_and_again(application: Repository, deployed: Deployment, aws: dict[str, str]) -> None:
+    """A registry that does not answer is named; the next run works; a third run of the same commit pushes and releases nothing."""
+    run = application_run(application, aws, AWS_ENDPOINT_URL_ECR="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
+    assert run.result("image") == "failure"
+    assert 'Could not connect to the endpoint URL: "http://127.0.0.1:9/"' in run.text
+    assert "release" not in run.jobs
+
+    run = application_run(application, aws)
+    assert run.jobs == dict.fromkeys(("test", "supply-chain", "image", "release"), "success"), run.text
+    assert "waiting for ECR's scan" in run.step("release", "./carmen release").text
+    assert run.step("release", "./carmen notify").result == "success"
+    image = running_image(deployed)
+    assert image.startswith(deployed.outputs()["ImageRepository"])
+
+    run = application_run(application, aws)
+    assert run.result("release") == "success", run.text
+    assert f"runs {image} already: nothing to do" in run.step("release", "./carmen release").text
+    calls = application.calls.read_text(encoding="utf-8").splitlines()
+    assert len([call for call in calls if call.startswith("docker push")]) == 1
+    assert len([call for call in calls if call.startswith("docker build --provenance=false --sbom=false")]) == 3
+    assert running_image(deployed) == image
+
+
+def test_application_with_critical_findings_is_not_released(application: Repository, deployed: Deployment, aws: dict[str, str]) -> None:
+    before = running_image(deployed)
+    application.append("README.md", "\nAnother commit.\n")
+    application.commit("Use a base image with findings")
+    run = application_run(application, aws, ANNOTATIONS='{"local.carmen/critical-findings": "2"}')
+    assert run.jobs["image"] == "success", run.text
+    assert run.result("release") == "failure"
+    assert "has 2 critical findings" in run.step("release", "./carmen release").text
+    assert running_image(deployed) == before
+
+
 # Schedules and dispatches
 
 
@@ -169,6 +233,57 @@ def test_merge_request_gets_one_comment_that_later_runs_replace(repository: Repo
         assert run.result("report") == "success", run.text
         assert platform.calls[-1][0] == method
     assert len(platform.comments) == 1
+
+
+GITLAB_PUSH = {"CI_PIPELINE_SOURCE": "push", "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+PROJECT = "example/platform/carmen-infrastructure"
+
+
+@pytest.fixture
+def gitlab_role(account: Deployment) -> str:
+    """A role that trusts the project's branches; the permissions of the real ones: tests/pipelines/test_guides.py."""
+    iam, name = account.client("iam"), "GitLab"
+    if name not in {role["RoleName"] for role in iam.list_roles()["Roles"]}:
+        subject = f"project_path:{PROJECT}:ref_type:branch:ref:*"
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"Federated": "arn:aws:iam::000000000000:oidc-provider/gitlab.com"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {"gitlab.com:aud": "sts.amazonaws.com"}, "StringLike": {"gitlab.com:sub": subject}},
+        }
+        every = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}))
+        document = json.dumps({"Version": "2012-10-17", "Statement": [every]})
+        iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=document)
+    return str(iam.get_role(RoleName=name)["Role"]["Arn"])
+
+
+def with_token(aws: dict[str, str], branch: str) -> dict[str, str]:
+    return {**aws, "AWS_REGION": "us-east-1", "AWS_TOKEN": gitlab_token(repository=PROJECT, branch=branch)}
+
+
+def test_gitlab_compares_and_deploys(repository: Repository, deployed: Deployment, aws: dict[str, str], gitlab_role: str) -> None:
+    """The job presents GitLab's token; boto3 and the CDK assume the role with it."""
+    variables = {"AWS_ROLE_ARN": gitlab_role, "AWS_DRIFT_ROLE_PRODUCTION": gitlab_role}
+    for job in ("changes-production", "deploy-production"):
+        run = repository.gitlab(job, GITLAB_PUSH, with_token(aws, "main"), **variables)
+        assert run.result(job) == "success", run.text
+    assert "CarmenProd" in deployed.stacks()
+
+
+def test_gitlab_makes_removes_and_prunes_previews(
+    repository: Repository, account: Deployment, aws: dict[str, str], gitlab_role: str
+) -> None:
+    given, variables = with_token(aws, "feature"), {"AWS_PREVIEW_ROLE": gitlab_role}
+    for job, event, there in (
+        ("preview", MERGE_REQUEST, True),
+        ("remove-old-previews", SCHEDULE, True),
+        ("remove-preview", MERGE_REQUEST, False),
+    ):
+        run = repository.gitlab(job, event, given, **variables)
+        assert run.result(job) == "success", run.text
+        stacks = account.client("cloudformation").describe_stacks()["Stacks"]
+        assert any("Preview-mr-7" in stack["StackName"] for stack in stacks) is there
 
 
 def test_role_that_sts_refuses_is_named(repository: Repository, aws: dict[str, str]) -> None:

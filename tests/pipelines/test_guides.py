@@ -1,6 +1,6 @@
-"""A new team follows docs/first-pipeline.md on an empty account of the embedded AWS, then takes the environment down again.
+"""A new team follows docs/first-pipeline.md and docs/previews.md on empty accounts of the embedded AWS, and takes all down again.
 
-The files and commands are those of the page, so that a changed page changes the test. Not run: the platform's own settings (steps 3 and 4,
+The files and commands are those of the pages, so that a changed page changes the test. Not run: the platform's own settings (steps 3 and 4,
 whose roles and variables are used here) and `aws signer`, which the embedded AWS lacks.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -22,6 +23,7 @@ from tests.pipelines.tokens import token
 
 pytestmark = pytest.mark.long
 PAGE = Guide("first-pipeline.md")
+PREVIEWS, BY_PIPELINE = Guide("previews.md"), "Previews by pipeline"
 WHO, PREPARE = "Configure who may deploy", "Prepare each account, as an administrator"
 
 
@@ -114,3 +116,28 @@ def test_environment_is_destroyed_after_its_protections_are_off(team: Team) -> N
     assert [one["Name"] for one in team.client("s3").list_buckets()["Buckets"] if one["Name"].startswith("carmenprod")] == []
     assert team.client("rds").describe_db_instances()["DBInstances"] == []
     assert "No stack of prod is deployed" in team.succeeds("destroy", "--env", "prod", "--confirm", "prod")
+
+
+def test_previews_are_set_up_and_used_by_a_pipeline(tmp_path: Path, aws: Deployment) -> None:
+    """docs/previews.md in an account of their own; then the first block's commands, with the role's permissions only."""
+    block = PREVIEWS.toml(BY_PIPELINE)
+    own = tomllib.loads(block)["account"]
+    with copy_of_the_tree(tmp_path / "tree" / "carmen") as copy:
+        team = Team(copy, aws, "222222222222")
+        team.add("preview", block.replace(own, team.account))
+        access, *others = PAGE.commands(PREPARE, ACCOUNT=team.account, REGION=REGION)
+        refused = team.carmen(*access)
+        assert refused.returncode != 0
+        assert "set the account of every other environment" in refused.stderr
+        for other, account in (("prod", "333333333333"), ("staging", "444444444444")):
+            team.set(other, "", f'account = "{account}"')
+        for command in (access, *(one for one in others if one[0] == "bootstrap")):
+            team.succeeds(*command)
+        pipeline = {**tomllib.loads(block)["pipeline"], "branch": "feature"}
+        role = team.stacks()[f"{PIPELINE_ACCESS}Previews"]["PreviewRole"]
+        credentials = team.assume(role, token(**{"environment": pipeline["protected_environment"], **pipeline}))
+        commands = [words for words in PREVIEWS.commands("A preview") if "--image" not in words]
+        assert [words[1] for words in commands] == ["up", "list", "remove", "prune"]
+        shown = {words[1]: team.succeeds(*words, **credentials) for words in commands}
+        assert "pr-123" in shown["list"]
+        assert set(team.stacks()) == {"CDKToolkit", PIPELINE_ACCESS, f"{PIPELINE_ACCESS}Previews"}

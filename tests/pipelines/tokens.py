@@ -1,4 +1,4 @@
-"""Tokens of GitHub, with a signature that the embedded AWS does not check."""
+"""Tokens of CI platforms, with a signature that nobody checks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def token(*, repository: str, branch: str, environment: str = "", **_: Any) -> s
     subject = f"environment:{environment}" if environment else f"ref:refs/heads/{branch}"
     claims = {"iss": f"https://{GITHUB}", "aud": AUDIENCE, "sub": f"repo:{repository}:{subject}", "ref": f"refs/heads/{branch}"}
     return _signed({**claims, "repository": repository, **({"environment": environment} if environment else {})})
+
+
+def gitlab_token(*, repository: str, branch: str, host: str = "gitlab.com") -> str:
+    """GitLab's token of a job on a branch (GitLab Docs, "OpenID Connect (OIDC) Authentication Using ID Tokens")."""
+    return _signed({"iss": f"https://{host}", "aud": AUDIENCE, "sub": f"project_path:{repository}:ref_type:branch:ref:{branch}"})
 
 
 def _signed(claims: dict[str, Any]) -> str:

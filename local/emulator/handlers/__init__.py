@@ -18,9 +18,22 @@ RECORDED = (
 
 def register() -> None:
     """Add the handlers to ministack, once, before it serves. Importing ministack reads the environment."""
-    from local.emulator.handlers import alerts, base, edge, identity, network, rds, secrets_manager, service, service_role, storage, updates
+    from local.emulator.handlers import (
+        alerts,
+        base,
+        edge,
+        identity,
+        network,
+        rds,
+        registry,
+        secrets_manager,
+        service,
+        service_role,
+        storage,
+        updates,
+    )
 
-    for part in (network, alerts, storage, rds, secrets_manager, edge, service, identity):
+    for part in (network, alerts, storage, registry, rds, secrets_manager, edge, service, identity):
         part.register()
     for resource_type in RECORDED:
         base.record(resource_type, alerts.check_monitor if resource_type == "AWS::CE::AnomalyMonitor" else None)
