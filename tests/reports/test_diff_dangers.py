@@ -294,11 +294,7 @@ DANGEROUS: dict[str, tuple[Edit, list[str]]] = {
     ),
     "fewer days of backups": (
         setting(DB, "BackupRetentionPeriod", 3),
-        [
-            f"`{DB}` (RDS DBInstance) may be replaced by a new, empty one: according to CloudFormation’s schema, a change of "
-            f"`BackupRetentionPeriod` replaces it under some conditions. The old one then {ORPHANED}",
-            f"`{DB}` (RDS DBInstance): days of automated backups, 14 → 3.",
-        ],
+        [f"`{DB}` (RDS DBInstance): days of automated backups, 14 → 3."],
     ),
     "a public database": (
         setting(DB, "PubliclyAccessible", True),

@@ -49,7 +49,8 @@ def _basis() -> str:
 def total_line(made: Bill, environment: str) -> str:
     """The bill before traffic, and with it."""
     before, use = made.total(environment), made.total(environment, by_use=True)
-    return f"Total {before:,.2f} USD per month before traffic, {before + use:,.2f} with the assumed traffic and volumes"
+    incomplete = "incomplete, at least " if made.without_price(environment) else ""
+    return f"Total {incomplete}{before:,.2f} USD per month before traffic, {before + use:,.2f} with the assumed traffic and volumes"
 
 
 def _resources(made: Bill, environment: str) -> str:

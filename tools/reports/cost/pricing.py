@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tools.reports.assembly import Assembly, Resource
 from tools.reports.cost.prices import PRICES, Table, UnknownPriceError, price
@@ -18,11 +18,20 @@ _DAILY = re.compile(r"cron\((?P<minute>\d+) (?P<hour>\d+) \? \* (?P<days>[A-Z,]+
 
 
 class Line(NamedTuple):
-    """USD per month; `by_use` depends on traffic or stored volume."""
+    """USD per month; `by_use` depends on traffic or stored volume. `unknown` has no price: then `usd` is 0."""
 
     what: str
     usd: float
     by_use: bool = False
+    unknown: str = ""
+
+
+def _line(what: str, times: float, table: str, name: Any) -> Line:
+    """`times` the price; without one, other lines of the resource still count."""
+    try:
+        return Line(what, times * price(table, name))
+    except UnknownPriceError:
+        return Line(f"{what} (no price)", 0, unknown=str(name))
 
 
 Pricing = Callable[[Resource, Assembly, Table], Iterator[Line]]
@@ -47,15 +56,26 @@ def _database(resource: Resource, assembly: Assembly, assumed: Table) -> Iterato
     zones = 2 if resource.at("MultiAZ", False) else 1
     where = "in two zones" if zones == 2 else "in one zone"
     name, kind, gib = resource.at("DBInstanceClass"), resource.at("StorageType", "gp2"), int(resource.at("AllocatedStorage", 0))
-    yield Line(f"{name} {where}", zones * hours_on(resource.environment, assembly) * price("rds_instance_hour", name))
-    yield Line(f"{gib} GiB {kind} {where}", zones * gib * price("rds_storage_gib_month", kind))
+    yield _line(f"{name} {where}", zones * hours_on(resource.environment, assembly), "rds_instance_hour", name)
+    yield _line(f"{gib} GiB {kind} {where}", zones * gib, "rds_storage_gib_month", kind)
 
 
 def _proxy(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
+    """By the vCPUs of the instances behind it, which its target groups name."""
     for instance in assembly.of_kind("AWS::RDS::DBInstance"):
-        if instance.environment == resource.environment:
+        if (instance.environment, instance.path) in _targets(resource, assembly):
             vcpus = max(2, int(price("rds_vcpus", instance.at("DBInstanceClass"))))
             yield Line(f"{vcpus} vCPUs", vcpus * HOURS * price("rds_proxy_vcpu_hour"))
+
+
+def _targets(proxy: Resource, assembly: Assembly) -> set[tuple[str, str]]:
+    """(environment, path) of a proxy's instances."""
+    found = set()
+    for group in assembly.of_kind("AWS::RDS::DBProxyTargetGroup"):
+        properties = assembly.with_paths(group.stack, group.properties)
+        if group.environment == proxy.environment and str(properties.get("DBProxyName")).partition(".")[0] == proxy.path:
+            found |= {(proxy.environment, str(one).partition(".")[0]) for one in properties.get("DBInstanceIdentifiers", [])}
+    return found
 
 
 def _cache(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
@@ -129,7 +149,7 @@ def _nat(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Lin
 
 
 def _machine(resource: Resource, assembly: Assembly, assumed: Table) -> Iterator[Line]:
-    yield Line(str(resource.at("InstanceType")), HOURS * price("ec2_instance_hour", resource.at("InstanceType")))
+    yield _line(str(resource.at("InstanceType")), HOURS, "ec2_instance_hour", resource.at("InstanceType"))
     if any(one.get("AssociatePublicIpAddress") for one in resource.at("NetworkInterfaces", [])):
         yield Line("public address", HOURS * price("public_address_hour"))
     for disk in resource.at("BlockDeviceMappings", []):

@@ -29,6 +29,9 @@ CDK_BUCKET = r"cdk-[a-z0-9]{1,10}-assets-[\w${}:-]{1,80}"
 ASSET_URI = re.compile(rf"({CDK_BUCKET}/)[0-9a-f]{{64}}")
 ASSET_KEY = re.compile(r"[0-9a-f]{64}\.\w{1,8}")
 GONE = "—"
+# "May replace" in the schemas, changed in place by RDS: "you can modify the backup retention period" (RDS User Guide, "Backup retention
+# period").
+IN_PLACE = {"AWS::RDS::DBInstance": ("BackupRetentionPeriod",)}
 
 
 class Impact(Enum):
@@ -154,6 +157,8 @@ def _change(old: Resource | None, new: Resource | None, verdict: Body, base: Ass
     impact = IMPACTS.get(verdict["impact"], Impact.CHANGED)
     if impact is Impact.REPLACED and there.kind in REVISIONS:
         impact, leaves = Impact.REVISED, tuple(replace(leaf, impact=Impact.CHANGED) for leaf in leaves)
+    if impact is Impact.MAY_BE_REPLACED and leaves and all(leaf.impact is Impact.CHANGED for leaf in leaves):
+        impact = Impact.CHANGED  # of IN_PLACE only
     # Other tags are noise; a replacement for another reason is not.
     if impact in (Impact.REPLACED, Impact.MAY_BE_REPLACED) and there.kind not in VERSIONS and any(not leaf.noise for leaf in leaves):
         noise = ""
@@ -166,6 +171,8 @@ def _leaves_of(old: Resource, new: Resource, verdict: Body, base: Assembly, head
         yield Leaf(name, old.body.get(name, GONE), new.body.get(name, GONE), noise=noise)
     for name, engines in sorted(verdict["properties"].items()):
         impact = IMPACTS.get(engines, Impact.CHANGED)
+        if impact is Impact.MAY_BE_REPLACED and name in IN_PLACE.get(new.kind, ()):
+            impact = Impact.CHANGED
         before, after = (
             base.with_paths(old.stack, old.properties.get(name, GONE)),
             head.with_paths(new.stack, new.properties.get(name, GONE)),

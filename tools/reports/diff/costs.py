@@ -36,10 +36,18 @@ class Costs:
         """USD per month."""
         return self.head.total(environment, part) - self.base.total(environment, part)
 
+    def undecided(self, environment: str, part: str | None = None) -> list[str]:
+        """What has no price and differs between base and head: the difference is unknown."""
+        before, after = (one.without_price(environment, part) for one in (self.base, self.head))
+        return sorted({unknown for _, unknown in before ^ after})
+
     def summary(self, environment: str) -> str:
         """The difference for the headline."""
+        if undecided := self.undecided(environment):
+            return f"; cost unknown: no {', no '.join(_price_of(one) for one in undecided)}"
         difference = self.difference(environment)
-        return f"; {_signed(difference)} USD per month" if abs(difference) >= CENT else "; same cost"
+        counted = f"{_signed(difference)} USD per month" if abs(difference) >= CENT else "same cost"
+        return f"; {counted}{', incomplete' if self.head.without_price(environment) else ''}"
 
     def heading(self) -> list[str]:
         """Header of the table for `rows`."""
@@ -48,13 +56,19 @@ class Costs:
     def rows(self) -> list[str]:
         """A row for each stack whose cost differs, and the total; no rows without a difference."""
         parts = sorted({one.part for one in (*self.base.items, *self.head.items)})
-        differing = [part for part in parts if any(abs(self.difference(one, part)) >= CENT for one in self.environments)]
+        differing = [part for part in parts if any(self._cell(one, part) for one in self.environments)]
         rows = []
         for part in differing:
-            cells = [_signed(self.difference(one, part)) if abs(self.difference(one, part)) >= CENT else "" for one in self.environments]
+            cells = [self._cell(one, part) for one in self.environments]
             rows.append(f"| {part} | {' | '.join(cells)} | {words('; '.join(self._reasons(part)))} |")
-        totals = [f"{_usd(self.base.total(one))} → **{_usd(self.head.total(one))}**" for one in self.environments]
+        totals = [f"{_total(self.base, one)} → **{_total(self.head, one)}**" for one in self.environments]
         return [*rows, f"| **Total** | {' | '.join(totals)} | |"] if rows else []
+
+    def _cell(self, environment: str, part: str) -> str:
+        if self.undecided(environment, part):
+            return "unknown"
+        difference = self.difference(environment, part)
+        return _signed(difference) if abs(difference) >= CENT else ""
 
     def footnote(self) -> str:
         """How the figures are calculated."""
@@ -74,6 +88,8 @@ class Costs:
         constructs: dict[str, set[str]] = defaultdict(set)
         for (_, path), (before, after) in lines.items():
             difference = abs(sum(one.usd for one in after) - sum(one.usd for one in before))
+            if any(one.unknown for one in (*before, *after)):
+                difference = float("inf")  # first
             old, new = ([one.what for one in these if not _among(one, others)] for these, others in ((before, after), (after, before)))
             if before and after and old != new:
                 sizes[f"`{path}` {', '.join(old)} → {', '.join(new)}"] += difference
@@ -94,6 +110,15 @@ def _counted(reason: str, paths: set[str]) -> str:
 
 def _among(item: Item, others: list[Item]) -> bool:
     return any((item.what, item.usd) == (one.what, one.usd) for one in others)
+
+
+def _price_of(unknown: str) -> str:
+    """`price for AWS::RDS::DBInstance db.r7g.large`, `prices for eu-central-1`."""
+    return unknown if unknown.startswith("prices for ") else f"price for {unknown}"
+
+
+def _total(made: Bill, environment: str) -> str:
+    return f"{'incomplete, at least ' if made.without_price(environment) else ''}{_usd(made.total(environment))}"
 
 
 def _usd(amount: float) -> str:

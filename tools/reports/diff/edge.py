@@ -65,6 +65,8 @@ def _rule(old: Body, new: Body) -> Iterator[str]:
     actions = _action(old), _action(new)
     if actions[0] != actions[1] and actions[0] not in ("Allow", "Count") and actions[1] != "Block":
         yield f"no longer {'challenges' if actions[0] in ('Captcha', 'Challenge') else 'blocks'}: it is set to {actions[1]}"
+    if actions[0] == "Count" and actions[1] == "Allow":
+        yield "allows its matches, and later rules do not see them: it was set to Count"
     yield from _overrides(old, new)
     for path, before, after in leaves(old.get("Statement", {}), new.get("Statement", {}), "Statement"):
         name = path.rpartition(".")[2]
@@ -80,7 +82,10 @@ def _overrides(old: Body, new: Body) -> Iterator[str]:
     """Changed action overrides of a managed rule group."""
     before, after = ({rule["Name"]: _action(rule) for rule in _group(one).get("RuleActionOverrides", [])} for one in (old, new))
     for name, action in after.items():
-        if action != before.get(name) and action != "Block" and before.get(name) not in ("Allow", "Count"):
+        if action == "Allow" != before.get(name):  # "Allow" ends the evaluation; a count did not
+            was = before.get(name, "its own action")
+            yield f"allows what its sub-rule {name} matches, and later rules do not see it: it was set to {was}"
+        elif action != before.get(name) and action != "Block" and before.get(name) not in ("Allow", "Count"):
             yield f"no longer applies its sub-rule {name}: it is set to {action}"
 
 
@@ -157,6 +162,11 @@ def _distribution(comparison: Comparison, old: Resource, new: Resource) -> Itera
         was = before.get(pattern) or before["*"]
         if was.get("ResponseHeadersPolicyId") and not behavior.get("ResponseHeadersPolicyId"):
             yield "Headers", f"responses on `{pattern}` carry no security headers"
+        if pattern in before and was.get("OriginRequestPolicyId") and not behavior.get("OriginRequestPolicyId"):
+            yield (
+                "Headers",
+                f"requests on `{pattern}` reach the application without their headers, cookies and query (no origin request policy)",
+            )
         if "viewer-request" in _events(was) - _events(behavior) and not _is_error_page(pattern):
             yield "Firewall", f"requests on `{pattern}` no longer go through the viewer function"
         for words in _cached(comparison, old, was if pattern in before else NO_VALUE, new, behavior, pattern):

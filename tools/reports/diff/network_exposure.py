@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ def find(comparison: Comparison) -> Iterator[Finding]:
             yield Finding(rule.environment, "Network", rule.words)
     yield from _joins(comparison)
     yield from _routes(comparison)
+    yield from _overlaps(comparison)
 
 
 def _joins(comparison: Comparison) -> Iterator[Finding]:
@@ -123,6 +125,20 @@ def _routes(comparison: Comparison) -> Iterator[Finding]:
     for (environment, table), target in after.items():
         if (environment, table) in tables and before.get((environment, table)) != target:
             yield Finding(environment, "Network", f"`{table}` now has a default route, through `{target}`.")
+
+
+def _overlaps(comparison: Comparison) -> Iterator[Finding]:
+    """Networks of two environments that newly share addresses: no peering and no VPN can reach both."""
+    known = set(_overlapping(comparison.base))
+    for environment, other, words in sorted(set(_overlapping(comparison.head)) - known):
+        yield Finding(environment, "Network", f"the network {words} overlaps {other}’s: no peering, VPN or transit gateway reaches both.")
+
+
+def _overlapping(assembly: Assembly) -> Iterator[tuple[str, str, str]]:
+    networks = [(one.environment, _network(str(one.at("CidrBlock")))) for one in assembly.of_kind("AWS::EC2::VPC")]
+    for (environment, one), (other, another) in itertools.permutations(networks, 2):
+        if one and another and one.version == another.version and one.overlaps(another) and environment != other:
+            yield environment, other, str(one)
 
 
 def _default_routes(assembly: Assembly) -> Iterator[tuple[tuple[str, str], str]]:

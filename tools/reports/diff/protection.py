@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tools.reports.assembly import Resource
+from tools.reports.assembly import Assembly, Resource
 from tools.reports.diff.collect import Change, Comparison, Impact
 from tools.reports.diff.findings import Finding
 from tools.reports.diff.state import RETAINED, named
@@ -17,23 +17,27 @@ Test = Callable[[Any, Any], bool]  # (old, new) → whether new is weaker
 
 @dataclass(frozen=True)
 class Rule:
-    """A protective property. `default` is AWS's value if the template does not set it."""
+    """A protective property. `default` is AWS's value if the template does not set it.
+
+    A new resource is judged as if it changed from the value `safest`; without one, it has no reference.
+    """
 
     path: str
     what: str
     weaker: Test
     default: Any = None
     shown: bool = True  # whether the text includes old → new
+    safest: Any = None
 
 
 def _on(path: str, what: str, default: bool = False) -> Rule:
     """Must not be switched off."""
-    return Rule(path, f"{what} is switched off", lambda old, new: _true(old) and not _true(new), default, shown=False)
+    return Rule(path, f"{what} is switched off", lambda old, new: _true(old) and not _true(new), default, shown=False, safest=True)
 
 
 def _off(path: str, what: str, default: Any = False) -> Rule:
     """Must not be switched on."""
-    return Rule(path, what, lambda old, new: not _true(old) and _true(new), default, shown=False)
+    return Rule(path, what, lambda old, new: not _true(old) and _true(new), default, shown=False, safest=False)
 
 
 def _least(path: str, what: str, default: float | None = None) -> Rule:
@@ -48,7 +52,14 @@ def _present(path: str, what: str) -> Rule:
 
 def _rank(path: str, what: str, *weakest_first: str) -> Rule:
     """Must not get a lower rank."""
-    return Rule(path, what, lambda old, new: _rank_of(old, weakest_first) > _rank_of(new, weakest_first), weakest_first[0])
+    return Rule(
+        path, what, lambda old, new: _rank_of(old, weakest_first) > _rank_of(new, weakest_first), weakest_first[0], safest=weakest_first[-1]
+    )
+
+
+def _enabled(path: str, what: str) -> Rule:
+    """Must not be disabled; AWS enables it by default."""
+    return Rule(path, what, lambda old, new: old != "DISABLED" == new, "ENABLED", safest="ENABLED")
 
 
 def _true(value: Any) -> bool:
@@ -60,6 +71,10 @@ def _lower(old: Any, new: Any) -> bool:
         return float("inf" if new is None else new) < float("inf" if old is None else old)
     except (TypeError, ValueError):  # not a number: its future value is unknown
         return bool(old != new)
+
+
+def _never(old: Any, new: Any) -> bool:
+    return str(new) == "0" != str(old)
 
 
 def _rank_of(value: Any, ranks: tuple[str, ...]) -> int:
@@ -136,6 +151,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         _on("DeploymentConfiguration.Alarms.Rollback", "rolling back on alarms"),
     ),
     "AWS::CloudFront::Distribution": (
+        _on("DistributionConfig.Enabled", "the distribution"),
         _present("DistributionConfig.WebACLId", "the firewall (WAF)"),
         _present("DistributionConfig.Logging", "its access log"),
         _rank(
@@ -144,7 +160,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
             *("SSLv3", "TLSv1", "TLSv1_2016", "TLSv1.1_2016", "TLSv1.2_2018", "TLSv1.2_2019", "TLSv1.2_2021", "TLSv1.2_2025"),
         ),
     ),
-    "AWS::Scheduler::Schedule": (_rank("State", "the schedule", "DISABLED", "ENABLED"),),
+    "AWS::Scheduler::Schedule": (_enabled("State", "the schedule"),),
+    "AWS::Events::Rule": (_enabled("State", "the rule"),),
+    "AWS::Lambda::Function": (
+        Rule("ReservedConcurrentExecutions", "never runs (`ReservedConcurrentExecutions`)", _never, shown=False, safest=1),
+    ),
+    "AWS::Lambda::Url": (_rank("AuthType", "can be called by anyone: authentication", "NONE", "AWS_IAM"),),
     "AWS::CloudWatch::Alarm": (_on("ActionsEnabled", "sending notifications", True), _present("AlarmActions", "its notification")),
 }
 SCHEDULED = "AWS::Scheduler::Schedule"
@@ -167,6 +188,8 @@ def find(comparison: Comparison) -> Iterator[Finding]:
         if change.both:
             old, new = change.both
             found = [*_by_rules(old, new), *_policies(old, new), *_special_cases(comparison, old, new)]
+        elif change.impact is Impact.ADDED and change.new and change.environment in comparison.base.environments:
+            found = list(_of_a_new_one(change.new))
         elif change.impact in (Impact.REMOVED, Impact.ORPHANED) and change.kind in GUARDS:
             found = [f"is removed: {GUARDS[change.kind]}"]
         elif change.kind == "Stack":
@@ -175,7 +198,8 @@ def find(comparison: Comparison) -> Iterator[Finding]:
                     words = f"The stack `{change.part}`: termination protection is switched off."
                     yield Finding(change.environment, "Protection", words, _stack_reason(comparison, change.environment, change.part))
         for words in found:
-            text = f"{named(change)}{' ' if words.startswith(('is removed', 'becomes', 'may ', 'gives', 'allows')) else ': '}{words}."
+            verbs = ("is removed", "is new", "becomes", "may ", "gives", "allows", "never runs")
+            text = f"{named(change)}{' ' if words.startswith(verbs) else ': '}{words}."
             yield Finding(change.environment, "Protection", text, _reason(change))
 
 
@@ -184,6 +208,43 @@ def _by_rules(old: Resource, new: Resource) -> Iterator[str]:
         before, after = _value(old, rule), _value(new, rule)
         if rule.weaker(before, after):
             yield f"{rule.what}{f', {_say(before)} → {_say(after)}' if rule.shown else ''}"
+
+
+# Protections of a new resource that a reviewer must decide on: public, unencrypted, without a lock, or switched off. Others, such as
+# a second zone or a deletion protection, are choices of the settings.
+JUDGED_WHEN_NEW = {
+    "AWS::RDS::DBInstance": ("PubliclyAccessible", "StorageEncrypted"),
+    "AWS::ElastiCache::ReplicationGroup": ("AtRestEncryptionEnabled", "TransitEncryptionEnabled"),
+    "AWS::S3::Bucket": (*(f"PublicAccessBlockConfiguration.{name}" for name in PUBLIC_ACCESS), "AccessControl"),
+    "AWS::EC2::Subnet": (),  # public subnets exist for load balancers and NAT
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": ("Scheme",),
+    "AWS::ECS::Service": ("EnableExecuteCommand", "NetworkConfiguration.AwsvpcConfiguration.AssignPublicIp"),
+    "AWS::RDS::DBProxy": ("RequireTLS",),
+    "AWS::Lambda::Function": ("ReservedConcurrentExecutions",),
+    "AWS::Lambda::Url": ("AuthType",),
+    "AWS::Scheduler::Schedule": ("State",),
+    "AWS::Events::Rule": ("State",),
+}
+PASSWORDS = {
+    "AWS::RDS::DBInstance": "MasterUserPassword",
+    "AWS::RDS::DBCluster": "MasterUserPassword",
+    "AWS::ElastiCache::ReplicationGroup": "AuthToken",
+}
+
+
+def _of_a_new_one(new: Resource) -> Iterator[str]:
+    """A new resource, judged as if it changed from the safest value."""
+    for rule in RULES.get(new.kind, ()):
+        after = _value(new, rule)
+        if rule.path in JUDGED_WHEN_NEW.get(new.kind, ()) and rule.weaker(rule.safest, after):
+            yield f"is new, and {rule.what}{f', {_say(after)}' if rule.shown else ''}"
+    password = new.at(PASSWORDS.get(new.kind, ""))
+    if isinstance(password, str) and not password.startswith("{{resolve:"):
+        yield f"is new, and its password is in the template (`{PASSWORDS[new.kind]}`)"
+    if new.kind == "AWS::CloudFront::Distribution":
+        for path, behavior in behaviors(new).items():
+            if behavior.get("ViewerProtocolPolicy") == "allow-all":
+                yield f"is new, and answers plain HTTP on `{path}`"
 
 
 def _value(resource: Resource, rule: Rule) -> Any:
@@ -221,6 +282,10 @@ def _special_cases(comparison: Comparison, old: Resource, new: Resource) -> Iter
             yield from _plain_http(old, new)
         case "AWS::ECS::TaskDefinition":
             yield from _containers(old, new)
+        case "AWS::CloudWatch::Alarm":
+            yield from _alarm(comparison, old, new)
+        case _ if new.kind.startswith("Custom::"):
+            yield from _log_retention_by_call(comparison, old, new)
 
 
 def _encryption(old: Resource, new: Resource) -> Iterator[str]:
@@ -307,8 +372,66 @@ def _containers(old: Resource, new: Resource) -> Iterator[str]:
             yield f"container {container['Name']} may write to its root file system"
         if container.get("Privileged") and not was.get("Privileged"):
             yield f"container {container['Name']} is privileged"
+        variables, secrets = {one["Name"] for one in container.get("Environment", [])}, {one["Name"] for one in was.get("Secrets", [])}
+        for name in sorted(variables & secrets):
+            yield f"container {container['Name']}: {name} is plain text in the template, and was a secret"
         if _root(container) and not _root(was):
             yield f"container {container['Name']} runs as root"
+
+
+def _log_retention_by_call(comparison: Comparison, old: Resource, new: Resource) -> Iterator[str]:
+    """PutRetentionPolicy in an SDK call's JSON (constructs_lib/foundation/log_retention.py)."""
+    texts = ((comparison.base, old, "Update"), (comparison.head, new, "Update"))
+    before, after = (
+        _retention(assembly.with_paths(one.stack, one.properties.get(key, one.properties.get("Create")))) for assembly, one, key in texts
+    )
+    if before and after and _lower(before, after):
+        yield f"log retention in days, {before} → {after}"
+
+
+def _retention(call: Any) -> Any:
+    try:
+        return json.loads(call)["parameters"].get("retentionInDays")
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def _alarm(comparison: Comparison, old: Resource, new: Resource) -> Iterator[str]:
+    """An alarm that needs more, or longer, before it is in alarm; or that watches something else, which cannot be decided."""
+    operators = [str(one.at("ComparisonOperator")) for one in (old, new)]
+    limits = [one.at("Threshold") for one in (old, new)]
+    if operators[0] != operators[1]:
+        yield f"its condition changes, {operators[0]} {limits[0]} → {operators[1]} {limits[1]}"
+    elif limits[0] != limits[1] and _later(operators[0], *limits):
+        yield f"is in alarm later: threshold, {_say(limits[0])} → {_say(limits[1])}"
+    for name in ("EvaluationPeriods", "DatapointsToAlarm", "Period"):
+        default = "EvaluationPeriods" if old.at(name) or new.at(name) else ""  # of DatapointsToAlarm
+        before, after = (one.at(name, one.at(default)) for one in (old, new))
+        if before is not None and after is not None and _lower(after, before):
+            yield f"is in alarm later: `{name}`, {before} → {after}"
+    missing = [one.at("TreatMissingData", "missing") for one in (old, new)]
+    if missing[0] == "breaching" != missing[1]:
+        yield f"no longer reports missing data, {missing[0]} → {missing[1]}"
+    watched = [_watched(assembly, one) for assembly, one in ((comparison.base, old), (comparison.head, new))]
+    if watched[0] != watched[1]:
+        names = sorted(name for name in {*watched[0], *watched[1]} if watched[0].get(name) != watched[1].get(name))
+        yield f"watches something else: {', '.join(names)}"
+
+
+def _later(operator: str, old: Any, new: Any) -> bool:
+    """Greater than a higher limit, less than a lower one; a band of anomaly detection cannot be decided."""
+    if operator in ("GreaterThanThreshold", "GreaterThanOrEqualToThreshold"):
+        return _lower(new, old)
+    return _lower(old, new) if operator in ("LessThanThreshold", "LessThanOrEqualToThreshold") else True
+
+
+def _watched(assembly: Assembly, alarm: Resource) -> dict[str, Any]:
+    """What an alarm watches; a metric's label does not matter."""
+    names = ("Namespace", "MetricName", "Dimensions", "Statistic", "ExtendedStatistic", "Unit")
+    found = {name: alarm.properties[name] for name in names if name in alarm.properties}
+    metrics = alarm.at("Metrics", [])
+    found |= {f"`{one.get('Id')}`": {key: value for key, value in one.items() if key != "Label"} for one in metrics}
+    return {name: assembly.with_paths(alarm.stack, value) for name, value in found.items()}
 
 
 def _root(container: dict[str, Any]) -> bool:

@@ -170,7 +170,9 @@ class Report:
         if not rows and not self.costs.unknown:
             return Section([])
         unknown = (
-            [f"No price known for {', '.join(f'`{kind}`' for kind in self.costs.unknown)}: counted as 0.", ""] if self.costs.unknown else []
+            [f"No price known for {', '.join(f'`{kind}`' for kind in self.costs.unknown)}: totals with it are incomplete.", ""]
+            if self.costs.unknown
+            else []
         )
         return Section(
             ["### Cost, USD per month", "", *unknown, *(self.costs.heading() if rows else [])], rows, ["", self.costs.footnote()]

@@ -11,6 +11,11 @@ from tools.reports.assembly import Resource
 from tools.reports.diff.collect import Change, Comparison, Impact
 from tools.reports.diff.findings import Finding
 
+# Stateful according to the schemas, but without data: CloudFormation creates an equal one.
+WITHOUT_DATA = (
+    *("AWS::RDS::DBParameterGroup", "AWS::RDS::DBClusterParameterGroup", "AWS::RDS::DBSubnetGroup", "AWS::RDS::OptionGroup"),
+    *("AWS::ElastiCache::ParameterGroup", "AWS::ElastiCache::SubnetGroup", "AWS::Lambda::LayerVersion", "AWS::Lambda::Version"),
+)
 RETAINED = ("Retain", "RetainExceptOnCreate")
 # CloudFormation User Guide, "DeletionPolicy attribute": the default without the attribute.
 SNAPSHOT_BY_DEFAULT = ("AWS::RDS::DBCluster", "AWS::RDS::DBInstance")
@@ -21,7 +26,7 @@ def find(comparison: Comparison) -> Iterator[Finding]:
     for change in comparison.changes:
         if change.kind == "Stack":
             yield from _of_a_stack(change)
-        elif change.kind in comparison.stateful or _kept(change):
+        elif (change.kind in comparison.stateful and change.kind not in WITHOUT_DATA) or _kept(change):
             yield from (Finding(change.environment, "State", words) for words in _lost(change))
         if change.both and change.kind == "AWS::SecretsManager::Secret":
             yield from _regenerated(change.environment, *change.both)
