@@ -16,7 +16,7 @@ from pg8000.native import Connection, DatabaseError
 
 from database_roles import roles
 
-INVALID_PASSWORD = "28P01"  # noqa: S105 (an SQLSTATE)
+REFUSED_LOGIN = "28P01"  # SQLSTATE invalid_password
 LOCK_WAIT_SECONDS = 180  # a rotation holds the lock until RDS Proxy accepts the new password, at most two minutes
 
 logger = scrubbed_logger()
@@ -71,7 +71,7 @@ def changed_passwords(connection: Connection, endpoints: database_url.Endpoints,
                 password=passwords[name],
             ).close()
         except DatabaseError as error:
-            if error.args[0].get("C") == INVALID_PASSWORD:
+            if error.args[0].get("C") == REFUSED_LOGIN:
                 changed.append(name)
     return changed
 

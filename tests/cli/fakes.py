@@ -214,5 +214,5 @@ class Account:
             {"ResourceType": "AWS::EC2::SecurityGroup", "LogicalResourceId": f"{name}SecurityGroup", "PhysicalResourceId": "sg"}
             for name in CONTAINERS
         ]
-        listed = [{"StackResourceSummaries": groups, "Parameters": self.parameters["/carmen/prod/image"]}]
+        listed = [{"StackResourceSummaries": groups, "StackSummaries": [], "Parameters": self.parameters["/carmen/prod/image"]}]
         return type("Paginator", (), {"paginate": staticmethod(lambda **_: listed)})()

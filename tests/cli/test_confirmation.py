@@ -66,6 +66,10 @@ CHANGES = {
     "firewall attack-mode on": ("attack mode on: browsers pass a challenge", "./carmen firewall attack-mode off --env prod"),
     "database swap restored": ("restored becomes prod-db, the old instance is kept as prod-db-before", "restore prod-db-before"),
     "backup restore --host h --database d --allow production": ("database d on h becomes backup newest", "rename the databases"),
+    "backup accept --host h --database d --restored d_differs_1 --allow production": (
+        "database d on h becomes d_differs_1",
+        "rename the databases",
+    ),
 }
 
 

@@ -258,6 +258,7 @@ WAITS: dict[str, tuple[str, str]] = {
     "backup list": (AWS, NOTHING),
     "backup verify": (AWS, NOTHING),
     "backup restore": (AWS, NOTHING),
+    "backup accept": (AWS, UNCHANGED),
     "database shell": (AWS, NOTHING),
     "database swap": (AWS, NOTHING),
     "database wake": (
@@ -516,7 +517,7 @@ def test_ctrl_c_at_the_question_of_every_command(
     calls = connect(name, 0)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("click.termui.visible_prompt_func", press)
-    production = ["--allow", "production"] if name == "backup restore" else []
+    production = ["--allow", "production"] if name in ("backup restore", "backup accept") else []
     assert main([*(word for word in line_of(name) if word != "--yes"), *production]) == 130
     output, errors = capfd.readouterr()
     assert errors.endswith(f"\n\n{NOTHING}\n{terminal.AGAIN}\n")
@@ -524,9 +525,19 @@ def test_ctrl_c_at_the_question_of_every_command(
     assert calls.changes == []
 
 
-# They change nothing in AWS: `backup restore` changes a database, after the question.
+# They change nothing in AWS: `backup restore` and `backup accept` change a database, after the question.
 READS = {
-    *("diff", "release list", "preflight", "postflight", "firewall list", "backup list", "backup verify", "backup restore"),
+    *(
+        "diff",
+        "release list",
+        "preflight",
+        "postflight",
+        "firewall list",
+        "backup list",
+        "backup verify",
+        "backup restore",
+        "backup accept",
+    ),
     *("secrets", "names", "preview list"),
     *("deploy", "preview up"),  # the CDK CLI makes their changes: see `access`
 }

@@ -18,7 +18,7 @@ import click
 
 from tools.cli.options import environment_option, json_option, reads_environment, yes_option
 from tools.cli.terminal import PRODUCTION, approve, on_ctrl_c, step
-from tools.environment import Deployed, FailedError, RefusedError
+from tools.environment import Deployed, FailedError, RefusedError, missing_credentials
 
 ROOT = Path(__file__).parents[3]
 READ_TIMEOUT_SECONDS = 910  # the backup function's fifteen minutes
@@ -264,6 +264,8 @@ def accept_command(
     if "production" in allow:
         change = f"database {database} on {host} becomes {restored}"
         approve(PRODUCTION, yes, change, "rename the databases: the one of before is kept under the name that the last lines print")
+    if advice := missing_credentials():
+        raise FailedError(advice)
     with backups(environment, "none", unsigned=True) as (session, _):  # reads no backup
         from restore import commands
         from restore.target import Target
