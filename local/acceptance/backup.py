@@ -31,9 +31,11 @@ def restore_drill(deployment: Deployment) -> str:
     bucket = deployment.outputs()["BackupBucket"]
     report = json.loads(deployment.client("s3").get_object(Bucket=bucket, Key=answer["report"])["Body"].read())
     expect((answer["outcome"], report["passed"], report["problems"]), ("passed", True, []))
+    compared = report["compared"]
+    expect(compared["rows"] > 0, True)
     return (
-        f"restore drill: {answer['backup']} restored in {report['recovery_seconds']:.1f} s; a dump of it has the same "
-        f"{report['compared']['dump_bytes']:,} bytes; report: {answer['report']}"
+        f"restore drill: {answer['backup']} restored in {report['recovery_seconds']:.1f} s; its {compared['rows']:,} rows in "
+        f"{compared['tables']} tables equal the backup's; report: {answer['report']}"
     )
 
 
