@@ -79,7 +79,7 @@ def scrub_error(error: BaseException) -> None:
         for name, value in vars(one).items():  # CalledProcessError shows `cmd`, not its args; add_note() keeps notes here
             with suppress(AttributeError):
                 setattr(one, name, _scrubbed(value))
-        if isinstance(one, OSError):  # its message uses these, not args
+        if isinstance(one, OSError) and one.strerror is not None:  # then its message uses these, not args
             one.strerror, one.filename = _scrubbed(one.strerror), _scrubbed(one.filename)
         inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         waiting += [other for other in (one.__cause__, one.__context__, *inner) if other]

@@ -112,7 +112,7 @@ def _correct(client: Any, connection: Connection, endpoints: database_url.Endpoi
     if changed:
         logger.warning(
             "Passwords differed from their secrets and were set again. A rotation that was interrupted does this; otherwise the "
-            "role itself changed its password: read the log of PostgreSQL for ALTER ROLE",
+            "role itself changed it. Search the log of PostgreSQL for ALTER ROLE",
             roles=changed,
         )
     return {"Changes": str(len(outcome.changes)), "Advice": backup_access.advice(unreadable) if unreadable else ""}

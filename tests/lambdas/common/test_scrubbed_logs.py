@@ -252,6 +252,7 @@ def test_text_that_looks_like_a_secret_is_hidden(text: str, scrubbed: str) -> No
     "raised",
     [
         lambda: OSError(111, "refused postgresql://me:NeverRead@host"),
+        lambda: PermissionError("refused postgresql://me:NeverRead@host"),
         lambda: KeyError("postgresql://me:NeverRead@host"),
         lambda: RuntimeError({"M": ["postgresql://me:NeverRead@host"]}, ValueError("postgresql://me:NeverRead@host")),
     ],
