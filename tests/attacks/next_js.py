@@ -74,6 +74,12 @@ class Application:
 
     def route(self, method: str, target: str) -> str:
         """What answers a request: `auth`, `api`, `upload`, `page:<first folder>`, or the status of an answer by Next.js itself."""
+        try:
+            return self._ask(method, target)
+        except http.client.RemoteDisconnected:  # Node closes a connection that was idle for five seconds
+            return self._ask(method, target)
+
+    def _ask(self, method: str, target: str) -> str:
         if not hasattr(self, "_connection"):
             self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         try:

@@ -36,6 +36,7 @@ mkdir -p "$target" && git ls-files -z | tar --null --files-from=- --create | tar
 """
 PROGRAM = f'#!/bin/sh\nexec "{sys.executable}" "{PROGRAMS / "registry.py"}" {{}} "$@"\n'
 OWNER = "example/carmen-infrastructure"
+OWN = 7  # the user of GitLab's token
 GITLAB = ROOT / "node_modules" / ".bin" / "gitlab-ci-local"
 
 
@@ -219,11 +220,14 @@ class Platform:
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Any:
         """The answer to a call that is not refused."""
         match method:
+            case "GET" if path == "/user":  # GitLab: whose token it is
+                return {"id": OWN}
             case "GET":
                 page = int(re.search(r"[?&]page=(\d+)", path)[1])  # type: ignore[index]
                 return self.comments if page == 1 else []
             case "POST":
-                self.comments.append({"id": len(self.comments) + 1, **body})
+                bot = {"login": "github-actions[bot]", "type": "Bot"}
+                self.comments.append({"id": len(self.comments) + 1, "user": bot, "author": {"id": OWN}, **body})
                 return self.comments[-1]
             case _:
                 (comment,) = [one for one in self.comments if path.endswith(f"/{one['id']}")]

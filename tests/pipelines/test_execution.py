@@ -201,7 +201,7 @@ def test_schedule_before_the_first_deployment_fails(repository: Repository, aws:
     drift = {"AWS_DRIFT_ROLE_STAGING": ROLE.format("Drift"), "AWS_REGION": "us-east-1"}
     run = repository.github("schedule", "scheduled", {}, aws, **drift)
     assert run.result("drift-staging") == "failure", run.text
-    assert "0 of 11 stacks match" in run.step("drift-staging", "./carmen drift").text
+    assert "0 of 12 stacks match" in run.step("drift-staging", "./carmen drift").text
     assert "CarmenStaging" in run.step("drift-staging", "./carmen notify").text
 
 

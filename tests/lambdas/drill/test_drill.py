@@ -173,7 +173,7 @@ def test_wrong_manifest_field_is_found(given: Given, s3: Any, bucket: str, where
     falsify(s3, bucket, given.put(s3, bucket), where, WRONG_VALUES[where])
     with pytest.raises(
         DrillFailed,
-        match=r"manifest says|cannot be right|instead of|differ|not a backup manifest|no complete backup|was moved|version|missing|SHA-256|another restrict key",
+        match=r"manifest says|cannot be right|instead of|differ|holds more than|not a backup manifest|no complete backup|was moved|version|missing|SHA-256|another restrict key",
     ):
         handler({"time": TIME}, CONTEXT)
     assert not _report(s3, bucket)["passed"]

@@ -48,7 +48,7 @@ def test_owner_password_waits_for_a_migration(world: World) -> None:
     assert owner(world) != before
 
 
-@pytest.mark.parametrize("step", [pytest.param(n, marks=[] if n == 5 else [pytest.mark.long]) for n in range(8)])
+@pytest.mark.parametrize("step", [pytest.param(n, marks=[] if n == 5 else [pytest.mark.long]) for n in range(6)])
 def test_next_run_succeeds_after_interrupted_owner_rotation(world: World, step: int) -> None:
     before = owner(world)
     world.steps.end_at = step

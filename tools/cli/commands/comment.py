@@ -99,7 +99,8 @@ def _is_own(comment: Mapping[str, Any], own: int | None) -> bool:
     """Whether this token's user wrote a comment: on GitLab the user `own`, on GitHub the jobs' bot."""
     if own is not None:
         return bool(comment["author"]["id"] == own)
-    return (comment["user"]["login"], comment["user"]["type"]) == (JOBS_BOT, "Bot")
+    user = comment["user"] or {}  # null: its account was deleted (GitHub's REST schema, "nullable simple user")
+    return (user.get("login"), user.get("type")) == (JOBS_BOT, "Bot")
 
 
 def _explained(error: urllib.error.HTTPError, now: float) -> Exception:
