@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from tools.environment import Deployed, FailedError, RefusedError, missing_crede
 
 ROOT = Path(__file__).parents[3]
 READ_TIMEOUT_SECONDS = 910  # the backup function's fifteen minutes
+UNCHANGED = ("Stopping. Nothing was changed.",)
 HALF_RESTORED = (
     "Stopping; what was loaded is dropped. The database is as it was.",
     "The database is as it was. A half-loaded one, named …_restoring_…, may remain: the next restore drops it.",
@@ -47,30 +48,42 @@ def backup_now(deployed: Deployed) -> None:
 
 
 @contextmanager
-def backups(
-    environment: str, bucket: str | None, unsigned: bool, on_stop: tuple[str, ...] = ("Stopping. Nothing was changed.",)
-) -> Iterator[tuple[Any, Any]]:
-    """The session and the BackupStore of lambda_src; its errors become the command line's."""
-    sys.path.insert(0, str(ROOT / "lambda_src"))
+def backups(environment: str, bucket: str | None, unsigned: bool, on_stop: tuple[str, ...] = UNCHANGED) -> Iterator[tuple[Any, Any]]:
+    """The session and the BackupStore of lambda_src."""
+    deployed = _deployed(environment)
+    bucket = bucket or deployed.resource("Storage", "AWS::S3::Bucket", "Backups")
+    with _lambda_src(*on_stop):
+        from common.backup_signature import KmsSignatures, Unsigned
+        from common.backup_store import BackupStore
+
+        session = deployed.session
+        # The key stays in the environment's region, also when AWS_REGION names that of the copies.
+        kms = session.client("kms", region_name=deployed.settings.region)
+        signatures = Unsigned() if unsigned else KmsSignatures(_signing_key(deployed), kms)
+        yield session, BackupStore(session.client("s3"), bucket, signatures=signatures)
+
+
+def _deployed(environment: str) -> Deployed:
+    """The environment in $AWS_REGION: with --bucket, perhaps the region of the copies of a lost one."""
     import boto3
-    from common.backup_manifest import BackupError
-    from common.backup_signature import KmsSignatures, Unsigned
-    from common.backup_store import BackupStore
-    from restore import Refused, UsageError
 
     from settings.loader import load
 
     settings = load(environment)
-    os.environ.setdefault("AWS_REGION", settings.region)  # another one, with --bucket: the copies of a lost region
-    session = boto3.Session(region_name=os.environ["AWS_REGION"])
-    deployed = Deployed(settings, session)
-    bucket = bucket or deployed.resource("Storage", "AWS::S3::Bucket", "Backups")
+    os.environ.setdefault("AWS_REGION", settings.region)
+    return Deployed(settings, boto3.Session(region_name=os.environ["AWS_REGION"]))
+
+
+@contextmanager
+def _lambda_src(*on_stop: str) -> Iterator[None]:
+    """Make lambda_src importable; its errors become the command line's."""
+    sys.path.insert(0, str(ROOT / "lambda_src"))
+    from common.backup_manifest import BackupError
+    from restore import Refused, UsageError
+
     try:
         with on_ctrl_c(*on_stop):
-            # The key stays in the environment's region, also when AWS_REGION names that of the copies.
-            kms = session.client("kms", region_name=settings.region)
-            signatures = Unsigned() if unsigned else KmsSignatures(_signing_key(deployed), kms)
-            yield session, BackupStore(session.client("s3"), bucket, signatures=signatures)
+            yield
     except UsageError as error:
         raise click.UsageError(str(error)) from error
     except Refused as error:
@@ -89,6 +102,33 @@ def _not_newest(unsigned: bool, backup: str) -> None:
     """Without signatures anyone who can write to the bucket decides which backup is the newest."""
     if unsigned and backup == "newest":
         raise click.UsageError("--unsigned needs --backup TIER/STAMP: name the backup that you vouch for")
+
+
+def server_options(host: str, database: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options that name a server, a login and a database, for `_target`; `host` and `database` are their help."""
+    options = (
+        click.option("--host", required=True, help=host),
+        click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Port of the server."),
+        click.option("--login", help="A role that may create databases: on RDS the master. Its password is $PGPASSWORD, or asked for."),
+        click.option("--secret", help="Name or ARN of a secret with username and password, instead."),
+        click.option("--database", required=True, help=database),
+    )
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _target(session: Any, *, host: str, port: int, login: str | None, secret: str | None, database: str) -> Any:
+    """lambda_src's Target, with the login's password."""
+    from restore import commands
+    from restore.target import Target
+
+    user, password = commands.credentials(session, host=host, login=login, secret=secret)
+    return Target(host=host, port=port, user=user, password=password, database=database)
 
 
 def install_client_programs() -> None:
@@ -175,11 +215,9 @@ def verify_command(environment: str, bucket: str | None, unsigned: bool, backup:
 @bucket_option
 @unsigned_option
 @backup_option
-@click.option("--host", required=True, help="Server to restore to; its TLS certificate must be valid for this name.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Port of the server.")
-@click.option("--login", help="A role that may create databases: on RDS the master. Its password is $PGPASSWORD, or asked for.")
-@click.option("--secret", help="Name or ARN of a secret with username and password, instead.")
-@click.option("--database", required=True, help="The name that the restored database gets at the very end.")
+@server_options(
+    "Server to restore to; its TLS certificate must be valid for this name.", "The name that the restored database gets at the very end."
+)
 @click.option(
     "--allow",
     multiple=True,
@@ -194,14 +232,10 @@ def restore_command(
     bucket: str | None,
     unsigned: bool,
     backup: str,
-    host: str,
-    port: int,
-    login: str | None,
-    secret: str | None,
-    database: str,
     allow: tuple[str, ...],
     jobs: int,
     folder: Path | None,
+    **server: Any,
 ) -> None:
     """Restore a backup into a database.
 
@@ -213,27 +247,21 @@ def restore_command(
     """
     _not_newest(unsigned, backup)
     if "production" in allow:
-        change = f"database {database} on {host} becomes backup {backup}"
+        change = f"database {server['database']} on {server['host']} becomes backup {backup}"
         undo = "rename the databases: the last lines print the name under which the previous one is kept"
         approve(PRODUCTION, yes, change, undo)
     with backups(environment, bucket, unsigned, HALF_RESTORED) as (session, store):
         from restore import commands
-        from restore.target import Target
 
-        user, password = commands.credentials(session, host=host, login=login, secret=secret)
+        to = _target(session, **server)
         install_client_programs()
-        to = Target(host=host, port=port, user=user, password=password, database=database)
         commands.restore(store, backup, to, allowed=allow, jobs=jobs, folder=folder, rds=session.client("rds"))
 
 
 @group.command("accept")
 @environment_option
 @yes_option
-@click.option("--host", required=True, help="Server of the restore.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Port of the server.")
-@click.option("--login", help="A role that may create databases: on RDS the master. Its password is $PGPASSWORD, or asked for.")
-@click.option("--secret", help="Name or ARN of a secret with username and password, instead.")
-@click.option("--database", required=True, help="The name that the restored database gets.")
+@server_options("Server of the restore.", "The name that the restored database gets.")
 @click.option("--restored", required=True, help="The name under which the restore kept it, as in its message: …_differs_….")
 @click.option(
     "--allow",
@@ -241,17 +269,7 @@ def restore_command(
     type=click.Choice(["non-empty", "production"]),
     help="non-empty: keep the database of that name under another name. production: accept on this host.",
 )
-def accept_command(
-    environment: str,
-    yes: bool,
-    host: str,
-    port: int,
-    login: str | None,
-    secret: str | None,
-    database: str,
-    restored: str,
-    allow: tuple[str, ...],
-) -> None:
+def accept_command(environment: str, yes: bool, restored: str, allow: tuple[str, ...], **server: Any) -> None:
     """Accept a restore that differs from its backup.
 
     A complete restore whose definitions or content differ is kept under another name. Read the differences in its message first.
@@ -262,14 +280,12 @@ def accept_command(
       ./carmen backup accept --host db.example.com --login carmen_admin --database carmen --restored carmen_differs_20261124t010000z_77
     """
     if "production" in allow:
-        change = f"database {database} on {host} becomes {restored}"
+        change = f"database {server['database']} on {server['host']} becomes {restored}"
         approve(PRODUCTION, yes, change, "rename the databases: the one of before is kept under the name that the last lines print")
     if advice := missing_credentials():
         raise FailedError(advice)
-    with backups(environment, "none", unsigned=True) as (session, _):  # reads no backup
+    session = _deployed(environment).session
+    with _lambda_src(*UNCHANGED):
         from restore import commands
-        from restore.target import Target
 
-        user, password = commands.credentials(session, host=host, login=login, secret=secret)
-        to = Target(host=host, port=port, user=user, password=password, database=database)
-        commands.accept(to, restored, allowed=allow, rds=session.client("rds"))
+        commands.accept(_target(session, **server), restored, allowed=allow, rds=session.client("rds"))
