@@ -44,6 +44,20 @@ class Digest(NamedTuple):
     sha256: str
 
 
+class _Rows:
+    """The digest of rows that come in parts."""
+
+    def __init__(self) -> None:
+        self._rows, self._sha256 = 0, hashlib.sha256()
+
+    def add(self, text: bytes) -> None:
+        self._rows += text.count(b"\n")
+        self._sha256.update(text)
+
+    def digest(self) -> Digest:
+        return Digest(self._rows, self._sha256.hexdigest())
+
+
 _NONE = Digest(0, hashlib.sha256().hexdigest())
 
 
@@ -68,20 +82,20 @@ def of_table_of_contents(found: TableOfContents) -> Content:
 def of_sql(blocks: Iterable[bytes], tick: Tick = lambda: None) -> Content:
     """The content of a dump in SQL."""
     found = Content()
-    table, rows, sha256 = "", 0, hashlib.sha256()
+    table, rows = "", _Rows()
     number, large = 0, hashlib.sha256()
     for kind, text in plain_sql.pieces(blocks):
         tick()
         if kind is plain_sql.Piece.ROWS:
-            rows += text.count(b"\n")
-            sha256.update(text)
+            rows.add(text)
         elif kind is plain_sql.Piece.END:
-            before = found.tables.get(table)
-            if before:  # two parts of one table: keep both
-                rows, sha256 = rows + before.rows, hashlib.sha256(f"{before.sha256} {sha256.hexdigest()}".encode())
-            found.tables[table] = Digest(rows, sha256.hexdigest())
+            digest = rows.digest()
+            if before := found.tables.get(table):  # two parts of one table: keep both
+                both = hashlib.sha256(f"{before.sha256} {digest.sha256}".encode())
+                digest = Digest(before.rows + digest.rows, both.hexdigest())
+            found.tables[table] = digest
         elif copy := _COPY.fullmatch(plain_sql.without_comments(text).decode(errors="surrogateescape")):
-            table, rows, sha256 = copy[1], 0, hashlib.sha256()
+            table, rows = copy[1], _Rows()
         else:
             statement = plain_sql.without_comments(text)
             if opened := _OPEN.match(statement):
@@ -160,15 +174,14 @@ def _script(like: Content, forced: list[str]) -> str:
 
 
 def _digests(output: Iterable[bytes], tick: Tick) -> Iterator[Digest]:
-    rows, sha256 = 0, hashlib.sha256()
+    rows = _Rows()
     for kind, text in plain_sql.tables(output):
         tick()
         if kind is plain_sql.Piece.ROWS:
-            rows += text.count(b"\n")
-            sha256.update(text)
+            rows.add(text)
         else:
-            yield Digest(rows, sha256.hexdigest())
-            rows, sha256 = 0, hashlib.sha256()
+            yield rows.digest()
+            rows = _Rows()
 
 
 def _numbers(connection: Connection) -> list[int]:
