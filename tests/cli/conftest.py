@@ -43,3 +43,12 @@ def fake_cdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cdk, "node", lambda: Path("/bin/sh"))
     monkeypatch.setattr(cdk, "CLI", script)
     return script
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that a command slept, without sleeping."""
+    seconds: list[float] = []
+    monkeypatch.setattr("time.sleep", seconds.append)
+    monkeypatch.setattr("time.monotonic", lambda: sum(seconds))
+    return seconds

@@ -28,14 +28,6 @@ class CloudFormation:
         return [{"StackSummaries": [{"StackName": name, "StackStatus": status} for name, status in stacks.items()]}]
 
 
-@pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    seconds: list[float] = []
-    monkeypatch.setattr("time.sleep", seconds.append)
-    monkeypatch.setattr("time.monotonic", lambda: sum(seconds))
-    return seconds
-
-
 def wait(*answers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tools.reports.drift.lookup_client", lambda *_: CloudFormation(*answers))
     deployment.wait_for_others(Deployed(load("prod"), None))

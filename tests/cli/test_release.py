@@ -26,15 +26,6 @@ def scan(status: str, description: str = "", **severities: int) -> dict[str, Any
     return {"imageScanStatus": {"status": status, "description": description}, "imageScanFindings": findings}
 
 
-@pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that `release` slept, without sleeping."""
-    seconds: list[float] = []
-    monkeypatch.setattr("time.sleep", seconds.append)
-    monkeypatch.setattr("time.monotonic", lambda: sum(seconds))
-    return seconds
-
-
 @pytest.mark.parametrize(
     ("image", "findings", "refusal"),
     [

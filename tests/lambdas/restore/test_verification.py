@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from common.backup_manifest import BackupDamaged
@@ -73,15 +71,6 @@ BEGIN
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO reporting_gone;
 END $$;
 """
-
-
-@pytest.fixture
-def restores(server: LocalRds, s3: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restores]:
-    monkeypatch.setenv("POSTGRESQL_HOME", str(install(max(MAJORS), INSTALLATIONS)))
-    monkeypatch.setenv("RDS_CA_FILE", str(server.ca_file))
-    found = Restores(server, s3, bucket, tmp_path)
-    yield found
-    found.drop()
 
 
 @pytest.mark.parametrize("formats", ["archive", pytest.param("sql_gz", marks=pytest.mark.long)])
