@@ -85,7 +85,7 @@ def _fold(versions: Iterator[Mapping[str, Any]]) -> list[Release]:
     for version in versions:
         user, since = version.get("LastModifiedUser", ""), version["LastModifiedDate"]
         record = Release.from_json(version.get("Description", ""))
-        # Whoever overwrites the value by hand may leave the description of an earlier release.
+        # A person who overwrites the value may leave the description of an earlier release.
         if record and record.names == version["Value"]:
             first = found.pop(record.id, record)  # a record that changes later is the newest
             found[record.id] = replace(record, by=record.by or first.by or user, since=first.since or since)

@@ -1,6 +1,6 @@
 """Signatures of manifests: their SHA-256, encrypted by the bucket's KMS key for this purpose (ADR 0030).
 
-KMS encrypts with AES-256-GCM: nobody makes a ciphertext of a chosen text without kms:Encrypt, and the encryption context is authenticated
+KMS encrypts with AES-256-GCM: a ciphertext of a chosen text needs kms:Encrypt, and the encryption context is authenticated
 with it (KMS Developer Guide, "Encryption context"; "AWS KMS cryptographic details", Encrypt). Who can write to the bucket can write a
 manifest, but uses the key through S3 only, in S3's own context. The backup may encrypt and readers may decrypt with ours.
 """

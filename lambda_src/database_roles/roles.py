@@ -79,7 +79,7 @@ _DATABASE = {
     OWNER: {"CONNECT", "CREATE"},
     **{name: {"CONNECT"} for name in (APPLICATION, BACKUP, MAINTENANCE, MONITOR, MONITOR_PROXY)},
 }
-_LOCKS_DATABASE = {name: {"CONNECT"} for name in (BACKUP, MAINTENANCE, ROTATION)}  # whoever connects can take the locks
+_LOCKS_DATABASE = {name: {"CONNECT"} for name in (BACKUP, MAINTENANCE, ROTATION)}  # a role that may connect can take the locks
 _OBJECTS: dict[str, dict[str, set[str]]] = {
     "SCHEMA": {name: {"USAGE"} for name in (APPLICATION, MAINTENANCE, MONITOR)},
     "TABLE": {APPLICATION: {"SELECT", "INSERT", "UPDATE", "DELETE"}},

@@ -222,7 +222,7 @@ def accepted_by(major: int, head: bytes) -> bytes:
 def without_restriction(blocks: Iterable[bytes], key: str) -> Iterator[bytes]:
     """Pass the SQL on without pg_dump's own `\\restrict` and `\\unrestrict`; raise BackupDamaged if its key is anywhere else.
 
-    Whoever knows the key can lift the restriction inside the dump, and psql then obeys `\\!` (CVE-2025-8714). The key is random and new in
+    A dump that knows the key can lift the restriction inside it, and psql then obeys `\\!` (CVE-2025-8714). The key is random and new in
     each backup, so the database's content cannot hold it.
     """
     opening, closing, mark = f"\\restrict {key}\n".encode(), f"\n\\unrestrict {key}\n".encode(), key.encode()

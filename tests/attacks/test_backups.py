@@ -95,7 +95,7 @@ def _hostile_objects(program: str) -> tuple[str, ...]:
 
 @pytest.fixture
 def hostile(erp: Erp, folder: Path) -> Path:
-    """Objects in the database that attack whoever restores it; returns the file that their program would create."""
+    """Objects in the database that attack the role that restores it; returns the file that their program would create."""
     marker = folder / "a shell ran"
     create, function, *more, insert = _hostile_objects(f'touch "{marker}"')
     erp.as_owner(create, function, "CREATE TABLE ev.t (id int CHECK (ev.ok(id)))", *more, insert)

@@ -97,7 +97,7 @@ def test_table_replaced_by_view_is_not_read(erp: Erp, callers: Callable[[], set[
 
 
 def test_application_cannot_take_the_locks(erp: Erp) -> None:
-    """Whoever may connect to a database can take any advisory lock in it."""
+    """A role that may connect to a database can take any advisory lock in it."""
     server = erp.server
     for user in (roles.OWNER, *roles.APPLICATION_LOGINS, roles.MONITOR_PROXY):
         with pytest.raises(DatabaseError, match="permission denied for database"), connect(server, user, OWNER_PASSWORD, locks.DATABASE):
